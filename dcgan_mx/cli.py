@@ -1,0 +1,182 @@
+"""Flags that scripts share, and from flags to objects."""
+import argparse
+import json
+import os
+import platform
+import sys
+import time
+import warnings
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+from .datasets import get_mnist, make_discs
+from .files import write_atomic
+from .iterators import MnistIter
+from .runtime import mx
+from .symbols import SIZES
+from .version import __version__
+from .visual import can_show
+
+
+class Parser(argparse.ArgumentParser):
+    """Answers a bad flag with one line."""
+
+    def __init__(self, description):
+        super().__init__(description=description, allow_abbrev=False)
+
+    def add(self, flag, text, **kwargs):
+        """Add a flag whose help ends with its default, where it has one."""
+        if kwargs.get("default") is not None:
+            text += " (default: %(default)s)"
+        self.add_argument(flag, help=text, **kwargs)
+
+    def error(self, message):
+        """Print the line and leave with status 2."""
+        self.exit(2, f"error: {message}; see --help\n")
+
+
+def run(main):
+    """Call a script's main function; bad input becomes one line and exit status 2.
+
+    Parameters
+    ----------
+    main : callable
+        Without arguments.
+    """
+    warnings.showwarning = lambda message, *_, **__: print(f"warning: {message}", file=sys.stderr)
+    try:
+        main()
+        mx.nd.waitall()
+    except KeyboardInterrupt:
+        sys.exit(130)
+    except OSError as error:
+        what = f"{error.filename}: {error.strerror}" if error.filename else str(error)
+        sys.exit(_fail(f"{what}; mend that, or give another path"))
+    except ValueError as error:
+        sys.exit(_fail(str(error)))
+
+
+def _fail(message):
+    print("error: " + " ".join(message.split()), file=sys.stderr)
+    return 2
+
+
+def number(kind, least=None, above=None, below=float("inf")):
+    """Make the type of a flag: a number in a range; nan is in none.
+
+    Parameters
+    ----------
+    kind : type
+        int or float.
+    least, above, below : int or float
+        least <= number, or above < number; number < below.
+    """
+    bound = f"from {least}" if above is None else f"above {above}"
+    if below < float("inf"):
+        bound += f" and below {below}"
+    mend = f"give a {'whole ' if kind is int else ''}number {bound}"
+
+    def convert(text):
+        try:
+            value = kind(text)
+        except ValueError:
+            raise argparse.ArgumentTypeError(f"{text!r} is no such number: {mend}") from None
+        if not ((least <= value if above is None else above < value) and value < below):
+            raise argparse.ArgumentTypeError(f"{text} is out of range: {mend}")
+        return value
+    return convert
+
+
+def make_train_parser():
+    """Make the parser of scripts/train.py."""
+    parser = Parser("Train a DCGAN as in the blog post; the defaults are the blog's.")
+    count, add = number(int, least=1), parser.add
+    add("--dataset", "handwritten digits, or white discs that are drawn on the spot",
+        choices=("mnist", "synthetic"), required=True)
+    add("--data-path", "folder that has, or will get, the folder mnist", default="data",
+        metavar="DIR")
+    add("--gpu", "number of the GPU; absent: the CPU", type=number(int, least=0), metavar="N")
+    add("--require-gpu", "fail where there is no GPU", action="store_true")
+    add("--batch-size", "images a step", type=count, default=64, metavar="N")
+    add("--num-epochs", "passes over the data", type=count, default=100, metavar="N")
+    add("--max-steps", "end the run after so many steps", type=count, metavar="N")
+    add("--lr", "Adam's learning rate", type=number(float, above=0), default=2e-4, metavar="X")
+    add("--beta1", "Adam's first decay rate", type=number(float, least=0, below=1), default=0.5,
+        metavar="X")
+    add("--wd", "weight decay", type=number(float, least=0), default=0.0, metavar="X")
+    add("--nz", "length of the latent vector", type=count, default=100, metavar="N")
+    add("--ngf", "channels of the generator's last hidden layer", type=count, default=64,
+        metavar="N")
+    add("--ndf", "channels of the discriminator's first layer", type=count, default=64,
+        metavar="N")
+    add("--nc", "channels of an image: 1 (grey) or 3 (RGB)", type=int, choices=(1, 3), default=3)
+    add("--size", "height and width of an image in pixels", type=int, choices=SIZES, default=64)
+    add("--d-steps", "updates of D for each of G, the paper's k", type=count, default=1,
+        metavar="N")
+    add("--g-loss", "what G descends: -log D(G(z)), or log(1 - D(G(z)))",
+        choices=("nonsaturating", "saturating"), default="nonsaturating")
+    add("--seed", "of weights, noise and the data's order", default=1234,
+        type=number(int, least=0, below=2**31), metavar="N")
+    add("--data-threads", "threads that prepare batches; they change no number", type=count,
+        default=1, metavar="N")
+    add("--run-dir", "new folder for all results; absent: runs/DATASET-TIME", metavar="DIR")
+    add("--disp-batches", "steps from one log line and set of grids to the next", type=count,
+        default=10, metavar="N")
+    add("--show", "show the grids in windows, too", action="store_true")
+    add("--dry-run", "print the settings and leave", action="store_true")
+    return parser
+
+
+def check_train_args(args):
+    """Refuse what no single flag shows.
+
+    Raises
+    ------
+    ValueError
+        If the run directory exists, or windows are wanted where there are none.
+    """
+    if args.run_dir is not None and os.path.lexists(args.run_dir):
+        raise ValueError(f"--run-dir {args.run_dir}: exists already: give a new one")
+    if args.show and not can_show():
+        raise ValueError("--show: matplotlib can open no window here: set DISPLAY or MPLBACKEND, "
+                         "or look at the grids in the run directory")
+
+
+def make_train_iter(args):
+    """Make the iterator over the real images that the flags name."""
+    images = get_mnist(args.data_path)[0] if args.dataset == "mnist" else make_discs()
+    return MnistIter(images, args.batch_size, (args.nc, args.size, args.size), args.seed,
+                     args.data_threads)
+
+
+def make_config(args, ctx):
+    """Return every resolved flag, and what else decides or explains a run's numbers."""
+    return {"flags": vars(args), "device": str(ctx),
+            "omp_num_threads": os.environ.get("OMP_NUM_THREADS"),
+            "versions": {"dcgan_mx": __version__, "mxnet": mx.__version__,
+                         "numpy": np.__version__, "opencv": cv2.__version__,
+                         "python": platform.python_version()}}
+
+
+def make_run_dir(args, config):
+    """Create the run directory, with config.json in it.
+
+    Returns
+    -------
+    pathlib.Path
+
+    Raises
+    ------
+    OSError
+        If the directory exists or cannot be made.
+    """
+    path = Path(args.run_dir or f"runs/{args.dataset}-{time.strftime('%Y%m%d-%H%M')}")
+    unique, n = path, 1
+    while args.run_dir is None and unique.exists():
+        n += 1
+        unique = path.with_name(f"{path.name}-{n}")
+    unique.mkdir(parents=True)
+    write_atomic(unique / "config.json", json.dumps(config, indent=2).encode() + b"\n", sync=True)
+    return unique

@@ -1,0 +1,141 @@
+"""Batches of noise and of images, each a function of the seed and its number alone."""
+from collections import deque
+from concurrent.futures import ThreadPoolExecutor
+
+import cv2
+import numpy as np
+
+from .runtime import mx
+
+# Streams of random numbers that one seed gives, independent of each other.
+ORDER, NOISE = range(2)
+
+
+def generator(seed, stream, n):
+    """The `n`-th NumPy generator of one of a seed's streams."""
+    return np.random.default_rng((seed, stream, n))
+
+
+class RandIter(mx.io.DataIter):
+    """Batches of latent vectors, without end.
+
+    Parameters
+    ----------
+    batch_size, ndim : int, at least 1
+        Vectors in a batch and numbers in a vector.
+    seed : int, at least 0
+        Batch n depends on `seed` and n alone.
+
+    Notes
+    -----
+    Batches have one array `rand`, (batch_size, ndim, 1, 1), float32, drawn from N(0, 1).
+    Source: MXNet 1.0.0, example/gan/dcgan.py.
+    """
+
+    def __init__(self, batch_size, ndim, seed=0):
+        super().__init__(batch_size)
+        self._shape = (batch_size, ndim, 1, 1)
+        self._seed = seed
+        self._n = 0
+        self.provide_data = [mx.io.DataDesc("rand", self._shape)]
+        self.provide_label = []
+
+    def seek(self, n):
+        """Go on with batch number `n`."""
+        self._n = n
+
+    def next(self):
+        """Return the next batch."""
+        rand = generator(self._seed, NOISE, self._n).standard_normal(self._shape, np.float32)
+        self._n += 1
+        return mx.io.DataBatch([mx.nd.array(rand)], [], pad=0)
+
+
+class MnistIter(mx.io.DataIter):
+    """Shuffled batches of small grey images, enlarged when they are needed.
+
+    Parameters
+    ----------
+    images : np.ndarray, (N, h, w), uint8
+        Such as `get_mnist` returns them; kept as they are.
+    batch_size : int, from 1 to N
+        What is left over at the end of an epoch is dropped: every batch is full.
+    data_shape : tuple of int, (C, H, W)
+        Of the images in a batch.
+    seed : int, at least 0
+        The order in epoch e depends on `seed` and e alone.
+    threads : int, at least 1
+        Prepare batches ahead of the training; their number changes no batch.
+
+    Attributes
+    ----------
+    num_batches : int
+        Batches in an epoch.
+
+    Raises
+    ------
+    ValueError
+        If the images or a number are none of the above.
+
+    Notes
+    -----
+    Batches have one array `data`, (batch_size, C, H, W), float32, in [-1, 1]: each digit is
+    resized by cv2.resize, scaled by x / 127.5 - 1 and repeated over the channels.
+    Source: MXNet 1.0.0, example/gan/dcgan.py.
+    """
+
+    def __init__(self, images, batch_size, data_shape=(3, 64, 64), seed=0, threads=1):
+        if images.ndim != 3 or images.dtype != np.uint8:
+            raise ValueError(f"images is {images.dtype} of shape {images.shape}: give uint8 of "
+                             "shape (N, h, w)")
+        if not 1 <= batch_size <= len(images):
+            raise ValueError(f"batch_size is {batch_size}: give 1 to {len(images)}, the number of "
+                             "images")
+        if threads < 1:
+            raise ValueError(f"threads is {threads}: give 1 or more")
+        super().__init__(batch_size)
+        self._images, self._data_shape, self._seed = images, tuple(data_shape), seed
+        self.num_batches = len(images) // batch_size
+        self.provide_data = [mx.io.DataDesc("data", (batch_size, *data_shape))]
+        self.provide_label = []
+        self._pool = ThreadPoolExecutor(threads, thread_name_prefix="data")
+        self._ahead = threads + 1
+        self.seek(0, 0)
+
+    def seek(self, epoch, nbatch):
+        """Go on with batch `nbatch` of epoch `epoch`, both counted from 0."""
+        self._epoch, self._nbatch, self._requested = epoch, nbatch, nbatch
+        self._order = generator(self._seed, ORDER, epoch).permutation(len(self._images))
+        self._batches = deque()
+        self._request()
+
+    def reset(self):
+        """Go to the next epoch, unless the current one has not begun."""
+        if self._nbatch:
+            self.seek(self._epoch + 1, 0)
+
+    def next(self):
+        """Return the next batch of the epoch."""
+        if not self._batches:
+            raise StopIteration
+        data = self._batches.popleft().result()
+        self._nbatch += 1
+        self._request()
+        return mx.io.DataBatch([mx.nd.array(data)], [], pad=0)
+
+    def _request(self):
+        """Have the threads work on the next few batches."""
+        last = min(self._nbatch + self._ahead, self.num_batches)
+        for n in range(self._requested, last):
+            chosen = self._order[n * self.batch_size:(n + 1) * self.batch_size]
+            self._batches.append(self._pool.submit(self._make, chosen))
+        self._requested = max(self._requested, last)
+
+    def _make(self, chosen):
+        channels, height, width = self._data_shape
+        data = np.empty((len(chosen), *self._data_shape), np.float32)
+        for out, i in zip(data, chosen):
+            out[:] = cv2.resize(self._images[i], (width, height))
+        data /= 127.5
+        data -= 1
+        return data

@@ -1,0 +1,131 @@
+"""MXNet's .params files, read with every size checked and written without MXNet.
+
+MXNet's own reader believes the sizes in the file, and its writer does not report a disk that
+fills up at the last moment.
+"""
+import math
+import os
+import struct
+
+import numpy as np
+
+from .files import write_atomic
+
+# Source: MXNet 1.9.1, src/ndarray/ndarray.cc (NDArray::Save) and src/c_api/c_api.cc (MXNDArraySave).
+_LIST_MAGIC, _ARRAY_MAGIC = 0x112, 0xF993FAC9
+_DTYPES = {0: "<f4", 1: "<f8", 2: "<f2", 3: "|u1", 4: "<i4", 5: "|i1", 6: "<i8"}
+_TYPE_FLAGS = {np.dtype(dtype): flag for flag, dtype in _DTYPES.items()}
+_CPU = 1
+_MAX_DIMENSIONS = 32
+
+
+class ParamsError(ValueError):
+    """A .params file is damaged, or holds what this reader does not take."""
+
+
+def save_params(path, arrays):
+    """Write named arrays as MXNet's `mx.nd.save` does, byte for byte.
+
+    Parameters
+    ----------
+    path : str or os.PathLike
+    arrays : dict of str to np.ndarray
+        float16, 32 or 64, uint8, int8, 32 or 64; 1 to 32 dimensions.
+
+    Raises
+    ------
+    OSError
+        If the file cannot be written; nothing is left behind then.
+    """
+    def chunks():
+        yield struct.pack("<QQQ", _LIST_MAGIC, 0, len(arrays))
+        for array in arrays.values():
+            yield struct.pack(f"<IiI{array.ndim}qiii", _ARRAY_MAGIC, 0, array.ndim, *array.shape,
+                              _CPU, 0, _TYPE_FLAGS[array.dtype])
+            yield np.ascontiguousarray(array).reshape(-1).view(np.uint8)
+        yield struct.pack("<Q", len(arrays))
+        for name in arrays:
+            encoded = name.encode()
+            yield struct.pack("<Q", len(encoded)) + encoded
+
+    write_atomic(path, chunks(), sync=True)
+
+
+def load_params(path):
+    """Read the named arrays of a .params file.
+
+    Parameters
+    ----------
+    path : str or os.PathLike
+
+    Returns
+    -------
+    dict of str to np.ndarray
+        In the file's order.
+
+    Raises
+    ------
+    ParamsError
+        If the file is cut off, too long, holds sparse or unnamed arrays, or claims sizes that it
+        does not have. No memory is taken for a claim.
+    OSError
+        If the file cannot be read.
+    """
+    with open(path, "rb") as f:
+        reader = _Reader(f, path)
+        magic, reserved, count = reader.unpack("<QQQ")
+        if (magic, reserved) != (_LIST_MAGIC, 0):
+            raise ParamsError(f"{path} is no .params file of MXNet")
+        arrays = []
+        while len(arrays) < count:
+            arrays.append(reader.array())
+        names = []
+        if reader.unpack("<Q") != (count,):
+            raise ParamsError(f"{path} does not name each of its {count} arrays")
+        while len(names) < count:
+            names.append(reader.name())
+        if reader.left:
+            raise ParamsError(f"{path} has {reader.left} bytes after its end")
+    if len(set(names)) < count:
+        raise ParamsError(f"{path} uses a name twice")
+    return dict(zip(names, arrays))
+
+
+class _Reader:
+    """Takes from a file what is there, or raises."""
+
+    def __init__(self, f, path):
+        self._file, self._path = f, path
+        self.left = os.fstat(f.fileno()).st_size
+
+    def take(self, size):
+        data = self._file.read(size) if size <= self.left else b""
+        if len(data) != size:
+            raise ParamsError(f"{self._path} is cut off: it claims {size} more bytes and has "
+                              f"{self.left}")
+        self.left -= size
+        return data
+
+    def unpack(self, layout):
+        return struct.unpack(layout, self.take(struct.calcsize(layout)))
+
+    def array(self):
+        magic, storage, dimensions = self.unpack("<IiI")
+        if (magic, storage) != (_ARRAY_MAGIC, 0) or not 1 <= dimensions <= _MAX_DIMENSIONS:
+            raise ParamsError(f"{self._path} holds an array that is not dense, or damaged")
+        shape = self.unpack(f"<{dimensions}q")
+        _, _, flag = self.unpack("<iii")
+        if flag not in _DTYPES or min(shape) < 0:
+            raise ParamsError(f"{self._path} holds an array of type {flag} and shape {shape}")
+        dtype = np.dtype(_DTYPES[flag])
+        data = self.take(math.prod(shape) * dtype.itemsize)
+        try:
+            return np.frombuffer(data, dtype).reshape(shape)
+        except ValueError:  # no elements, but dimensions beyond what NumPy can count
+            raise ParamsError(f"{self._path} holds an array of shape {shape}") from None
+
+    def name(self):
+        try:
+            return self.take(*self.unpack("<Q")).decode()
+        except UnicodeDecodeError:
+            raise ParamsError(f"{self._path} holds a name that is not UTF-8") from None

@@ -1,0 +1,110 @@
+"""The two networks of the DCGAN paper as MXNet symbols, with the names of MXNet's own example."""
+from .runtime import mx
+
+SIZES = (16, 32, 64, 128, 256)
+
+
+def make_dcgan_sym(ngf, ndf, nc, no_bias=True, fix_gamma=True, eps=1e-5 + 1e-12, size=64):
+    """Make the generator and the discriminator.
+
+    Parameters
+    ----------
+    ngf, ndf : int, at least 1
+        Channels of the generator's last and of the discriminator's first hidden layer.
+    nc : {1, 3}
+        Channels of an image.
+    no_bias : bool
+        Leave out the biases of all (de)convolutions.
+    fix_gamma : bool
+        Hold the scale of every BatchNorm at 1.
+    eps : float
+        Added to the variance in BatchNorm; cuDNN wants more than 1e-5.
+    size : {16, 32, 64, 128, 256}
+        Height and width of an image in pixels. At 64 the graph is the reference's, name for name;
+        other sizes have fewer or more stages, none wider than 8 * ngf or 8 * ndf.
+
+    Returns
+    -------
+    symG : mx.sym.Symbol
+        From `rand` (N, nz, 1, 1) to images (N, nc, size, size) in [-1, 1].
+    symD : mx.sym.Symbol
+        From `data` (N, nc, size, size) and `label` (N,) to the probability (N, 1) that an image
+        is real. Its gradient is that of the summed cross-entropy against `label`.
+
+    Raises
+    ------
+    ValueError
+        If a number of channels or the size is none of the above.
+
+    Notes
+    -----
+    Source: Radford, Metz and Chintala, arXiv:1511.06434, section 3, as built by MXNet 1.0.0,
+    example/gan/dcgan.py.
+    """
+    for name, value in (("ngf", ngf), ("ndf", ndf)):
+        if value < 1:
+            raise ValueError(f"{name} is {value}: give 1 channel or more")
+    if nc not in (1, 3):
+        raise ValueError(f"nc is {nc}: give 1 (grey) or 3 (RGB)")
+    if size not in SIZES:
+        raise ValueError(f"size is {size}: give one of {', '.join(map(str, SIZES))}")
+    bn = {"fix_gamma": fix_gamma, "eps": eps}
+    return _generator(ngf, nc, no_bias, bn, size), _discriminator(ndf, nc, no_bias, bn, size)
+
+
+def _widths(size):
+    """Multiples of ngf (or ndf) from the 4x4 stage to the one of half the image's size."""
+    stages = size.bit_length() - 3  # 4 x 4, 8 x 8, ..., size/2 x size/2
+    return [min(8, 2 ** (stages - 1 - i)) for i in range(stages)]
+
+
+def _generator(ngf, nc, no_bias, bn, size):
+    # (N, nz, 1, 1)
+    x = mx.sym.Variable("rand")
+    for i, width in enumerate(_widths(size), 1):
+        # 1 -> 4 pixels first, doubled in every further stage
+        up = {} if i == 1 else {"stride": (2, 2), "pad": (1, 1)}
+        x = mx.sym.Deconvolution(x, name=f"g{i}", kernel=(4, 4), num_filter=ngf * width,
+                                 no_bias=no_bias, **up)
+        x = mx.sym.BatchNorm(x, name=f"gbn{i}", **bn)
+        x = mx.sym.Activation(x, name=f"gact{i}", act_type="relu")
+    # (N, ngf, size/2, size/2)
+    last = i + 1
+    x = _deconvolution_to_image(x, f"g{last}", ngf, nc, no_bias)
+    # (N, nc, size, size)
+    return mx.sym.Activation(x, name=f"gact{last}", act_type="tanh")
+
+
+def _deconvolution_to_image(x, name, channels_in, nc, no_bias):
+    """The generator's last layer; grey images are computed as the first of two channels.
+
+    oneDNN in MXNet 1.9.1 has no data gradient for a deconvolution to one channel ("could not
+    create a primitive descriptor for a reorder primitive"), so zeros stand in for a second one.
+    The parameters keep the shapes of the plain layer.
+    """
+    geometry = {"kernel": (4, 4), "stride": (2, 2), "pad": (1, 1)}
+    if nc > 1:
+        return mx.sym.Deconvolution(x, name=name, num_filter=nc, no_bias=no_bias, **geometry)
+    weight = mx.sym.Variable(f"{name}_weight", shape=(channels_in, 1, 4, 4))
+    inputs = [x, mx.sym.concat(weight, mx.sym.zeros_like(weight), dim=1, name=f"{name}_weights")]
+    if not no_bias:
+        bias = mx.sym.Variable(f"{name}_bias", shape=(1,))
+        inputs.append(mx.sym.concat(bias, mx.sym.zeros_like(bias), dim=0, name=f"{name}_biases"))
+    x = mx.sym.Deconvolution(*inputs, name=name, num_filter=2, no_bias=no_bias, **geometry)
+    return mx.sym.slice_axis(x, axis=1, begin=0, end=1, name=f"{name}_grey")
+
+
+def _discriminator(ndf, nc, no_bias, bn, size):
+    # (N, nc, size, size)
+    x = mx.sym.Variable("data")
+    for i, width in enumerate(reversed(_widths(size)), 1):
+        # halved in every stage, down to 4 x 4
+        x = mx.sym.Convolution(x, name=f"d{i}", kernel=(4, 4), stride=(2, 2), pad=(1, 1),
+                               num_filter=ndf * width, no_bias=no_bias)
+        if i > 1:
+            x = mx.sym.BatchNorm(x, name=f"dbn{i}", **bn)
+        x = mx.sym.LeakyReLU(x, name=f"dact{i}", act_type="leaky", slope=0.2)
+    x = mx.sym.Convolution(x, name=f"d{i + 1}", kernel=(4, 4), num_filter=1, no_bias=no_bias)
+    # (N, 1, 1, 1)
+    x = mx.sym.Flatten(x, name="flatten0")
+    return mx.sym.LogisticRegressionOutput(x, mx.sym.Variable("label"), name="dloss")

@@ -1,0 +1,174 @@
+"""Images to grids, grids to PNG files and windows."""
+import math
+
+import cv2
+import numpy as np
+
+from .files import write_atomic
+
+
+def standardise(grad):
+    """Shift and scale an array to mean 0 and deviation 1.
+
+    Parameters
+    ----------
+    grad : np.ndarray, (N, C, H, W), float32
+        Any range.
+
+    Returns
+    -------
+    np.ndarray, (N, C, H, W), float32
+        All 0 if `grad` is constant.
+
+    Raises
+    ------
+    ValueError
+        If `grad` is not finite.
+
+    Notes
+    -----
+    Source: the `diff` grid of MXNet 1.0.0, example/gan/dcgan.py.
+    """
+    if not np.isfinite(grad).all():
+        raise ValueError("grad holds nan or infinity: the training has diverged")
+    deviation = grad.std()
+    return (grad - grad.mean()) / (deviation if deviation > 0 else 1)
+
+
+def to_pixels(X):
+    """Images of a network to pixels.
+
+    Parameters
+    ----------
+    X : np.ndarray, (N, C, H, W), float
+        In [-1, 1], clipped; C is 1 or 3 (RGB).
+
+    Returns
+    -------
+    np.ndarray, (N, H, W, C), uint8
+        Rounded, so that a pixel p that was scaled by p / 127.5 - 1 comes back as p.
+
+    Raises
+    ------
+    ValueError
+        If `X` has another number of dimensions or channels.
+    """
+    if X.ndim != 4 or X.shape[1] not in (1, 3):
+        raise ValueError(f"X has shape {X.shape}: give (N, C, H, W) with C = 1 or 3")
+    return np.rint(np.clip((X.transpose(0, 2, 3, 1) + 1) * 127.5, 0, 255)).astype(np.uint8)
+
+
+def fill_buf(buf, i, img, shape):
+    """Copy image number `i` into its place in a big buffer, row by row.
+
+    Parameters
+    ----------
+    buf : np.ndarray, (rows * height, columns * width, C)
+        Written in place.
+    i : int
+        From 0 to rows * columns - 1.
+    img : np.ndarray, (height, width, C)
+    shape : tuple of int
+        (width, height) of an image in pixels.
+
+    Raises
+    ------
+    ValueError
+        If the buffer has no place `i`.
+
+    Notes
+    -----
+    Source: MXNet 1.0.0, example/gan/dcgan.py.
+    """
+    width, height = shape
+    columns, rows = buf.shape[1] // width, buf.shape[0] // height
+    if not 0 <= i < rows * columns:
+        raise ValueError(f"i is {i}: a buffer of {rows} x {columns} images has places 0 to "
+                         f"{rows * columns - 1}")
+    x, y = i % columns * width, i // columns * height
+    buf[y:y + height, x:x + width] = img
+
+
+def make_grid(X):
+    """Tile images into one, ceil(sqrt(N)) a side.
+
+    Parameters
+    ----------
+    X : np.ndarray, (N, C, H, W), float
+        In [-1, 1]; N at least 1; C is 1 or 3 (RGB).
+
+    Returns
+    -------
+    np.ndarray, (n * H, n * W, C), uint8
+        Places without an image are black.
+
+    Raises
+    ------
+    ValueError
+        If `X` has no image or another shape.
+    """
+    pixels = to_pixels(X)
+    if not len(pixels):
+        raise ValueError("X has no image: give 1 or more")
+    side = math.isqrt(len(pixels) - 1) + 1
+    height, width, channels = pixels.shape[1:]
+    buf = np.zeros((side * height, side * width, channels), np.uint8)
+    for i, img in enumerate(pixels):
+        fill_buf(buf, i, img, (width, height))
+    return buf
+
+
+def save_png(path, pixels):
+    """Write pixels as a PNG file, complete or not at all.
+
+    Parameters
+    ----------
+    path : str or os.PathLike
+    pixels : np.ndarray, (H, W, C), uint8
+        C is 1 or 3 (RGB).
+
+    Raises
+    ------
+    OSError
+        If the file cannot be written.
+    """
+    if pixels.shape[2] == 3:
+        pixels = cv2.cvtColor(pixels, cv2.COLOR_RGB2BGR)
+    write_atomic(path, cv2.imencode(".png", pixels)[1].tobytes())
+
+
+def visual(title, X):
+    """Show images as a grid in a window, and go on.
+
+    Parameters
+    ----------
+    title : str
+        Names the window; the same title draws into the same window.
+    X : np.ndarray, (N, C, H, W), float
+        In [-1, 1]; C is 1 or 3 (RGB).
+
+    Raises
+    ------
+    ValueError
+        If `X` has another shape.
+
+    Notes
+    -----
+    Source: MXNet 1.0.0, example/gan/dcgan.py, which stops until the window is closed and swaps
+    red and blue.
+    """
+    grid = make_grid(X)
+    import matplotlib.pyplot as plt  # half a second, for windows only
+    plt.ion()
+    figure = plt.figure(title, clear=True)
+    axes = figure.add_subplot()
+    axes.imshow(grid if grid.shape[2] == 3 else grid[..., 0], cmap="gray", vmin=0, vmax=255)
+    axes.set_title(title)
+    axes.set_axis_off()
+    plt.pause(0.001)
+
+
+def can_show():
+    """Whether matplotlib has windows here, and not only files."""
+    import matplotlib.pyplot as plt
+    return plt.get_backend().lower() not in ("agg", "cairo", "pdf", "pgf", "ps", "svg", "template")
