@@ -34,16 +34,21 @@ def make_context(gpu=None, require_gpu=False):
             raise ValueError("--require-gpu without --gpu: say which one, as in --gpu 0")
         return mx.cpu()
     count = mx.context.num_gpus()
-    if gpu < count:
-        return mx.gpu(gpu)
     if count:
-        numbers = "0" if count == 1 else f"0 to {count - 1}"
-        raise ValueError(f"--gpu {gpu}: there is no such GPU: give {numbers}")
+        check_gpu(gpu, count)
+        return mx.gpu(gpu)
     reason = f"--gpu {gpu}: MXNet sees no GPU: {_why_no_gpu()}"
     if require_gpu:
         raise ValueError(reason)
     warnings.warn(f"{reason}. TRAINING ON THE CPU", RuntimeWarning, stacklevel=2)
     return mx.cpu()
+
+
+def check_gpu(gpu, count):
+    """Raise ValueError if `count` GPUs, numbered from 0, do not include number `gpu`."""
+    if not 0 <= gpu < count:
+        numbers = "0" if count == 1 else f"0 to {count - 1}"
+        raise ValueError(f"--gpu {gpu}: there is no such GPU: give {numbers}")
 
 
 def _why_no_gpu():

@@ -2,6 +2,8 @@
 from .runtime import mx
 
 SIZES = (16, 32, 64, 128, 256)
+# Doubles height and width in a deconvolution, halves them in a convolution.
+DOUBLE = {"kernel": (4, 4), "stride": (2, 2), "pad": (1, 1)}
 
 
 def make_dcgan_sym(ngf, ndf, nc, no_bias=True, fix_gamma=True, eps=1e-5 + 1e-12, size=64):
@@ -63,35 +65,36 @@ def _generator(ngf, nc, no_bias, bn, size):
     x = mx.sym.Variable("rand")
     for i, width in enumerate(_widths(size), 1):
         # 1 -> 4 pixels first, doubled in every further stage
-        up = {} if i == 1 else {"stride": (2, 2), "pad": (1, 1)}
-        x = mx.sym.Deconvolution(x, name=f"g{i}", kernel=(4, 4), num_filter=ngf * width,
-                                 no_bias=no_bias, **up)
+        x = mx.sym.Deconvolution(x, name=f"g{i}", num_filter=ngf * width, no_bias=no_bias,
+                                 **({"kernel": (4, 4)} if i == 1 else DOUBLE))
         x = mx.sym.BatchNorm(x, name=f"gbn{i}", **bn)
         x = mx.sym.Activation(x, name=f"gact{i}", act_type="relu")
     # (N, ngf, size/2, size/2)
-    last = i + 1
-    x = _deconvolution_to_image(x, f"g{last}", ngf, nc, no_bias)
+    name = f"g{i + 1}"
+    x = (_to_grey(x, name, ngf, no_bias, size) if nc == 1 else
+         mx.sym.Deconvolution(x, name=name, num_filter=nc, no_bias=no_bias, **DOUBLE))
     # (N, nc, size, size)
-    return mx.sym.Activation(x, name=f"gact{last}", act_type="tanh")
+    return mx.sym.Activation(x, name=f"gact{i + 1}", act_type="tanh")
 
 
-def _deconvolution_to_image(x, name, channels_in, nc, no_bias):
-    """The generator's last layer; grey images are computed as the first of two channels.
+def _to_grey(x, name, ngf, no_bias, size):
+    """Deconvolve to one channel by the definition: the kernel times each pixel, then col2im.
 
-    oneDNN in MXNet 1.9.1 has no data gradient for a deconvolution to one channel ("could not
-    create a primitive descriptor for a reorder primitive"), so zeros stand in for a second one.
-    The parameters keep the shapes of the plain layer.
+    On a CPU, MXNet 1.9.1 has no data gradient for a Deconvolution to one channel ("could not create
+    a primitive descriptor for a reorder primitive"), and one whose weight is computed, to give it
+    a second channel, corrupts the memory that the executor shares between gradients.
     """
-    geometry = {"kernel": (4, 4), "stride": (2, 2), "pad": (1, 1)}
-    if nc > 1:
-        return mx.sym.Deconvolution(x, name=name, num_filter=nc, no_bias=no_bias, **geometry)
-    weight = mx.sym.Variable(f"{name}_weight", shape=(channels_in, 1, 4, 4))
-    inputs = [x, mx.sym.concat(weight, mx.sym.zeros_like(weight), dim=1, name=f"{name}_weights")]
-    if not no_bias:
-        bias = mx.sym.Variable(f"{name}_bias", shape=(1,))
-        inputs.append(mx.sym.concat(bias, mx.sym.zeros_like(bias), dim=0, name=f"{name}_biases"))
-    x = mx.sym.Deconvolution(*inputs, name=name, num_filter=2, no_bias=no_bias, **geometry)
-    return mx.sym.slice_axis(x, axis=1, begin=0, end=1, name=f"{name}_grey")
+    weight = mx.sym.Variable(f"{name}_weight", shape=(ngf, 1, 4, 4))
+    pixels = mx.sym.reshape(x, (0, 0, -1))
+    kernels = mx.sym.broadcast_like(mx.sym.reshape(weight, (1, ngf, 16)), pixels, lhs_axes=(0,),
+                                    rhs_axes=(0,))
+    columns = mx.sym.linalg_gemm2(kernels, pixels, transpose_a=True, name=f"{name}_columns")
+    # (N, 16, size/2 * size/2)
+    x = mx.sym.col2im(columns, output_size=(size, size), name=name, **DOUBLE)
+    if no_bias:
+        return x
+    bias = mx.sym.Variable(f"{name}_bias", shape=(1,))
+    return mx.sym.broadcast_add(x, mx.sym.reshape(bias, (1, 1, 1, 1)), name=f"{name}_add")
 
 
 def _discriminator(ndf, nc, no_bias, bn, size):
@@ -99,8 +102,7 @@ def _discriminator(ndf, nc, no_bias, bn, size):
     x = mx.sym.Variable("data")
     for i, width in enumerate(reversed(_widths(size)), 1):
         # halved in every stage, down to 4 x 4
-        x = mx.sym.Convolution(x, name=f"d{i}", kernel=(4, 4), stride=(2, 2), pad=(1, 1),
-                               num_filter=ndf * width, no_bias=no_bias)
+        x = mx.sym.Convolution(x, name=f"d{i}", num_filter=ndf * width, no_bias=no_bias, **DOUBLE)
         if i > 1:
             x = mx.sym.BatchNorm(x, name=f"dbn{i}", **bn)
         x = mx.sym.LeakyReLU(x, name=f"dact{i}", act_type="leaky", slope=0.2)

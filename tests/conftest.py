@@ -1,0 +1,62 @@
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from dcgan_mx import get_mnist
+from dcgan_mx.runtime import mx
+
+ROOT = Path(__file__).parent.parent
+
+
+@pytest.fixture(scope="session")
+def mnist_root():
+    """The folder with the real digits, fetched into the checkout once."""
+    get_mnist(ROOT / "data")
+    return ROOT / "data"
+
+
+@pytest.fixture
+def script():
+    """Run a script as a user does; returns its status, its output and its errors."""
+    def run(name, *args, **kwargs):
+        return subprocess.run([sys.executable, str(ROOT / "scripts" / name), *map(str, args)],
+                              capture_output=True, text=True, timeout=300, check=False, **kwargs)
+    return run
+
+
+@pytest.fixture
+def one_line_error():
+    """Assert that a finished script failed the way house rules say; returns the line."""
+    def check(done, *parts):
+        assert done.returncode == 2, done.stderr
+        lines = [line for line in done.stderr.splitlines() if not line.startswith("warning: ")]
+        assert len(lines) == 1 and lines[0].startswith("error: "), done.stderr
+        for part in parts:
+            assert str(part) in lines[0]
+        return lines[0]
+    return check
+
+
+@pytest.fixture
+def make_batches():
+    """Make pairs of a real batch and a noise batch from a seed."""
+    def make(n, batch_size, data_shape, nz=100, seed=0):
+        rng = np.random.default_rng(seed)
+        return [(mx.io.DataBatch([mx.nd.array(rng.uniform(-1, 1, (batch_size, *data_shape)))], []),
+                 mx.io.DataBatch([mx.nd.array(rng.normal(size=(batch_size, nz, 1, 1)))], []))
+                for _ in range(n)]
+    return make
+
+
+@pytest.fixture
+def parameters():
+    """All parameters and moving statistics of a trainer (or the blog's loop), as NumPy arrays."""
+    def get(trainer):
+        mx.nd.waitall()
+        return {name: array.asnumpy()
+                for mod in (trainer.modG, trainer.modD)
+                for params in mod.get_params() for name, array in params.items()}
+    return get

@@ -1,0 +1,90 @@
+import ast
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from dcgan_mx.runtime import physical_cores
+
+PACKAGE = Path(__file__).parent.parent / "dcgan_mx"
+# What a module may import, of the package: everything to its left. Order is the order of the floors.
+FLOORS = ["version", "runtime", "files", "symbols", "params", "datasets", "iterators", "visual",
+          "metrics", "device", "trainer", "checkpoint", "hooks", "cli", "__init__"]
+FORBIDDEN = {"trainer": {"cli", "datasets", "iterators", "hooks", "checkpoint"},
+             "visual": {"runtime"}, "datasets": {"runtime"}, "params": {"runtime"},
+             "files": {"runtime"}}
+
+
+def imports(module):
+    """The package's modules that a module imports, and the first names of the others."""
+    ours, others = set(), set()
+    for node in ast.walk(ast.parse((PACKAGE / f"{module}.py").read_text())):
+        if isinstance(node, ast.ImportFrom) and node.level:
+            ours.update([node.module] if node.module else [alias.name for alias in node.names])
+        elif isinstance(node, ast.ImportFrom):
+            others.add(node.module.split(".")[0])
+        elif isinstance(node, ast.Import):
+            others.update(alias.name.split(".")[0] for alias in node.names)
+    return ours, others
+
+
+def test_table_names_every_module():
+    assert {path.stem for path in PACKAGE.glob("*.py")} == set(FLOORS)
+
+
+@pytest.mark.parametrize("module", FLOORS)
+def test_imports_run_downward_only(module):
+    ours, others = imports(module)
+    assert ours <= set(FLOORS[:FLOORS.index(module)])
+    assert not ours & FORBIDDEN.get(module, set())
+    assert ("mxnet" in others) == (module == "runtime")
+    assert ("argparse" in others) == (module == "cli")
+
+
+def run(code, cpus=None, **env):
+    """Run Python code in a new process, on some processors only."""
+    clean = {k: v for k, v in os.environ.items()
+             if k not in ("OMP_NUM_THREADS", "MXNET_OMP_MAX_THREADS")}
+    done = subprocess.run(
+        [sys.executable, "-c", code], env={**clean, **env}, capture_output=True, text=True,
+        timeout=100, check=True,
+        preexec_fn=None if cpus is None else lambda: os.sched_setaffinity(0, cpus))
+    return done.stdout + done.stderr
+
+
+THREADS = "import os, dcgan_mx.runtime; print(os.environ.get('OMP_NUM_THREADS'))"
+
+
+def test_one_thread_for_each_core_of_the_affinity_mask():
+    assert run(THREADS, cpus={min(os.sched_getaffinity(0))}) == "1\n"
+    assert run(THREADS) == f"{physical_cores()}\n"
+
+
+def test_hardware_threads_of_a_core_count_once():
+    siblings = {}
+    for cpu in os.sched_getaffinity(0):
+        topology = Path(f"/sys/devices/system/cpu/cpu{cpu}/topology")
+        key = tuple((topology / name).read_text() for name in ("physical_package_id", "core_id"))
+        siblings.setdefault(key, []).append(cpu)
+    assert physical_cores() == len(siblings)
+
+
+def test_a_users_number_of_threads_wins():
+    assert run(THREADS, OMP_NUM_THREADS="7") == "7\n"
+    assert run(THREADS, MXNET_OMP_MAX_THREADS="1") == "None\n"
+
+
+def test_mxnet_takes_the_threads():
+    code = ("import ctypes, dcgan_mx.runtime; "
+            "print(ctypes.CDLL('libgomp.so.1').omp_get_max_threads())")
+    assert run(code, OMP_NUM_THREADS="3") == "3\n"
+    assert run(code) == f"{physical_cores()}\n"
+
+
+def test_quiet_start():
+    code = ("from dcgan_mx import make_dcgan_sym, Trainer; "
+            "Trainer(*make_dcgan_sym(1, 1, 3, size=16), 2, (3, 16, 16))")
+    assert run(code) == ""
+    assert run(code, PYTHONWARNINGS="default") == ""

@@ -1,0 +1,127 @@
+import json
+import math
+
+import numpy as np
+import pytest
+
+from dcgan_mx import make_dcgan_sym
+from dcgan_mx.runtime import mx
+from dcgan_mx.symbols import _to_grey
+
+
+def reference(ngf, ndf, nc, no_bias=True, fix_gamma=True, eps=1e-5 + 1e-12):
+    """The example's graph, layer by layer as its table gives it."""
+    S, up = mx.sym, {"kernel": (4, 4), "stride": (2, 2), "pad": (1, 1), "no_bias": no_bias}
+    bn = {"fix_gamma": fix_gamma, "eps": eps}
+    g = S.Deconvolution(S.Variable("rand"), name="g1", kernel=(4, 4), num_filter=ngf * 8,
+                        no_bias=no_bias)
+    g = S.Activation(S.BatchNorm(g, name="gbn1", **bn), name="gact1", act_type="relu")
+    g = S.Deconvolution(g, name="g2", num_filter=ngf * 4, **up)
+    g = S.Activation(S.BatchNorm(g, name="gbn2", **bn), name="gact2", act_type="relu")
+    g = S.Deconvolution(g, name="g3", num_filter=ngf * 2, **up)
+    g = S.Activation(S.BatchNorm(g, name="gbn3", **bn), name="gact3", act_type="relu")
+    g = S.Deconvolution(g, name="g4", num_filter=ngf, **up)
+    g = S.Activation(S.BatchNorm(g, name="gbn4", **bn), name="gact4", act_type="relu")
+    g = S.Deconvolution(g, name="g5", num_filter=nc, **up)
+    gout = S.Activation(g, name="gact5", act_type="tanh")
+
+    leaky = {"act_type": "leaky", "slope": 0.2}
+    d = S.Convolution(S.Variable("data"), name="d1", num_filter=ndf, **up)
+    d = S.LeakyReLU(d, name="dact1", **leaky)
+    d = S.Convolution(d, name="d2", num_filter=ndf * 2, **up)
+    d = S.LeakyReLU(S.BatchNorm(d, name="dbn2", **bn), name="dact2", **leaky)
+    d = S.Convolution(d, name="d3", num_filter=ndf * 4, **up)
+    d = S.LeakyReLU(S.BatchNorm(d, name="dbn3", **bn), name="dact3", **leaky)
+    d = S.Convolution(d, name="d4", num_filter=ndf * 8, **up)
+    d = S.LeakyReLU(S.BatchNorm(d, name="dbn4", **bn), name="dact4", **leaky)
+    d = S.Convolution(d, name="d5", kernel=(4, 4), num_filter=1, no_bias=no_bias)
+    d = S.Flatten(d, name="flatten0")
+    return gout, S.LogisticRegressionOutput(data=d, label=S.Variable("label"), name="dloss")
+
+
+def graph(symbol):
+    return json.loads(symbol.tojson())
+
+
+@pytest.mark.parametrize("options", [{}, {"no_bias": False, "fix_gamma": False, "eps": 1e-3}])
+def test_the_references_graph_at_64(options):
+    for ours, theirs in zip(make_dcgan_sym(8, 4, 3, **options), reference(8, 4, 3, **options)):
+        assert graph(ours) == graph(theirs)
+
+
+def trainable(symbol, **shapes):
+    inferred, _, _ = symbol.infer_shape(**shapes)
+    return {name: shape for name, shape in zip(symbol.list_arguments(), inferred)
+            if name not in (*shapes, "label")}
+
+
+@pytest.mark.parametrize("no_bias", [True, False])
+def test_grey_has_the_plain_layers_parameters(no_bias):
+    ours, theirs = make_dcgan_sym(8, 8, 1, no_bias=no_bias), reference(8, 8, 1, no_bias=no_bias)
+    for sym, plain, shapes in zip(ours, theirs, ({"rand": (2, 10, 1, 1)},
+                                                 {"data": (2, 1, 64, 64)})):
+        assert trainable(sym, **shapes) == trainable(plain, **shapes)
+
+
+def test_numbers_of_parameters():
+    symG, symD = make_dcgan_sym(64, 64, 3)
+    for symbol, shapes, count in ((symG, {"rand": (64, 100, 1, 1)}, 3576704),
+                                  (symD, {"data": (64, 3, 64, 64)}, 2765568)):
+        assert sum(math.prod(s) for s in trainable(symbol, **shapes).values()) == count
+
+
+@pytest.mark.parametrize("size, stages", [(16, 2), (32, 3), (64, 4), (128, 5), (256, 6)])
+@pytest.mark.parametrize("nc", [1, 3])
+def test_sizes(size, stages, nc):
+    symG, symD = make_dcgan_sym(4, 4, nc, size=size)
+    assert symG.infer_shape(rand=(2, 10, 1, 1))[1] == [(2, nc, size, size)]
+    assert symD.infer_shape(data=(2, nc, size, size))[1] == [(2, 1)]
+    # every stage doubles or halves the image: 4 x 4 is reached in size / 4 = 2 ** stages
+    internals = symG.get_internals()
+    for i in range(1, stages + 1):
+        shape = internals[f"gact{i}_output"].infer_shape(rand=(2, 10, 1, 1))[1][0]
+        assert shape[2:] == (2 ** (i + 1),) * 2
+        assert shape[1] <= 8 * 4
+    assert shape[1] == 4
+
+
+def deconvolve(x, weight):
+    """Kernel 4, stride 2, pad 1, straight from the definition, in float64."""
+    n, channels, h, w = x.shape
+    out = np.zeros((n, weight.shape[1], 2 * h + 2, 2 * w + 2))
+    for i in range(h):
+        for j in range(w):
+            out[:, :, 2 * i:2 * i + 4, 2 * j:2 * j + 4] += np.einsum(
+                "nc,cokl->nokl", x[:, :, i, j].astype(float), weight.astype(float))
+    return out[:, :, 1:-1, 1:-1]
+
+
+@pytest.mark.parametrize("no_bias", [True, False])
+def test_grey_layer_against_its_definition(no_bias):
+    """Output by the definition; both gradients from the layer's linearity."""
+    rng = np.random.default_rng(0)
+    layer = _to_grey(mx.sym.Variable("x"), "g", 5, no_bias, 16)
+    executor = layer.simple_bind(mx.cpu(), x=(2, 5, 8, 8))
+    values = {name: rng.normal(size=array.shape).astype(np.float32)
+              for name, array in executor.arg_dict.items()}
+    out = executor.forward(is_train=True, **{k: mx.nd.array(v) for k, v in values.items()})[0]
+    bias = values.get("g_bias", 0)
+    np.testing.assert_allclose(out.asnumpy(), deconvolve(values["x"], values["g_weight"]) + bias,
+                               atol=1e-4)
+    head = rng.normal(size=out.shape).astype(np.float32)
+    executor.backward([mx.nd.array(head)])
+    step = {name: rng.normal(size=value.shape) for name, value in values.items()}
+    for name, moved in (("x", deconvolve(step["x"], values["g_weight"])),
+                        ("g_weight", deconvolve(values["x"], step["g_weight"])),
+                        ("g_bias", step.get("g_bias", 0) * np.ones(out.shape))):
+        if name in values:
+            gradient = executor.grad_dict[name].asnumpy()
+            assert (gradient * step[name]).sum() == pytest.approx((moved * head).sum(), rel=1e-4)
+
+
+@pytest.mark.parametrize("name, args, kwargs", [
+    ("ngf", (0, 8, 3), {}), ("ndf", (8, -1, 3), {}), ("nc", (8, 8, 2), {}),
+    ("size", (8, 8, 3), {"size": 48}), ("size", (8, 8, 3), {"size": 512})])
+def test_bad_numbers(name, args, kwargs):
+    with pytest.raises(ValueError, match=f"^{name} is .*: give"):
+        make_dcgan_sym(*args, **kwargs)

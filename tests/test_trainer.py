@@ -1,0 +1,167 @@
+import numpy as np
+import pytest
+from blog_loop import BlogLoop
+
+from dcgan_mx import MnistIter, RandIter, Trainer, make_dcgan_sym
+from dcgan_mx.runtime import mx
+
+
+def small(seed=0, nc=3, batch_size=4, **options):
+    mx.random.seed(seed)
+    return Trainer(*make_dcgan_sym(4, 4, nc, size=16), batch_size, (nc, 16, 16), nz=5, **options)
+
+
+def copy_parameters(source, target):
+    for name in ("modG", "modD"):
+        getattr(target, name).set_params(*getattr(source, name).get_params())
+
+
+def assert_same(first, second):
+    assert first.keys() == second.keys()
+    for name in first:
+        np.testing.assert_array_equal(first[name], second[name], err_msg=name)
+
+
+@pytest.mark.parametrize("channels, batch_size", [(64, 64), (8, 6)])
+def test_bit_identical_to_the_blogs_loop(channels, batch_size, make_batches, parameters):
+    """Ten iterations at the reference's size: parameters, moving statistics and predictions."""
+    syms = make_dcgan_sym(channels, channels, 3)
+    theirs = BlogLoop(*syms, batch_size, (3, 64, 64))
+    ours = Trainer(*syms, batch_size, (3, 64, 64))
+    copy_parameters(theirs, ours)
+    before = parameters(ours)
+    predictions = []
+    for batch, rbatch in make_batches(2, batch_size, (3, 64, 64)) * 5:
+        predictions.append(theirs.step(batch, rbatch))
+        ours.step(batch, rbatch)
+    after = parameters(ours)
+    assert_same(after, parameters(theirs))
+    assert not any((before[name] == after[name]).all() for name in after if "gamma" not in name)
+
+    averages = ours.metrics.get()
+    fake, real, again = np.array(predictions).transpose(1, 0, 2, 3)
+    assert averages["acc"] == pytest.approx(((fake <= 0.5).mean() + (real > 0.5).mean()) / 2)
+    assert averages["d_entropy"] == pytest.approx(
+        -(np.log(1 - fake).mean() + np.log(real).mean()) / 2, rel=1e-4)
+    assert averages["g_entropy"] == pytest.approx(-np.log(again).mean(), rel=1e-4)
+
+
+def test_grey_trains_on_cpu(make_batches, parameters):
+    trainer = small(nc=1)
+    before = parameters(trainer)
+    for batches in make_batches(3, 4, (1, 16, 16), nz=5):
+        trainer.step(*batches)
+    after = parameters(trainer)
+    assert before["g3_weight"].shape == (4, 1, 4, 4)
+    assert not (before["g3_weight"] == after["g3_weight"]).all()
+    assert all(np.isfinite(value).all() for value in after.values())
+
+
+def test_d_steps_update_g_every_kth_time(make_batches, parameters):
+    """k = 3: G rests for two steps, D never does; D's first steps do not depend on k."""
+    often, seldom = small(), small(d_steps=3)
+    copy_parameters(often, seldom)
+    batches = make_batches(6, 4, (3, 16, 16), nz=5)
+    history = [parameters(seldom)]
+    for pair in batches:
+        seldom.step(*pair)
+        history.append(parameters(seldom))
+    for i, (before, after) in enumerate(zip(history, history[1:]), 1):
+        assert (before["d1_weight"] != after["d1_weight"]).any()
+        assert (before["g1_weight"] != after["g1_weight"]).any() == (i % 3 == 0)
+    often.step(*batches[0])
+    np.testing.assert_array_equal(parameters(often)["d1_weight"], history[1]["d1_weight"])
+
+
+def input_gradient(trainer, images, label):
+    """The gradient of the mean of -log D(x) or -log(1 - D(x)) at x, times N, from a plain Module."""
+    mod = mx.mod.Module(trainer.modD.symbol, data_names=["data"], label_names=["label"])
+    mod.bind([("data", images.shape)], [("label", images.shape[:1])], inputs_need_grad=True)
+    mod.set_params(*trainer.modD.get_params())
+    mod.forward(mx.io.DataBatch([images], [mx.nd.full(images.shape[:1], label)]), is_train=True)
+    mod.backward()
+    return mod.get_outputs()[0].asnumpy(), mod.get_input_grads()[0].asnumpy()
+
+
+@pytest.mark.parametrize("g_loss", ["nonsaturating", "saturating"])
+def test_gradient_that_reaches_g(g_loss, make_batches):
+    """Step 4 for both losses, against a second Module and the chain rule of their logarithms."""
+    trainer = small(g_loss=g_loss)
+    for pair in make_batches(2, 4, (3, 16, 16), nz=5):
+        trainer.step(*pair)
+    mx.nd.waitall()
+    outG = trainer.outG.copy()
+    pred, towards_real = input_gradient(trainer, outG, 1)
+    expected = towards_real
+    if g_loss == "saturating":
+        # With logits s: d log(1 - D)/ds = -D and d(-log D)/ds = -(1 - D); the rest of the chain
+        # is the same linear map, which label 0 shows: d(-log(1 - D))/ds = D.
+        expected = -input_gradient(trainer, outG, 0)[1]
+    np.testing.assert_allclose(trainer.diffD.asnumpy(), expected, rtol=1e-5, atol=1e-9)
+    entropy = trainer.metrics.get()["g_entropy"]
+    assert np.isfinite(entropy) and pred.shape == (4, 1)
+
+
+def test_saturating_loss_is_the_minimax_loss(make_batches):
+    """label 0 and the negated gradient descend log(1 - D(G(z))): central differences say so."""
+    symD = make_dcgan_sym(4, 4, 3, size=16)[1]
+    mod = mx.mod.Module(symD, data_names=["data"], label_names=["label"])
+    mod.bind([("data", (4, 3, 16, 16))], [("label", (4,))], inputs_need_grad=True)
+    mx.random.seed(3)
+    mod.init_params(mx.init.Normal(0.2))
+    images = make_batches(1, 4, (3, 16, 16))[0][0].data[0].asnumpy()
+
+    def forward(x):
+        mod.forward(mx.io.DataBatch([mx.nd.array(x)], [mx.nd.zeros(4)]), is_train=True)
+        return mod.get_outputs()[0].asnumpy().astype(float)
+
+    forward(images)
+    mod.backward()
+    gradient = -mod.get_input_grads()[0].asnumpy()
+    direction = np.sign(gradient) * 1e-3
+    numeric = (np.log(1 - forward(images + direction)).sum()
+               - np.log(1 - forward(images - direction)).sum()) / 2
+    assert numeric == pytest.approx((gradient * direction).sum(), rel=0.02)
+    assert numeric > 0
+
+
+def fit(num_epochs=100, max_steps=None, **options):
+    trainer = small()
+    seen = []
+    images = np.random.default_rng(0).integers(0, 256, (18, 8, 8), np.uint8)
+    trainer.fit(MnistIter(images, 4, (3, 16, 16), **options), RandIter(4, 5), num_epochs,
+                max_steps=max_steps,
+                hooks=[lambda t: seen.append((t.global_step, t.epoch, t.nbatch))])
+    return trainer, seen
+
+
+def test_fit_counts_epochs_and_steps():
+    _, seen = fit(num_epochs=2)
+    assert seen == [(1, 0, 1), (2, 0, 2), (3, 0, 3), (4, 1, 0),
+                    (5, 1, 1), (6, 1, 2), (7, 1, 3), (8, 2, 0)]
+    assert fit(max_steps=6)[1] == seen[:6]
+    assert fit(num_epochs=1, max_steps=4)[1] == seen[:4]
+
+
+def test_same_seed_same_bits_whatever_the_threads(parameters):
+    one, two, other = (parameters(fit(max_steps=9, **options)[0])
+                       for options in ({"threads": 1}, {"threads": 2}, {"seed": 1}))
+    assert_same(one, two)
+    assert (one["g1_weight"] != other["g1_weight"]).any()
+
+
+def test_fit_refuses_an_empty_iterator():
+    class Empty(mx.io.DataIter):
+        def next(self):
+            raise StopIteration
+    with pytest.raises(ValueError, match="train_iter is empty"):
+        small().fit(Empty(4), RandIter(4, 5), 1)
+
+
+@pytest.mark.parametrize("options", [
+    {"batch_size": 0}, {"lr": 0.0}, {"lr": -1.0}, {"lr": float("nan")}, {"lr": float("inf")},
+    {"beta1": 1.0}, {"wd": -1e-9}, {"wd": float("nan")}, {"d_steps": 0}, {"g_loss": "hinge"}])
+def test_bad_numbers(options):
+    (name, value), = options.items()
+    with pytest.raises(ValueError, match=f"^{name} is {value}: give"):
+        small(**options)

@@ -1,0 +1,94 @@
+import os
+
+import cv2
+import matplotlib.pyplot as plt
+import numpy as np
+import pytest
+
+from dcgan_mx import fill_buf, visual
+from dcgan_mx.visual import make_grid, save_png, standardise, to_pixels
+
+
+def scaled(pixels):
+    """(N, H, W, C) pixels to what a network sees, as the iterators scale them."""
+    return (pixels.astype(np.float32) / 127.5 - 1).transpose(0, 3, 1, 2)
+
+
+@pytest.fixture
+def pictures():
+    return np.random.default_rng(0).integers(0, 256, (7, 5, 9, 3), np.uint8)
+
+
+def test_every_pixel_value_comes_back():
+    values = np.arange(256, dtype=np.uint8).reshape(1, 16, 16, 1)
+    np.testing.assert_array_equal(to_pixels(scaled(values)), values)
+
+
+def test_values_beyond_the_range_are_clipped():
+    X = np.array([-3, -1, 0, 1, 3], np.float32).reshape(1, 1, 1, 5)
+    np.testing.assert_array_equal(to_pixels(X).ravel(), [0, 0, 128, 255, 255])
+
+
+@pytest.mark.parametrize("shape", [(2, 3, 8), (2, 2, 8, 8), (2, 4, 8, 8)])
+def test_other_shapes_are_refused(shape):
+    with pytest.raises(ValueError, match="X has shape"):
+        to_pixels(np.zeros(shape))
+
+
+@pytest.mark.parametrize("n", range(1, 8))
+def test_grid_holds_every_picture_in_reading_order(n, pictures):
+    """5 x 9 pixels, 1 to 7 of them: the square that MXNet's example leaves is the special case."""
+    grid = make_grid(scaled(pictures[:n]))
+    side = int(np.ceil(np.sqrt(n)))
+    assert grid.shape == (5 * side, 9 * side, 3)
+    for i in range(side * side):
+        y, x = divmod(i, side)
+        tile = grid[5 * y:5 * y + 5, 9 * x:9 * x + 9]
+        np.testing.assert_array_equal(tile, pictures[i] if i < n else np.zeros((5, 9, 3)))
+
+
+def test_no_picture_is_refused():
+    with pytest.raises(ValueError, match="no image"):
+        make_grid(np.zeros((0, 3, 4, 4)))
+
+
+@pytest.mark.parametrize("i", [-1, 6])
+def test_fill_buf_refuses_a_place_that_is_not_there(i):
+    with pytest.raises(ValueError, match="places 0 to 5"):
+        fill_buf(np.zeros((10, 27, 3)), i, np.zeros((5, 9, 3)), (9, 5))
+
+
+def test_png_has_true_colours(tmp_path, pictures):
+    save_png(tmp_path / "a.png", pictures[0])
+    bgr = cv2.imread(str(tmp_path / "a.png"), cv2.IMREAD_COLOR)
+    np.testing.assert_array_equal(bgr[..., ::-1], pictures[0])
+    save_png(tmp_path / "b.png", pictures[0, ..., :1])
+    np.testing.assert_array_equal(cv2.imread(str(tmp_path / "b.png"), cv2.IMREAD_UNCHANGED),
+                                  pictures[0, ..., 0])
+    assert sorted(os.listdir(tmp_path)) == ["a.png", "b.png"]
+
+
+def test_standardise():
+    grad = np.random.default_rng(0).normal(3, 1e-4, (4, 3, 8, 8)).astype(np.float32)
+    out = standardise(grad)
+    assert abs(out.mean()) < 1e-3 and out.std() == pytest.approx(1, abs=1e-3)
+    np.testing.assert_array_equal(np.argsort(out.ravel()), np.argsort(grad.ravel()))
+    np.testing.assert_array_equal(standardise(np.full((1, 1, 2, 2), 0.5)), np.zeros((1, 1, 2, 2)))
+    with pytest.raises(ValueError, match="not|nan"):
+        standardise(np.array([[[[np.nan, 1.0]]]]))
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+def test_visual_draws_into_one_figure_for_each_title(channels, pictures, monkeypatch):
+    monkeypatch.setattr(plt, "pause", lambda seconds: None)
+    plt.switch_backend("agg")
+    X = scaled(pictures[..., :channels])
+    visual("gout", X[:4])
+    visual("gout", X)
+    figure = plt.figure("gout")
+    (axes,), (image,) = figure.axes, figure.axes[0].images
+    np.testing.assert_array_equal(np.asarray(image.get_array()).reshape(15, 27, channels),
+                                  make_grid(X))
+    assert axes.get_title() == "gout"
+    assert plt.get_figlabels().count("gout") == 1
+    plt.close("all")
