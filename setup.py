@@ -26,6 +26,6 @@ setup(
     ],
     extras_require={
         "test": ["pytest", "hypothesis"],
-        "check": ["ruff", "mypy"],
+        "check": ["ruff==0.17.6", "mypy"],
     },
 )

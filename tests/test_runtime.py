@@ -9,7 +9,7 @@ import pytest
 from dcgan_mx.runtime import physical_cores
 
 PACKAGE = Path(__file__).parent.parent / "dcgan_mx"
-# What a module may import, of the package: everything to its left. Order is the order of the floors.
+# A module may import, of the package, what stands before it.
 FLOORS = ["version", "runtime", "files", "symbols", "params", "datasets", "iterators", "visual",
           "metrics", "device", "trainer", "checkpoint", "hooks", "cli", "__init__"]
 FORBIDDEN = {"trainer": {"cli", "datasets", "iterators", "hooks", "checkpoint"},

@@ -58,7 +58,7 @@ def test_grey_trains_on_cpu(make_batches, parameters):
 
 
 def test_d_steps_update_g_every_kth_time(make_batches, parameters):
-    """k = 3: G rests for two steps, D never does; D's first steps do not depend on k."""
+    """K = 3: G rests for two steps, D never does; D's first steps do not depend on k."""
     often, seldom = small(), small(d_steps=3)
     copy_parameters(often, seldom)
     batches = make_batches(6, 4, (3, 16, 16), nz=5)
@@ -74,7 +74,7 @@ def test_d_steps_update_g_every_kth_time(make_batches, parameters):
 
 
 def input_gradient(trainer, images, label):
-    """The gradient of the mean of -log D(x) or -log(1 - D(x)) at x, times N, from a plain Module."""
+    """D's prediction, and the gradient of its summed loss at the images, from a plain Module."""
     mod = mx.mod.Module(trainer.modD.symbol, data_names=["data"], label_names=["label"])
     mod.bind([("data", images.shape)], [("label", images.shape[:1])], inputs_need_grad=True)
     mod.set_params(*trainer.modD.get_params())
@@ -103,7 +103,7 @@ def test_gradient_that_reaches_g(g_loss, make_batches):
 
 
 def test_saturating_loss_is_the_minimax_loss(make_batches):
-    """label 0 and the negated gradient descend log(1 - D(G(z))): central differences say so."""
+    """Label 0 and the negated gradient descend log(1 - D(G(z))): central differences say so."""
     symD = make_dcgan_sym(4, 4, 3, size=16)[1]
     mod = mx.mod.Module(symD, data_names=["data"], label_names=["label"])
     mod.bind([("data", (4, 3, 16, 16))], [("label", (4,))], inputs_need_grad=True)
@@ -148,6 +148,17 @@ def test_same_seed_same_bits_whatever_the_threads(parameters):
                        for options in ({"threads": 1}, {"threads": 2}, {"seed": 1}))
     assert_same(one, two)
     assert (one["g1_weight"] != other["g1_weight"]).any()
+
+
+def test_fit_goes_on_where_the_trainer_is(parameters):
+    """In one go or in pieces, within an epoch and over its end: the same bits."""
+    whole, _ = fit(max_steps=11)
+    pieces = small()
+    images = np.random.default_rng(0).integers(0, 256, (18, 8, 8), np.uint8)
+    train_iter, rand_iter = MnistIter(images, 4, (3, 16, 16)), RandIter(4, 5)
+    for max_steps in (3, 4, 5, 11):
+        pieces.fit(train_iter, rand_iter, 100, max_steps=max_steps)
+    assert_same(parameters(whole), parameters(pieces))
 
 
 def test_fit_refuses_an_empty_iterator():

@@ -1,0 +1,193 @@
+"""Measure training speed against other loops, memory, and the time to the first grid.
+
+Each contestant trains in a process of its own, in turn, for several rounds; ratios are taken within
+a round, so that they hold while the machine's speed drifts. Medians are printed.
+"""
+import argparse
+import os
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+SCRIPTS = Path(__file__).resolve().parent
+BATCH_SIZE, WARM_UP = 64, 3
+
+
+def train_ours(steps):
+    """Trainer.fit with this package's data path."""
+    from dcgan_mx import MnistIter, RandIter, Trainer, make_dcgan_sym
+    from dcgan_mx.datasets import make_discs
+    from dcgan_mx.runtime import mx
+    trainer = Trainer(*make_dcgan_sym(64, 64, 3), BATCH_SIZE, (3, 64, 64))
+    train_iter, rand_iter = MnistIter(make_discs(), BATCH_SIZE), RandIter(BATCH_SIZE, 100)
+
+    def train(n):
+        trainer.fit(train_iter, rand_iter, 1000, max_steps=trainer.global_step + n)
+        mx.nd.waitall()
+    return timed(train, steps)
+
+
+def train_blog(steps):
+    """The blog's loop, metrics read in every iteration, with batches that cost nothing."""
+    sys.path.insert(0, str(SCRIPTS.parent / "tests"))
+    from blog_loop import BlogLoop
+
+    from dcgan_mx import make_dcgan_sym
+    from dcgan_mx.runtime import mx
+    loop = BlogLoop(*make_dcgan_sym(64, 64, 3), BATCH_SIZE, (3, 64, 64))
+    batch = mx.io.DataBatch([mx.nd.random.uniform(-1, 1, (BATCH_SIZE, 3, 64, 64))], [])
+
+    def train(n):
+        for _ in range(n):
+            noise = mx.nd.random.normal(shape=(BATCH_SIZE, 100, 1, 1))
+            loop.step(batch, mx.io.DataBatch([noise], []))
+        mx.nd.waitall()
+    return timed(train, steps)
+
+
+def train_pytorch(steps):
+    """The loop of PyTorch's DCGAN example (examples/dcgan), with a batch that costs nothing."""
+    import torch
+    from torch import nn
+
+    def block(layer, normalise, activation):
+        return [layer, *([nn.BatchNorm2d(layer.out_channels)] if normalise else []), activation]
+
+    up = [nn.ConvTranspose2d(a, b, 4, s, p, bias=False) for a, b, s, p in (
+        (100, 512, 1, 0), (512, 256, 2, 1), (256, 128, 2, 1), (128, 64, 2, 1), (64, 3, 2, 1))]
+    down = [nn.Conv2d(a, b, 4, s, p, bias=False) for a, b, s, p in (
+        (3, 64, 2, 1), (64, 128, 2, 1), (128, 256, 2, 1), (256, 512, 2, 1), (512, 1, 1, 0))]
+    netG = nn.Sequential(*(m for layer in up[:-1] for m in block(layer, True, nn.ReLU(True))),
+                         up[-1], nn.Tanh())
+    netD = nn.Sequential(*(m for i, layer in enumerate(down[:-1])
+                           for m in block(layer, i > 0, nn.LeakyReLU(0.2, True))),
+                         down[-1], nn.Sigmoid())
+    for net in (netG, netD):
+        for layer in net:
+            if hasattr(layer, "weight"):
+                mean = 1.0 if isinstance(layer, nn.BatchNorm2d) else 0.0
+                nn.init.normal_(layer.weight, mean, 0.02)
+    criterion = nn.BCELoss()
+    optimizers = [torch.optim.Adam(net.parameters(), lr=2e-4, betas=(0.5, 0.999))
+                  for net in (netD, netG)]
+    real = torch.rand(BATCH_SIZE, 3, 64, 64) * 2 - 1
+    ones, zeros = torch.ones(BATCH_SIZE), torch.zeros(BATCH_SIZE)
+
+    def train(n):
+        for _ in range(n):
+            netD.zero_grad()
+            output = netD(real).view(-1)
+            errD_real = criterion(output, ones)
+            errD_real.backward()
+            output.mean().item()
+            fake = netG(torch.randn(BATCH_SIZE, 100, 1, 1))
+            output = netD(fake.detach()).view(-1)
+            errD_fake = criterion(output, zeros)
+            errD_fake.backward()
+            output.mean().item()
+            optimizers[0].step()
+            netG.zero_grad()
+            output = netD(fake).view(-1)
+            errG = criterion(output, ones)
+            errG.backward()
+            optimizers[1].step()
+            (errD_real + errD_fake).item(), errG.item(), output.mean().item()
+    return timed(train, steps)
+
+
+def timed(train, steps):
+    """Images per second of `train(steps)` after a warm-up."""
+    train(WARM_UP)
+    start = time.perf_counter()
+    train(steps)
+    return BATCH_SIZE * steps / (time.perf_counter() - start)
+
+
+def as_installed():
+    """The environment in which MXNet has the threads that it takes by itself."""
+    # src/engine/openmp.cc: half of the processors, on x86
+    return {"OMP_NUM_THREADS": str(max(1, len(os.sched_getaffinity(0)) // 2))}
+
+
+def contestants():
+    """Name, training function and environment of each, ours first."""
+    found = [("dcgan_mx", train_ours, {}),
+             ("the blog's loop, MXNet as installed", train_blog, as_installed()),
+             ("the blog's loop, the same threads", train_blog, {})]
+    probe = [sys.executable, "-c", "import torch; print(torch.__version__)"]
+    torch = subprocess.run(probe, capture_output=True, text=True, check=False)
+    if torch.returncode == 0:
+        found.append((f"PyTorch {torch.stdout.strip()}, its DCGAN example", train_pytorch, {}))
+    else:
+        print("PyTorch is not installed and left out (pip install torch)")
+    return found
+
+
+def run_child(train, env, steps):
+    """Time a contestant in a new process."""
+    clean = {k: v for k, v in os.environ.items() if not k.startswith(("OMP_", "MXNET_"))}
+    done = subprocess.run([sys.executable, __file__, "--child", train.__name__, "--steps",
+                           str(steps)], env={**clean, **env}, stdout=subprocess.PIPE, text=True,
+                          check=True)
+    return float(done.stdout.split()[-1])
+
+
+def compare(rounds, steps):
+    """Print the table of speeds."""
+    found = contestants()
+    speeds = {name: [] for name, _, _ in found}
+    for _ in range(rounds):
+        for name, train, env in found:
+            speeds[name].append(run_child(train, env, steps))
+    print(f"\n{'training, batch 64, float32':40} images/s (min - max)   dcgan_mx is faster by")
+    ours = speeds["dcgan_mx"]
+    for name, theirs in speeds.items():
+        ratio = statistics.median(a / b for a, b in zip(ours, theirs))
+        print(f"{name:40} {statistics.median(theirs):6.1f} ({min(theirs):.1f} - {max(theirs):.1f})"
+              + ("" if theirs is ours else f"      x {ratio:.2f}"))
+
+
+def measure_run(data):
+    """Print peak memory of training on all of MNIST, and the time to the first grid."""
+    from dcgan_mx import get_mnist
+    get_mnist(data)
+    with tempfile.TemporaryDirectory() as folder:
+        run_dir = Path(folder) / "run"
+        start = time.perf_counter()
+        child = subprocess.Popen(
+            [sys.executable, str(SCRIPTS / "train.py"), "--dataset", "mnist", "--data-path", data,
+             "--max-steps", "30", "--run-dir", str(run_dir)],
+            stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        grid = run_dir / "grids" / "gout-00000010.png"
+        while not grid.exists() and child.poll() is None:
+            time.sleep(0.05)
+        seconds = time.perf_counter() - start
+        _, status, usage = os.wait4(child.pid, 0)
+    if status:
+        raise ValueError(f"scripts/train.py failed with status {status}: run it by itself to see")
+    print(f"\ntraining on all of MNIST: peak resident memory {usage.ru_maxrss / 1024:.0f} MB, "
+          f"first grid after {seconds:.1f} s")
+
+
+def main():
+    """Parse the flags and measure."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--rounds", type=int, default=5, help="default: %(default)s")
+    parser.add_argument("--steps", type=int, default=20, help="timed in each; default: %(default)s")
+    parser.add_argument("--data", default="data", help="folder of MNIST; default: %(default)s")
+    parser.add_argument("--child", choices=("train_ours", "train_blog", "train_pytorch"),
+                        help=argparse.SUPPRESS)
+    args = parser.parse_args()
+    if args.child:
+        print({"train_ours": train_ours, "train_blog": train_blog,
+               "train_pytorch": train_pytorch}[args.child](args.steps))
+        return
+    compare(args.rounds, args.steps)
+    measure_run(args.data)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,150 @@
+import json
+import os
+import resource
+
+import numpy as np
+import pytest
+
+from dcgan_mx.params import load_params
+from dcgan_mx.runtime import mx
+
+SMALL = ("--dataset", "synthetic", "--size", 16, "--ngf", 4, "--ndf", 4, "--batch-size", 64)
+
+
+def test_train_on_mnist_end_to_end(script, mnist_root, tmp_path):
+    """The main command, small networks: warning, files, log, and a checkpoint MXNet can load."""
+    run_dir = tmp_path / "run"
+    done = script("train.py", "--dataset", "mnist", "--data-path", mnist_root, "--gpu", 0,
+                  "--ngf", 8, "--ndf", 8, "--max-steps", 20, "--run-dir", run_dir)
+    assert done.returncode == 0, done.stderr
+    assert done.stderr.count("warning: --gpu 0: MXNet sees no GPU") == (mx.context.num_gpus() == 0)
+    assert str(run_dir) in done.stdout
+    assert sorted(os.listdir(run_dir)) == ["checkpoints", "config.json", "grids", "log.jsonl"]
+    config = json.loads((run_dir / "config.json").read_text())
+    assert config["flags"]["seed"] == 1234 and config["flags"]["lr"] == 2e-4
+    assert config["versions"]["mxnet"] == "1.9.1"
+    lines = [json.loads(line) for line in (run_dir / "log.jsonl").read_text().splitlines()]
+    assert [line["step"] for line in lines] == [10, 20]
+    assert all(np.isfinite(list(line.values())).all() for line in lines)
+    assert len(os.listdir(run_dir / "grids")) == 6
+    checkpoint = run_dir / "checkpoints" / "step-00000020"
+    for prefix in "GD":
+        mx.model.load_checkpoint(str(checkpoint / prefix), 0)
+    assert "gout-00000010.png" in os.listdir(run_dir / "grids")
+
+
+def final(run_dir):
+    folder, = (run_dir / "checkpoints").iterdir()
+    return {name: value for prefix in "GD"
+            for name, value in load_params(folder / f"{prefix}-0000.params").items()}
+
+
+def test_same_seed_same_bits_and_other_seed_others(script, tmp_path):
+    runs = {}
+    for name, flags in (("a", ()), ("b", ("--data-threads", 2)), ("c", ("--seed", 5))):
+        done = script("train.py", *SMALL, "--max-steps", 8, "--run-dir", tmp_path / name, *flags)
+        assert done.returncode == 0, done.stderr
+        runs[name] = final(tmp_path / name)
+    for name, value in runs["a"].items():
+        np.testing.assert_array_equal(value, runs["b"][name])
+    assert (runs["a"]["arg:g1_weight"] != runs["c"]["arg:g1_weight"]).any()
+
+
+@pytest.mark.parametrize("flags", [
+    ("--nc", 1), ("--d-steps", 2), ("--g-loss", "saturating"), ("--size", 32)])
+def test_options_train(flags, script, tmp_path):
+    done = script("train.py", *SMALL, "--max-steps", 2, "--disp-batches", 1, "--run-dir",
+                  tmp_path / "r", *flags)
+    assert done.returncode == 0, done.stderr
+    assert all(np.isfinite(value).all() for value in final(tmp_path / "r").values())
+
+
+def test_default_run_directories_do_not_collide(script, tmp_path):
+    for _ in range(2):
+        done = script("train.py", *SMALL, "--max-steps", 1, cwd=tmp_path)
+        assert done.returncode == 0, done.stderr
+    assert len(os.listdir(tmp_path / "runs")) == 2
+
+
+def test_dry_run_writes_nothing(script, tmp_path):
+    done = script("train.py", *SMALL, "--lr", "1e-3", "--dry-run", cwd=tmp_path)
+    assert done.returncode == 0
+    assert json.loads(done.stdout)["flags"]["lr"] == 1e-3
+    assert os.listdir(tmp_path) == []
+
+
+@pytest.mark.parametrize("flags, parts", [
+    (("--dataset", "cifar"), ("--dataset", "'cifar'", "mnist")),
+    (("--batch-size", "0"), ("--batch-size", "0", "from 1")),
+    (("--batch-size", "4096"), ("batch_size is 4096", "give 1 to 2048")),
+    (("--batch-size", "many"), ("--batch-size", "'many'", "whole number")),
+    (("--lr", "-1"), ("--lr", "-1", "above 0")),
+    (("--lr", "nan"), ("--lr", "nan", "above 0")),
+    (("--lr", "inf"), ("--lr", "inf", "above 0")),
+    (("--beta1", "1"), ("--beta1", "1", "below 1")),
+    (("--wd", "nan"), ("--wd", "nan", "from 0")),
+    (("--size", "48"), ("--size", "48", "64")),
+    (("--nc", "2"), ("--nc", "2", "1, 3")),
+    (("--max-steps", "0"), ("--max-steps", "0", "from 1")),
+    (("--seed", "-1"), ("--seed", "-1", "from 0")),
+    (("--gpu", "-1"), ("--gpu", "-1", "from 0")),
+    (("--gpu", "a"), ("--gpu", "'a'", "whole number")),
+    (("--require-gpu",), ("--require-gpu", "--gpu 0")),
+    (("--g-loss", "hinge"), ("--g-loss", "hinge", "saturating")),
+    (("--show",), ("--show", "DISPLAY")),
+    (("--learning-rate", "1"), ("--learning-rate",)),
+    (("--data-p", "x"), ("--data-p",))])
+def test_bad_flags(flags, parts, script, one_line_error, tmp_path):
+    env = {**os.environ, "MPLBACKEND": "agg"}
+    done = script("train.py", *SMALL, *flags, cwd=tmp_path, env=env)
+    one_line_error(done, *parts)
+    assert os.listdir(tmp_path) == []
+
+
+def test_no_flags(script, one_line_error):
+    one_line_error(script("train.py"), "--dataset")
+
+
+def test_an_existing_run_directory_is_left_alone(script, one_line_error, tmp_path):
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "thesis.txt").write_text("dear")
+    done = script("train.py", *SMALL, "--run-dir", tmp_path / "mine")
+    one_line_error(done, "--run-dir", tmp_path / "mine", "give a new one")
+    assert (tmp_path / "mine" / "thesis.txt").read_text() == "dear"
+    assert os.listdir(tmp_path / "mine") == ["thesis.txt"]
+
+
+def test_a_run_directory_that_cannot_be(script, one_line_error, tmp_path):
+    (tmp_path / "file").write_text("")
+    one_line_error(script("train.py", *SMALL, "--run-dir", tmp_path / "file" / "run"),
+                   tmp_path / "file" / "run", "Not a directory")
+
+
+def test_a_data_folder_that_cannot_be(script, one_line_error, tmp_path):
+    (tmp_path / "file").write_text("")
+    one_line_error(script("train.py", *SMALL[2:], "--dataset", "mnist", "--data-path",
+                          tmp_path / "file"), tmp_path / "file", "Not a directory")
+
+
+def test_a_damaged_data_file_is_named(script, one_line_error, tmp_path):
+    (tmp_path / "mnist").mkdir()
+    for name in ("train-images-idx3-ubyte", "train-labels-idx1-ubyte", "t10k-images-idx3-ubyte",
+                 "t10k-labels-idx1-ubyte"):
+        (tmp_path / "mnist" / name).write_bytes(b"\0\0\x08\x01\0\0\0\x03ab")
+    done = script("train.py", "--dataset", "mnist", "--data-path", tmp_path, "--run-dir",
+                  tmp_path / "run")
+    one_line_error(done, "train-images-idx3-ubyte", "(60000, 28, 28)", "delete it")
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_full_disk_while_writing_a_grid(script, one_line_error, tmp_path):
+    """The limit is above config.json and log.jsonl and below a grid of 64 coloured pictures."""
+    def limit():
+        resource.setrlimit(resource.RLIMIT_FSIZE, (5000, 5000))
+    done = script("train.py", *SMALL, "--disp-batches", 1, "--run-dir", tmp_path / "run",
+                  preexec_fn=limit)
+    lines = [line for line in done.stderr.replace("\r", "\n").splitlines() if "error" in line]
+    assert done.returncode == 2 and len(lines) == 1
+    assert "Traceback" not in done.stderr
+    assert "grids" in lines[0] and "File too large" in lines[0]
+    assert all(not name.startswith(".") for name in os.listdir(tmp_path / "run" / "grids"))
