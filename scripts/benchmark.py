@@ -1,7 +1,7 @@
 """Measure training speed against other loops, memory, and the time to the first grid.
 
-Each contestant trains in a process of its own, in turn, for several rounds; ratios are taken within
-a round, so that they hold while the machine's speed drifts. Medians are printed.
+Each contestant is a process that trains a few steps when it is its turn; ratios are taken within a
+round of a few seconds, so that they hold while the machine's speed drifts. Medians are printed.
 """
 import argparse
 import os
@@ -12,11 +12,13 @@ import tempfile
 import time
 from pathlib import Path
 
+from tqdm import tqdm
+
 SCRIPTS = Path(__file__).resolve().parent
 BATCH_SIZE, WARM_UP = 64, 3
 
 
-def train_ours(steps):
+def make_ours():
     """Trainer.fit with this package's data path."""
     from dcgan_mx import MnistIter, RandIter, Trainer, make_dcgan_sym
     from dcgan_mx.datasets import make_discs
@@ -27,10 +29,10 @@ def train_ours(steps):
     def train(n):
         trainer.fit(train_iter, rand_iter, 1000, max_steps=trainer.global_step + n)
         mx.nd.waitall()
-    return timed(train, steps)
+    return train
 
 
-def train_blog(steps):
+def make_blog():
     """The blog's loop, metrics read in every iteration, with batches that cost nothing."""
     sys.path.insert(0, str(SCRIPTS.parent / "tests"))
     from blog_loop import BlogLoop
@@ -45,10 +47,10 @@ def train_blog(steps):
             noise = mx.nd.random.normal(shape=(BATCH_SIZE, 100, 1, 1))
             loop.step(batch, mx.io.DataBatch([noise], []))
         mx.nd.waitall()
-    return timed(train, steps)
+    return train
 
 
-def train_pytorch(steps):
+def make_pytorch():
     """The loop of PyTorch's DCGAN example (examples/dcgan), with a batch that costs nothing."""
     import torch
     from torch import nn
@@ -95,58 +97,79 @@ def train_pytorch(steps):
             errG.backward()
             optimizers[1].step()
             (errD_real + errD_fake).item(), errG.item(), output.mean().item()
-    return timed(train, steps)
+    return train
 
 
-def timed(train, steps):
-    """Images per second of `train(steps)` after a warm-up."""
+def serve(train):
+    """Train as many steps as each line of the input says, and print the seconds that it took."""
     train(WARM_UP)
-    start = time.perf_counter()
-    train(steps)
-    return BATCH_SIZE * steps / (time.perf_counter() - start)
+    print("ready", flush=True)
+    for line in sys.stdin:
+        start = time.perf_counter()
+        train(int(line))
+        print(time.perf_counter() - start, flush=True)
 
 
-def as_installed():
-    """The environment in which MXNet has the threads that it takes by itself."""
-    # src/engine/openmp.cc: half of the processors, on x86
-    return {"OMP_NUM_THREADS": str(max(1, len(os.sched_getaffinity(0)) // 2))}
+class Contestant:
+    """A process that trains when it is asked to, and sleeps otherwise."""
+
+    def __init__(self, name, loop, env):
+        self.name, self.speeds = name, []
+        clean = {k: v for k, v in os.environ.items() if not k.startswith(("OMP_", "MXNET_"))}
+        self._process = subprocess.Popen(
+            [sys.executable, __file__, "--serve", loop], env={**clean, **env}, text=True,
+            stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+        self._answer()
+
+    def _answer(self):
+        line = self._process.stdout.readline()
+        if not line:
+            raise ChildProcessError(f"the process of {self.name!r} ended early")
+        return line
+
+    def train(self, steps):
+        """Train and note the speed in images per second."""
+        self._process.stdin.write(f"{steps}\n")
+        self._process.stdin.flush()
+        self.speeds.append(BATCH_SIZE * steps / float(self._answer()))
+
+    def close(self):
+        """End the process."""
+        self._process.stdin.close()
+        self._process.wait()
 
 
-def contestants():
-    """Name, training function and environment of each, ours first."""
-    found = [("dcgan_mx", train_ours, {}),
-             ("the blog's loop, MXNet as installed", train_blog, as_installed()),
-             ("the blog's loop, the same threads", train_blog, {})]
+def make_contestants():
+    """Start one process for each, ours first."""
+    # What MXNet takes by itself on x86: half of the processors (src/engine/openmp.cc).
+    as_installed = {"OMP_NUM_THREADS": str(max(1, len(os.sched_getaffinity(0)) // 2))}
+    found = [Contestant("dcgan_mx", "ours", {}),
+             Contestant("the blog's loop, MXNet as installed", "blog", as_installed),
+             Contestant("the blog's loop, the same threads", "blog", {})]
     probe = [sys.executable, "-c", "import torch; print(torch.__version__)"]
     torch = subprocess.run(probe, capture_output=True, text=True, check=False)
     if torch.returncode == 0:
-        found.append((f"PyTorch {torch.stdout.strip()}, its DCGAN example", train_pytorch, {}))
+        name = f"PyTorch {torch.stdout.strip()}, its DCGAN example"
+        found.append(Contestant(name, "pytorch", {}))
     else:
         print("PyTorch is not installed and left out (pip install torch)")
     return found
 
 
-def run_child(train, env, steps):
-    """Time a contestant in a new process."""
-    clean = {k: v for k, v in os.environ.items() if not k.startswith(("OMP_", "MXNET_"))}
-    done = subprocess.run([sys.executable, __file__, "--child", train.__name__, "--steps",
-                           str(steps)], env={**clean, **env}, stdout=subprocess.PIPE, text=True,
-                          check=True)
-    return float(done.stdout.split()[-1])
-
-
 def compare(rounds, steps):
     """Print the table of speeds."""
-    found = contestants()
-    speeds = {name: [] for name, _, _ in found}
-    for _ in range(rounds):
-        for name, train, env in found:
-            speeds[name].append(run_child(train, env, steps))
+    contestants = make_contestants()
+    for _ in tqdm(range(rounds), unit="round"):
+        for contestant in contestants:
+            contestant.train(steps)
     print(f"\n{'training, batch 64, float32':40} images/s (min - max)   dcgan_mx is faster by")
-    ours = speeds["dcgan_mx"]
-    for name, theirs in speeds.items():
+    ours = contestants[0].speeds
+    for contestant in contestants:
+        contestant.close()
+        theirs = contestant.speeds
         ratio = statistics.median(a / b for a, b in zip(ours, theirs))
-        print(f"{name:40} {statistics.median(theirs):6.1f} ({min(theirs):.1f} - {max(theirs):.1f})"
+        print(f"{contestant.name:40} {statistics.median(theirs):6.1f} "
+              f"({min(theirs):.1f} - {max(theirs):.1f})"
               + ("" if theirs is ours else f"      x {ratio:.2f}"))
 
 
@@ -175,19 +198,20 @@ def measure_run(data):
 def main():
     """Parse the flags and measure."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--rounds", type=int, default=5, help="default: %(default)s")
-    parser.add_argument("--steps", type=int, default=20, help="timed in each; default: %(default)s")
+    parser.add_argument("--rounds", type=int, default=24, help="default: %(default)s")
+    parser.add_argument("--steps", type=int, default=3,
+                        help="of each contestant in a round; default: %(default)s")
     parser.add_argument("--data", default="data", help="folder of MNIST; default: %(default)s")
-    parser.add_argument("--child", choices=("train_ours", "train_blog", "train_pytorch"),
-                        help=argparse.SUPPRESS)
+    parser.add_argument("--serve", choices=LOOPS, help=argparse.SUPPRESS)
     args = parser.parse_args()
-    if args.child:
-        print({"train_ours": train_ours, "train_blog": train_blog,
-               "train_pytorch": train_pytorch}[args.child](args.steps))
+    if args.serve:
+        serve(LOOPS[args.serve]())
         return
     compare(args.rounds, args.steps)
     measure_run(args.data)
 
+
+LOOPS = {"ours": make_ours, "blog": make_blog, "pytorch": make_pytorch}
 
 if __name__ == "__main__":
     main()
