@@ -1,9 +1,12 @@
-"""Run the tests on every supported Python that is here."""
+"""Run the tests of import, symbols, trainer and data on every supported Python that is here."""
 import nox
+
+TESTS = [f"tests/test_{name}.py" for name in
+         ("runtime", "symbols", "trainer", "datasets", "iterators", "params", "checkpoint")]
 
 
 @nox.session(python=["3.8", "3.9", "3.10", "3.11", "3.12", "3.13"])
 def tests(session):
-    """Install the package as a user does, and test it."""
+    """Install the package as a user does, and test it; `-- tests` runs all tests."""
     session.install(".[test]")
-    session.run("python", "-m", "pytest", "-q", *session.posargs)
+    session.run("python", "-m", "pytest", "-q", *(session.posargs or TESTS))

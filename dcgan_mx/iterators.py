@@ -48,7 +48,7 @@ class RandIter(mx.io.DataIter):
         """Return the next batch."""
         rand = generator(self._seed, NOISE, self._n).standard_normal(self._shape, np.float32)
         self._n += 1
-        return mx.io.DataBatch([mx.nd.array(rand)], [], pad=0)
+        return mx.io.DataBatch([mx.nd.from_numpy(rand)], [], pad=0)
 
 
 class MnistIter(mx.io.DataIter):
@@ -121,7 +121,7 @@ class MnistIter(mx.io.DataIter):
         data = self._batches.popleft().result()
         self._nbatch += 1
         self._request()
-        return mx.io.DataBatch([mx.nd.array(data)], [], pad=0)
+        return mx.io.DataBatch([mx.nd.from_numpy(data)], [], pad=0)
 
     def _request(self):
         """Have the threads work on the next few batches."""
