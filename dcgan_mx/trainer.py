@@ -86,11 +86,16 @@ class Trainer:
             mod.init_params(initializer=initializer or mx.init.Normal(0.02))
             mod.init_optimizer(optimizer="adam", optimizer_params={
                 "learning_rate": lr, "beta1": beta1, "wd": wd})
-        # D as G sees it: the same parameters and statistics, with a gradient for the images only.
-        self._modDG = mx.mod.Module(symD, data_names=("data",), label_names=("label",), context=ctx)
-        self._modDG.bind(data_shapes=data, label_shapes=label, inputs_need_grad=True,
-                         grad_req={**dict.fromkeys(symD.list_arguments(), "null"), "data": "write"},
-                         shared_module=self.modD)
+        # Two more views of modD's memory. One adds its gradients to those that are there; the
+        # other is D as G sees it, with a gradient for the images only.
+        self._modD_adding, self._modDG = (
+            mx.mod.Module(symD, data_names=("data",), label_names=("label",), context=ctx)
+            for _ in range(2))
+        self._modD_adding.bind(data_shapes=data, label_shapes=label, shared_module=self.modD,
+                               grad_req="add")
+        self._modDG.bind(data_shapes=data, label_shapes=label, shared_module=self.modD,
+                         inputs_need_grad=True,
+                         grad_req={**dict.fromkeys(symD.list_arguments(), "null"), "data": "write"})
         self._fake, self._real = (mx.nd.full((batch_size,), value) for value in (0, 1))
 
     def step(self, batch, rbatch):
@@ -105,25 +110,21 @@ class Trainer:
         rbatch : mx.io.DataBatch
             data[0] is (N, nz, 1, 1), float32.
         """
-        modG, modD, modDG = self.modG, self.modD, self._modDG
+        modG, modD, modD_adding, modDG = self.modG, self.modD, self._modD_adding, self._modDG
         modG.forward(rbatch, is_train=True)
         outG = modG.get_outputs()
 
-        # fake: D is told 0; its gradients are kept
+        # fake: D is told 0; its gradients stay where they are
         modD.forward(mx.io.DataBatch(outG, [self._fake]), is_train=True)
         modD.backward()
-        gradD = [[grad.copyto(grad.context) for grad in grads] for grads in _grad_arrays(modD)]
         self.metrics.update_d(0, modD.get_outputs()[0])
 
-        # real: D is told 1
-        modD.forward(mx.io.DataBatch(batch.data, [self._real]), is_train=True)
-        modD.backward()
-        self.metrics.update_d(1, modD.get_outputs()[0])
+        # real: D is told 1; these gradients are added to them
+        modD_adding.forward(mx.io.DataBatch(batch.data, [self._real]), is_train=True)
+        modD_adding.backward()
+        self.metrics.update_d(1, modD_adding.get_outputs()[0])
 
-        # update D: one update by the sum of both gradients
-        for gradsr, gradsf in zip(_grad_arrays(modD), gradD):
-            for gradr, gradf in zip(gradsr, gradsf):
-                gradr += gradf
+        # update D: one update by the sum of both
         modD.update()
 
         # update G: the updated D's gradient at the same fakes, as if they were real
@@ -186,8 +187,3 @@ def _mark_last(batches):
         yield batch, False
         batch = following
     yield batch, True
-
-
-def _grad_arrays(mod):
-    """The gradients of a Module's parameters, a list of contexts each; no public name in 1.9.1."""
-    return mod._exec_group.grad_arrays
