@@ -1,14 +1,166 @@
-"""The networks on disk, in the layout that `mx.model.load_checkpoint` reads."""
+"""The whole state of a training on disk: all of it or nothing, verified, and free of code."""
+import hashlib
+import json
+import os
+import re
 import shutil
+import stat
+import warnings
 from pathlib import Path
 
 from .files import sync_directory, write_atomic
-from .params import save_params
-from .runtime import mx
+from .params import ParamsError, dump_params, parse_params
+
+FORMAT = 1
+STATE = "state.json"
+SYMBOLS = ("G-symbol.json", "D-symbol.json")
+PARAMS = ("G-0000.params", "D-0000.params", "G-optimizer.params", "D-optimizer.params")
+_MAX_STATE_BYTES = 1 << 16
 
 
-def save(run_dir, trainer):
-    """Write symbols and parameters of both networks, all of them or nothing.
+class CheckpointError(ValueError):
+    """A checkpoint is damaged, is none, or belongs to another training."""
+
+
+def save(run_dir, trainer, seed=None, keep=0):
+    """Write a trainer's whole state into `checkpoints/step-<global_step>` of a run directory.
+
+    Parameters
+    ----------
+    run_dir : str or os.PathLike
+    trainer : Trainer
+    seed : int, optional
+        Of weights, noise and order, noted in the checkpoint.
+    keep : int
+        Newest checkpoints to keep, this one counted; 0 keeps all.
+
+    Returns
+    -------
+    pathlib.Path
+        The new folder. `mx.model.load_checkpoint(folder / "G", 0)` reads a network from it.
+
+    Raises
+    ------
+    OSError
+        If a file cannot be written; nothing is left behind then, and older checkpoints are as
+        they were.
+    DivergenceError
+        If a parameter or a moment is not finite; nothing is written.
+    """
+    return write(run_dir, trainer.get_state(), seed, keep)
+
+
+def write(run_dir, state, seed=None, keep=0):
+    """Write a state that `Trainer.get_state` returned; otherwise as `save`."""
+    folder = Path(run_dir) / "checkpoints" / f"step-{state['counters']['step']:08d}"
+    temporary = folder.with_name(f".{folder.name}.{os.getpid()}.tmp")
+    folder.parent.mkdir(exist_ok=True)
+    contents = {**{name: [state["symbols"][name[0]].encode()] for name in SYMBOLS},
+                **{name: dump_params(state[_part(name)])
+                   for name in PARAMS}}
+    digests = {}
+    shutil.rmtree(temporary, ignore_errors=True)
+    try:
+        temporary.mkdir()
+        for name, chunks in contents.items():
+            digest = hashlib.sha256()
+            write_atomic(temporary / name, _hashed(chunks, digest), sync=True)
+            digests[name] = digest.hexdigest()
+        document = {"format": FORMAT, "seed": seed, **state["counters"], "files": digests}
+        write_atomic(temporary / STATE, _encode(document), sync=True)
+        sync_directory(temporary)
+        _replace(temporary, folder)
+    except BaseException:
+        shutil.rmtree(temporary, ignore_errors=True)
+        raise
+    sync_directory(folder.parent)
+    if keep:
+        for old in list(run_dir)[:-keep]:
+            _remove(old)
+    return folder
+
+
+def _replace(temporary, folder):
+    """Put a folder in its place; one that is there already, damaged or not, makes room."""
+    if folder.exists():
+        _remove(folder)
+    temporary.rename(folder)
+
+
+def _remove(folder):
+    """Remove a folder so that no moment leaves half of it under its name."""
+    dying = folder.with_name(f".{folder.name}.old.{os.getpid()}.tmp")
+    folder.rename(dying)
+    shutil.rmtree(dying, ignore_errors=True)
+
+
+def list(run_dir):  # noqa: A001  checkpoint.list says it
+    """Return the folders of a run's checkpoints, oldest first, good or damaged.
+
+    Parameters
+    ----------
+    run_dir : str or os.PathLike
+
+    Returns
+    -------
+    list of pathlib.Path
+    """
+    folder = Path(run_dir) / "checkpoints"
+    found = folder.iterdir() if folder.is_dir() else ()
+    return sorted((path for path in found if re.fullmatch(r"step-[0-9]{8,18}", path.name)),
+                  key=lambda path: int(path.name[5:]))
+
+
+def verify(folder):
+    """Check every byte of a checkpoint.
+
+    Parameters
+    ----------
+    folder : str or os.PathLike
+
+    Returns
+    -------
+    dict
+        The content of state.json: `step`, `epoch`, `nbatch`, `updates`, `metrics`, `seed`.
+
+    Raises
+    ------
+    CheckpointError
+        If a file is missing, a link, or not what was written; the message names it.
+    """
+    return _read(Path(folder))[0]
+
+
+def load(folder, trainer):
+    """Put a trainer into the state of a checkpoint.
+
+    Parameters
+    ----------
+    folder : str or os.PathLike
+    trainer : Trainer
+        Made with the same networks.
+
+    Raises
+    ------
+    CheckpointError
+        If the checkpoint is damaged, or of other networks; the trainer is as it was.
+    """
+    folder = Path(folder)
+    document, contents = _read(folder)
+    state = {"counters": {name: document[name] for name in _COUNTERS}}
+    for name in PARAMS:
+        try:
+            state[_part(name)] = parse_params(contents.pop(name), folder / name)
+        except ParamsError as error:
+            raise CheckpointError(str(error)) from None
+    try:
+        trainer.set_state(state)
+    except ValueError as error:
+        raise CheckpointError(f"{folder}: {error}") from None
+
+
+def load_latest(run_dir, trainer):
+    """Put a trainer into the state of the newest good checkpoint of a run.
 
     Parameters
     ----------
@@ -17,36 +169,102 @@ def save(run_dir, trainer):
 
     Returns
     -------
-    pathlib.Path
-        The new folder `checkpoints/step-<global_step>` in the run directory, which holds
-        G-symbol.json, G-0000.params, D-symbol.json and D-0000.params.
+    pathlib.Path or None
+        The checkpoint's folder; None if the run has none.
 
     Raises
     ------
-    OSError
-        If a file cannot be written; nothing is left behind then.
+    CheckpointError
+        If there are checkpoints and none can be loaded.
+
+    Warns
+    -----
+    RuntimeWarning
+        For each newer checkpoint that could not be loaded, with the reason.
     """
-    folder = Path(run_dir) / "checkpoints" / f"step-{trainer.global_step:08d}"
-    temporary = folder.with_name(f".{folder.name}.tmp")
-    folder.parent.mkdir(exist_ok=True)
-    shutil.rmtree(temporary, ignore_errors=True)
-    # On a CPU, BatchNorm's backward writes the moving statistics behind the engine's back
-    # (apache/mxnet#18610): without this wait they are read before their latest updates.
-    mx.nd.waitall()
+    folders = list(run_dir)
+    for folder in reversed(folders):
+        try:
+            load(folder, trainer)
+        except CheckpointError as error:
+            warnings.warn(f"{error}; trying the checkpoint before it", RuntimeWarning,
+                          stacklevel=2)
+        else:
+            return folder
+    if folders:
+        raise CheckpointError(f"{Path(run_dir) / 'checkpoints'}: none of the {len(folders)} "
+                              "checkpoints can be loaded: start a new run")
+    return None
+
+
+_COUNTERS = {"step": int, "epoch": int, "nbatch": int, "updates": {"G": int, "D": int},
+             "metrics": {"sums": {"acc": float, "d_entropy": float, "g_entropy": float},
+                         "counts": {"d": int, "g": int}}}
+_DOCUMENT = {"format": int, "seed": None, "files": dict.fromkeys((*SYMBOLS, *PARAMS), str),
+             **_COUNTERS}
+
+
+def _part(name):
+    """G-0000.params holds the part G of a trainer's state, G-optimizer.params G-optimizer."""
+    return name.rsplit(".", 1)[0].replace("-0000", "")
+
+
+def _hashed(chunks, digest):
+    for chunk in chunks:
+        digest.update(chunk)
+        yield chunk
+
+
+def _encode(document):
+    """Return state.json: one way to write it, sealed by a digest of itself."""
+    def dump(value):
+        return (json.dumps(value, indent=1, sort_keys=True, allow_nan=False) + "\n").encode()
+
+    return dump({**document, "sha256": hashlib.sha256(dump(document)).hexdigest()})
+
+
+def _read(folder):
+    """Return the verified content of state.json, and of the other files as bytes."""
+    path = folder / STATE
+    raw = _read_file(path, limit=_MAX_STATE_BYTES)
     try:
-        temporary.mkdir()
-        for prefix, mod in (("G", trainer.modG), ("D", trainer.modD)):
-            write_atomic(temporary / f"{prefix}-symbol.json", mod.symbol.tojson().encode(),
-                         sync=True)
-            arg_params, aux_params = mod.get_params()
-            save_params(temporary / f"{prefix}-0000.params", {
-                f"{kind}:{name}": array.asnumpy()
-                for kind, params in (("arg", arg_params), ("aux", aux_params))
-                for name, array in params.items()})
-        sync_directory(temporary)
-        temporary.rename(folder)
-    except BaseException:
-        shutil.rmtree(temporary, ignore_errors=True)
-        raise
-    sync_directory(folder.parent)
-    return folder
+        document = json.loads(raw)
+        if not isinstance(document, dict) or not isinstance(document.pop("sha256", None), str):
+            raise ValueError
+        if _encode(document) != raw:
+            raise ValueError
+    except (ValueError, RecursionError):
+        raise CheckpointError(f"{path} is damaged") from None
+    if document.get("format") != FORMAT or not _fits(document, _DOCUMENT):
+        raise CheckpointError(f"{path} is not of this version, or names other files")
+    contents = {}
+    for name, digest in document["files"].items():
+        contents[name] = _read_file(folder / name)
+        if hashlib.sha256(contents[name]).hexdigest() != digest:
+            raise CheckpointError(f"{folder / name} is damaged")
+    return document, contents
+
+
+def _fits(value, pattern):
+    """Whether a value of JSON has exactly the keys and the types of a pattern."""
+    if isinstance(pattern, dict):
+        return (isinstance(value, dict) and value.keys() == pattern.keys()
+                and all(_fits(value[name], part) for name, part in pattern.items()))
+    if pattern is int:
+        return type(value) is int and 0 <= value < 2**53
+    return pattern is None or type(value) is pattern
+
+
+def _read_file(path, limit=None):
+    """Read a file that is no link."""
+    try:
+        descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
+        with open(descriptor, "rb") as f:
+            if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+                raise CheckpointError(f"{path} is no plain file")
+            raw = f.read(-1 if limit is None else limit + 1)
+    except OSError as error:
+        raise CheckpointError(f"{path}: {error.strerror}") from None
+    if limit is not None and len(raw) > limit:
+        raise CheckpointError(f"{path} is too large")
+    return raw

@@ -1,8 +1,8 @@
 """Flags that scripts share, and from flags to objects."""
 import argparse
-import json
 import os
 import platform
+import shutil
 import sys
 import time
 import warnings
@@ -11,17 +11,21 @@ from pathlib import Path
 import cv2
 import numpy as np
 
+from . import rundir
 from .datasets import get_mnist, make_discs
-from .files import write_atomic
 from .iterators import MnistIter
 from .runtime import mx
 from .symbols import SIZES
 from .version import __version__
 from .visual import can_show
 
+# Flags that decide a run's numbers: a resumed run must have the same.
+DECISIVE = ("dataset", "batch_size", "lr", "beta1", "wd", "nz", "ngf", "ndf", "nc", "size",
+            "d_steps", "g_loss", "seed")
+
 
 class Parser(argparse.ArgumentParser):
-    """Answers a bad flag with one line."""
+    """Answers a bad flag with a ValueError of one line."""
 
     def __init__(self, description):
         super().__init__(description=description, allow_abbrev=False)
@@ -33,8 +37,8 @@ class Parser(argparse.ArgumentParser):
         self.add_argument(flag, help=text, **kwargs)
 
     def error(self, message):
-        """Print the line and leave with status 2."""
-        self.exit(2, f"error: {message}; see --help\n")
+        """Raise the error."""
+        raise ValueError(f"{message}; see --help")
 
 
 def run(main):
@@ -94,7 +98,7 @@ def make_train_parser():
     parser = Parser("Train a DCGAN as in the blog post; the defaults are the blog's.")
     count, add = number(int, least=1), parser.add
     add("--dataset", "handwritten digits, or white discs that are drawn on the spot",
-        choices=("mnist", "synthetic"), required=True)
+        choices=("mnist", "synthetic"))
     add("--data-path", "folder that has, or will get, the folder mnist", default="data",
         metavar="DIR")
     add("--gpu", "number of the GPU; absent: the CPU", type=number(int, least=0), metavar="N")
@@ -122,6 +126,14 @@ def make_train_parser():
     add("--data-threads", "threads that prepare batches; they change no number", type=count,
         default=1, metavar="N")
     add("--run-dir", "new folder for all results; absent: runs/DATASET-TIME", metavar="DIR")
+    add("--resume", "go on with the run in --run-dir, or with the newest of this data set",
+        action="store_true")
+    add("--override", "flags that may differ from those of the resumed run, as in lr,seed",
+        type=_flag_names, default=(), metavar="NAMES")
+    add("--checkpoint-steps", "steps from one checkpoint to the next; absent: one an epoch",
+        type=count, metavar="N")
+    add("--keep", "newest checkpoints to keep; 0: all", type=number(int, least=0), default=0,
+        metavar="N")
     add("--disp-batches", "steps from one log line and set of grids to the next", type=count,
         default=10, metavar="N")
     add("--show", "show the grids in windows, too", action="store_true")
@@ -129,19 +141,115 @@ def make_train_parser():
     return parser
 
 
-def check_train_args(args):
-    """Refuse what no single flag shows.
+def _flag_names(text):
+    names = tuple(name.strip().replace("-", "_") for name in text.split(","))
+    for name in names:
+        if name not in DECISIVE:
+            raise argparse.ArgumentTypeError(f"{name!r} decides no number of a run: give some of "
+                                             f"{', '.join(DECISIVE)}")
+    return names
+
+
+def parse_train_args(argv=None):
+    """Parse the flags of scripts/train.py; with --resume, on top of those that the run has.
+
+    Parameters
+    ----------
+    argv : list of str, optional
+        The command line's if left out.
+
+    Returns
+    -------
+    argparse.Namespace
+        `resume` says whether `run_dir` is there to go on with.
 
     Raises
     ------
     ValueError
-        If the run directory exists, or windows are wanted where there are none.
+        If a flag is bad, or differs from the resumed run's where that decides its numbers.
+    OSError
+        If the run's settings cannot be read.
     """
-    if args.run_dir is not None and os.path.lexists(args.run_dir):
-        raise ValueError(f"--run-dir {args.run_dir}: exists already: give a new one")
+    parser = make_train_parser()
+    args = parser.parse_args(argv)
     if args.show and not can_show():
         raise ValueError("--show: matplotlib can open no window here: set DISPLAY or MPLBACKEND, "
                          "or look at the grids in the run directory")
+    if args.override and not args.resume:
+        raise ValueError("--override without --resume: leave it out")
+    if args.resume and args.run_dir is None:
+        args.run_dir = _newest_run(args.dataset)
+    if args.resume and (args.dataset is None or os.path.lexists(args.run_dir)):
+        return _merge(parser, args, argv)
+    args.resume = False  # the first start of a command that will be typed again
+    if args.dataset is None:
+        parser.error("--dataset is missing: give mnist or synthetic")
+    if args.run_dir is not None and os.path.lexists(args.run_dir):
+        raise ValueError(f"--run-dir {args.run_dir}: exists already: give a new one, or --resume")
+    return args
+
+
+def _newest_run(dataset):
+    """Return the folder of the run of a data set that was started or resumed last."""
+    if dataset is None:
+        raise ValueError("--resume: which run? give --run-dir, or the command that started it")
+    configs = list(Path("runs").glob(f"{dataset}-*/config.json"))
+    if not configs:
+        raise ValueError(f"--resume: no run of {dataset} in {Path('runs').absolute()}: give "
+                         "--run-dir, or leave --resume out")
+    return str(max(configs, key=lambda path: path.stat().st_mtime_ns).parent)
+
+
+def _merge(parser, args, argv):
+    """Put the flags that were given on top of those of the run in `args.run_dir`."""
+    parser.set_defaults(**dict.fromkeys(vars(args), argparse.SUPPRESS))
+    given = {name: value for name, value in vars(parser.parse_args(argv)).items()
+             if value is not argparse.SUPPRESS}
+    merged = parse_saved(rundir.read_flags(args.run_dir), args.run_dir)
+    for name, value in given.items():
+        old = getattr(merged, name)
+        if name in DECISIVE and value != old and name not in args.override:
+            raise ValueError(f"--{name.replace('_', '-')} is {value}, but the run in "
+                             f"{args.run_dir} has {old}: leave it out, or add --override {name}")
+        setattr(merged, name, value)
+    merged.run_dir = args.run_dir
+    return merged
+
+
+def parse_saved(flags, run_dir):
+    """Check the flags in a run's config.json as if they were typed.
+
+    Parameters
+    ----------
+    flags : dict
+        As `rundir.read_flags` returns them.
+    run_dir : str or os.PathLike
+        What errors call the run.
+
+    Returns
+    -------
+    argparse.Namespace
+
+    Raises
+    ------
+    ValueError
+        If a flag is missing, unknown or bad.
+    """
+    parser = make_train_parser()
+    known = vars(parser.parse_args([]))
+    argv = []
+    for name, value in flags.items():
+        flag = f"--{name.replace('_', '-')}"
+        if value is True:
+            argv.append(flag)
+        elif value is not None and value is not False:
+            argv.append(f"{flag}={value}")
+    try:
+        if not {*DECISIVE} <= flags.keys() <= known.keys() or flags["dataset"] is None:
+            raise ValueError("flags are missing, or not known here")
+        return parser.parse_args(argv)
+    except ValueError as error:
+        raise ValueError(f"{Path(run_dir) / 'config.json'}: {error}") from None
 
 
 def make_train_iter(args):
@@ -153,7 +261,9 @@ def make_train_iter(args):
 
 def make_config(args, ctx):
     """Return every resolved flag, and what else decides or explains a run's numbers."""
-    return {"flags": vars(args), "device": str(ctx),
+    flags = {name: value for name, value in vars(args).items()
+             if name not in ("resume", "override")}
+    return {"flags": flags, "device": str(ctx),
             "omp_num_threads": os.environ.get("OMP_NUM_THREADS"),
             "versions": {"dcgan_mx": __version__, "mxnet": mx.__version__,
                          "numpy": np.__version__, "opencv": cv2.__version__,
@@ -161,7 +271,7 @@ def make_config(args, ctx):
 
 
 def make_run_dir(args, config):
-    """Create the run directory, with config.json in it.
+    """Create the run directory, with config.json in it or not at all.
 
     Returns
     -------
@@ -170,13 +280,21 @@ def make_run_dir(args, config):
     Raises
     ------
     OSError
-        If the directory exists or cannot be made.
+        If the directory cannot be made.
     """
     path = Path(args.run_dir or f"runs/{args.dataset}-{time.strftime('%Y%m%d-%H%M')}")
     unique, n = path, 1
     while args.run_dir is None and unique.exists():
         n += 1
         unique = path.with_name(f"{path.name}-{n}")
-    unique.mkdir(parents=True)
-    write_atomic(unique / "config.json", json.dumps(config, indent=2).encode() + b"\n", sync=True)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    flags = {**config["flags"], "run_dir": str(unique)}
+    try:
+        temporary.mkdir(parents=True)
+        rundir.write_config(temporary, {**config, "flags": flags})
+        temporary.rename(unique)
+    except OSError as error:
+        shutil.rmtree(temporary, ignore_errors=True)
+        error.filename, error.filename2 = str(unique), None
+        raise
     return unique

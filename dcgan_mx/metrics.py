@@ -91,14 +91,31 @@ class Metrics:
 
         Returns
         -------
-        dict of str to float
-            `acc` in [0, 1], `d_entropy` and `g_entropy` in nats; nan where nothing was counted.
+        dict of str to (float or None)
+            `acc` in [0, 1], `d_entropy` and `g_entropy` in nats; None where nothing was counted.
         """
         self.wait(0)
         count = {"acc": self._counts["d"], "d_entropy": self._counts["d"],
                  "g_entropy": self._counts["g"]}
-        return {name: total / count[name] if count[name] else float("nan")
+        return {name: total / count[name] if count[name] else None
                 for name, total in self._sums.items()}
+
+    def get_state(self):
+        """Wait for all predictions, and return what `get` divides.
+
+        Returns
+        -------
+        dict
+            `sums`: of `acc`, `d_entropy` and `g_entropy`; `counts`: of updates under `d` and `g`.
+        """
+        self.wait(0)
+        return {"sums": dict(self._sums), "counts": dict(self._counts)}
+
+    def set_state(self, state):
+        """Go on from what `get_state` returned."""
+        self.reset()
+        self._sums.update(state["sums"])
+        self._counts.update(state["counts"])
 
     def _add(self, net, label, pred):
         pred = pred.asnumpy()

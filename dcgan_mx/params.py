@@ -4,7 +4,6 @@ MXNet's own reader believes the sizes in the file, and its writer does not repor
 fills up at the last moment.
 """
 import math
-import os
 import struct
 
 import numpy as np
@@ -37,18 +36,29 @@ def save_params(path, arrays):
     OSError
         If the file cannot be written; nothing is left behind then.
     """
-    def chunks():
-        yield struct.pack("<QQQ", _LIST_MAGIC, 0, len(arrays))
-        for array in arrays.values():
-            yield struct.pack(f"<IiI{array.ndim}qiii", _ARRAY_MAGIC, 0, array.ndim, *array.shape,
-                              _CPU, 0, _TYPE_FLAGS[array.dtype])
-            yield np.ascontiguousarray(array).reshape(-1).view(np.uint8)
-        yield struct.pack("<Q", len(arrays))
-        for name in arrays:
-            encoded = name.encode()
-            yield struct.pack("<Q", len(encoded)) + encoded
+    write_atomic(path, dump_params(arrays), sync=True)
 
-    write_atomic(path, chunks(), sync=True)
+
+def dump_params(arrays):
+    """Yield what `save_params` writes, piece by piece.
+
+    Parameters
+    ----------
+    arrays : dict of str to np.ndarray
+
+    Yields
+    ------
+    bytes-like
+    """
+    yield struct.pack("<QQQ", _LIST_MAGIC, 0, len(arrays))
+    for array in arrays.values():
+        yield struct.pack(f"<IiI{array.ndim}qiii", _ARRAY_MAGIC, 0, array.ndim, *array.shape,
+                          _CPU, 0, _TYPE_FLAGS[array.dtype])
+        yield np.ascontiguousarray(array).reshape(-1).view(np.uint8)
+    yield struct.pack("<Q", len(arrays))
+    for name in arrays:
+        encoded = name.encode()
+        yield struct.pack("<Q", len(encoded)) + encoded
 
 
 def load_params(path):
@@ -67,44 +77,68 @@ def load_params(path):
     ------
     ParamsError
         If the file is cut off, too long, holds sparse or unnamed arrays, or claims sizes that it
-        does not have. No memory is taken for a claim.
+        does not have; no memory is taken for a claim.
     OSError
         If the file cannot be read.
     """
     with open(path, "rb") as f:
-        reader = _Reader(f, path)
-        magic, reserved, count = reader.unpack("<QQQ")
-        if (magic, reserved) != (_LIST_MAGIC, 0):
-            raise ParamsError(f"{path} is no .params file of MXNet")
-        arrays = []
-        while len(arrays) < count:
-            arrays.append(reader.array())
-        names = []
-        if reader.unpack("<Q") != (count,):
-            raise ParamsError(f"{path} does not name each of its {count} arrays")
-        while len(names) < count:
-            names.append(reader.name())
-        if reader.left:
-            raise ParamsError(f"{path} has {reader.left} bytes after its end")
+        return parse_params(f.read(), path)
+
+
+def parse_params(data, path):
+    """Read the named arrays of a .params file's content.
+
+    Parameters
+    ----------
+    data : bytes
+    path : str or os.PathLike
+        What errors call it.
+
+    Returns
+    -------
+    dict of str to np.ndarray
+        In the file's order; read-only views of `data`.
+
+    Raises
+    ------
+    ParamsError
+        As `load_params`.
+    """
+    reader = _Reader(data, path)
+    magic, reserved, count = reader.unpack("<QQQ")
+    if (magic, reserved) != (_LIST_MAGIC, 0):
+        raise ParamsError(f"{path} is no .params file of MXNet")
+    arrays = []
+    while len(arrays) < count:
+        arrays.append(reader.array())
+    names = []
+    if reader.unpack("<Q") != (count,):
+        raise ParamsError(f"{path} does not name each of its {count} arrays")
+    while len(names) < count:
+        names.append(reader.name())
+    if reader.left:
+        raise ParamsError(f"{path} has {reader.left} bytes after its end")
     if len(set(names)) < count:
         raise ParamsError(f"{path} uses a name twice")
     return dict(zip(names, arrays))
 
 
 class _Reader:
-    """Takes from a file what is there, or raises."""
+    """Takes from the data what is there, or raises."""
 
-    def __init__(self, f, path):
-        self._file, self._path = f, path
-        self.left = os.fstat(f.fileno()).st_size
+    def __init__(self, data, path):
+        self._data, self._path = memoryview(data), path
+
+    @property
+    def left(self):
+        return len(self._data)
 
     def take(self, size):
-        data = self._file.read(size) if size <= self.left else b""
-        if len(data) != size:
+        if size > self.left:
             raise ParamsError(f"{self._path} is cut off: it claims {size} more bytes and has "
                               f"{self.left}")
-        self.left -= size
-        return data
+        taken, self._data = self._data[:size], self._data[size:]
+        return taken
 
     def unpack(self, layout):
         return struct.unpack(layout, self.take(struct.calcsize(layout)))
@@ -126,6 +160,6 @@ class _Reader:
 
     def name(self):
         try:
-            return self.take(*self.unpack("<Q")).decode()
+            return str(self.take(*self.unpack("<Q")), "utf-8")
         except UnicodeDecodeError:
             raise ParamsError(f"{self._path} holds a name that is not UTF-8") from None

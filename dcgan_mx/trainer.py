@@ -1,10 +1,17 @@
 """Adversarial training on two Modules: the step of the blog post, and the loop around it."""
+import numpy as np
+
 from .metrics import Metrics
+from .module_state import get_adam, get_parameters, parameter_arrays, set_adam, set_parameters
 from .runtime import mx
 
 # Steps that `fit` lets the engine's queue run ahead of the device. The queue itself has no bound,
 # and every waiting step holds its batch.
 STEPS_AHEAD = 4
+
+
+class DivergenceError(ValueError):
+    """A number of the training is no longer finite."""
 
 
 class Trainer:
@@ -46,6 +53,8 @@ class Trainer:
         The last step's generated images, in [-1, 1], and the gradient that G last received at them.
     batch : mx.io.DataBatch or None
         The last step's real images.
+    stopping : bool
+        A hook sets it to have `fit` return after the current step.
 
     Raises
     ------
@@ -75,6 +84,7 @@ class Trainer:
         self.global_step = self.epoch = self.nbatch = 0
         self.metrics = Metrics()
         self.outG = self.diffD = self.batch = None
+        self.stopping = False
 
         ctx = ctx or mx.current_context()
         data, label = [("data", (batch_size, *data_shape))], [("label", (batch_size,))]
@@ -175,6 +185,88 @@ class Trainer:
                     train_iter.reset()
                 for hook in hooks:
                     hook(self)
+                if self.stopping:
+                    return
+
+    def check_finite(self):
+        """Wait for the device, and raise if a parameter or a moving statistic is not finite.
+
+        Raises
+        ------
+        DivergenceError
+            Names the step and the array.
+        """
+        mx.nd.waitall()
+        for network, mod in self._networks():
+            arrays = [array for kind in parameter_arrays(mod) for array in kind]
+            if not mx.nd.multi_all_finite(*arrays, num_arrays=len(arrays)).asscalar():
+                self._require_finite(network, get_parameters(mod))
+
+    def get_state(self):
+        """Wait for the device, and copy all that the next step depends on.
+
+        Returns
+        -------
+        dict
+            `G`, `D`: parameters and moving statistics under `arg:NAME` and `aux:NAME`.
+            `G-optimizer`, `D-optimizer`: Adam's moments under `mean:NAME` and `var:NAME`; empty
+            before a network's first update. All of these are dicts of np.ndarray, float32.
+            `symbols`: both networks' JSON text under `G` and `D`.
+            `counters`: `step`, `epoch`, `nbatch`; `updates`, the numbers of Adam's updates under
+            `G` and `D`; `metrics`, as `Metrics.get_state` returns it.
+
+        Raises
+        ------
+        DivergenceError
+            If one of these numbers is not finite.
+        """
+        # On a CPU, BatchNorm's backward writes the moving statistics behind the engine's back
+        # (apache/mxnet#18610): without this wait they are read before their latest updates.
+        mx.nd.waitall()
+        state = {"symbols": {}, "counters": {
+            "step": self.global_step, "epoch": self.epoch, "nbatch": self.nbatch, "updates": {},
+            "metrics": self.metrics.get_state()}}
+        for network, mod in self._networks():
+            state["symbols"][network] = mod.symbol.tojson()
+            moments, state["counters"]["updates"][network] = get_adam(mod)
+            for part, arrays in ((network, get_parameters(mod)),
+                                 (f"{network}-optimizer", moments)):
+                self._require_finite(part, arrays)
+                state[part] = arrays
+        return state
+
+    def set_state(self, state):
+        """Go back to, or on from, what `get_state` returned; `symbols` is not looked at.
+
+        Raises
+        ------
+        ValueError
+            If the state is of other networks; nothing is changed then.
+        """
+        counters = state["counters"]
+        for network, mod in self._networks():
+            shapes = {name: array.shape for name, array in get_parameters(mod).items()}
+            moments = {f"{kind}:{name[4:]}": shape for name, shape in shapes.items()
+                       if name.startswith("arg:") for kind in ("mean", "var")}
+            _require_shapes(network, state[network], shapes)
+            _require_shapes(f"{network}-optimizer", state[f"{network}-optimizer"],
+                            moments if counters["updates"][network] else {})
+        for network, mod in self._networks():
+            set_parameters(mod, state[network])
+            set_adam(mod, state[f"{network}-optimizer"], counters["updates"][network])
+        self.global_step, self.epoch = counters["step"], counters["epoch"]
+        self.nbatch = counters["nbatch"]
+        self.metrics.set_state(counters["metrics"])
+        self.outG = self.diffD = self.batch = None
+
+    def _networks(self):
+        return ("G", self.modG), ("D", self.modD)
+
+    def _require_finite(self, part, arrays):
+        for name, array in arrays.items():
+            if not np.isfinite(array).all():
+                raise DivergenceError(f"step {self.global_step}: {name} of {part} is no longer "
+                                      "finite: give a lower --lr")
 
 
 def _mark_last(batches):
@@ -187,3 +279,11 @@ def _mark_last(batches):
         yield batch, False
         batch = following
     yield batch, True
+
+
+def _require_shapes(part, arrays, shapes):
+    for name in sorted({*arrays, *shapes}):
+        found = arrays[name].shape if name in arrays else None
+        if found != shapes.get(name) or arrays[name].dtype != np.float32:
+            raise ValueError(f"{name} of {part} has shape {found}, not {shapes.get(name)}: it is "
+                             "of other networks")

@@ -176,6 +176,33 @@ def compare(rounds, steps):
               + ("" if theirs is ours else f"      x {ratio:.2f}"))
 
 
+def measure_checkpoint(rounds=5):
+    """Print for how long a checkpoint of the full networks keeps the training waiting."""
+    from dcgan_mx import MnistIter, RandIter, Trainer, hooks, make_dcgan_sym
+    from dcgan_mx.datasets import make_discs
+    from dcgan_mx.runtime import mx
+    trainer = Trainer(*make_dcgan_sym(64, 64, 3), BATCH_SIZE, (3, 64, 64))
+    train_iter, rand_iter = MnistIter(make_discs(), BATCH_SIZE), RandIter(BATCH_SIZE, 100)
+    step, wait, write = [], [], []
+    with tempfile.TemporaryDirectory() as folder:
+        saver = hooks.Saver(folder, keep=1)
+        for _ in range(rounds + 1):
+            start = time.perf_counter()
+            trainer.fit(train_iter, rand_iter, 1000, max_steps=trainer.global_step + 2)
+            mx.nd.waitall()
+            trained = time.perf_counter()
+            saver.save(trainer)
+            copied = time.perf_counter()
+            saver.wait()
+            written = time.perf_counter()
+            for times, value in ((step, (trained - start) / 2), (wait, copied - trained),
+                                 (write, written - copied)):
+                times.append(1000 * value)
+    print("\na checkpoint of the full networks, milliseconds: training waits "
+          f"{statistics.median(wait[1:]):.0f}, writing beside it takes "
+          f"{statistics.median(write[1:]):.0f}, a step {statistics.median(step[1:]):.0f}")
+
+
 def measure_run(data):
     """Print peak memory of training on all of MNIST, and the time to the first grid."""
     from dcgan_mx import get_mnist
@@ -211,6 +238,7 @@ def main():
         serve(LOOPS[args.serve]())
         return
     compare(args.rounds, args.steps)
+    measure_checkpoint()
     measure_run(args.data)
 
 

@@ -1,14 +1,17 @@
 """Train a DCGAN: python scripts/train.py --dataset mnist --gpu 0."""
 import json
+import signal
+import sys
+from pathlib import Path
 
-from dcgan_mx import RandIter, Trainer, checkpoint, cli, hooks, make_dcgan_sym
+from dcgan_mx import RandIter, Trainer, checkpoint, cli, hooks, make_dcgan_sym, rundir
 from dcgan_mx.device import make_context
 from dcgan_mx.runtime import mx
+from dcgan_mx.trainer import DivergenceError
 
 
 def main():
-    args = cli.make_train_parser().parse_args()
-    cli.check_train_args(args)
+    args = cli.parse_train_args()
     ctx = make_context(args.gpu, args.require_gpu)
     config = cli.make_config(args, ctx)
     if args.dry_run:
@@ -23,20 +26,54 @@ def main():
                       ctx=ctx, lr=args.lr, beta1=args.beta1, wd=args.wd, d_steps=args.d_steps,
                       g_loss=args.g_loss)
 
-    run_dir = cli.make_run_dir(args, config)
-    print(f"writing to {run_dir}")
+    run_dir = Path(args.run_dir) if args.resume else cli.make_run_dir(args, config)
+    with rundir.lock(run_dir):
+        seconds = resume(trainer, run_dir, args, config) if args.resume else 0.0
+        train(trainer, train_iter, rand_iter, run_dir, args, seconds)
+
+
+def resume(trainer, run_dir, args, config):
+    """Put the trainer where the run's newest good checkpoint is; return the seconds until then."""
+    folder = checkpoint.load_latest(run_dir, trainer)
+    if {"batch_size", "dataset"} & {*args.override}:
+        trainer.nbatch = 0  # the place in the old epoch means nothing in the new one
+    rundir.write_config(run_dir, config)
+    print(f"going on from {folder or 'the start: there is no checkpoint yet'}")
+    return rundir.cut_log(run_dir, trainer.global_step)
+
+
+def train(trainer, train_iter, rand_iter, run_dir, args, seconds):
+    """Train with all hooks; save at the end, and when a signal ends the run early."""
+    print(f"writing to {run_dir}", flush=True)
     total = args.num_epochs * train_iter.num_batches
-    progress = hooks.Progress(min(total, args.max_steps or total))
+    total = min(total, args.max_steps or total)
+    progress = hooks.Progress(total, trainer.global_step)
     displays = [progress.show, hooks.make_log(run_dir / "log.jsonl"),
                 hooks.make_grids(run_dir / "grids")]
     if args.show:
         displays.append(hooks.make_windows())
-    trainer.fit(train_iter, rand_iter, args.num_epochs, max_steps=args.max_steps,
-                hooks=[progress, hooks.display_every(args.disp_batches, *displays),
-                       hooks.save_every_epoch(run_dir)])
-    progress.close()
-    if trainer.nbatch:
-        checkpoint.save(run_dir, trainer)
+    saver = hooks.Saver(run_dir, args.seed, args.keep)
+    saver.step = trainer.global_step
+    stop = hooks.StopOnSignal()
+    try:
+        trainer.fit(train_iter, rand_iter, args.num_epochs, max_steps=args.max_steps, hooks=[
+            progress, hooks.display_every(args.disp_batches, *displays, seconds=seconds),
+            hooks.save_every(saver, args.checkpoint_steps), stop])
+        progress.close()
+        if saver.step != trainer.global_step:
+            saver.save(trainer)
+        folder = saver.wait()
+    except DivergenceError as error:
+        progress.close()
+        saver.wait()
+        good = checkpoint.list(run_dir)[-1:]
+        raise DivergenceError(f"{error}; the last good checkpoint is {good[0]}" if good else
+                              f"{error}; there is no checkpoint yet") from None
+    if stop.received is not None:
+        name = signal.Signals(stop.received).name
+        print(f"stopped by {name} after step {trainer.global_step}, saved in {folder}\n"
+              f"to go on: python scripts/train.py --resume --run-dir {run_dir}")
+        sys.exit(128 + stop.received)
 
 
 if __name__ == "__main__":

@@ -18,6 +18,12 @@ def mnist_root():
     return ROOT / "data"
 
 
+@pytest.fixture(scope="session")
+def mnist(mnist_root):
+    """The real training digits."""
+    return get_mnist(mnist_root)[0]
+
+
 @pytest.fixture
 def script():
     """Run a script as a user does; returns its status, its output and its errors."""

@@ -157,7 +157,7 @@ def test_no_code_of_a_pickle_can_run(tmp_path, monkeypatch):
     assert not trace.exists()
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=2000, deadline=None)
 @given(st.data())
 def test_any_bytes_are_an_array_or_an_error(tmp_path_factory, data):
     content = bytearray(idx(SMALL))

@@ -69,7 +69,14 @@ def test_progress_shows_the_numbers(capsys):
         assert word in shown
 
 
-def test_networks_are_saved_at_every_epochs_end(tmp_path):
-    train(hooks.save_every_epoch(tmp_path), max_steps=9)
+def test_saved_at_every_epochs_end_or_every_n_steps(tmp_path):
+    saver = hooks.Saver(tmp_path)
+    train(hooks.save_every(saver), max_steps=9)
+    saver.wait()
     names = sorted(p.name for p in (tmp_path / "checkpoints").iterdir())
     assert names == ["step-00000004", "step-00000008"]
+    saver = hooks.Saver(tmp_path)
+    train(hooks.save_every(saver, 3), max_steps=6)
+    saver.wait()
+    names = sorted(p.name for p in (tmp_path / "checkpoints").iterdir())
+    assert names == [f"step-{n:08d}" for n in (3, 4, 6, 8)]

@@ -11,10 +11,11 @@ from dcgan_mx.runtime import physical_cores
 PACKAGE = Path(__file__).parent.parent / "dcgan_mx"
 # A module may import, of the package, what stands before it.
 FLOORS = ["version", "runtime", "files", "symbols", "params", "datasets", "iterators", "visual",
-          "metrics", "device", "trainer", "checkpoint", "hooks", "cli", "__init__"]
+          "metrics", "device", "module_state", "trainer", "checkpoint", "hooks",
+          "rundir", "cli", "__init__"]
 FORBIDDEN = {"trainer": {"cli", "datasets", "iterators", "hooks", "checkpoint"},
              "visual": {"runtime"}, "datasets": {"runtime"}, "params": {"runtime"},
-             "files": {"runtime"}}
+             "files": {"runtime"}, "checkpoint": {"trainer"}, "rundir": {"runtime"}}
 
 
 def imports(module):

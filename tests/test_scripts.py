@@ -1,9 +1,14 @@
 import json
 import os
 import resource
+import signal
+import subprocess
+import sys
+import time
 
 import numpy as np
 import pytest
+from conftest import ROOT
 
 from dcgan_mx.params import load_params
 from dcgan_mx.runtime import mx
@@ -148,3 +153,166 @@ def test_a_full_disk_while_writing_a_grid(script, one_line_error, tmp_path):
     assert "Traceback" not in done.stderr
     assert "grids" in lines[0] and "File too large" in lines[0]
     assert all(not name.startswith(".") for name in os.listdir(tmp_path / "run" / "grids"))
+
+
+def start(*args, **kwargs):
+    """Start scripts/train.py and return when it trains."""
+    process = subprocess.Popen(
+        [sys.executable, str(ROOT / "scripts" / "train.py"), *map(str, args)], text=True,
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE, **kwargs)
+    assert any(line.startswith("writing to") for line in process.stdout)
+    return process
+
+
+def wait_for_log(run_dir, lines):
+    path = run_dir / "log.jsonl"
+    deadline = time.monotonic() + 60
+    while not path.exists() or len(path.read_bytes().splitlines()) < lines:
+        assert time.monotonic() < deadline
+        time.sleep(0.005)
+
+
+def numbers(run_dir):
+    """The log without its times."""
+    return [{k: v for k, v in json.loads(line).items() if k not in ("images_per_s", "seconds")}
+            for line in (run_dir / "log.jsonl").read_text().splitlines()]
+
+
+LONG = (*SMALL, "--max-steps", 60, "--disp-batches", 1)
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory):
+    """A run that nobody stopped: its final arrays and its log."""
+    run_dir = tmp_path_factory.mktemp("whole") / "run"
+    process = start(*LONG, "--run-dir", run_dir)
+    process.communicate()
+    assert process.returncode == 0
+    return final(run_dir), numbers(run_dir)
+
+
+@pytest.mark.parametrize("number, status", [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_a_signal_saves_and_resume_ends_as_if_there_was_none(number, status, whole, script,
+                                                             tmp_path):
+    run_dir = tmp_path / "run"
+    process = start(*LONG, "--run-dir", run_dir)
+    wait_for_log(run_dir, 3)
+    process.send_signal(number)
+    output, errors = process.communicate(timeout=60)
+    assert process.returncode == status and "Traceback" not in errors
+    folder, = (run_dir / "checkpoints").iterdir()
+    assert str(folder) in output and f"stopped by {number.name}" in output
+    assert f"python scripts/train.py --resume --run-dir {run_dir}" in output
+    assert int(folder.name[5:]) < 60
+    done = script("train.py", "--resume", "--run-dir", run_dir)
+    assert done.returncode == 0, done.stderr
+    assert f"going on from {folder}" in done.stdout
+    arrays = final(run_dir)
+    for name, value in whole[0].items():
+        np.testing.assert_array_equal(arrays[name], value)
+    assert numbers(run_dir) == whole[1]
+    assert sorted(os.listdir(run_dir)) == ["checkpoints", "config.json", "grids", "lock",
+                                           "log.jsonl"]
+
+
+def test_a_second_signal_ends_it_at_once(tmp_path):
+    run_dir = tmp_path / "run"
+    process = start(*SMALL[:2], "--run-dir", run_dir, "--num-epochs", 9, "--disp-batches", 1)
+    wait_for_log(run_dir, 1)
+    process.send_signal(signal.SIGTERM)
+    time.sleep(0.05)
+    process.send_signal(signal.SIGTERM)
+    process.communicate(timeout=20)
+    assert process.returncode == -signal.SIGTERM
+    assert not [p for p in (run_dir / "checkpoints").glob("step-*")
+                if not (p / "state.json").exists()]
+
+
+def test_the_same_command_with_resume_finds_its_run(whole, script, tmp_path):
+    """Started with --resume (nothing there yet), killed before the first checkpoint, twice."""
+    run_dir = tmp_path / "run"
+    command = (*LONG, "--run-dir", run_dir, "--resume")
+    for _ in range(2):
+        process = start(*command)
+        wait_for_log(run_dir, 2)
+        process.kill()
+        process.communicate()
+    assert script("train.py", *command).returncode == 0
+    for name, value in whole[0].items():
+        np.testing.assert_array_equal(final(run_dir)[name], value)
+    assert numbers(run_dir) == whole[1]
+
+
+def test_resume_without_a_directory_takes_the_newest_run(script, tmp_path):
+    for i in range(2):
+        assert script("train.py", *SMALL, "--max-steps", i + 1, cwd=tmp_path).returncode == 0
+    done = script("train.py", *SMALL, "--max-steps", 5, "--resume", cwd=tmp_path)
+    assert "step-00000002" in done.stdout and done.returncode == 0, done.stderr
+    assert len(os.listdir(tmp_path / "runs")) == 2
+
+
+@pytest.fixture
+def ended(script, tmp_path):
+    """A run of two steps."""
+    assert script("train.py", *SMALL, "--max-steps", 2, "--run-dir", tmp_path / "run"
+                  ).returncode == 0
+    return tmp_path / "run"
+
+
+@pytest.mark.parametrize("flags, parts", [
+    (("--lr", 0.1), ("--lr is 0.1", "has 0.0002", "--override lr")),
+    (("--batch-size", 8), ("--batch-size is 8", "has 64", "--override batch_size")),
+    (("--seed", 3), ("--seed is 3", "has 1234")),
+    (("--ngf", 8), ("--ngf is 8", "has 4")),
+    (("--override", "lr,speed"), ("--override", "'speed'")),
+    (("--ngf", 8, "--override", "ngf"), ("none of the 1 checkpoints",))])
+def test_flags_that_decide_the_numbers_must_be_the_runs(flags, parts, ended, script,
+                                                        one_line_error):
+    before = (ended / "config.json").read_bytes()
+    one_line_error(script("train.py", "--resume", "--run-dir", ended, *flags), *parts)
+    assert (ended / "config.json").read_bytes() == before
+
+
+def test_other_flags_and_overrides_are_taken(ended, script):
+    done = script("train.py", "--resume", "--run-dir", ended, "--max-steps", 6, "--disp-batches", 2,
+                  "--lr", 0.001, "--batch-size", 32, "--override", "lr,batch-size")
+    assert done.returncode == 0, done.stderr
+    assert [line["step"] for line in numbers(ended)] == [4, 6]
+    flags = json.loads((ended / "config.json").read_text())["flags"]
+    assert (flags["lr"], flags["max_steps"], flags["ngf"]) == (0.001, 6, 4)
+
+
+def test_damage_is_told_and_the_one_before_is_taken(script, tmp_path):
+    run_dir = tmp_path / "run"
+    script("train.py", *SMALL, "--max-steps", 4, "--checkpoint-steps", 2, "--run-dir", run_dir)
+    damaged = run_dir / "checkpoints" / "step-00000004" / "G-optimizer.params"
+    damaged.write_bytes(damaged.read_bytes()[:-1])
+    done = script("train.py", "--resume", "--run-dir", run_dir, "--max-steps", 6)
+    assert done.returncode == 0
+    assert f"warning: {damaged} is damaged; trying the checkpoint before it" in done.stderr
+    assert "going on from" in done.stdout and "step-00000002" in done.stdout
+
+
+def test_a_second_process_is_refused(script, one_line_error, tmp_path):
+    run_dir = tmp_path / "run"
+    process = start(*SMALL, "--run-dir", run_dir, "--num-epochs", 100000)
+    try:
+        done = script("train.py", "--resume", "--run-dir", run_dir)
+        one_line_error(done, f"process {process.pid} is at work")
+    finally:
+        process.kill()
+        process.communicate()
+
+
+def test_divergence_stops_within_a_display_interval(script, tmp_path):
+    """A learning rate of 1e30: the last checkpoint is finite, and told."""
+    run_dir = tmp_path / "run"
+    script("train.py", *SMALL, "--max-steps", 4, "--run-dir", run_dir)
+    done = script("train.py", "--resume", "--run-dir", run_dir, "--lr", "1e38", "--override", "lr",
+                  "--max-steps", 100, "--disp-batches", 5)
+    last = done.stderr.strip().splitlines()[-1]
+    assert done.returncode == 2 and "Traceback" not in done.stderr
+    assert last.startswith("error: step 5: ") or last.startswith("error: step 10: ")
+    assert "the last good checkpoint is" in last and "step-00000004" in last
+    assert [p.name for p in (run_dir / "checkpoints").iterdir()] == ["step-00000004"]
+    assert all(np.isfinite(value).all() for value in final(run_dir).values())

@@ -1,0 +1,157 @@
+"""The folder of a run: one process at a time, its settings, its log."""
+import contextlib
+import fcntl
+import json
+import os
+import shutil
+from pathlib import Path
+
+from .files import write_atomic
+
+_MAX_CONFIG_BYTES = 1 << 16
+_MAX_LINE_BYTES = 1 << 12
+
+
+class RunDirError(ValueError):
+    """A run directory is in use, or holds something else than a run."""
+
+
+def lock(run_dir):
+    """Take a run directory for this process, and remove what a killed one left half-written.
+
+    Parameters
+    ----------
+    run_dir : str or os.PathLike
+
+    Returns
+    -------
+    file object
+        The directory is free again when it is closed, or when the process ends, however it ends.
+
+    Raises
+    ------
+    RunDirError
+        If another process has it.
+    OSError
+        If the file `lock` cannot be written.
+    """
+    run_dir = Path(run_dir)
+    f = open(run_dir / "lock", "a+")  # noqa: SIM115  open for as long as the run lasts
+    try:
+        fcntl.flock(f, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        f.seek(0)
+        owner = f.read(20).strip()
+        f.close()
+        raise RunDirError(f"--run-dir {run_dir}: process {owner} is at work in it: wait for it, "
+                          "stop it, or give another directory") from None
+    f.truncate(0)
+    f.write(f"{os.getpid()}\n")
+    f.flush()
+    for folder in (run_dir, run_dir / "grids", run_dir / "checkpoints"):
+        for path in folder.glob(".*.tmp"):
+            if path.is_dir() and not path.is_symlink():
+                shutil.rmtree(path)
+            else:
+                with contextlib.suppress(FileNotFoundError):
+                    path.unlink()
+    return f
+
+
+def write_config(run_dir, config):
+    """Write config.json.
+
+    Parameters
+    ----------
+    run_dir : str or os.PathLike
+    config : dict
+        `flags`, and whatever else explains the run.
+    """
+    write_atomic(Path(run_dir) / "config.json", json.dumps(config, indent=2).encode() + b"\n",
+                 sync=True)
+
+
+def read_flags(run_dir):
+    """Read the flags in config.json.
+
+    Parameters
+    ----------
+    run_dir : str or os.PathLike
+
+    Returns
+    -------
+    dict of str to (str, int, float, bool or None)
+        Not yet checked against what the flags take.
+
+    Raises
+    ------
+    RunDirError
+        If the file is none of a run.
+    OSError
+        If it cannot be read.
+    """
+    path = Path(run_dir) / "config.json"
+    with open(path, "rb") as f:
+        raw = f.read(_MAX_CONFIG_BYTES + 1)
+    try:
+        flags = json.loads(raw)["flags"]
+        if len(raw) > _MAX_CONFIG_BYTES or not isinstance(flags, dict):
+            raise ValueError
+        if not all(isinstance(value, (str, int, float, bool, type(None)))
+                   for value in flags.values()):
+            raise ValueError
+    except (ValueError, KeyError, TypeError, RecursionError):
+        raise RunDirError(f"{path} is not the config.json of a run: give another --run-dir"
+                          ) from None
+    return flags
+
+
+def read_log(run_dir):
+    """Read log.jsonl.
+
+    Parameters
+    ----------
+    run_dir : str or os.PathLike
+
+    Returns
+    -------
+    list of dict
+        One for each line, without the last if it was cut off while it was written; none if there
+        is no file.
+
+    Raises
+    ------
+    RunDirError
+        If a line is none of a run's.
+    OSError
+        If the file cannot be read.
+    """
+    path = Path(run_dir) / "log.jsonl"
+    records = []
+    with contextlib.suppress(FileNotFoundError), open(path, "rb") as f:
+        while line := f.readline(_MAX_LINE_BYTES):
+            if not line.endswith(b"\n") and not f.read(1):
+                break
+            try:
+                record = json.loads(line)
+                if type(record["step"]) is not int or type(record["seconds"]) is not float:
+                    raise ValueError
+            except (ValueError, KeyError, TypeError, RecursionError):
+                raise RunDirError(f"{path}, line {len(records) + 1}, is no line of a run's log: "
+                                  "mend or remove the file") from None
+            records.append(record)
+    return records
+
+
+def cut_log(run_dir, step):
+    """Remove the lines after a step from log.jsonl.
+
+    Returns
+    -------
+    float
+        The seconds of the last line that is left; 0 if there is none.
+    """
+    records = [record for record in read_log(run_dir) if record["step"] <= step]
+    write_atomic(Path(run_dir) / "log.jsonl",
+                 "".join(json.dumps(record) + "\n" for record in records).encode(), sync=True)
+    return records[-1]["seconds"] if records else 0.0

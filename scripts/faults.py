@@ -1,0 +1,128 @@
+"""Kill a small run with SIGKILL at random moments, resume it each time, and compare the end.
+
+The end has to be that of a run that nobody touched: parameters, moments and the log's numbers to
+the bit. Every second kill waits for a checkpoint to be half-written.
+"""
+import argparse
+import json
+import random
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+from dcgan_mx import checkpoint
+from dcgan_mx.checkpoint import PARAMS, CheckpointError
+
+TRAIN = Path(__file__).resolve().parent / "train.py"
+CHECKPOINT_STEPS = 5
+
+
+def start(run_dir, steps):
+    """Start or resume the run."""
+    return subprocess.Popen(
+        [sys.executable, str(TRAIN), "--dataset", "synthetic", "--size", "16", "--ngf", "4",
+         "--ndf", "4", "--batch-size", "8", "--num-epochs", "1000000", "--max-steps", str(steps),
+         "--disp-batches", "1", "--checkpoint-steps", str(CHECKPOINT_STEPS), "--keep", "3",
+         "--run-dir", str(run_dir), "--resume"],
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+
+
+def wait_to_train(process):
+    """Read its output until it trains; return whether it got there."""
+    return any(line.startswith("writing to") for line in process.stdout)
+
+
+def log(run_dir):
+    """Return the log's whole lines without their times, or none."""
+    path = run_dir / "log.jsonl"
+    lines = path.read_text().splitlines(keepends=True) if path.exists() else []
+    records = [json.loads(line) for line in lines if line.endswith("\n")]
+    return [{k: v for k, v in record.items() if k not in ("images_per_s", "seconds")}
+            for record in records]
+
+
+def half_written(run_dir):
+    """Return the folders of checkpoints that are being written."""
+    return list((run_dir / "checkpoints").glob(".step-*.tmp"))
+
+
+def count_damaged(run_dir):
+    """Return how many checkpoints under a final name are not whole."""
+    damaged = 0
+    for folder in checkpoint.list(run_dir):
+        try:
+            checkpoint.verify(folder)
+        except CheckpointError as error:
+            print(f"damaged: {error}")
+            damaged += 1
+    return damaged
+
+
+def kill_once(run_dir, steps, in_save, rng):
+    """Start the run, kill it; return (inside a save, steps lost), or None if it was done first."""
+    process = start(run_dir, steps)
+    if not wait_to_train(process):
+        raise RuntimeError(f"the run did not start: {process.communicate()[1]}")
+    if in_save:
+        while process.poll() is None and not half_written(run_dir):
+            pass
+        time.sleep(rng.uniform(0, 0.004))
+    else:
+        time.sleep(rng.uniform(0, 0.4))
+    done = process.poll() is not None
+    process.kill()
+    process.communicate()
+    if done:
+        return None
+    steps_done = log(run_dir)[-1]["step"] if log(run_dir) else 0
+    newest = checkpoint.list(run_dir)[-1:]
+    return bool(half_written(run_dir)), steps_done - (int(newest[0].name[5:]) if newest else 0)
+
+
+def finish(run_dir, steps):
+    """Let the run come to its end; return its last checkpoint's arrays and its log."""
+    process = start(run_dir, steps)
+    _, errors = process.communicate()
+    if process.returncode:
+        raise RuntimeError(f"the run failed: {errors}")
+    folder = checkpoint.list(run_dir)[-1]
+    return [(folder / name).read_bytes() for name in PARAMS], log(run_dir)
+
+
+def main():
+    """Parse the flags, kill, resume and compare."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--kills", type=int, default=100, help="default: %(default)s")
+    parser.add_argument("--steps", type=int, default=3000, help="of the run; default: %(default)s")
+    parser.add_argument("--seed", type=int, default=0, help="of the moments; default: %(default)s")
+    args = parser.parse_args()
+    rng = random.Random(args.seed)
+    with tempfile.TemporaryDirectory() as folder:
+        run_dir, lost, in_save, damaged = Path(folder) / "run", [], 0, 0
+        for i in range(args.kills):
+            killed = kill_once(run_dir, args.steps, i % 2 == 1, rng)
+            if killed is None:
+                raise RuntimeError(f"the run was done after {i} kills: give more --steps")
+            in_save += killed[0]
+            lost.append(killed[1])
+            damaged += count_damaged(run_dir)
+        killed_run = finish(run_dir, args.steps)
+        left = [str(path) for path in run_dir.rglob(".*")]
+        whole_run = finish(Path(folder) / "whole", args.steps)
+    same = killed_run == whole_run
+    print(f"kills: {len(lost)}, {in_save} of them inside a save\n"
+          f"resumes: {len(lost)}\n"
+          f"checkpoints found damaged: {damaged}\n"
+          f"steps lost, of {args.steps}: {sum(lost)} in all, {max(lost)} at most "
+          f"(a checkpoint every {CHECKPOINT_STEPS} steps, written beside the training)\n"
+          f"files left half-written: {len(left)}\n"
+          f"parameters, moments and log {'are' if same else 'are NOT'} those of a run that "
+          "nobody touched")
+    if not same or damaged or left:
+        sys.exit(1)
+
+
+if __name__ == "__main__":
+    main()
