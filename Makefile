@@ -3,12 +3,13 @@ PYTHON ?= python3
 ARGS ?=
 BIN = .venv/bin
 
-.PHONY: help train test test-all check benchmark clean
+.PHONY: help train test test-all check faults benchmark clean
 
 help:
 	@echo "make train      train on MNIST for one epoch; more flags: ARGS=\"--batch-size 32\""
 	@echo "make test       run the tests"
 	@echo "make check      lint and check types"
+	@echo "make faults     kill a run 100 times, resume it, compare the end"
 	@echo "make benchmark  measure speed and memory; PyTorch takes part if .venv has it"
 	@echo "make test-all   run the tests on every Python from 3.8 to 3.13 found here"
 
@@ -21,6 +22,9 @@ test: .venv/.test
 check: .venv/.check
 	$(BIN)/ruff check .
 	$(BIN)/mypy
+
+faults: .venv/.package
+	$(BIN)/python scripts/faults.py $(ARGS)
 
 benchmark: .venv/.package
 	$(BIN)/python scripts/benchmark.py $(ARGS)

@@ -202,9 +202,10 @@ def _newest_run(dataset):
 
 def _merge(parser, args, argv):
     """Put the flags that were given on top of those of the run in `args.run_dir`."""
-    parser.set_defaults(**dict.fromkeys(vars(args), argparse.SUPPRESS))
+    absent = object()
+    parser.set_defaults(**dict.fromkeys(vars(args), absent))
     given = {name: value for name, value in vars(parser.parse_args(argv)).items()
-             if value is not argparse.SUPPRESS}
+             if value is not absent}
     merged = parse_saved(rundir.read_flags(args.run_dir), args.run_dir)
     for name, value in given.items():
         old = getattr(merged, name)

@@ -24,7 +24,8 @@ def test_train_on_mnist_end_to_end(script, mnist_root, tmp_path):
     assert done.returncode == 0, done.stderr
     assert done.stderr.count("warning: --gpu 0: MXNet sees no GPU") == (mx.context.num_gpus() == 0)
     assert str(run_dir) in done.stdout
-    assert sorted(os.listdir(run_dir)) == ["checkpoints", "config.json", "grids", "log.jsonl"]
+    assert sorted(os.listdir(run_dir)) == ["checkpoints", "config.json", "grids", "lock",
+                                           "log.jsonl"]
     config = json.loads((run_dir / "config.json").read_text())
     assert config["flags"]["seed"] == 1234 and config["flags"]["lr"] == 2e-4
     assert config["versions"]["mxnet"] == "1.9.1"
@@ -39,7 +40,7 @@ def test_train_on_mnist_end_to_end(script, mnist_root, tmp_path):
 
 
 def final(run_dir):
-    folder, = (run_dir / "checkpoints").iterdir()
+    folder = max((run_dir / "checkpoints").iterdir())
     return {name: value for prefix in "GD"
             for name, value in load_params(folder / f"{prefix}-0000.params").items()}
 
@@ -200,7 +201,7 @@ def test_a_signal_saves_and_resume_ends_as_if_there_was_none(number, status, who
     process.send_signal(number)
     output, errors = process.communicate(timeout=60)
     assert process.returncode == status and "Traceback" not in errors
-    folder, = (run_dir / "checkpoints").iterdir()
+    folder = max((run_dir / "checkpoints").iterdir())
     assert str(folder) in output and f"stopped by {number.name}" in output
     assert f"python scripts/train.py --resume --run-dir {run_dir}" in output
     assert int(folder.name[5:]) < 60
