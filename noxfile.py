@@ -2,7 +2,7 @@
 import nox
 
 TESTS = [f"tests/test_{name}.py" for name in
-         ("runtime", "symbols", "trainer", "datasets", "iterators", "params", "checkpoint")]
+         ("runtime", "symbols", "trainer", "datasets", "iterators", "params")]
 
 
 @nox.session(python=["3.8", "3.9", "3.10", "3.11", "3.12", "3.13"])

@@ -95,7 +95,7 @@ def main():
     """Parse the flags, kill, resume and compare."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--kills", type=int, default=100, help="default: %(default)s")
-    parser.add_argument("--steps", type=int, default=3000, help="of the run; default: %(default)s")
+    parser.add_argument("--steps", type=int, default=2000, help="of the run; default: %(default)s")
     parser.add_argument("--seed", type=int, default=0, help="of the moments; default: %(default)s")
     args = parser.parse_args()
     rng = random.Random(args.seed)
