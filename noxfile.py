@@ -1,6 +1,8 @@
 """Run the tests of import, symbols, trainer and data on every supported Python that is here."""
 import nox
 
+# virtualenv has given up the older of these interpreters; their own venv has not.
+nox.options.default_venv_backend = "venv"
 TESTS = [f"tests/test_{name}.py" for name in
          ("runtime", "symbols", "trainer", "datasets", "iterators", "params")]
 

@@ -70,8 +70,10 @@ def write(run_dir, state, seed=None, keep=0):
         write_atomic(temporary / STATE, _encode(document), sync=True)
         sync_directory(temporary)
         _replace(temporary, folder)
-    except BaseException:
+    except BaseException as error:
         shutil.rmtree(temporary, ignore_errors=True)
+        if isinstance(error, OSError):
+            error.filename, error.filename2 = str(folder), None
         raise
     sync_directory(folder.parent)
     if keep:

