@@ -4,11 +4,12 @@ import json
 import os
 import re
 import shutil
-import stat
 import warnings
 from pathlib import Path
 
-from .files import sync_directory, write_atomic
+import numpy as np
+
+from .files import open_plain, sync_directory, write_atomic
 from .params import ParamsError, dump_params, parse_params
 
 FORMAT = 1
@@ -54,7 +55,9 @@ def write(run_dir, state, seed=None, keep=0):
     """Write a state that `Trainer.get_state` returned; otherwise as `save`."""
     folder = Path(run_dir) / "checkpoints" / f"step-{state['counters']['step']:08d}"
     temporary = folder.with_name(f".{folder.name}.{os.getpid()}.tmp")
-    folder.parent.mkdir(exist_ok=True)
+    if not folder.parent.exists():
+        folder.parent.mkdir()
+        sync_directory(run_dir)
     contents = {**{name: [state["symbols"][name[0]].encode()] for name in SYMBOLS},
                 **{name: dump_params(state[_part(name)])
                    for name in PARAMS}}
@@ -77,23 +80,33 @@ def write(run_dir, state, seed=None, keep=0):
         raise
     sync_directory(folder.parent)
     if keep:
-        for old in list(run_dir)[:-keep]:
+        for old in [path for path in list(run_dir) if _step(path) <= _step(folder)][:-keep]:
             _remove(old)
     return folder
 
 
 def _replace(temporary, folder):
-    """Put a folder in its place; one that is there already, damaged or not, makes room."""
-    if folder.exists():
-        _remove(folder)
+    """Put a folder in its place; one that is there already makes room, and goes last."""
+    old = _aside(folder) if folder.exists() else None
     temporary.rename(folder)
+    if old is not None:
+        shutil.rmtree(old, ignore_errors=True)
 
 
 def _remove(folder):
     """Remove a folder so that no moment leaves half of it under its name."""
-    dying = folder.with_name(f".{folder.name}.old.{os.getpid()}.tmp")
-    folder.rename(dying)
-    shutil.rmtree(dying, ignore_errors=True)
+    shutil.rmtree(_aside(folder), ignore_errors=True)
+
+
+def _aside(folder):
+    """Rename a folder to what the next process that locks the run removes."""
+    aside = folder.with_name(f".old-{folder.name}.{os.getpid()}.tmp")
+    shutil.rmtree(aside, ignore_errors=True)
+    return folder.rename(aside)
+
+
+def _step(folder):
+    return int(folder.name[5:])
 
 
 def list(run_dir):  # noqa: A001  checkpoint.list says it
@@ -110,7 +123,7 @@ def list(run_dir):  # noqa: A001  checkpoint.list says it
     folder = Path(run_dir) / "checkpoints"
     found = folder.iterdir() if folder.is_dir() else ()
     return sorted((path for path in found if re.fullmatch(r"step-[0-9]{8,18}", path.name)),
-                  key=lambda path: int(path.name[5:]))
+                  key=_step)
 
 
 def verify(folder):
@@ -155,6 +168,9 @@ def load(folder, trainer):
             state[_part(name)] = parse_params(contents.pop(name), folder / name)
         except ParamsError as error:
             raise CheckpointError(str(error)) from None
+        for array_name, array in state[_part(name)].items():
+            if not np.isfinite(array).all():
+                raise CheckpointError(f"{folder / name}: {array_name} is not finite")
     try:
         trainer.set_state(state)
     except ValueError as error:
@@ -182,7 +198,8 @@ def load_latest(run_dir, trainer):
     Warns
     -----
     RuntimeWarning
-        For each newer checkpoint that could not be loaded, with the reason.
+        For each newer checkpoint that could not be loaded, with the reason. If an older one could,
+        they are renamed to end in .damaged: the run will write its own in their place.
     """
     folders = list(run_dir)
     for folder in reversed(folders):
@@ -192,6 +209,8 @@ def load_latest(run_dir, trainer):
             warnings.warn(f"{error}; trying the checkpoint before it", RuntimeWarning,
                           stacklevel=2)
         else:
+            for newer in folders[folders.index(folder) + 1:]:
+                _set_aside(newer)
             return folder
     if folders:
         raise CheckpointError(f"{Path(run_dir) / 'checkpoints'}: none of the {len(folders)} "
@@ -199,7 +218,15 @@ def load_latest(run_dir, trainer):
     return None
 
 
-_COUNTERS = {"step": int, "epoch": int, "nbatch": int, "updates": {"G": int, "D": int},
+def _set_aside(folder):
+    damaged = folder.with_name(f"{folder.name}.damaged")
+    if damaged.exists():
+        shutil.rmtree(damaged)
+    folder.rename(damaged)
+
+
+_COUNTERS = {"step": int, "epoch": int, "nbatch": int, "batch_size": int,
+             "updates": {"G": int, "D": int},
              "metrics": {"sums": {"acc": float, "d_entropy": float, "g_entropy": float},
                          "counts": {"d": int, "g": int}}}
 _DOCUMENT = {"format": int, "seed": None, "files": dict.fromkeys((*SYMBOLS, *PARAMS), str),
@@ -260,10 +287,7 @@ def _fits(value, pattern):
 def _read_file(path, limit=None):
     """Read a file that is no link."""
     try:
-        descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
-        with open(descriptor, "rb") as f:
-            if not stat.S_ISREG(os.fstat(descriptor).st_mode):
-                raise CheckpointError(f"{path} is no plain file")
+        with open_plain(path) as f:
             raw = f.read(-1 if limit is None else limit + 1)
     except OSError as error:
         raise CheckpointError(f"{path}: {error.strerror}") from None

@@ -1,10 +1,9 @@
 """Flags that scripts share, and from flags to objects."""
 import argparse
+import contextlib
 import os
 import platform
-import shutil
 import sys
-import time
 import warnings
 from pathlib import Path
 
@@ -19,9 +18,9 @@ from .symbols import SIZES
 from .version import __version__
 from .visual import can_show
 
-# Flags that decide a run's numbers: a resumed run must have the same.
-DECISIVE = ("dataset", "batch_size", "lr", "beta1", "wd", "nz", "ngf", "ndf", "nc", "size",
-            "d_steps", "g_loss", "seed")
+# Flags that decide a run's numbers: a resumed run must have the same, unless --override names them.
+OVERRIDABLE = ("batch_size", "lr", "beta1", "wd", "d_steps", "g_loss", "seed")
+DECISIVE = ("dataset", "nz", "ngf", "ndf", "nc", "size", *OVERRIDABLE)
 
 
 class Parser(argparse.ArgumentParser):
@@ -52,7 +51,6 @@ def run(main):
     warnings.showwarning = lambda message, *_, **__: print(f"warning: {message}", file=sys.stderr)
     try:
         main()
-        mx.nd.waitall()
     except KeyboardInterrupt:
         sys.exit(130)
     except OSError as error:
@@ -60,6 +58,12 @@ def run(main):
         sys.exit(_fail(f"{what}; mend that, or give another path"))
     except ValueError as error:
         sys.exit(_fail(str(error)))
+    except (mx.base.MXNetError, MemoryError) as error:
+        first = (str(error).strip() or "there is not enough memory").splitlines()[0]
+        sys.exit(_fail(f"MXNet or Python: {first}; see that the device has the memory"))
+    finally:
+        with contextlib.suppress(mx.base.MXNetError):
+            mx.nd.waitall()  # MXNet must not be at work when the process ends
 
 
 def _fail(message):
@@ -96,7 +100,7 @@ def number(kind, least=None, above=None, below=float("inf")):
 def make_train_parser():
     """Make the parser of scripts/train.py."""
     parser = Parser("Train a DCGAN as in the blog post; the defaults are the blog's.")
-    count, add = number(int, least=1), parser.add
+    count, add = number(int, least=1, below=2**31), parser.add
     add("--dataset", "handwritten digits, or white discs that are drawn on the spot",
         choices=("mnist", "synthetic"))
     add("--data-path", "folder that has, or will get, the folder mnist", default="data",
@@ -144,9 +148,9 @@ def make_train_parser():
 def _flag_names(text):
     names = tuple(name.strip().replace("-", "_") for name in text.split(","))
     for name in names:
-        if name not in DECISIVE:
-            raise argparse.ArgumentTypeError(f"{name!r} decides no number of a run: give some of "
-                                             f"{', '.join(DECISIVE)}")
+        if name not in OVERRIDABLE:
+            raise argparse.ArgumentTypeError(f"{name!r} cannot be overridden: give some of "
+                                             f"{', '.join(OVERRIDABLE)}, or start a new run")
     return names
 
 
@@ -172,15 +176,19 @@ def parse_train_args(argv=None):
     """
     parser = make_train_parser()
     args = parser.parse_args(argv)
-    if args.show and not can_show():
-        raise ValueError("--show: matplotlib can open no window here: set DISPLAY or MPLBACKEND, "
-                         "or look at the grids in the run directory")
+    if args.run_dir == "":
+        raise ValueError("--run-dir is empty: give a name, or leave it out")
     if args.override and not args.resume:
         raise ValueError("--override without --resume: leave it out")
     if args.resume and args.run_dir is None:
         args.run_dir = _newest_run(args.dataset)
     if args.resume and (args.dataset is None or os.path.lexists(args.run_dir)):
-        return _merge(parser, args, argv)
+        args = _merge(parser, args, argv)
+    if args.show and not can_show():
+        raise ValueError("--show: matplotlib can open no window here: set DISPLAY or MPLBACKEND, "
+                         "or look at the grids in the run directory")
+    if args.resume and os.path.lexists(args.run_dir):
+        return args
     args.resume = False  # the first start of a command that will be typed again
     if args.dataset is None:
         parser.error("--dataset is missing: give mnist or synthetic")
@@ -211,7 +219,9 @@ def _merge(parser, args, argv):
         old = getattr(merged, name)
         if name in DECISIVE and value != old and name not in args.override:
             raise ValueError(f"--{name.replace('_', '-')} is {value}, but the run in "
-                             f"{args.run_dir} has {old}: leave it out, or add --override {name}")
+                             f"{args.run_dir} has {old}: leave it out, or "
+                             + (f"add --override {name}" if name in OVERRIDABLE
+                                else "start a new run"))
         setattr(merged, name, value)
     merged.run_dir = args.run_dir
     return merged
@@ -269,33 +279,3 @@ def make_config(args, ctx):
             "versions": {"dcgan_mx": __version__, "mxnet": mx.__version__,
                          "numpy": np.__version__, "opencv": cv2.__version__,
                          "python": platform.python_version()}}
-
-
-def make_run_dir(args, config):
-    """Create the run directory, with config.json in it or not at all.
-
-    Returns
-    -------
-    pathlib.Path
-
-    Raises
-    ------
-    OSError
-        If the directory cannot be made.
-    """
-    path = Path(args.run_dir or f"runs/{args.dataset}-{time.strftime('%Y%m%d-%H%M')}")
-    unique, n = path, 1
-    while args.run_dir is None and unique.exists():
-        n += 1
-        unique = path.with_name(f"{path.name}-{n}")
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    flags = {**config["flags"], "run_dir": str(unique)}
-    try:
-        temporary.mkdir(parents=True)
-        rundir.write_config(temporary, {**config, "flags": flags})
-        temporary.rename(unique)
-    except OSError as error:
-        shutil.rmtree(temporary, ignore_errors=True)
-        error.filename, error.filename2 = str(unique), None
-        raise
-    return unique

@@ -144,7 +144,10 @@ def read_idx(path, shape=None, md5=None):
         digest = hashlib.md5(header + dims + data).hexdigest()
         if digest != md5:
             raise DatasetError(f"{path} has MD5 {digest}, not {md5}: {mend}")
-    return np.frombuffer(data, np.uint8).reshape(found)
+    try:
+        return np.frombuffer(data, np.uint8).reshape(found)
+    except ValueError:  # nothing in it, and more of it than NumPy can count
+        raise DatasetError(f"{path} holds an array of shape {found}: {mend}") from None
 
 
 def _read_up_to(f, limit, block=1 << 22):

@@ -1,6 +1,8 @@
 """Files that are either complete or not there."""
 import contextlib
+import errno
 import os
+import stat
 from pathlib import Path
 
 
@@ -31,12 +33,62 @@ def write_atomic(path, chunks, sync=False):
                 f.flush()
                 os.fsync(f.fileno())
         os.replace(temporary, path)
+        if sync:
+            sync_directory(path.parent)
     except BaseException as error:
         with contextlib.suppress(OSError):
             temporary.unlink()
         if isinstance(error, OSError):
             error.filename, error.filename2 = str(path), None
         raise
+
+
+def append_line(path, text):
+    """Add a line to a file, and return only when the disk has it.
+
+    Parameters
+    ----------
+    path : str or os.PathLike
+        Made if it is not there.
+    text : str
+        Without the line's end.
+
+    Raises
+    ------
+    OSError
+        If the file cannot be written.
+    """
+    try:
+        with open(path, "a", encoding="utf-8") as f:
+            f.write(text + "\n")
+            f.flush()
+            os.fsync(f.fileno())
+    except OSError as error:
+        error.filename = str(path)
+        raise
+
+
+def open_plain(path):
+    """Open a file for reading bytes, unless it is a link, a pipe or a device.
+
+    Parameters
+    ----------
+    path : str or os.PathLike
+
+    Returns
+    -------
+    file object
+
+    Raises
+    ------
+    OSError
+        If the file cannot be opened, or is none of the plain ones.
+    """
+    descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
+    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+        os.close(descriptor)
+        raise OSError(errno.EINVAL, "is no plain file", str(path))
+    return open(descriptor, "rb")
 
 
 def sync_directory(path):

@@ -1,4 +1,5 @@
 """What happens beside the training: `f(trainer)`, called after every step."""
+import contextlib
 import json
 import math
 import os
@@ -10,6 +11,7 @@ from pathlib import Path
 from tqdm import tqdm
 
 from . import checkpoint
+from .files import append_line
 from .trainer import DivergenceError
 from .visual import make_grid, save_png, standardise, visual
 
@@ -35,9 +37,12 @@ def display_every(n, *displays, seconds=0.0):
     """
     last = time.perf_counter()
     start = last - seconds
+    last_step = None
 
     def hook(trainer):
-        nonlocal last
+        nonlocal last, last_step
+        if last_step is None:
+            last_step = trainer.global_step - 1
         if trainer.global_step % n:
             return
         trainer.check_finite()  # waits for the steps to be computed
@@ -48,8 +53,9 @@ def display_every(n, *displays, seconds=0.0):
                                       "lower --lr")
         now = time.perf_counter()
         record = {"epoch": trainer.epoch, "step": trainer.global_step, **averages,
-                  "images_per_s": n * trainer.batch_size / (now - last), "seconds": now - start}
-        last = now
+                  "images_per_s": (trainer.global_step - last_step) * trainer.batch_size
+                                  / (now - last), "seconds": now - start}
+        last, last_step = now, trainer.global_step
         trainer.metrics.reset()
         for display in displays:
             display(trainer, record)
@@ -59,10 +65,7 @@ def display_every(n, *displays, seconds=0.0):
 def make_log(path):
     """Make a display that appends each record to a file, one JSON object a line."""
     def display(trainer, record):
-        with open(path, "a", encoding="utf-8") as f:
-            f.write(json.dumps(record) + "\n")
-            f.flush()
-            os.fsync(f.fileno())  # a checkpoint is never ahead of the log
+        append_line(path, json.dumps(record))  # synced: no checkpoint is ahead of the log
     return display
 
 
@@ -109,7 +112,8 @@ class Progress:
 
     def __call__(self, trainer):
         """Count a step."""
-        self._bar.update(trainer.global_step - self._bar.n)
+        with contextlib.suppress(OSError):  # nobody reads it any more: no reason to stop
+            self._bar.update(trainer.global_step - self._bar.n)
 
     def show(self, trainer, record):
         """Show the numbers of a record."""
@@ -121,7 +125,8 @@ class Progress:
 
     def close(self):
         """Leave the bar on the screen as it is."""
-        self._bar.close()
+        with contextlib.suppress(OSError):
+            self._bar.close()
 
 
 class Saver:
@@ -135,7 +140,7 @@ class Saver:
     Attributes
     ----------
     step : int or None
-        Of the checkpoint that was saved last; None before the first.
+        Of the checkpoint that was last begun; None before the first.
     """
 
     def __init__(self, run_dir, seed=None, keep=0):
@@ -170,6 +175,10 @@ class Saver:
         """
         return self._writing and self._writing.result()
 
+    def close(self):
+        """Return when nothing is being written any more, whatever became of it."""
+        self._pool.shutdown()
+
 
 def save_every(saver, n=None):
     """Make a hook that saves every `n` steps, or at the end of every epoch if `n` is None."""
@@ -180,9 +189,11 @@ def save_every(saver, n=None):
 
 
 class StopOnSignal:
-    """A hook that ends the training after the step in which SIGINT or SIGTERM arrived.
+    """A hook that ends the training after the step in which a signal arrived.
 
-    A second signal ends the process at once.
+    SIGINT, SIGTERM and, unless it is ignored, SIGHUP. Another one, a second or more after the
+    first, ends the process at once; some senders signal a process and its group, so that every
+    signal comes twice.
 
     Attributes
     ----------
@@ -192,13 +203,17 @@ class StopOnSignal:
 
     def __init__(self):
         self.received = None
-        for number in (signal.SIGINT, signal.SIGTERM):
-            signal.signal(number, self._receive)
+        self._first = 0.0
+        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+            if signal.getsignal(number) is not signal.SIG_IGN:
+                signal.signal(number, self._receive)
 
     def _receive(self, number, frame):
-        self.received = number
-        for known in (signal.SIGINT, signal.SIGTERM):
-            signal.signal(known, signal.SIG_DFL)
+        if self.received is None:
+            self.received, self._first = number, time.monotonic()
+        elif time.monotonic() - self._first > 1:
+            signal.signal(number, signal.SIG_DFL)
+            os.kill(os.getpid(), number)
 
     def __call__(self, trainer):
         """Have `fit` return if a signal has arrived."""

@@ -1,12 +1,14 @@
 """The folder of a run: one process at a time, its settings, its log."""
 import contextlib
+import errno
 import fcntl
 import json
 import os
 import shutil
+import time
 from pathlib import Path
 
-from .files import write_atomic
+from .files import open_plain, sync_directory, write_atomic
 
 _MAX_CONFIG_BYTES = 1 << 16
 _MAX_LINE_BYTES = 1 << 12
@@ -14,6 +16,50 @@ _MAX_LINE_BYTES = 1 << 12
 
 class RunDirError(ValueError):
     """A run directory is in use, or holds something else than a run."""
+
+
+def create(run_dir, dataset, config):
+    """Create a run directory, with config.json in it or not at all.
+
+    Parameters
+    ----------
+    run_dir : str, os.PathLike or None
+        None: `runs/DATASET-TIME`, with a number behind it where that is taken.
+    dataset : str
+    config : dict
+        As `write_config` takes it; `run_dir` in its flags becomes the directory's name.
+
+    Returns
+    -------
+    pathlib.Path
+
+    Raises
+    ------
+    OSError
+        If the directory cannot be made.
+    """
+    path = Path(run_dir or f"runs/{dataset}-{time.strftime('%Y%m%d-%H%M')}")
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    unique, n = path, 1
+    shutil.rmtree(temporary, ignore_errors=True)
+    try:
+        temporary.mkdir(parents=True)
+        while True:
+            flags = {**config["flags"], "run_dir": str(unique)}
+            write_config(temporary, {**config, "flags": flags})
+            try:
+                temporary.rename(unique)
+                sync_directory(unique.parent)
+                return unique
+            except OSError as error:
+                if run_dir is not None or error.errno not in (errno.EEXIST, errno.ENOTEMPTY):
+                    raise
+                n += 1
+                unique = path.with_name(f"{path.name}-{n}")
+    except OSError as error:
+        shutil.rmtree(temporary, ignore_errors=True)
+        error.filename, error.filename2 = str(unique), None
+        raise
 
 
 def lock(run_dir):
@@ -36,7 +82,9 @@ def lock(run_dir):
         If the file `lock` cannot be written.
     """
     run_dir = Path(run_dir)
-    f = open(run_dir / "lock", "a+")  # noqa: SIM115  open for as long as the run lasts
+    # No link is followed, here and below: what it leads to is not the run's.
+    descriptor = os.open(run_dir / "lock", os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o644)
+    f = open(descriptor, "r+")  # noqa: SIM115  open for as long as the run lasts
     try:
         fcntl.flock(f, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
@@ -49,6 +97,8 @@ def lock(run_dir):
     f.write(f"{os.getpid()}\n")
     f.flush()
     for folder in (run_dir, run_dir / "grids", run_dir / "checkpoints"):
+        if folder != run_dir and folder.is_symlink():
+            continue
         for path in folder.glob(".*.tmp"):
             if path.is_dir() and not path.is_symlink():
                 shutil.rmtree(path)
@@ -91,7 +141,7 @@ def read_flags(run_dir):
         If it cannot be read.
     """
     path = Path(run_dir) / "config.json"
-    with open(path, "rb") as f:
+    with open_plain(path) as f:
         raw = f.read(_MAX_CONFIG_BYTES + 1)
     try:
         flags = json.loads(raw)["flags"]
@@ -128,7 +178,7 @@ def read_log(run_dir):
     """
     path = Path(run_dir) / "log.jsonl"
     records = []
-    with contextlib.suppress(FileNotFoundError), open(path, "rb") as f:
+    with contextlib.suppress(FileNotFoundError), open_plain(path) as f:
         while line := f.readline(_MAX_LINE_BYTES):
             if not line.endswith(b"\n") and not f.read(1):
                 break
@@ -145,6 +195,16 @@ def read_log(run_dir):
 
 def cut_log(run_dir, step):
     """Remove the lines after a step from log.jsonl.
+
+    Parameters
+    ----------
+    run_dir : str or os.PathLike
+    step : int
+
+    Raises
+    ------
+    RunDirError, OSError
+        As `read_log`.
 
     Returns
     -------

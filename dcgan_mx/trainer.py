@@ -27,7 +27,7 @@ class Trainer:
         Shape of one image.
     nz : int, at least 1
         Length of the latent vector.
-    ctx : mx.Context or list of mx.Context, optional
+    ctx : mx.Context, optional
         Where to train; MXNet's current context if left out.
     lr, beta1, wd : float
         Adam's learning rate (above 0), first decay rate (in [0, 1)) and weight decay (at least 0).
@@ -168,7 +168,13 @@ class Trainer:
             Each is called with the trainer after every step. `nbatch` is 0 when the step was the
             last of its epoch, and `epoch` counts that epoch.
         max_steps : int, optional
+
+        Raises
+        ------
+        ValueError
+            If `train_iter` has no batch.
         """
+        self.stopping = False
         for it, position in ((train_iter, (self.epoch, self.nbatch)),
                              (rand_iter, (self.global_step,))):
             if hasattr(it, "seek"):
@@ -212,8 +218,8 @@ class Trainer:
             `G-optimizer`, `D-optimizer`: Adam's moments under `mean:NAME` and `var:NAME`; empty
             before a network's first update. All of these are dicts of np.ndarray, float32.
             `symbols`: both networks' JSON text under `G` and `D`.
-            `counters`: `step`, `epoch`, `nbatch`; `updates`, the numbers of Adam's updates under
-            `G` and `D`; `metrics`, as `Metrics.get_state` returns it.
+            `counters`: `step`, `epoch`, `nbatch`, `batch_size`; `updates`, the numbers of Adam's
+            updates under `G` and `D`; `metrics`, as `Metrics.get_state` returns it.
 
         Raises
         ------
@@ -224,8 +230,8 @@ class Trainer:
         # (apache/mxnet#18610): without this wait they are read before their latest updates.
         mx.nd.waitall()
         state = {"symbols": {}, "counters": {
-            "step": self.global_step, "epoch": self.epoch, "nbatch": self.nbatch, "updates": {},
-            "metrics": self.metrics.get_state()}}
+            "step": self.global_step, "epoch": self.epoch, "nbatch": self.nbatch,
+            "batch_size": self.batch_size, "updates": {}, "metrics": self.metrics.get_state()}}
         for network, mod in self._networks():
             state["symbols"][network] = mod.symbol.tojson()
             moments, state["counters"]["updates"][network] = get_adam(mod)
@@ -236,7 +242,12 @@ class Trainer:
         return state
 
     def set_state(self, state):
-        """Go back to, or on from, what `get_state` returned; `symbols` is not looked at.
+        """Go back to, or on from, what `get_state` returned.
+
+        Parameters
+        ----------
+        state : dict
+            `symbols` is not looked at. With another `batch_size` the epoch begins anew.
 
         Raises
         ------
@@ -255,7 +266,8 @@ class Trainer:
             set_parameters(mod, state[network])
             set_adam(mod, state[f"{network}-optimizer"], counters["updates"][network])
         self.global_step, self.epoch = counters["step"], counters["epoch"]
-        self.nbatch = counters["nbatch"]
+        # The place in an epoch means nothing in batches of another size: it begins anew.
+        self.nbatch = counters["nbatch"] * (counters["batch_size"] == self.batch_size)
         self.metrics.set_state(counters["metrics"])
         self.outG = self.diffD = self.batch = None
 

@@ -71,10 +71,12 @@ def kill_once(run_dir, steps, in_save, rng):
         time.sleep(rng.uniform(0, 0.004))
     else:
         time.sleep(rng.uniform(0, 0.4))
-    done = process.poll() is not None
+    status = process.poll()
     process.kill()
-    process.communicate()
-    if done:
+    _, errors = process.communicate()
+    if status is not None:
+        if status:
+            raise RuntimeError(f"the run failed: {errors}")
         return None
     steps_done = log(run_dir)[-1]["step"] if log(run_dir) else 0
     newest = checkpoint.list(run_dir)[-1:]

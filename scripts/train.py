@@ -1,4 +1,5 @@
 """Train a DCGAN: python scripts/train.py --dataset mnist --gpu 0."""
+import contextlib
 import json
 import signal
 import sys
@@ -26,7 +27,8 @@ def main():
                       ctx=ctx, lr=args.lr, beta1=args.beta1, wd=args.wd, d_steps=args.d_steps,
                       g_loss=args.g_loss)
 
-    run_dir = Path(args.run_dir) if args.resume else cli.make_run_dir(args, config)
+    run_dir = (Path(args.run_dir) if args.resume else
+               rundir.create(args.run_dir, args.dataset, config))
     with rundir.lock(run_dir):
         seconds = resume(trainer, run_dir, args, config) if args.resume else 0.0
         train(trainer, train_iter, rand_iter, run_dir, args, seconds)
@@ -35,8 +37,6 @@ def main():
 def resume(trainer, run_dir, args, config):
     """Put the trainer where the run's newest good checkpoint is; return the seconds until then."""
     folder = checkpoint.load_latest(run_dir, trainer)
-    if {"batch_size", "dataset"} & {*args.override}:
-        trainer.nbatch = 0  # the place in the old epoch means nothing in the new one
     rundir.write_config(run_dir, config)
     print(f"going on from {folder or 'the start: there is no checkpoint yet'}")
     return rundir.cut_log(run_dir, trainer.global_step)
@@ -63,16 +63,18 @@ def train(trainer, train_iter, rand_iter, run_dir, args, seconds):
             saver.save(trainer)
         folder = saver.wait() or checkpoint.list(run_dir)[-1]
     except DivergenceError as error:
-        saver.wait()
+        saver.close()
         good = checkpoint.list(run_dir)[-1:]
         raise DivergenceError(f"{error}; the last good checkpoint is {good[0]}" if good else
                               f"{error}; there is no checkpoint yet") from None
     finally:
         progress.close()
+        saver.close()  # before the run directory is anyone else's
     if stop.received is not None:
         name = signal.Signals(stop.received).name
-        print(f"stopped by {name} after step {trainer.global_step}, saved in {folder}\n"
-              f"to go on: python scripts/train.py --resume --run-dir {run_dir}")
+        with contextlib.suppress(OSError):  # a pipe's other end may have had the signal, too
+            print(f"stopped by {name} after step {trainer.global_step}, saved in {folder}\n"
+                  f"to go on: python scripts/train.py --resume --run-dir {run_dir}", flush=True)
         sys.exit(128 + stop.received)
 
 

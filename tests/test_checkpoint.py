@@ -116,6 +116,32 @@ def test_before_the_first_update_of_g(tmp_path, make_batches):
     assert_same(other.get_state(), trainer.get_state())
 
 
+def test_keep_never_counts_what_lies_ahead(trained, folder, tmp_path):
+    """A checkpoint of a later step, of another past, is no reason to remove this one."""
+    shutil.copytree(folder, tmp_path / "checkpoints" / "step-00000009")
+    assert checkpoint.save(tmp_path, trained, keep=1).exists()
+    assert [path.name for path in checkpoint.list(tmp_path)] == ["step-00000003", "step-00000009"]
+
+
+def test_another_batch_size_begins_the_epoch_anew(tmp_path):
+    images = make_discs(23)
+    first = small()
+    first.fit(MnistIter(images, 4, (3, 16, 16)), RandIter(4, 5), 9, max_steps=8)
+    checkpoint.save(tmp_path, first)
+    second = Trainer(*make_dcgan_sym(4, 4, 3, size=16), 8, (3, 16, 16), nz=5)
+    checkpoint.load_latest(tmp_path, second)
+    assert (first.epoch, first.nbatch) == (1, 3)
+    assert (second.global_step, second.epoch, second.nbatch) == (8, 1, 0)
+
+
+def test_numbers_that_are_not_finite_are_not_loaded(trained, tmp_path):
+    state = trained.get_state()
+    state["G"]["arg:g1_weight"].flat[0] = np.nan
+    folder = checkpoint.write(tmp_path, state)
+    with pytest.raises(CheckpointError, match="arg:g1_weight is not finite"):
+        checkpoint.load(folder, small())
+
+
 def test_keep_and_list(trained, tmp_path, make_batches):
     for pair in make_batches(4, 4, (3, 16, 16), nz=5):
         trained.step(*pair)
@@ -164,6 +190,10 @@ def test_the_newest_good_one_is_taken(trained, folder, tmp_path, make_batches):
         f"{newest[2] / 'D-0000.params'} is damaged",
         f"{newest[1] / STATE}: No such file or directory"]
     assert_same(other.get_state(), expected)
+    assert sorted(p.name for p in folder.parent.iterdir()) == [
+        "step-00000003", "step-00000004.damaged", "step-00000005.damaged"]
+    for path in newest[1:]:
+        path.with_name(f"{path.name}.damaged").rename(path)
     shutil.rmtree(folder)
     before = other.get_state()
     with pytest.warns(RuntimeWarning), pytest.raises(CheckpointError, match="none of the 2"):
@@ -207,7 +237,7 @@ def test_links_and_pipes_are_not_followed(folder, tmp_path):
         checkpoint.verify(folder)
     path.unlink()
     os.mkfifo(path)
-    with pytest.raises(CheckpointError, match="no plain file"):
+    with pytest.raises(CheckpointError, match="is no plain file"):
         checkpoint.verify(folder)
 
 

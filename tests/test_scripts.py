@@ -98,6 +98,8 @@ def test_dry_run_writes_nothing(script, tmp_path):
     (("--require-gpu",), ("--require-gpu", "--gpu 0")),
     (("--g-loss", "hinge"), ("--g-loss", "hinge", "saturating")),
     (("--show",), ("--show", "DISPLAY")),
+    (("--run-dir", ""), ("--run-dir is empty",)),
+    (("--ngf", "9" * 20), ("--ngf", "below 2147483648")),
     (("--learning-rate", "1"), ("--learning-rate",)),
     (("--data-p", "x"), ("--data-p",))])
 def test_bad_flags(flags, parts, script, one_line_error, tmp_path):
@@ -221,7 +223,9 @@ def test_a_second_signal_ends_it_at_once(tmp_path):
     process = start(*SMALL[:2], "--run-dir", run_dir, "--num-epochs", 9, "--disp-batches", 1)
     wait_for_log(run_dir, 1)
     process.send_signal(signal.SIGTERM)
-    time.sleep(0.05)
+    process.send_signal(signal.SIGTERM)  # as `timeout` sends it: no second one
+    time.sleep(1.1)
+    assert process.poll() is None
     process.send_signal(signal.SIGTERM)
     process.communicate(timeout=20)
     assert process.returncode == -signal.SIGTERM
@@ -264,9 +268,9 @@ def ended(script, tmp_path):
     (("--lr", 0.1), ("--lr is 0.1", "has 0.0002", "--override lr")),
     (("--batch-size", 8), ("--batch-size is 8", "has 64", "--override batch_size")),
     (("--seed", 3), ("--seed is 3", "has 1234")),
-    (("--ngf", 8), ("--ngf is 8", "has 4")),
+    (("--ngf", 8), ("--ngf is 8", "has 4", "start a new run")),
     (("--override", "lr,speed"), ("--override", "'speed'")),
-    (("--ngf", 8, "--override", "ngf"), ("none of the 1 checkpoints",))])
+    (("--ngf", 8, "--override", "ngf"), ("--override", "'ngf'", "start a new run"))])
 def test_flags_that_decide_the_numbers_must_be_the_runs(flags, parts, ended, script,
                                                         one_line_error):
     before = (ended / "config.json").read_bytes()
