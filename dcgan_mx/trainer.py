@@ -85,7 +85,6 @@ class Trainer:
         self.metrics = Metrics()
         self.outG = self.diffD = self.batch = None
         self.stopping = False
-
         ctx = ctx or mx.current_context()
         data, label = [("data", (batch_size, *data_shape))], [("label", (batch_size,))]
         self.modG = mx.mod.Module(symG, data_names=("rand",), label_names=None, context=ctx)
