@@ -92,7 +92,17 @@ def open_plain(path):
 
 
 def sync_directory(path):
-    """Return only when the disk has the names in a directory."""
+    """Return only when the disk has the names in a directory.
+
+    Parameters
+    ----------
+    path : str or os.PathLike
+
+    Raises
+    ------
+    OSError
+        If the directory is not there, or the disk fails.
+    """
     descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)

@@ -30,10 +30,11 @@ def display_every(n, *displays, seconds=0.0):
     seconds : float
         That the run has taken before.
 
-    Notes
-    -----
-    The hook raises `trainer.DivergenceError`, before anything is displayed, if an average, a
-    parameter or a moving statistic is not finite.
+    Returns
+    -------
+    callable
+        Raises `trainer.DivergenceError`, before anything is displayed, if an average, a parameter
+        or a moving statistic is not finite.
     """
     last = time.perf_counter()
     start = last - seconds
@@ -63,14 +64,35 @@ def display_every(n, *displays, seconds=0.0):
 
 
 def make_log(path):
-    """Make a display that appends each record to a file, one JSON object a line."""
+    """Make a display that appends each record to a file, one JSON object a line.
+
+    Parameters
+    ----------
+    path : str or os.PathLike
+
+    Returns
+    -------
+    callable
+        Raises OSError if the line cannot be written.
+    """
     def display(trainer, record):
         append_line(path, json.dumps(record))  # synced: no checkpoint is ahead of the log
     return display
 
 
 def make_grids(folder):
-    """Make a display that writes gout-, diff- and data-<step>.png into a folder."""
+    """Make a display that writes gout-, diff- and data-<step>.png into a folder.
+
+    Parameters
+    ----------
+    folder : str or os.PathLike
+        Made if it is not there.
+
+    Returns
+    -------
+    callable
+        Raises OSError if a picture cannot be written.
+    """
     folder = Path(folder)
     folder.mkdir(exist_ok=True)
 
@@ -181,7 +203,18 @@ class Saver:
 
 
 def save_every(saver, n=None):
-    """Make a hook that saves every `n` steps, or at the end of every epoch if `n` is None."""
+    """Make a hook that saves every `n` steps.
+
+    Parameters
+    ----------
+    saver : Saver
+    n : int, at least 1, optional
+        If left out, it saves at the end of every epoch.
+
+    Returns
+    -------
+    callable
+    """
     def hook(trainer):
         if (trainer.nbatch if n is None else trainer.global_step % n) == 0:
             saver.save(trainer)

@@ -12,7 +12,17 @@ ORDER, NOISE = range(2)
 
 
 def generator(seed, stream, n):
-    """The `n`-th NumPy generator of one of a seed's streams."""
+    """Return the `n`-th NumPy generator of one of a seed's streams.
+
+    Parameters
+    ----------
+    seed, n : int, at least 0
+    stream : {ORDER, NOISE}
+
+    Returns
+    -------
+    np.random.Generator
+    """
     return np.random.default_rng((seed, stream, n))
 
 

@@ -78,7 +78,14 @@ class Metrics:
         self._pending.append(("d", label, pred.copy()))
 
     def update_g(self, label, pred):
-        """Take D's prediction of the step that trains G: G's entropy, against `label`."""
+        """Take D's prediction of the step that trains G: G's entropy.
+
+        Parameters
+        ----------
+        label : {0, 1}
+            What D is told of all N images.
+        pred : mx.nd.NDArray, (N, 1), float32
+        """
         self._pending.append(("g", label, pred.copy()))
 
     def wait(self, ahead):

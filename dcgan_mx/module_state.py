@@ -3,7 +3,17 @@ from .runtime import mx
 
 
 def get_parameters(mod):
-    """Copy a Module's parameters and moving statistics, under arg:NAME and aux:NAME."""
+    """Copy a Module's parameters and moving statistics.
+
+    Parameters
+    ----------
+    mod : mx.mod.Module
+
+    Returns
+    -------
+    dict of str to np.ndarray, float32
+        Under arg:NAME and aux:NAME.
+    """
     return {f"{kind}:{name}": array.asnumpy()
             for kind, params in zip(("arg", "aux"), mod.get_params())
             for name, array in params.items()}
@@ -23,7 +33,19 @@ def parameter_arrays(mod):
 
 
 def get_adam(mod):
-    """Copy Adam's moments and its number of updates."""
+    """Copy Adam's moments and its number of updates.
+
+    Parameters
+    ----------
+    mod : mx.mod.Module
+        On one context.
+
+    Returns
+    -------
+    moments : dict of str to np.ndarray, float32
+        Under mean:NAME and var:NAME; empty before the first update.
+    updates : int
+    """
     updater, moments = mod._updater, {}
     for i, state in updater.states.items():
         for kind, array in zip(("mean", "var"), state):
