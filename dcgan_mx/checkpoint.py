@@ -52,14 +52,7 @@ def save(run_dir, trainer, seed=None, keep=0):
 
 
 def write(run_dir, state, seed=None, keep=0):
-    """Write a state that `Trainer.get_state` returned; otherwise as `save`.
-
-    Parameters
-    ----------
-    state : dict
-    run_dir, seed, keep
-        As in `save`; so are what is returned and what is raised.
-    """
+    """Write a `state` that `Trainer.get_state` returned; all else is as in `save`."""
     folder = Path(run_dir) / "checkpoints" / f"step-{state['counters']['step']:08d}"
     temporary = folder.with_name(f".{folder.name}.{os.getpid()}.tmp")
     if not folder.parent.exists():
