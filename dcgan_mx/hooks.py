@@ -4,6 +4,7 @@ import json
 import math
 import os
 import signal
+import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -236,17 +237,23 @@ class StopOnSignal:
 
     def __init__(self):
         self.received = None
-        self._first = 0.0
+        reader, writer = os.pipe()
+        os.set_blocking(writer, False)
+        # Python's own handlers wait until MXNet returns; what is written here can be read at once.
+        signal.set_wakeup_fd(writer, warn_on_full_buffer=False)
         for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-            if signal.getsignal(number) is not signal.SIG_IGN:
-                signal.signal(number, self._receive)
+            # nohup ignores SIGHUP on purpose; a shell ignores SIGINT for whatever it runs behind it
+            if number != signal.SIGHUP or signal.getsignal(number) is not signal.SIG_IGN:
+                signal.signal(number, lambda number, frame: None)
+        threading.Thread(target=self._watch, args=(reader,), daemon=True).start()
 
-    def _receive(self, number, frame):
-        if self.received is None:
-            self.received, self._first = number, time.monotonic()
-        elif time.monotonic() - self._first > 1:
-            signal.signal(number, signal.SIG_DFL)
-            os.kill(os.getpid(), number)
+    def _watch(self, reader):
+        while True:
+            number = os.read(reader, 1)[0]
+            if self.received is None:
+                self.received, first = number, time.monotonic()
+            elif time.monotonic() - first > 1:
+                os._exit(128 + number)
 
     def __call__(self, trainer):
         """Have `fit` return if a signal has arrived."""
