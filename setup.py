@@ -20,12 +20,13 @@ setup(
         "numpy<2",
         "opencv-python-headless",
         "matplotlib",
+        "pillow>=9.1",
         "tqdm",
         # distutils, which MXNet imports and Python 3.12 no longer has
         "setuptools<81; python_version >= '3.12'",
     ],
     extras_require={
-        "test": ["pytest", "hypothesis"],
+        "test": ["pytest", "hypothesis", "scikit-image"],
         "check": ["ruff==0.17.6", "mypy"],
     },
 )

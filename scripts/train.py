@@ -5,21 +5,22 @@ import signal
 import sys
 from pathlib import Path
 
-from dcgan_mx import RandIter, Trainer, checkpoint, cli, hooks, make_dcgan_sym, rundir
+from dcgan_mx import RandIter, Trainer, checkpoint, cli, hooks, make_dcgan_sym, rundir, train_cli
 from dcgan_mx.device import make_context
 from dcgan_mx.runtime import mx
 from dcgan_mx.trainer import DivergenceError
 
 
 def main():
-    args = cli.parse_train_args()
+    args = train_cli.parse_train_args()
     ctx = make_context(args.gpu, args.require_gpu)
-    config = cli.make_config(args, ctx)
+    config = train_cli.make_config(args, ctx)
     if args.dry_run:
         print(json.dumps(config, indent=2))
         return
 
-    train_iter = cli.make_train_iter(args)
+    train_iter = train_cli.make_train_iter(args)
+    config["data"] = getattr(train_iter, "fingerprint", None)
     rand_iter = RandIter(args.batch_size, args.nz, args.seed)
     mx.random.seed(args.seed)
     symG, symD = make_dcgan_sym(args.ngf, args.ndf, args.nc, size=args.size)
@@ -36,6 +37,7 @@ def main():
 
 def resume(trainer, run_dir, args, config):
     """Put the trainer where the run's newest good checkpoint is; return the seconds until then."""
+    train_cli.check_same(rundir.read_config(run_dir), config)
     folder = checkpoint.load_latest(run_dir, trainer)
     rundir.write_config(run_dir, config)
     print(f"going on from {folder or 'the start: there is no checkpoint yet'}")

@@ -11,7 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from dcgan_mx import datasets, get_mnist
-from dcgan_mx.datasets import DatasetError, make_discs, read_idx, read_wheel
+from dcgan_mx.datasets import make_discs, read_wheel
+from dcgan_mx.idx import DatasetError, read_idx
 
 SMALL = np.arange(24, dtype=np.uint8).reshape(2, 3, 4)
 

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from dcgan_mx import cli, rundir
+from dcgan_mx import rundir, train_cli
 from dcgan_mx.rundir import RunDirError
 
 LINES = [{"epoch": 0, "step": step, "acc": 0.5, "d_entropy": 0.1 + 0.2, "g_entropy": None,
@@ -16,14 +16,14 @@ TEXT = "".join(json.dumps(line) + "\n" for line in LINES).encode()
 
 
 def config():
-    args = cli.make_train_parser().parse_args(["--dataset", "mnist", "--gpu", "1", "--show"])
-    return cli.make_config(args, "cpu(0)")
+    args = train_cli.make_train_parser().parse_args(["--dataset", "mnist", "--gpu", "1", "--show"])
+    return train_cli.make_config(args, "cpu(0)")
 
 
 def test_flags_come_back_as_they_were(tmp_path):
     rundir.write_config(tmp_path, config())
-    args = cli.parse_saved(rundir.read_flags(tmp_path), tmp_path)
-    assert cli.make_config(args, "cpu(0)") == config()
+    args = train_cli.parse_saved(rundir.read_config(tmp_path)["flags"], tmp_path)
+    assert train_cli.make_config(args, "cpu(0)") == config()
 
 
 def test_log_is_read_and_cut(tmp_path):
@@ -96,7 +96,7 @@ def test_mutations_of_config_json(tmp_path_factory, changes):
     run_dir = tmp_path_factory.getbasetemp()
     (run_dir / "config.json").write_bytes(mutate(json.dumps(config()).encode(), changes))
     try:
-        args = cli.parse_saved(rundir.read_flags(run_dir), run_dir)
+        args = train_cli.parse_saved(rundir.read_config(run_dir)["flags"], run_dir)
     except ValueError as error:
         assert "config.json" in str(error)
     else:
@@ -117,7 +117,7 @@ def test_mutations_of_log_jsonl(tmp_path_factory, changes):
 
 
 FLAGS = sorted(f"--{name.replace('_', '-')}"
-               for name in vars(cli.make_train_parser().parse_args([])))
+               for name in vars(train_cli.make_train_parser().parse_args([])))
 VALUES = st.one_of(st.text(max_size=12), st.integers().map(str), st.floats().map(str),
                    st.sampled_from(["mnist", "synthetic", "64", "1e400", "nan", "lr,seed", "--"]))
 
@@ -129,7 +129,7 @@ VALUES = st.one_of(st.text(max_size=12), st.integers().map(str), st.floats().map
 def test_any_flags_are_settings_or_one_error(words, tmp_path_factory, monkeypatch_cwd):
     monkeypatch_cwd(tmp_path_factory.getbasetemp())
     try:
-        args = cli.parse_train_args([w for w in words if w not in ("-h", "--show")])
+        args = train_cli.parse_train_args([w for w in words if w not in ("-h", "--show")])
     except (ValueError, OSError):
         return
     assert args.dataset in ("mnist", "synthetic") and args.batch_size >= 1 and args.lr > 0

@@ -1,0 +1,166 @@
+"""Batches of photographs, through MXNet's record reader."""
+import contextlib
+import hashlib
+import os
+import tempfile
+
+from .iterators import ORDER, EpochIter, generator
+from .packing import pack_cached
+from .records import RecordError, find_unreadable, scan
+from .runtime import mx
+
+
+@contextlib.contextmanager
+def _no_stderr():
+    """Keep the process from writing to its standard error; MXNet's C++ knows no log levels."""
+    with open(os.devnull, "w") as null:
+        kept = os.dup(2)
+        os.dup2(null.fileno(), 2)
+        try:
+            yield
+        finally:
+            os.dup2(kept, 2)
+            os.close(kept)
+
+
+class ImagenetIter(EpochIter):
+    """Shuffled batches of photographs from a record file, randomly cropped and mirrored.
+
+    Parameters
+    ----------
+    path : str or os.PathLike
+        File of records with a picture each, such as scripts/make_rec.py and MXNet's im2rec.py
+        write; no index is needed.
+    batch_size : int, at least 1
+        What is left over at the end of an epoch is dropped: every batch is full.
+    data_shape : tuple of int, (C, H, W)
+        Of the images in a batch; C is 1 (grey) or 3 (RGB).
+    seed : int, at least 0
+        The batches of epoch e depend on `seed` and e alone.
+    resize : int
+        The shorter side of a picture is scaled to so many pixels, up or down, before a square is
+        cut out of it; 0: never, and then a picture with a side below 256 is an error.
+    crop : (int, int)
+        Least and greatest side of that square in pixels.
+    mirror : bool
+        Mirror every other picture, by chance.
+    inter_method : int
+        How MXNet scales: 1 bilinear, as the example; 9 averages areas where it shrinks.
+    threads : int, at least 1
+        Decode; MXNet takes no more than there are processors. Their number changes no batch.
+    num_parts, part_index : int
+        Read one of so many parts of the file; all parts give as many batches.
+
+    Attributes
+    ----------
+    num_batches : int
+        Batches in an epoch.
+    fingerprint : dict
+        `records` and `sha256` of where they begin: another file has another one.
+
+    Raises
+    ------
+    RecordError
+        If the file holds no records, fewer than a batch, or one that cannot be decoded.
+    OSError
+        If it cannot be read.
+
+    Notes
+    -----
+    Batches have one array `data`, (batch_size, C, H, W), float32, in [-1, 1]: x / 127.5 - 1.
+    A batch in the middle of an epoch is reached by decoding what comes before it, because the
+    reader tells nobody the order in which it shuffles. Place n of all batches of an epoch has the
+    same square, relative to its picture, and the same mirroring: MXNet's `seed_aug` is what makes
+    them independent of the number of threads. Source: MXNet 1.0.0, example/gan/dcgan.py.
+    """
+
+    def __init__(self, path, batch_size, data_shape=(3, 64, 64), seed=0, resize=256,
+                 crop=(192, 256), mirror=True, inter_method=1, threads=1, num_parts=1,
+                 part_index=0):
+        self._offsets, label_width = scan(path)
+        if not 0 <= part_index < num_parts:
+            raise ValueError(f"part_index is {part_index}: give 0 to num_parts - 1, which is "
+                             f"{num_parts - 1}")
+        n = len(self._offsets)
+        smallest = n - (num_parts - 1) * -(-n // num_parts)  # MXNet rounds all parts but one up
+        if not 1 <= batch_size <= smallest:
+            raise RecordError(f"batch_size is {batch_size}: give 1 to {max(smallest, 0)}, the "
+                              f"pictures in {path}"
+                              + (f" for each of {num_parts}" if num_parts > 1 else ""))
+        # MXNet's reader shuffles by an index only; one that lies about may be another file's.
+        self._index = tempfile.NamedTemporaryFile("w", suffix=".idx")  # noqa: SIM115
+        self._index.writelines(f"{i}\t{offset}\n" for i, offset in enumerate(self._offsets))
+        self._index.flush()
+        self.fingerprint = {"records": n, "sha256": hashlib.sha256(self._offsets).hexdigest()}
+        self._path, self._seed, self._part_index = os.fspath(path), seed, part_index
+        self._arguments = {
+            "path_imgrec": self._path, "path_imgidx": self._index.name,
+            "data_shape": data_shape, "batch_size": batch_size, "label_width": label_width,
+            "shuffle": True, "rand_crop": True, "rand_mirror": mirror, "resize": resize or -1,
+            "min_crop_size": crop[0], "max_crop_size": crop[1], "inter_method": inter_method,
+            "mean_r": 127.5, "mean_g": 127.5, "mean_b": 127.5, "scale": 1 / 127.5,
+            "num_parts": num_parts, "part_index": part_index, "preprocess_threads": threads,
+            "ctx": "cpu"}  # the other variant leaks a few batches each time it is opened
+        self._at = None
+        super().__init__(batch_size, data_shape, smallest // batch_size, threads=1)
+
+    def _open(self, epoch):
+        """Open MXNet's reader for one epoch."""
+        order, *places = generator(self._seed, ORDER, epoch).integers(
+            2**30, size=2 + self._part_index)
+        with _no_stderr():  # one line of its own for each reader
+            return mx.io.ImageRecordIter(**self._arguments, seed=int(order),
+                                         seed_aug=int(places[-1]))
+
+    def _make(self, epoch, nbatch):
+        try:
+            if self._at != (epoch, nbatch):
+                self._reader = self._open(epoch)
+                for _ in range(nbatch):
+                    self._reader.next()
+            data = self._reader.next().data[0].copy()  # the reader writes the next one over it
+            data.wait_to_read()
+        except mx.base.MXNetError as error:
+            bad = find_unreadable(self._path, self._offsets)
+            raise RecordError(
+                f"{self._path}: " + (f"record {bad} is no picture" if bad else
+                                     f"MXNet's reader stopped: {str(error).splitlines()[0]}")
+                + ": pack the pictures again with scripts/make_rec.py") from None
+        self._at = (epoch, nbatch + 1)
+        return data
+
+
+class FolderIter(ImagenetIter):
+    """Shuffled batches of the pictures in a folder and below, as `ImagenetIter` makes them.
+
+    Parameters
+    ----------
+    folder : str or os.PathLike
+        Pictures of any of `packing.FORMATS` and of any size; what is none is left out.
+    cache : str or os.PathLike, optional
+        Where the packed pictures are kept; see `packing.pack_cached`.
+    progress : callable
+        See `packing.pack`.
+    batch_size, data_shape, seed, resize, threads, num_parts, part_index
+        As `ImagenetIter` takes them.
+
+    Attributes
+    ----------
+    path : pathlib.Path
+        The packed pictures.
+    skipped : list of (str, str) or None
+        Files left out, and why; None if the folder was packed before.
+
+    Raises
+    ------
+    PackingError, RecordError
+        If there are fewer pictures than a batch.
+    OSError
+        If the folder cannot be listed, or the cache not be written.
+    """
+
+    def __init__(self, folder, batch_size, data_shape=(3, 64, 64), seed=0, resize=256,
+                 threads=1, num_parts=1, part_index=0, cache=None, progress=iter):
+        self.path, self.skipped = pack_cached(folder, cache, resize, threads, batch_size, progress)
+        super().__init__(self.path, batch_size, data_shape, seed, resize, inter_method=9,
+                         threads=threads, num_parts=num_parts, part_index=part_index)
