@@ -1,4 +1,5 @@
 """Pictures in a folder become one record file; what is no picture is listed with its reason."""
+import contextlib
 import hashlib
 import io
 import os
@@ -13,7 +14,7 @@ import numpy as np
 from PIL import Image, ImageOps
 
 from .files import write_atomic
-from .records import frame
+from .records import RecordError, frame, scan
 
 FORMATS = ("BMP", "GIF", "JPEG", "PNG", "PPM", "TIFF", "WEBP")
 MIN_SIDE = 8  # pixels; smaller pictures are icons and counters
@@ -78,9 +79,9 @@ def encode(path, resize=256, quality=95):
     path : str or os.PathLike
         Of any of `FORMATS`, whatever its name; of several frames, the first counts.
     resize : int
-        A shorter side of more pixels is scaled down to it; 0: never.
+        The shorter side is scaled to so many pixels, up or down; 0: never.
     quality : int, from 1 to 100
-        Of JPEG, which pictures that are scaled down become.
+        Of JPEG, which pictures that are scaled become.
 
     Returns
     -------
@@ -110,21 +111,21 @@ def encode(path, resize=256, quality=95):
             raise ValueError(f"is too large: {size}, and {MAX_PIXELS} in all is the most")
         if long > MAX_ASPECT * short:
             raise ValueError(f"is too narrow: {size}, and 1:{MAX_ASPECT} is the most")
-        shrink = bool(resize) and short > resize
-        if shrink:
+        scaled = resize not in (0, short)
+        if scaled:
             image.draft(None, (2 * resize, 2 * resize))  # JPEG: decode at half size, or less
         kept = image.format in ("JPEG", "PNG") and image.mode in ("L", "RGB")
         image.load()  # only now is it known to be whole
         upright = ImageOps.exif_transpose(image)
-        if (kept and not shrink and "transparency" not in image.info
+        if (kept and not scaled and "transparency" not in image.info
                 and image.getexif().get(0x0112, 1) == 1):
             f.seek(0)
             return f.read()
     upright = _to_8_bits(upright)
     buffer = io.BytesIO()
-    if shrink:
-        scale = resize / min(upright.size)
-        upright = upright.resize([max(resize, round(scale * side)) for side in upright.size],
+    if scaled:
+        ratio = resize / min(upright.size)
+        upright = upright.resize([round(ratio * side) for side in upright.size],
                                  Image.Resampling.BICUBIC)
         upright.save(buffer, "JPEG", quality=quality, subsampling=0)
     else:
@@ -237,7 +238,7 @@ def _map_in_order(function, items, threads):
             yield done, future.result()
 
 
-def pack_cached(folder, cache=None, resize=256, threads=1, least=1, progress=iter):
+def pack_cached(folder, cache=None, threads=1, least=1, progress=iter):
     """Return the record file of a folder, packing it unless that was done before.
 
     Parameters
@@ -245,7 +246,7 @@ def pack_cached(folder, cache=None, resize=256, threads=1, least=1, progress=ite
     folder : str or os.PathLike
     cache : str or os.PathLike, optional
         Folder of such files; if left out, `dcgan_mx` in $XDG_CACHE_HOME, or in ~/.cache.
-    resize, threads, least, progress
+    threads, least, progress
         As `pack` takes them.
 
     Returns
@@ -264,15 +265,17 @@ def pack_cached(folder, cache=None, resize=256, threads=1, least=1, progress=ite
                  / "dcgan_mx")
 
     def name():
-        state = (resize, list_files(folder)[0])
-        digest = hashlib.sha256(repr(state).encode("utf-8", "surrogateescape")).hexdigest()
+        files = list_files(folder)[0]
+        digest = hashlib.sha256(repr(files).encode("utf-8", "surrogateescape")).hexdigest()
         return f"{Path(folder).resolve().name}-{digest[:16]}.rec"
 
     path = cache / name()
     if path.exists():
-        return path, None
+        with contextlib.suppress(RecordError):  # a damaged one is packed again
+            scan(path)
+            return path, None
     cache.mkdir(parents=True, exist_ok=True)
-    _, skipped = pack(folder, path, resize, threads=threads, least=least, progress=progress)
+    _, skipped = pack(folder, path, threads=threads, least=least, progress=progress)
     if cache / name() != path:
         path.unlink()
         path.with_suffix(".idx").unlink()

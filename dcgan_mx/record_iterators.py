@@ -6,8 +6,8 @@ import tempfile
 
 from .iterators import ORDER, EpochIter, generator
 from .packing import pack_cached
-from .records import RecordError, find_unreadable, scan
-from .runtime import mx
+from .records import RecordError, find_bad, scan
+from .runtime import mx, physical_cores
 
 
 @contextlib.contextmanager
@@ -37,11 +37,9 @@ class ImagenetIter(EpochIter):
         Of the images in a batch; C is 1 (grey) or 3 (RGB).
     seed : int, at least 0
         The batches of epoch e depend on `seed` and e alone.
-    resize : int
-        The shorter side of a picture is scaled to so many pixels, up or down, before a square is
-        cut out of it; 0: never, and then a picture with a side below 256 is an error.
     crop : (int, int)
-        Least and greatest side of that square in pixels.
+        Least and greatest side in pixels of the square that is cut out of a picture. No side of
+        any picture may be shorter than the greatest; scripts/make_rec.py enlarges those.
     mirror : bool
         Mirror every other picture, by chance.
     inter_method : int
@@ -74,13 +72,14 @@ class ImagenetIter(EpochIter):
     them independent of the number of threads. Source: MXNet 1.0.0, example/gan/dcgan.py.
     """
 
-    def __init__(self, path, batch_size, data_shape=(3, 64, 64), seed=0, resize=256,
-                 crop=(192, 256), mirror=True, inter_method=1, threads=1, num_parts=1,
-                 part_index=0):
+    def __init__(self, path, batch_size, data_shape=(3, 64, 64), seed=0, crop=(192, 256),
+                 mirror=True, inter_method=1, threads=1, num_parts=1, part_index=0):
         self._offsets, label_width = scan(path)
         if not 0 <= part_index < num_parts:
             raise ValueError(f"part_index is {part_index}: give 0 to num_parts - 1, which is "
                              f"{num_parts - 1}")
+        if threads < 1:
+            raise ValueError(f"threads is {threads}: give 1 or more")
         n = len(self._offsets)
         smallest = n - (num_parts - 1) * -(-n // num_parts)  # MXNet rounds all parts but one up
         if not 1 <= batch_size <= smallest:
@@ -96,7 +95,7 @@ class ImagenetIter(EpochIter):
         self._arguments = {
             "path_imgrec": self._path, "path_imgidx": self._index.name,
             "data_shape": data_shape, "batch_size": batch_size, "label_width": label_width,
-            "shuffle": True, "rand_crop": True, "rand_mirror": mirror, "resize": resize or -1,
+            "shuffle": True, "rand_crop": True, "rand_mirror": mirror,
             "min_crop_size": crop[0], "max_crop_size": crop[1], "inter_method": inter_method,
             "mean_r": 127.5, "mean_g": 127.5, "mean_b": 127.5, "scale": 1 / 127.5,
             "num_parts": num_parts, "part_index": part_index, "preprocess_threads": threads,
@@ -121,11 +120,10 @@ class ImagenetIter(EpochIter):
             data = self._reader.next().data[0].copy()  # the reader writes the next one over it
             data.wait_to_read()
         except mx.base.MXNetError as error:
-            bad = find_unreadable(self._path, self._offsets)
-            raise RecordError(
-                f"{self._path}: " + (f"record {bad} is no picture" if bad else
-                                     f"MXNet's reader stopped: {str(error).splitlines()[0]}")
-                + ": pack the pictures again with scripts/make_rec.py") from None
+            reason = (find_bad(self._path, self._offsets, self._arguments["max_crop_size"])
+                      or f"MXNet's reader stopped: {str(error).splitlines()[0]}")
+            raise RecordError(f"{self._path}: {reason}: pack the pictures again with "
+                              "scripts/make_rec.py") from None
         self._at = (epoch, nbatch + 1)
         return data
 
@@ -141,7 +139,7 @@ class FolderIter(ImagenetIter):
         Where the packed pictures are kept; see `packing.pack_cached`.
     progress : callable
         See `packing.pack`.
-    batch_size, data_shape, seed, resize, threads, num_parts, part_index
+    batch_size, data_shape, seed, threads, num_parts, part_index
         As `ImagenetIter` takes them.
 
     Attributes
@@ -159,8 +157,8 @@ class FolderIter(ImagenetIter):
         If the folder cannot be listed, or the cache not be written.
     """
 
-    def __init__(self, folder, batch_size, data_shape=(3, 64, 64), seed=0, resize=256,
-                 threads=1, num_parts=1, part_index=0, cache=None, progress=iter):
-        self.path, self.skipped = pack_cached(folder, cache, resize, threads, batch_size, progress)
-        super().__init__(self.path, batch_size, data_shape, seed, resize, inter_method=9,
-                         threads=threads, num_parts=num_parts, part_index=part_index)
+    def __init__(self, folder, batch_size, data_shape=(3, 64, 64), seed=0, threads=1,
+                 num_parts=1, part_index=0, cache=None, progress=iter):
+        self.path, self.skipped = pack_cached(folder, cache, physical_cores(), batch_size, progress)
+        super().__init__(self.path, batch_size, data_shape, seed, inter_method=9, threads=threads,
+                         num_parts=num_parts, part_index=part_index)

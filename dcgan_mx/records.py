@@ -1,6 +1,7 @@
 """RecordIO, the file format of MXNet's record readers: framing records, and finding them."""
 import os
 import struct
+import zlib
 
 import cv2
 import numpy as np
@@ -10,7 +11,8 @@ from .files import open_plain
 _MAGIC = 0xced7230a
 _WHOLE, _FIRST, _MIDDLE, _LAST = range(4)  # what a part is of its record
 _MAX_PART = 1 << 29
-_HEADER = struct.Struct("<IfQQ")  # number of extra labels, label, id, second id
+_HEADER = struct.Struct("<IfQQ")  # number of labels that follow, label, id, second id
+_CHECKED = 0x5263_7243 << 32  # a second id that holds a CRC-32 begins so; MXNet uses none
 
 
 class RecordError(ValueError):
@@ -25,7 +27,7 @@ def frame(picture, n):
     picture : bytes
         A JPEG or PNG file, below 512 MiB.
     n : int
-        The record's id; its label is 0.
+        The record's id; its label is 0, its second id a checksum of the picture.
 
     Returns
     -------
@@ -37,7 +39,7 @@ def frame(picture, n):
     out and the record goes on in a new part. Source: MXNet 1.9.1, mxnet.recordio (the header), and
     dmlc-core, recordio.h (the parts).
     """
-    content = _HEADER.pack(0, 0.0, n, 0) + picture
+    content = _HEADER.pack(0, 0.0, n, _CHECKED | zlib.crc32(picture)) + picture
     words = np.frombuffer(content, "<u4", len(content) // 4)
     cuts = [4 * int(i) for i in np.flatnonzero(words == _MAGIC)]
     pieces = []
@@ -50,7 +52,7 @@ def frame(picture, n):
 
 
 def scan(path):
-    """Find the records of a file, reading no more than their headers.
+    """Find the records of a file, reading only the headers of those without a checksum.
 
     Parameters
     ----------
@@ -61,7 +63,7 @@ def scan(path):
     offsets : np.ndarray, (N,), int64
         Where each record begins, in bytes.
     label_width : int
-        Labels that the first record has.
+        Labels that each record has.
 
     Raises
     ------
@@ -71,7 +73,8 @@ def scan(path):
         If it cannot be read.
     """
     mend = "pack the pictures again with scripts/make_rec.py"
-    offsets, label_width, inside, position = [], 1, False, 0
+    offsets, label_width, inside, position = [], None, False, 0
+    checks = {}
     with open_plain(path, follow=True) as f:
         size = os.fstat(f.fileno()).st_size
         while position < size:
@@ -83,38 +86,62 @@ def scan(path):
                                   f"{mend}")
             if not inside:
                 offsets.append(position)
-                if length < _HEADER.size or len(head) < 8 + _HEADER.size:
+                labels, _, _, check = (_HEADER.unpack(head[8:]) if len(head) == 8 + _HEADER.size
+                                       else (length, 0, 0, 0))
+                if _HEADER.size + 4 * labels > length - (kind == _WHOLE):
                     raise RecordError(f"{path}: record {len(offsets)} holds no picture: {mend}")
-                if len(offsets) == 1:
-                    label_width = max(1, _HEADER.unpack(head[8:])[0])
+                if label_width not in (None, max(1, labels)):
+                    raise RecordError(f"{path}: record {len(offsets)} has {labels} labels, the "
+                                      f"first has {label_width}: {mend}")
+                label_width = max(1, labels)
+                if check >> 32 == _CHECKED >> 32:
+                    checks[position] = check % 2**32
             inside = kind in (_FIRST, _MIDDLE)
             position += 8 + length + -length % 4
-    if position != size or inside:
-        raise RecordError(f"{path} is cut off in record {len(offsets)}: {mend}")
-    if not offsets:
-        raise RecordError(f"{path} is empty: {mend}")
+        if position != size or inside:
+            raise RecordError(f"{path} is cut off in record {len(offsets)}: {mend}")
+        if not offsets:
+            raise RecordError(f"{path} is empty: {mend}")
+        for n, offset in enumerate(offsets, 1):
+            if offset in checks and zlib.crc32(_read_picture(f, offset)) != checks[offset]:
+                raise RecordError(f"{path}: record {n} is damaged: {mend}")
     return np.array(offsets, np.int64), label_width
 
 
-def find_unreadable(path, offsets):
-    """Return the number, from 1, of the first record that OpenCV cannot decode; 0 if none.
+def find_bad(path, offsets, least):
+    """Find the first record whose picture OpenCV cannot decode, or that is small.
 
     Parameters
     ----------
     path : str or os.PathLike
     offsets : np.ndarray, (N,), int64
         As `scan` returns them.
+    least : int
+        Pixels that each side must have.
+
+    Returns
+    -------
+    str or None
+        The number of the record, from 1, and what is wrong with it.
     """
-    with open(path, "rb") as f:
+    with open_plain(path, follow=True) as f:
         for n, offset in enumerate(offsets, 1):
-            f.seek(offset)
-            content, kind = b"", _FIRST
-            while kind in (_FIRST, _MIDDLE):
-                magic, word = f.read(4), struct.unpack("<I", f.read(4))[0]
-                kind, length = word >> 29, word % _MAX_PART
-                content += (magic if content else b"") + f.read(length + -length % 4)[:length]
-            labels = _HEADER.unpack(content[:_HEADER.size])[0]
-            picture = np.frombuffer(content, np.uint8)[_HEADER.size + 4 * labels:]
-            if not picture.size or cv2.imdecode(picture, cv2.IMREAD_REDUCED_COLOR_8) is None:
-                return n
-    return 0
+            image = cv2.imdecode(np.frombuffer(_read_picture(f, offset), np.uint8),
+                                 cv2.IMREAD_COLOR)
+            if image is None:
+                return f"record {n} is no picture"
+            if min(image.shape[:2]) < least:
+                return (f"record {n} has {image.shape[1]}x{image.shape[0]} pixels, and "
+                        f"{least}x{least} is the least")
+    return None
+
+
+def _read_picture(f, offset):
+    """Return the encoded picture of the record at a place of an open file that `scan` accepts."""
+    f.seek(offset)
+    content, kind = b"", _FIRST
+    while kind in (_FIRST, _MIDDLE):
+        magic, word = struct.unpack("<4sI", f.read(8))
+        kind, length = word >> 29, word % _MAX_PART
+        content += (magic if content else b"") + f.read(length + -length % 4)[:length]
+    return content[_HEADER.size + 4 * _HEADER.unpack(content[:_HEADER.size])[0]:]

@@ -20,7 +20,7 @@ from .visual import can_show
 
 # Flags that decide a run's numbers: a resumed run must have the same, unless --override names them.
 OVERRIDABLE = ("batch_size", "lr", "beta1", "wd", "d_steps", "g_loss", "seed")
-DECISIVE = ("dataset", "resize", "nz", "ngf", "ndf", "nc", "size", *OVERRIDABLE)
+DECISIVE = ("dataset", "nz", "ngf", "ndf", "nc", "size", *OVERRIDABLE)
 
 
 def make_train_parser():
@@ -31,9 +31,6 @@ def make_train_parser():
         "drawn on the spot", choices=("mnist", "fashion-mnist", "imagenet", "folder", "synthetic"))
     add("--data-path", "imagenet: the record file; folder: the folder; else where the folder of "
         "the data set is, or will be (default: data)", metavar="PATH")
-    add("--resize", "imagenet and folder: scale the shorter side to N pixels before a square of "
-        "192 to 256 is cut out; 0: never", type=number(int, least=0, below=2**15), default=256,
-        metavar="N")
     add("--gpu", "number of the GPU; absent: the CPU", type=number(int, least=0), metavar="N")
     add("--require-gpu", "fail where there is no GPU", action="store_true")
     add("--batch-size", "images a step", type=count, default=64, metavar="N")
@@ -201,8 +198,8 @@ def make_train_iter(args):
             what = "record file" if args.dataset == "imagenet" else "folder of pictures"
             raise ValueError(f"--data-path is missing: give the {what}")
         if args.dataset == "imagenet":
-            return ImagenetIter(args.data_path, *shape, args.resize, threads=args.data_threads)
-        train_iter = FolderIter(args.data_path, *shape, args.resize, threads=args.data_threads,
+            return ImagenetIter(args.data_path, *shape, threads=args.data_threads)
+        train_iter = FolderIter(args.data_path, *shape, threads=args.data_threads,
                                 progress=show_packing)
         print_skipped(train_iter.skipped)
         return train_iter

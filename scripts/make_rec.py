@@ -10,9 +10,9 @@ def main():
     parser.add("folder", f"holds {', '.join(packing.FORMATS)} files, under any name",
                metavar="FOLDER")
     parser.add("out", "the record file; its index goes beside it, as OUT.idx", metavar="OUT.rec")
-    parser.add("--resize", "scale a shorter side of more pixels down to N; 0: never", default=256,
+    parser.add("--resize", "scale the shorter side to N pixels, up or down; 0: never", default=256,
                type=cli.number(int, least=0, below=2**15), metavar="N")
-    parser.add("--quality", "of JPEG, which pictures that are scaled down become", default=95,
+    parser.add("--quality", "of JPEG, which pictures that are scaled become", default=95,
                type=cli.number(int, least=1, below=101), metavar="N")
     parser.add("--threads", "at work together; they change no byte", type=count, metavar="N",
                default=physical_cores())

@@ -4,11 +4,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
+from skimage import data
 
-from dcgan_mx import get_mnist
+from dcgan_mx import get_mnist, packing
 from dcgan_mx.runtime import mx
 
 ROOT = Path(__file__).parent.parent
+PHOTOGRAPHS = ("astronaut", "chelsea", "coffee", "rocket")
 
 
 @pytest.fixture(scope="session")
@@ -22,6 +25,36 @@ def mnist_root():
 def mnist(mnist_root):
     """The real training digits."""
     return get_mnist(mnist_root)[0]
+
+
+@pytest.fixture(scope="session")
+def cut_photographs():
+    """Cut patches out of the photographs of scikit-image, by turns; RGB, (side, side, 3)."""
+    def cut(n, side, seed=0):
+        rng = np.random.default_rng(seed)
+        photographs = [getattr(data, name)() for name in PHOTOGRAPHS]
+        for i in range(n):
+            photograph = photographs[i % len(photographs)]
+            y, x = (int(rng.integers(length - side + 1)) for length in photograph.shape[:2])
+            yield photograph[y:y + side, x:x + side]
+    return cut
+
+
+@pytest.fixture(scope="session")
+def photo_folder(cut_photographs, tmp_path_factory):
+    """A folder of 280 patches of 256x256 pixels, lossless."""
+    folder = tmp_path_factory.mktemp("photographs")
+    for i, patch in enumerate(cut_photographs(280, 256)):
+        Image.fromarray(patch).save(folder / f"{i:03d}.png", compress_level=1)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def photo_rec(photo_folder, tmp_path_factory):
+    """The patches in a record file."""
+    path = tmp_path_factory.mktemp("packed") / "photographs.rec"
+    assert packing.pack(photo_folder, path, threads=2) == (280, [])
+    return path
 
 
 @pytest.fixture
