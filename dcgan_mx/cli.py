@@ -43,6 +43,7 @@ def run(main):
         what = f"{error.filename}: {error.strerror}" if error.filename else str(error)
         sys.exit(_fail(f"{what}; mend that, or give another path"))
     except ValueError as error:
+        print_skipped(getattr(error, "skipped", None))
         sys.exit(_fail(str(error)))
     except (mx.base.MXNetError, MemoryError) as error:
         first = (str(error).strip() or "there is not enough memory").splitlines()[0]

@@ -1,5 +1,4 @@
 """Batches of noise and of images, each a function of the seed and its number alone."""
-import functools
 from collections import deque
 from concurrent.futures import ThreadPoolExecutor
 
@@ -63,7 +62,9 @@ class RandIter(mx.io.DataIter):
 
 
 class EpochIter(mx.io.DataIter):
-    """Epochs of full batches, each made ahead of the training as `_make(epoch, nbatch)`.
+    """Epochs of full batches, each made ahead of the training.
+
+    `_begin(epoch)` returns what an epoch is made of, `_make` of that and a number one batch.
 
     Parameters
     ----------
@@ -98,6 +99,7 @@ class EpochIter(mx.io.DataIter):
             batch.cancel()
         self._epoch, self._nbatch, self._requested = epoch, nbatch, nbatch
         self._batches = deque()
+        self._source = self._begin(epoch)
         self._request()
 
     def reset(self):
@@ -118,10 +120,13 @@ class EpochIter(mx.io.DataIter):
         """Have the threads work on the next few batches."""
         last = min(self._nbatch + self._max_ahead, self.num_batches)
         for nbatch in range(self._requested, last):
-            self._batches.append(self._pool.submit(self._make, self._epoch, nbatch))
+            self._batches.append(self._pool.submit(self._make, self._source, nbatch))
         self._requested = max(self._requested, last)
 
-    def _make(self, epoch, nbatch):
+    def _begin(self, epoch):
+        raise NotImplementedError
+
+    def _make(self, source, nbatch):
         raise NotImplementedError
 
 
@@ -165,13 +170,14 @@ class MnistIter(EpochIter):
         if not 1 <= batch_size <= len(images):
             raise ValueError(f"batch_size is {batch_size}: give 1 to {len(images)}, the number of "
                              "images")
-        self._images, self._data_shape = images, tuple(data_shape)
-        self._order = functools.lru_cache(2)(
-            lambda epoch: generator(seed, ORDER, epoch).permutation(len(images)))
+        self._images, self._data_shape, self._seed = images, tuple(data_shape), seed
         super().__init__(batch_size, data_shape, len(images) // batch_size, threads)
 
-    def _make(self, epoch, nbatch):
-        chosen = self._order(epoch)[nbatch * self.batch_size:(nbatch + 1) * self.batch_size]
+    def _begin(self, epoch):
+        return generator(self._seed, ORDER, epoch).permutation(len(self._images))
+
+    def _make(self, order, nbatch):
+        chosen = order[nbatch * self.batch_size:(nbatch + 1) * self.batch_size]
         channels, height, width = self._data_shape
         data = np.empty((self.batch_size, *self._data_shape), np.float32)
         for out, i in zip(data, chosen):

@@ -23,7 +23,17 @@ MAX_ASPECT = 16  # long side / short side
 
 
 class PackingError(ValueError):
-    """A folder has too few pictures, or changed while it was read."""
+    """A folder has too few pictures, or changed while it was read.
+
+    Attributes
+    ----------
+    skipped : list of (str, str)
+        Files that were left out, and why.
+    """
+
+    def __init__(self, message, skipped=()):
+        super().__init__(message)
+        self.skipped = sorted(skipped)
 
 
 def list_files(folder):
@@ -216,7 +226,7 @@ def pack(folder, out, resize=256, quality=95, threads=1, least=1, progress=iter)
                        for name in list_files(folder)[0].keys() - files.keys())
         if len(offsets) < least:
             raise PackingError(f"{folder} has {len(offsets)} readable pictures of {len(files)} "
-                               f"files, and at least {least} are needed")
+                               f"files, and at least {least} are needed", skipped)
 
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # Pillow's, about files that are judged here

@@ -12,7 +12,10 @@ from .runtime import mx, physical_cores
 
 @contextlib.contextmanager
 def _no_stderr():
-    """Keep the process from writing to its standard error; MXNet's C++ knows no log levels."""
+    """Keep the whole process from writing to its standard error, because MXNet knows no log levels.
+
+    For the main thread only: what others have to say meanwhile is lost.
+    """
     with open(os.devnull, "w") as null:
         kept = os.dup(2)
         os.dup2(null.fileno(), 2)
@@ -21,6 +24,13 @@ def _no_stderr():
         finally:
             os.dup2(kept, 2)
             os.close(kept)
+
+
+class _Position:
+    """MXNet's reader, and the number of the batch that it returns next."""
+
+    def __init__(self, reader):
+        self.reader, self.nbatch = reader, 0
 
 
 class ImagenetIter(EpochIter):
@@ -100,32 +110,35 @@ class ImagenetIter(EpochIter):
             "mean_r": 127.5, "mean_g": 127.5, "mean_b": 127.5, "scale": 1 / 127.5,
             "num_parts": num_parts, "part_index": part_index, "preprocess_threads": threads,
             "ctx": "cpu"}  # the other variant leaks a few batches each time it is opened
-        self._at = None
         super().__init__(batch_size, data_shape, smallest // batch_size, threads=1)
 
-    def _open(self, epoch):
-        """Open MXNet's reader for one epoch."""
+    def _begin(self, epoch):
         order, *places = generator(self._seed, ORDER, epoch).integers(
             2**30, size=2 + self._part_index)
-        with _no_stderr():  # one line of its own for each reader
-            return mx.io.ImageRecordIter(**self._arguments, seed=int(order),
-                                         seed_aug=int(places[-1]))
+        with self._errors(), _no_stderr():  # MXNet prints a line for each reader
+            return _Position(mx.io.ImageRecordIter(**self._arguments, seed=int(order),
+                                                   seed_aug=int(places[-1])))
 
-    def _make(self, epoch, nbatch):
-        try:
-            if self._at != (epoch, nbatch):
-                self._reader = self._open(epoch)
-                for _ in range(nbatch):
-                    self._reader.next()
-            data = self._reader.next().data[0].copy()  # the reader writes the next one over it
+    def _make(self, position, nbatch):
+        with self._errors():
+            while position.nbatch < nbatch:
+                position.reader.next()
+                position.nbatch += 1
+            data = position.reader.next().data[0].copy()  # the reader writes the next one over it
             data.wait_to_read()
+        position.nbatch += 1
+        return data
+
+    @contextlib.contextmanager
+    def _errors(self):
+        """Turn an error of MXNet into one that names the picture."""
+        try:
+            yield
         except mx.base.MXNetError as error:
             reason = (find_bad(self._path, self._offsets, self._arguments["max_crop_size"])
                       or f"MXNet's reader stopped: {str(error).splitlines()[0]}")
             raise RecordError(f"{self._path}: {reason}: pack the pictures again with "
                               "scripts/make_rec.py") from None
-        self._at = (epoch, nbatch + 1)
-        return data
 
 
 class FolderIter(ImagenetIter):

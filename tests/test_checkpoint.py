@@ -9,7 +9,16 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from dcgan_mx import MnistIter, RandIter, Trainer, checkpoint, hooks, make_dcgan_sym
+from dcgan_mx import (
+    ImagenetIter,
+    MnistIter,
+    RandIter,
+    Trainer,
+    checkpoint,
+    hooks,
+    make_dcgan_sym,
+    records,
+)
 from dcgan_mx.checkpoint import PARAMS, STATE, SYMBOLS, CheckpointError
 from dcgan_mx.datasets import make_discs
 from dcgan_mx.runtime import mx
@@ -54,12 +63,17 @@ def log(path):
 
 
 @pytest.mark.parametrize("d_steps", [1, 2])
-def test_exact_from_every_stopping_point_on_mnist(d_steps, mnist, tmp_path):
+@pytest.mark.parametrize("dataset", ["mnist", "records"])
+def test_exact_from_every_stopping_point(dataset, d_steps, mnist, photo_rec, tmp_path):
     """Two epochs of 5 batches, a log line every 3 steps: stopped after step 1, 2, ... 10."""
-    images = mnist[:23]
+    rec = tmp_path / "23.rec"
+    rec.write_bytes(photo_rec.read_bytes()[:records.scan(photo_rec)[0][23]])
 
     def fit(trainer, max_steps, path):
-        trainer.fit(MnistIter(images, 4, (3, 16, 16)), RandIter(4, 5), 2, max_steps=max_steps,
+        train_iter = (MnistIter(mnist[:23], 4, (3, 16, 16)) if dataset == "mnist" else
+                      ImagenetIter(rec, 4, (3, 16, 16)))
+        assert train_iter.num_batches == 5
+        trainer.fit(train_iter, RandIter(4, 5), 2, max_steps=max_steps,
                     hooks=[hooks.display_every(3, hooks.make_log(path))])
 
     whole = small(d_steps)

@@ -59,6 +59,43 @@ def test_files_that_are_there_are_used(packed, tiny, tmp_path):
     np.testing.assert_array_equal(X_test, SMALL[:1] + 1)
 
 
+@pytest.fixture
+def tiny_fashion(monkeypatch):
+    """Two small gzipped files in Fashion-MNIST's place, by name."""
+    arrays = (SMALL, SMALL[:1] + 1)
+    files = {name: gzip.compress(idx(array))
+             for (name, _, _), array in zip(datasets.FASHION_MNIST, arrays)}
+    monkeypatch.setattr(datasets, "FASHION_MNIST", tuple(
+        (name, hashlib.md5(files[name]).hexdigest(), array.shape)
+        for name, array in zip(files, arrays)))
+    monkeypatch.setattr(datasets, "FASHION_MIRRORS", ())
+    return files
+
+
+def test_fashion_mnist_is_found_and_checked(tiny_fashion, tmp_path):
+    put(tmp_path / "fashion-mnist", tiny_fashion)
+    X_train, X_test = datasets.get_fashion_mnist(tmp_path)
+    np.testing.assert_array_equal(X_train, SMALL)
+    np.testing.assert_array_equal(X_test, SMALL[:1] + 1)
+    name = next(iter(tiny_fashion))
+    for content in (b"", tiny_fashion[name][:-1], gzip.compress(idx(SMALL + 1))):
+        (tmp_path / "fashion-mnist" / name).write_bytes(content)
+        with pytest.raises(DatasetError, match=f"{name} has MD5 .*: delete it"):
+            datasets.get_fashion_mnist(tmp_path)
+
+
+def test_fashion_mnist_is_fetched_from_a_mirror(tiny_fashion, mirror, tmp_path, monkeypatch):
+    with pytest.raises(DatasetError, match="Fashion-MNIST is not in .* put train-images"):
+        datasets.get_fashion_mnist(tmp_path / "none")
+    url, answers = mirror
+    answers.clear()
+    answers.update(tiny_fashion)
+    monkeypatch.setattr(datasets, "FASHION_MIRRORS", ("http://127.0.0.1:9/closed/", url))
+    X_train, _ = datasets.get_fashion_mnist(tmp_path)
+    np.testing.assert_array_equal(X_train, SMALL)
+    assert {p.name: p.read_bytes() for p in (tmp_path / "fashion-mnist").iterdir()} == tiny_fashion
+
+
 @pytest.mark.parametrize("damage, words", [
     (lambda b: b"", "no IDX file"),
     (lambda b: b"<html>not found</html>", "no IDX file"),

@@ -6,10 +6,12 @@ import subprocess
 import sys
 import time
 
+import cv2
 import numpy as np
 import pytest
 from conftest import ROOT
 
+from dcgan_mx import records
 from dcgan_mx.params import load_params
 from dcgan_mx.runtime import mx
 
@@ -321,3 +323,101 @@ def test_divergence_stops_within_a_display_interval(script, tmp_path):
     assert "the last good checkpoint is" in last and "step-00000004" in last
     assert [p.name for p in (run_dir / "checkpoints").iterdir()] == ["step-00000004"]
     assert all(np.isfinite(value).all() for value in final(run_dir).values())
+
+
+PHOTOS = ("--size", 32, "--ngf", 4, "--ndf", 4, "--disp-batches", 2)
+
+
+@pytest.fixture
+def cache(tmp_path):
+    """The environment of a user whose cache is empty."""
+    return {**os.environ, "XDG_CACHE_HOME": str(tmp_path / "cache")}
+
+
+def test_a_folder_of_photographs_end_to_end(photo_folder, script, cache, tmp_path):
+    """Packed once, named where something is left out, resumed to the bit, in true colours."""
+    folder = tmp_path / "my pictures"
+    folder.mkdir()
+    for path in photo_folder.iterdir():
+        os.link(path, folder / path.name)
+    (folder / "no\npicture.jpg").write_text("hello")
+    command = ("--dataset", "folder", "--data-path", folder, *PHOTOS)
+    done = script("train.py", *command, "--max-steps", 7, "--run-dir", tmp_path / "a", env=cache)
+    assert done.returncode == 0, done.stderr
+    assert done.stderr.count("packing: 100%") == 1
+    assert "skipped: no\\npicture.jpg: is no picture\n" in done.stderr
+    rec, = (tmp_path / "cache" / "dcgan_mx").glob("*.rec")
+    done = script("train.py", *command, "--max-steps", 3, "--run-dir", tmp_path / "b", env=cache)
+    assert done.returncode == 0 and "packing" not in done.stderr
+    done = script("train.py", "--resume", "--run-dir", tmp_path / "b", "--max-steps", 7, env=cache)
+    assert done.returncode == 0, done.stderr
+    for name, value in final(tmp_path / "a").items():
+        np.testing.assert_array_equal(value, final(tmp_path / "b")[name])
+    assert numbers(tmp_path / "a") == numbers(tmp_path / "b")
+    grid = cv2.imread(str(tmp_path / "a" / "grids" / "data-00000002.png"))[..., ::-1]
+    means = grid.reshape(-1, 3).mean(0)
+    sources = [cv2.imread(str(path))[..., ::-1].reshape(-1, 3).mean(0)
+               for path in photo_folder.iterdir()]
+    np.testing.assert_allclose(means, np.mean(sources, 0), atol=20)
+    assert means[0] > means[1] + 10 > means[2] + 12  # these photographs are rather red than blue
+
+
+def test_pictures_that_changed_are_not_resumed_on(photo_rec, script, one_line_error, tmp_path):
+    rec = tmp_path / "a.rec"
+    rec.write_bytes(photo_rec.read_bytes())
+    command = ("--dataset", "imagenet", "--data-path", rec, *PHOTOS, "--run-dir", tmp_path / "run")
+    assert script("train.py", *command, "--max-steps", 1).returncode == 0
+    offsets, _ = records.scan(rec)
+    rec.write_bytes(photo_rec.read_bytes()[:offsets[200]])
+    one_line_error(script("train.py", *command, "--resume"), rec, "records: 200, then 280")
+
+
+def test_make_rec(photo_folder, photo_rec, script, tmp_path):
+    out = tmp_path / "o ut.rec"
+    done = script("make_rec.py", photo_folder, out, "--threads", 3)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout == f"{out}: 280 pictures; skipped: 0\n"
+    assert out.read_bytes() == photo_rec.read_bytes()
+    done = script("train.py", "--dataset", "imagenet", "--data-path", out, "--nc", 1, "--size", 16,
+                  "--ngf", 4, "--ndf", 4, "--max-steps", 6, "--run-dir", tmp_path / "run")
+    assert done.returncode == 0, done.stderr
+    assert done.stderr.count("ImageRecordIter2") == 0
+
+
+@pytest.mark.parametrize("flags, parts", [
+    (("--dataset", "folder"), ("--data-path is missing", "folder")),
+    (("--dataset", "imagenet"), ("--data-path is missing", "record file")),
+    (("--dataset", "imagenet", "--data-path", "nothing.rec"), ("nothing.rec", "No such file")),
+    (("--dataset", "imagenet", "--data-path", "empty"), ("empty", "no plain file")),
+    (("--dataset", "imagenet", "--data-path", "cut.rec"), ("cut.rec", "cut off in record 5")),
+    (("--dataset", "imagenet", "--data-path", "few.rec"), ("batch_size is 64", "give 1 to 5")),
+    (("--dataset", "folder", "--data-path", "nothing"), ("nothing", "No such file")),
+    (("--dataset", "folder", "--data-path", "few.rec"), ("few.rec", "Not a directory")),
+    (("--dataset", "folder", "--data-path", "empty"), ("empty has 0 readable pictures", "64"))])
+def test_bad_pictures_are_one_line(flags, parts, photo_rec, script, one_line_error, cache,
+                                   tmp_path):
+    offsets, _ = records.scan(photo_rec)
+    (tmp_path / "few.rec").write_bytes(photo_rec.read_bytes()[:offsets[5]])
+    (tmp_path / "cut.rec").write_bytes(photo_rec.read_bytes()[:offsets[5] - 4])
+    (tmp_path / "empty").mkdir()
+    done = script("train.py", *flags, cwd=tmp_path, env=cache)
+    done.stderr = "\n".join(line for line in done.stderr.replace("\r", "\n").splitlines()
+                            if not line.startswith("packing") and line)
+    one_line_error(done, *parts)
+    assert not (tmp_path / "runs").exists()
+
+
+@pytest.mark.parametrize("args, parts", [
+    (("empty", "o.rec"), ("empty has 0 readable pictures",)),
+    (("nothing", "o.rec"), ("nothing", "No such file")),
+    (("empty", "empty/o.rec"), ("empty/o.rec is in the folder",)),
+    (("empty", "nothing/o.rec"), ("nothing/o.rec", "No such file")),
+    (("empty", "o.rec", "--quality", 101), ("--quality", "101", "below 101")),
+    (("empty",), ("OUT.rec",))])
+def test_bad_arguments_of_make_rec(args, parts, script, one_line_error, tmp_path):
+    (tmp_path / "empty").mkdir()
+    done = script("make_rec.py", *args, cwd=tmp_path)
+    done.stderr = "\n".join(line for line in done.stderr.replace("\r", "\n").splitlines()
+                            if not line.startswith("packing") and line)
+    one_line_error(done, *parts)
+    assert os.listdir(tmp_path) == ["empty"] and os.listdir(tmp_path / "empty") == []
