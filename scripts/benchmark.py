@@ -159,7 +159,7 @@ def make_contestants():
 
 
 def compare(rounds, steps):
-    """Print the table of speeds."""
+    """Print the table of speeds; return ours in images/s."""
     contestants = make_contestants()
     order = random.Random(0)  # whom one follows matters
     for _ in tqdm(range(rounds), unit="round"):
@@ -174,6 +174,7 @@ def compare(rounds, steps):
         print(f"{contestant.name:40} {statistics.median(theirs):6.1f} "
               f"({min(theirs):.1f} - {max(theirs):.1f})"
               + ("" if theirs is ours else f"      x {ratio:.2f}"))
+    return statistics.median(ours)
 
 
 def measure_checkpoint(rounds=5):
@@ -201,6 +202,56 @@ def measure_checkpoint(rounds=5):
     print("\na checkpoint of the full networks, milliseconds: training waits "
           f"{statistics.median(wait[1:]):.0f}, writing beside it takes "
           f"{statistics.median(write[1:]):.0f}, a step {statistics.median(step[1:]):.0f}")
+
+
+def draw_photographs(folder, n):
+    """Write JPEG files of 400x300 pixels, as detailed as photographs are."""
+    import cv2
+    import numpy as np
+    rng = np.random.default_rng(0)
+    for i in range(n):
+        image = sum(cv2.resize(rng.normal(0, 300 / side, (side, side, 3)), (400, 300),
+                               interpolation=cv2.INTER_CUBIC) for side in (4, 16, 64, 150))
+        cv2.imwrite(str(folder / f"{i}.jpg"), (128 + image).clip(0, 255).astype(np.uint8),
+                    [cv2.IMWRITE_JPEG_QUALITY, 92])
+
+
+def measure_data(training_speed, n=3000, rounds=3):
+    """Print how fast records are read, and how fast pictures are packed."""
+    from dcgan_mx import ImagenetIter
+    im2rec = "import sys, runpy; from dcgan_mx.runtime import mx; del sys.argv[0];" \
+             "runpy.run_path(sys.argv[0], run_name='__main__')"
+    tool = str(Path(sys.modules["mxnet"].__file__).parent / "tools" / "im2rec.py")
+    with tempfile.TemporaryDirectory() as scratch:
+        folder, rec = Path(scratch) / "in", Path(scratch) / "a.rec"
+        folder.mkdir()
+        draw_photographs(folder, n)
+        theirs = [sys.executable, "-W", "ignore", "-c", im2rec, tool]
+        prefix = str(Path(scratch) / "b")
+        times = []
+        for _ in range(rounds):
+            times.append([])
+            for commands in (
+                    [[sys.executable, str(SCRIPTS / "make_rec.py"), str(folder), str(rec),
+                      "--threads", "2"]],
+                    [[*theirs, "--list", "--recursive", prefix, str(folder)],
+                     [*theirs, prefix, str(folder), "--resize", "256", "--num-thread", "2"]]):
+                start = time.perf_counter()
+                for command in commands:
+                    subprocess.run(command, check=True, capture_output=True)
+                times[-1].append(time.perf_counter() - start)
+        train_iter = ImagenetIter(rec, BATCH_SIZE)
+        speeds = []
+        for _ in range(rounds):
+            start = time.perf_counter()
+            for batch in train_iter:
+                batch.data[0].wait_to_read()
+            speeds.append(train_iter.num_batches * BATCH_SIZE / (time.perf_counter() - start))
+            train_iter.reset()
+    speed = statistics.median(speeds)
+    print(f"\nreading records: {speed:.0f} images/s, x {speed / training_speed:.1f} of training\n"
+          f"packing {n} JPEG files of 400x300: {statistics.median(t[0] for t in times):.1f} s; "
+          f"im2rec.py: x {statistics.median(t[1] / t[0] for t in times):.2f} of that")
 
 
 def measure_run(data):
@@ -237,7 +288,8 @@ def main():
     if args.serve:
         serve(LOOPS[args.serve]())
         return
-    compare(args.rounds, args.steps)
+    training_speed = compare(args.rounds, args.steps)
+    measure_data(training_speed)
     measure_checkpoint()
     measure_run(args.data)
 
