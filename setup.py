@@ -26,7 +26,8 @@ setup(
         "setuptools<81; python_version >= '3.12'",
     ],
     extras_require={
-        "test": ["pytest", "hypothesis", "scikit-image"],
+        "test": ["pytest", "hypothesis", "scikit-image", "selenium", "tensorboardX"],
+        "tensorboard": ["tensorboardX"],
         "check": ["ruff==0.17.6", "mypy"],
     },
 )

@@ -177,6 +177,37 @@ def load(folder, trainer):
         raise CheckpointError(f"{folder}: {error}") from None
 
 
+def load_network(folder, network):
+    """Read one network of a checkpoint, which may lack the other and the optimizers.
+
+    Parameters
+    ----------
+    folder : str or os.PathLike
+    network : {'G', 'D'}
+
+    Returns
+    -------
+    symbol : str
+        JSON text.
+    params : dict of str to np.ndarray, float32
+        Under arg:NAME and aux:NAME.
+    document : dict
+        As `verify` returns it.
+
+    Raises
+    ------
+    CheckpointError
+        If one of these files is missing or damaged.
+    """
+    folder, names = Path(folder), (f"{network}-symbol.json", f"{network}-0000.params")
+    document, contents = _read(folder, names)
+    try:
+        return contents[names[0]].decode(), parse_params(contents[names[1]], folder / names[1]), \
+            document
+    except (ParamsError, UnicodeDecodeError) as error:
+        raise CheckpointError(f"{folder}: {error}") from None
+
+
 def load_latest(run_dir, trainer):
     """Put a trainer into the state of the newest good checkpoint of a run.
 
@@ -252,8 +283,8 @@ def _encode(document):
     return dump({**document, "sha256": hashlib.sha256(dump(document)).hexdigest()})
 
 
-def _read(folder):
-    """Return the verified content of state.json, and of the other files as bytes."""
+def _read(folder, names=(*SYMBOLS, *PARAMS)):
+    """Return the verified content of state.json, and of other files as bytes."""
     path = folder / STATE
     raw = _read_file(path, limit=_MAX_STATE_BYTES)
     try:
@@ -267,9 +298,9 @@ def _read(folder):
     if document.get("format") != FORMAT or not _fits(document, _DOCUMENT):
         raise CheckpointError(f"{path} is not of this version, or names other files")
     contents = {}
-    for name, digest in document["files"].items():
+    for name in names:
         contents[name] = _read_file(folder / name)
-        if hashlib.sha256(contents[name]).hexdigest() != digest:
+        if hashlib.sha256(contents[name]).hexdigest() != document["files"][name]:
             raise CheckpointError(f"{folder / name} is damaged")
     return document, contents
 

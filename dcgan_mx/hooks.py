@@ -2,9 +2,6 @@
 import contextlib
 import json
 import math
-import os
-import signal
-import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -13,6 +10,9 @@ from tqdm import tqdm
 
 from . import checkpoint
 from .files import append_line
+from .latent import make_latents
+from .module_state import get_parameters
+from .sample import Generator
 from .trainer import DivergenceError
 from .visual import make_grid, save_png, standardise, visual
 
@@ -100,6 +100,71 @@ def make_grids(folder):
     def display(trainer, record):
         for name, images in _images(trainer):
             save_png(folder / f"{name}-{trainer.global_step:08d}.png", make_grid(images))
+    return display
+
+
+def make_fixed_noise(folder, trainer, seed=0):
+    """Make a display that writes fixed-<step>.png: the same latent vectors each time.
+
+    Parameters
+    ----------
+    folder : str or os.PathLike
+        Made if it is not there.
+    trainer : Trainer
+    seed : int, at least 0
+        Of the 64 vectors. BatchNorm takes its numbers from these 64, as during the training.
+
+    Returns
+    -------
+    callable
+        Raises OSError if a picture cannot be written.
+    """
+    folder = Path(folder)
+    folder.mkdir(exist_ok=True)
+    generator = Generator(trainer.modG.symbol, get_parameters(trainer.modG), trainer.ctx,
+                          bn="batch")
+    z = make_latents(64, generator.nz, seed)
+
+    def display(trainer, record):
+        generator.set_params(get_parameters(trainer.modG))
+        save_png(folder / f"fixed-{trainer.global_step:08d}.png", make_grid(generator.generate(z)))
+    return display
+
+
+def make_tensorboard(folder):
+    """Make a display that writes scalars and the three grids for TensorBoard.
+
+    Parameters
+    ----------
+    folder : str or os.PathLike
+        Gets event files, also where it has some of an earlier part of the run.
+
+    Returns
+    -------
+    callable
+
+    Raises
+    ------
+    ValueError
+        If the package tensorboardX is not installed.
+    """
+    try:
+        from tensorboardX import SummaryWriter
+    except ImportError:
+        raise ValueError("--tensorboard: the package tensorboardX is missing: pip install "
+                         "'.[tensorboard]'") from None
+    writer = None
+
+    def display(trainer, record):
+        nonlocal writer
+        if writer is None:  # what an earlier part wrote from here on is replaced
+            writer = SummaryWriter(str(folder), purge_step=record["step"])
+        for name in ("acc", "g_entropy", "d_entropy", "images_per_s"):
+            if record[name] is not None:
+                writer.add_scalar(name, record[name], record["step"])
+        for name, images in _images(trainer):
+            writer.add_image(name, make_grid(images), record["step"], dataformats="HWC")
+        writer.flush()
     return display
 
 
@@ -220,42 +285,3 @@ def save_every(saver, n=None):
         if (trainer.nbatch if n is None else trainer.global_step % n) == 0:
             saver.save(trainer)
     return hook
-
-
-class StopOnSignal:
-    """A hook that ends the training after the step in which a signal arrived.
-
-    SIGINT, SIGTERM and, unless it is ignored, SIGHUP. Another one, a second or more after the
-    first, ends the process at once; some senders signal a process and its group, so that every
-    signal comes twice.
-
-    Attributes
-    ----------
-    received : int or None
-        The signal's number.
-    """
-
-    def __init__(self):
-        self.received = None
-        reader, writer = os.pipe()
-        os.set_blocking(writer, False)
-        # Python's own handlers wait until MXNet returns; what is written here can be read at once.
-        signal.set_wakeup_fd(writer, warn_on_full_buffer=False)
-        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-            # nohup ignores SIGHUP on purpose; a shell ignores SIGINT for whatever it runs behind it
-            if number != signal.SIGHUP or signal.getsignal(number) is not signal.SIG_IGN:
-                signal.signal(number, lambda number, frame: None)
-        threading.Thread(target=self._watch, args=(reader,), daemon=True).start()
-
-    def _watch(self, reader):
-        while True:
-            number = os.read(reader, 1)[0]
-            if self.received is None:
-                self.received, first = number, time.monotonic()
-            elif time.monotonic() - first > 1:
-                os._exit(128 + number)
-
-    def __call__(self, trainer):
-        """Have `fit` return if a signal has arrived."""
-        if self.received is not None:
-            trainer.stopping = True

@@ -8,7 +8,7 @@ import numpy as np
 from .runtime import mx
 
 # Streams of random numbers that one seed gives, independent of each other.
-ORDER, NOISE = range(2)
+ORDER, NOISE, LATENT = range(3)
 
 
 def generator(seed, stream, n):

@@ -66,6 +66,9 @@ def make_train_parser():
         metavar="N")
     add("--disp-batches", "steps from one log line and set of grids to the next", type=count,
         default=10, metavar="N")
+    add("--fixed-noise", "draw the images of the same 64 latent vectors each time, too",
+        action="store_true")
+    add("--tensorboard", "write for TensorBoard, too, into the run directory", action="store_true")
     add("--show", "show the grids in windows, too", action="store_true")
     add("--dry-run", "print the settings and leave", action="store_true")
     return parser

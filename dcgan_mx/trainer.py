@@ -42,7 +42,7 @@ class Trainer:
     Attributes
     ----------
     modG, modD : mx.mod.Module
-        The networks as they train.
+        The networks as they train, on `ctx`.
     global_step : int
         Steps done since the networks were initialised.
     epoch, nbatch : int
@@ -85,7 +85,7 @@ class Trainer:
         self.metrics = Metrics()
         self.outG = self.diffD = self.batch = None
         self.stopping = False
-        ctx = ctx or mx.current_context()
+        self.ctx = ctx = ctx or mx.current_context()
         data, label = [("data", (batch_size, *data_shape))], [("label", (batch_size,))]
         self.modG = mx.mod.Module(symG, data_names=("rand",), label_names=None, context=ctx)
         self.modG.bind(data_shapes=[("rand", (batch_size, nz, 1, 1))])

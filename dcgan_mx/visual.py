@@ -89,17 +89,19 @@ def fill_buf(buf, i, img, shape):
     buf[y:y + height, x:x + width] = img
 
 
-def make_grid(X):
-    """Tile images into one, ceil(sqrt(N)) a side.
+def make_grid(X, columns=None):
+    """Tile images into one, row by row.
 
     Parameters
     ----------
     X : np.ndarray, (N, C, H, W), float
         In [-1, 1]; N at least 1; C is 1 or 3 (RGB).
+    columns : int, at least 1, optional
+        Images in a row; if left out, the grid has ceil(sqrt(N)) a side.
 
     Returns
     -------
-    np.ndarray, (n * H, n * W, C), uint8
+    np.ndarray, (rows * H, columns * W, C), uint8
         Places without an image are black.
 
     Raises
@@ -111,8 +113,9 @@ def make_grid(X):
     if not len(pixels):
         raise ValueError("X has no image: give 1 or more")
     side = math.isqrt(len(pixels) - 1) + 1
+    rows, columns = (-(-len(pixels) // columns), columns) if columns else (side, side)
     height, width, channels = pixels.shape[1:]
-    buf = np.zeros((side * height, side * width, channels), np.uint8)
+    buf = np.zeros((rows * height, columns * width, channels), np.uint8)
     for i, img in enumerate(pixels):
         fill_buf(buf, i, img, (width, height))
     return buf

@@ -8,6 +8,7 @@ from pathlib import Path
 from dcgan_mx import RandIter, Trainer, checkpoint, cli, hooks, make_dcgan_sym, rundir, train_cli
 from dcgan_mx.device import make_context
 from dcgan_mx.runtime import mx
+from dcgan_mx.signals import StopOnSignal
 from dcgan_mx.trainer import DivergenceError
 
 
@@ -46,13 +47,17 @@ def resume(trainer, run_dir, args, config):
 
 def train(trainer, train_iter, rand_iter, run_dir, args, seconds):
     """Train with all hooks; save at the end, and when a signal ends the run early."""
-    stop = hooks.StopOnSignal()
+    stop = StopOnSignal()
     print(f"writing to {run_dir}", flush=True)
     total = args.num_epochs * train_iter.num_batches
     total = min(total, args.max_steps or total)
     progress = hooks.Progress(total, trainer.global_step)
     displays = [progress.show, hooks.make_log(run_dir / "log.jsonl"),
                 hooks.make_grids(run_dir / "grids")]
+    if args.fixed_noise:
+        displays.append(hooks.make_fixed_noise(run_dir / "grids", trainer, args.seed))
+    if args.tensorboard:
+        displays.append(hooks.make_tensorboard(run_dir / "tensorboard"))
     if args.show:
         displays.append(hooks.make_windows())
     saver = hooks.Saver(run_dir, args.seed, args.keep)

@@ -1,0 +1,153 @@
+"""The grids of a run as a film."""
+import contextlib
+import io
+import shutil
+import subprocess
+from pathlib import Path
+
+import cv2
+import numpy as np
+from PIL import Image, ImageDraw, ImageFont
+
+from .files import open_plain, write_atomic
+
+KINDS = ("fixed", "gout", "diff", "data")
+
+
+class AnimationError(ValueError):
+    """A run has no grids, or they cannot be shown together."""
+
+
+def list_grids(run_dir, kind):
+    """List the grids of one kind in a run directory.
+
+    Parameters
+    ----------
+    run_dir : str or os.PathLike
+    kind : {'fixed', 'gout', 'diff', 'data'}
+
+    Returns
+    -------
+    list of (int, pathlib.Path)
+        Steps and files, by step.
+    """
+    found = (Path(run_dir) / "grids").glob(f"{kind}-*.png")
+    return sorted((int(path.stem[len(kind) + 1:]), path) for path in found
+                  if path.stem[len(kind) + 1:].isdecimal())
+
+
+def read_grid(path):
+    """Read a PNG file.
+
+    Parameters
+    ----------
+    path : str or os.PathLike
+
+    Returns
+    -------
+    np.ndarray, (H, W, 3), uint8
+        RGB.
+
+    Raises
+    ------
+    AnimationError
+        If the file is damaged.
+    OSError
+        If it cannot be read.
+    """
+    with open_plain(path) as f:
+        raw = f.read()
+    pixels = cv2.imdecode(np.frombuffer(raw, np.uint8), cv2.IMREAD_COLOR) if raw else None
+    if pixels is None:
+        raise AnimationError(f"{path} is no picture: remove it")
+    return cv2.cvtColor(pixels, cv2.COLOR_BGR2RGB)
+
+
+def write_frame(pixels, step):
+    """Write the step below a grid.
+
+    Parameters
+    ----------
+    pixels : np.ndarray, (H, W, 3), uint8
+    step : int
+
+    Returns
+    -------
+    np.ndarray, (H + 24, W, 3), uint8
+        W and H + 24 are made even, as MP4 needs them.
+    """
+    height, width = pixels.shape[:2]
+    frame = Image.new("RGB", (width + width % 2, height + height % 2 + 24), "black")
+    frame.paste(Image.fromarray(pixels))
+    ImageDraw.Draw(frame).text((8, frame.height - 18), f"step {step}", "white",
+                               ImageFont.load_default())
+    return np.asarray(frame)
+
+
+def animate(run_dir, out=None, kind=None, seconds=8.0):
+    """Make a GIF of a run's grids, and an MP4 where ffmpeg is installed.
+
+    Parameters
+    ----------
+    run_dir : str or os.PathLike
+    out : str or os.PathLike, optional
+        The GIF; `KIND.gif` in the run directory if left out. The MP4 has the same name but for
+        its ending. Both are replaced if they are there.
+    kind : {'fixed', 'gout', 'diff', 'data'}, optional
+        If left out, the first of these that there is.
+    seconds : float, above 0
+        Of the whole film; the last frame stays for a second more.
+
+    Returns
+    -------
+    list of pathlib.Path
+        What was written.
+
+    Raises
+    ------
+    AnimationError
+        If there are no such grids, one is damaged or of another size, or ffmpeg fails.
+    OSError
+        If a file cannot be read or written.
+    """
+    run_dir = Path(run_dir)
+    if not run_dir.is_dir():
+        raise AnimationError(f"{run_dir} is no folder: give a run directory")
+    kind = kind or next((name for name in KINDS if list_grids(run_dir, name)), "fixed")
+    grids = list_grids(run_dir, kind)
+    if not grids:
+        raise AnimationError(f"{run_dir / 'grids'} has no {kind}-*.png: train longer, or with "
+                             "--fixed-noise")
+    frames = []
+    for step, path in grids:
+        frames.append(write_frame(read_grid(path), step))
+        if frames[-1].shape != frames[0].shape:
+            raise AnimationError(f"{path} has another size than the grids before it: remove it")
+    out = Path(out) if out is not None else run_dir / f"{kind}.gif"
+    hold = max(20, round(1000 * seconds / len(frames)))
+    images = [Image.fromarray(frame) for frame in frames]
+    buffer = io.BytesIO()
+    images[0].save(buffer, "GIF", save_all=True, append_images=images[1:], loop=0,
+                   duration=[hold] * (len(frames) - 1) + [hold + 1000])
+    write_atomic(out, buffer.getvalue())
+    if shutil.which("ffmpeg") is None:
+        return [out]
+    _write_mp4(out.with_suffix(".mp4"), [*frames, *frames[-1:] * round(1000 / hold)], 1000 / hold)
+    return [out, out.with_suffix(".mp4")]
+
+
+def _write_mp4(path, frames, rate):
+    """Write frames through ffmpeg, complete or not at all."""
+    height, width = frames[0].shape[:2]
+    temporary = path.with_name(f".{path.name}.tmp.mp4")
+    done = subprocess.run(
+        ["ffmpeg", "-y", "-loglevel", "error", "-f", "rawvideo", "-pix_fmt", "rgb24",
+         "-video_size", f"{width}x{height}", "-framerate", f"{rate:.3f}", "-i", "-",
+         "-c:v", "libx264", "-pix_fmt", "yuv420p", "-movflags", "+faststart", str(temporary)],
+        input=b"".join(frame.tobytes() for frame in frames), capture_output=True, check=False)
+    if done.returncode:
+        with contextlib.suppress(FileNotFoundError):
+            temporary.unlink()
+        lines = done.stderr.decode(errors="replace").strip().splitlines() or ["no reason given"]
+        raise AnimationError(f"ffmpeg could not write {path}: {lines[-1]}: the GIF is there")
+    temporary.replace(path)
