@@ -247,9 +247,9 @@ def plot(series, x_label, y_label, log_y=False):
     parts.append(f'<text x="{(left + right) / 2:.1f}" y="{bottom + 40}" text-anchor="middle">'
                  f'{html.escape(x_label)}</text>')
     keys = []
-    for i, (name, points) in enumerate(lines.items()):
-        points = np.column_stack([_between(points[:, 0], x_low, x_high, left, right),
-                                  _between(points[:, 1], y_low, y_high, bottom, _TOP)])
+    for i, (name, line) in enumerate(lines.items()):
+        points = np.column_stack([_between(line[:, 0], x_low, x_high, left, right),
+                                  _between(line[:, 1], y_low, y_high, bottom, _TOP)])
         colour = f"var(--line-{i % _COLOURS})"
         parts.append(f'<g style="color: {colour}"><title>{html.escape(name)}</title>'
                      f'{_draw(points)}</g>')

@@ -1,3 +1,4 @@
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -55,6 +56,18 @@ def photo_rec(photo_folder, tmp_path_factory):
     path = tmp_path_factory.mktemp("packed") / "photographs.rec"
     assert packing.pack(photo_folder, path, threads=2) == (280, [])
     return path
+
+
+@pytest.fixture
+def bounded_memory():
+    """Assert that a test of small files takes at most 200 MB; the peak is reset first (Linux)."""
+    def status(name):
+        line = re.search(rf"{name}:\s+(\d+) kB", Path("/proc/self/status").read_text())
+        return int(line.group(1)) / 1e3
+    before = status("VmRSS")
+    Path("/proc/self/clear_refs").write_text("5")
+    yield
+    assert status("VmHWM") - before < 200
 
 
 @pytest.fixture

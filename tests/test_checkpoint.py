@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from dcgan_mx import (
@@ -265,7 +265,9 @@ def test_no_pickle_in_a_checkpoint(folder):
             checkpoint.parse_params((folder / name).read_bytes(), name)
 
 
-@settings(max_examples=2000, deadline=None)
+@pytest.mark.usefixtures("bounded_memory")
+@settings(max_examples=2000, deadline=None,
+          suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(name=st.sampled_from(FILES), at=st.floats(0, 1, exclude_max=True),
        junk=st.binary(max_size=20), cut=st.booleans())
 def test_mutations_load_or_are_refused(shared_folder, name, at, junk, cut):

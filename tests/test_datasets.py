@@ -7,7 +7,7 @@ import zipfile
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from dcgan_mx import datasets, get_mnist
@@ -195,7 +195,9 @@ def test_no_code_of_a_pickle_can_run(tmp_path, monkeypatch):
     assert not trace.exists()
 
 
-@settings(max_examples=2000, deadline=None)
+@pytest.mark.usefixtures("bounded_memory")
+@settings(max_examples=2000, deadline=None,
+          suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.data())
 def test_any_bytes_are_an_array_or_an_error(tmp_path_factory, data):
     content = bytearray(idx(SMALL))

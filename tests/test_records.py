@@ -2,7 +2,7 @@ import struct
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from dcgan_mx import records
@@ -70,7 +70,9 @@ def test_damaged_files(content, words, tmp_path):
     assert "\n" not in str(caught.value)
 
 
-@settings(max_examples=2000, deadline=None)
+@pytest.mark.usefixtures("bounded_memory")
+@settings(max_examples=2000, deadline=None,
+          suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(start=st.integers(0, 200), drop=st.integers(0, 40), insert=st.binary(max_size=40))
 def test_any_mutation_is_found_or_harmless(start, drop, insert, tmp_path_factory):
     content = b"".join(frame(picture, 0) for picture in (b"first", MAGIC + b"second", b"third"))

@@ -4,7 +4,7 @@ import subprocess
 import sys
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from dcgan_mx import rundir, train_cli
@@ -90,7 +90,9 @@ CHANGES = st.lists(st.tuples(st.floats(0, 1, exclude_max=True),
                              st.integers(0, 30)), min_size=1, max_size=4)
 
 
-@settings(max_examples=2000, deadline=None)
+@pytest.mark.usefixtures("bounded_memory")
+@settings(max_examples=2000, deadline=None,
+          suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(changes=CHANGES)
 def test_mutations_of_config_json(tmp_path_factory, changes):
     run_dir = tmp_path_factory.getbasetemp()
@@ -103,7 +105,9 @@ def test_mutations_of_config_json(tmp_path_factory, changes):
         assert 0 < args.lr < float("inf") and args.batch_size >= 1
 
 
-@settings(max_examples=2000, deadline=None)
+@pytest.mark.usefixtures("bounded_memory")
+@settings(max_examples=2000, deadline=None,
+          suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(changes=CHANGES)
 def test_mutations_of_log_jsonl(tmp_path_factory, changes):
     run_dir = tmp_path_factory.getbasetemp()
@@ -122,7 +126,9 @@ VALUES = st.one_of(st.text(max_size=12), st.integers().map(str), st.floats().map
                    st.sampled_from(["mnist", "synthetic", "64", "1e400", "nan", "lr,seed", "--"]))
 
 
-@settings(max_examples=2000, deadline=None)
+@pytest.mark.usefixtures("bounded_memory")
+@settings(max_examples=2000, deadline=None,
+          suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(words=st.lists(st.one_of(
     st.sampled_from(FLAGS), VALUES,
     st.tuples(st.sampled_from(FLAGS), VALUES).map("=".join)), max_size=6))
