@@ -8,8 +8,6 @@ import struct
 
 import numpy as np
 
-from .files import write_atomic
-
 # Source: MXNet 1.9.1, src/ndarray/ndarray.cc (NDArray::Save, NDArray::Load).
 _LIST_MAGIC, _ARRAY_MAGIC = 0x112, 0xF993FAC9
 _DTYPES = {0: "<f4", 1: "<f8", 2: "<f2", 3: "|u1", 4: "<i4", 5: "|i1", 6: "<i8"}
@@ -22,29 +20,13 @@ class ParamsError(ValueError):
     """A .params file is damaged, or holds what this reader does not take."""
 
 
-def save_params(path, arrays):
-    """Write named arrays as MXNet's `mx.nd.save` does, byte for byte.
+def dump_params(arrays):
+    """Yield what MXNet's `mx.nd.save` writes of named arrays, piece by piece.
 
     Parameters
     ----------
-    path : str or os.PathLike
     arrays : dict of str to np.ndarray
         float16, 32 or 64, uint8, int8, 32 or 64; 1 to 32 dimensions.
-
-    Raises
-    ------
-    OSError
-        If the file cannot be written; nothing is left behind then.
-    """
-    write_atomic(path, dump_params(arrays), sync=True)
-
-
-def dump_params(arrays):
-    """Yield what `save_params` writes, piece by piece.
-
-    Parameters
-    ----------
-    arrays : dict of str to np.ndarray
 
     Yields
     ------
@@ -59,30 +41,6 @@ def dump_params(arrays):
     for name in arrays:
         encoded = name.encode()
         yield struct.pack("<Q", len(encoded)) + encoded
-
-
-def load_params(path):
-    """Read the named arrays of a .params file.
-
-    Parameters
-    ----------
-    path : str or os.PathLike
-
-    Returns
-    -------
-    dict of str to np.ndarray
-        In the file's order.
-
-    Raises
-    ------
-    ParamsError
-        If the file is cut off, too long, holds sparse or unnamed arrays, or claims sizes that it
-        does not have; no memory is taken for a claim.
-    OSError
-        If the file cannot be read.
-    """
-    with open(path, "rb") as f:
-        return parse_params(f.read(), path)
 
 
 def parse_params(data, path):
@@ -102,7 +60,8 @@ def parse_params(data, path):
     Raises
     ------
     ParamsError
-        As `load_params`.
+        If the data are cut off, too long, hold sparse or unnamed arrays, or claim sizes that they
+        do not have; no memory is taken for a claim.
     """
     reader = _Reader(data, path)
     magic, reserved, count = reader.unpack("<QQQ")

@@ -8,11 +8,17 @@ import pytest
 from PIL import Image
 from skimage import data
 
-from dcgan_mx import get_mnist, packing
+from dcgan_mx import get_mnist, packing, rundir
 from dcgan_mx.runtime import mx
 
 ROOT = Path(__file__).parent.parent
 PHOTOGRAPHS = ("astronaut", "chelsea", "coffee", "rocket")
+
+
+def read_numbers(run_dir):
+    """A run's log without its times."""
+    return [{name: value for name, value in record.items()
+             if name not in ("images_per_s", "seconds")} for record in rundir.read_log(run_dir)]
 
 
 @pytest.fixture(scope="session")

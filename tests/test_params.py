@@ -5,11 +5,20 @@ import struct
 import numpy as np
 import pytest
 
-from dcgan_mx.params import ParamsError, load_params, save_params
+from dcgan_mx.files import write_atomic
+from dcgan_mx.params import ParamsError, dump_params, parse_params
 from dcgan_mx.runtime import mx
 
 ARRAYS = {"arg:w": np.arange(6, dtype=np.float32).reshape(2, 3), "aux:é": np.ones(1, np.float64),
           "i": np.array([[-1, 2**40]]), "b": np.arange(4, dtype=np.uint8).reshape(1, 2, 2, 1)}
+
+
+def save_params(path, arrays):
+    write_atomic(path, dump_params(arrays))
+
+
+def load_params(path):
+    return parse_params(path.read_bytes(), path)
 
 
 def test_bytes_are_mxnets_own(tmp_path):
