@@ -18,6 +18,7 @@ _GRIDS = (("gout", "what G makes of random vectors", 24),
 _CURVES = (("accuracy of D", {"accuracy": "acc"}),
            ("entropy, nats", {"D": "d_entropy", "G": "g_entropy"}),
            ("images/s", {"speed": "images_per_s"}))
+_MAX_POINTS = 400  # more of them make a line that goes up and down a band
 _MAX_WIDTH = 800
 _MAX_SLIDER = 2_400_000  # characters; the four of them and the curves make 10 MB
 
@@ -78,10 +79,11 @@ def _curves(log):
     """The log as plots, and its last line as a table."""
     if not log:
         return page.note("log.jsonl has no line yet.")
-    steps = [record["step"] for record in log]
-    cells = [page.plot({name: (steps, [record.get(key) for record in log])
-                        for name, key in lines.items()}, "step", label)
-             for label, lines in _CURVES]
+    n = -(-len(log) // _MAX_POINTS)
+    groups = [log[i:i + n] for i in range(0, len(log), n)]
+    steps = _means(groups, "step")
+    cells = [page.plot({name: (steps, _means(groups, key)) for name, key in lines.items()},
+                       "step", label) for label, lines in _CURVES]
     last = log[-1]
     rows = [("step", last["step"]), ("epochs done", last.get("epoch")),
             ("accuracy of D", _shown(last.get("acc"), 3)),
@@ -90,14 +92,22 @@ def _curves(log):
             ("images/s", _shown(last.get("images_per_s"), 1)),
             ("minutes", _shown(last["seconds"] / 60, 1))]
     cells.append(page.table(("last line of the log", ""), rows))
-    return _columns(cells)
+    means = [page.note(f"Every point is the mean of {n} lines of the log.")] if n > 1 else []
+    return "\n".join([*means, page.columns(cells)])
+
+
+def _means(groups, key):
+    """The mean of a number in each group of log lines; None where no line has it."""
+    known = ([record[key] for record in group if type(record.get(key)) in (int, float)]
+             for group in groups)
+    return [sum(values) / len(values) if values else None for values in known]
 
 
 def _pictures(grids):
     """A slider for each kind of grid that is there."""
-    cells = [_slider(grids[kind], f"{kind}, {label}", most)
+    cells = [_slider(grids[kind], f"{kind}: {label}", most)
              for kind, label, most in _GRIDS if grids[kind]]
-    return _columns(cells) if cells else page.note("There is no grid yet.")
+    return page.columns(cells) if cells else page.note("There is no grid yet.")
 
 
 def _slider(grids, label, most):
@@ -141,7 +151,8 @@ def _settings(config):
             others += [(f"{name}: {key}", _shown(part)) for key, part in value.items()]
         elif name != "flags":
             others.append((name, _shown(value)))
-    return _columns([page.table(("flag", "value"), flags), page.table(("beside them", ""), others)])
+    return page.columns([page.table(("flag", "value"), flags),
+                         page.table(("device and versions", ""), others)])
 
 
 def _commands(run_dir):
@@ -151,10 +162,6 @@ def _commands(run_dir):
                       page.code(f"python scripts/train.py --resume --run-dir {run}"),
                       page.note("To have G make pictures:"),
                       page.code(f"python scripts/sample.py {run}")])
-
-
-def _columns(cells):
-    return '<div class="columns">\n' + "\n".join(cells) + "\n</div>"
 
 
 def _shown(value, digits=None):

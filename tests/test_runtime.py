@@ -11,14 +11,13 @@ from dcgan_mx.runtime import physical_cores
 PACKAGE = Path(__file__).parent.parent / "dcgan_mx"
 # A module may import, of the package, what stands before it.
 FLOORS = ["version", "runtime", "files", "symbols", "params", "idx", "datasets", "records",
-          "packing", "iterators", "record_iterators", "latent", "visual", "animate", "page", "metrics",
-          "device", "module_state", "trainer", "checkpoint", "sample", "hooks", "signals",
-          "rundir", "report", "cli", "train_cli", "__init__"]
+          "packing", "iterators", "record_iterators", "latent", "visual", "animate", "page",
+          "metrics", "device", "module_state", "trainer", "checkpoint", "sample", "hooks",
+          "signals", "rundir", "report", "walkthrough", "cli", "train_cli", "__init__"]
 FORBIDDEN = {"trainer": {"cli", "datasets", "iterators", "hooks", "checkpoint"},
-             "visual": {"runtime"}, "page": {"runtime"}, "animate": {"runtime"}, "report": {"runtime"},
-             "datasets": {"runtime"}, "params": {"runtime"},
-             "records": {"runtime"}, "packing": {"runtime"},
-             "files": {"runtime"}, "checkpoint": {"trainer"}, "rundir": {"runtime"}}
+             "checkpoint": {"trainer"},
+             **dict.fromkeys(("visual", "page", "animate", "report", "datasets", "params",
+                              "records", "packing", "files", "rundir"), {"runtime"})}
 
 
 def imports(module):
