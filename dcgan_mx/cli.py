@@ -4,6 +4,7 @@ import contextlib
 import sys
 import warnings
 
+import cv2
 from tqdm import tqdm
 
 from .runtime import mx
@@ -34,6 +35,7 @@ def run(main):
     main : callable
         Without arguments.
     """
+    cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_ERROR)  # damaged files get one line
     warnings.showwarning = lambda message, *_, **__: print(f"warning: {message}", file=sys.stderr)
     try:
         main()

@@ -26,8 +26,7 @@ h2 { font-size: 1.25rem; margin: 2.5rem 0 1rem; padding-top: 1rem;
   border-top: 1px solid var(--rule); }
 p { max-width: 40rem; } .quiet { color: var(--quiet); }
 .columns { display: grid; grid-template-columns: repeat(auto-fill, minmax(min(100%, 24rem), 1fr));
-  gap: 1rem 2rem; align-items: start; }
-.columns > * { min-width: 0; }
+  gap: 1rem 2rem; align-items: start; } .columns > * { min-width: 0; }
 img { display: block; max-width: 100%; height: auto; border-radius: 4px; }
 p, figure, pre, .wide { margin: 0 0 1rem; }
 figcaption, table { font-size: .9rem; font-variant-numeric: tabular-nums; }
@@ -218,7 +217,7 @@ def plot(series, x_label, y_label, log_y=False):
     """
     lines = {name: _points(name, xs, ys, log_y) for name, (xs, ys) in series.items()}
     known = np.concatenate([np.empty((0, 2)), *lines.values()])
-    known = known[np.isfinite(known).all(axis=1)]
+    known = known[~np.isnan(known[:, 0])]
     (x0, y0), (x1, y1) = (known.min(axis=0), known.max(axis=0)) if len(known) else ((0, 0), (1, 1))
     x_ticks, y_ticks = _ticks(x0, x1), _ticks(min(y0, 0), max(y1, 0), around=True)
     if log_y:
@@ -255,7 +254,8 @@ def _points(name, xs, ys, log_y):
     """(n, 2) numbers to draw, nan where there is none; the logarithm of y where `log_y`."""
     if len(xs) != len(ys):
         raise ValueError(f"series {name!r} has {len(xs)} x and {len(ys)} y values: give as many")
-    return np.array([[_number(x), _number(y, log_y)] for x, y in zip(xs, ys)]).reshape(-1, 2)
+    points = np.array([[_number(x), _number(y, log_y)] for x, y in zip(xs, ys)]).reshape(-1, 2)
+    return points + 0 * points[:, ::-1]  # both are nan where one is
 
 
 def _number(value, log=False):
@@ -288,10 +288,10 @@ def _between(values, low, high, start, end):
 
 def _draw(places):
     """Lines through (n, 2) places, broken at nan; one by itself is a dot."""
-    known = np.isfinite(places).all(axis=1)
+    breaks = np.flatnonzero(np.diff(np.isnan(places[:, 0]))) + 1
     parts = []
-    for run in np.split(places, np.flatnonzero(np.diff(known)) + 1):
-        corners = [f"{x:.1f},{y:.1f}" for x, y in run if math.isfinite(x + y)]
+    for run in np.split(places, breaks):
+        corners = [f"{x:.1f},{y:.1f}" for x, y in run if not math.isnan(x)]
         if len(corners) == 1:
             parts.append('<circle r="3" cx="{}" cy="{}"/>'.format(*corners[0].split(",")))
         elif corners:

@@ -98,7 +98,8 @@ def _curves(log):
 
 def _means(groups, key):
     """The mean of a number in each group of log lines; None where no line has it."""
-    known = ([record[key] for record in group if type(record.get(key)) in (int, float)]
+    known = ([record[key] for record in group
+              if type(record.get(key)) in (int, float) and abs(record[key]) < 1e300]
              for group in groups)
     return [sum(values) / len(values) if values else None for values in known]
 
