@@ -5,11 +5,12 @@ import shutil
 import subprocess
 from pathlib import Path
 
-import cv2
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
-from .files import open_plain, write_atomic
+from .files import write_atomic
+from .rundir import list_grids
+from .visual import read_png
 
 KINDS = ("fixed", "gout", "diff", "data")
 
@@ -18,57 +19,13 @@ class AnimationError(ValueError):
     """A run has no grids, or they cannot be shown together."""
 
 
-def list_grids(run_dir, kind):
-    """List the grids of one kind in a run directory.
-
-    Parameters
-    ----------
-    run_dir : str or os.PathLike
-    kind : {'fixed', 'gout', 'diff', 'data'}
-
-    Returns
-    -------
-    list of (int, pathlib.Path)
-        Steps and files, by step.
-    """
-    found = (Path(run_dir) / "grids").glob(f"{kind}-*.png")
-    return sorted((int(path.stem[len(kind) + 1:]), path) for path in found
-                  if path.stem[len(kind) + 1:].isdecimal())
-
-
-def read_grid(path):
-    """Read a PNG file.
-
-    Parameters
-    ----------
-    path : str or os.PathLike
-
-    Returns
-    -------
-    np.ndarray, (H, W, 3), uint8
-        RGB.
-
-    Raises
-    ------
-    AnimationError
-        If the file is damaged.
-    OSError
-        If it cannot be read.
-    """
-    with open_plain(path) as f:
-        raw = f.read()
-    pixels = cv2.imdecode(np.frombuffer(raw, np.uint8), cv2.IMREAD_COLOR) if raw else None
-    if pixels is None:
-        raise AnimationError(f"{path} is no picture: remove it")
-    return cv2.cvtColor(pixels, cv2.COLOR_BGR2RGB)
-
-
 def write_frame(pixels, step):
     """Write the step below a grid.
 
     Parameters
     ----------
-    pixels : np.ndarray, (H, W, 3), uint8
+    pixels : np.ndarray, (H, W, C), uint8
+        C is 1 or 3 (RGB).
     step : int
 
     Returns
@@ -78,7 +35,7 @@ def write_frame(pixels, step):
     """
     height, width = pixels.shape[:2]
     frame = Image.new("RGB", (width + width % 2, height + height % 2 + 24), "black")
-    frame.paste(Image.fromarray(pixels))
+    frame.paste(Image.fromarray(np.broadcast_to(pixels, (height, width, 3))))
     ImageDraw.Draw(frame).text((8, frame.height - 18), f"step {step}", "white",
                                ImageFont.load_default())
     return np.asarray(frame)
@@ -106,7 +63,9 @@ def animate(run_dir, out=None, kind=None, seconds=8.0):
     Raises
     ------
     AnimationError
-        If there are no such grids, one is damaged or of another size, or ffmpeg fails.
+        If there are no such grids, one is of another size, or ffmpeg fails.
+    ValueError
+        If one is damaged.
     OSError
         If a file cannot be read or written.
     """
@@ -119,8 +78,8 @@ def animate(run_dir, out=None, kind=None, seconds=8.0):
         raise AnimationError(f"{run_dir / 'grids'} has no {kind}-*.png: train longer, or with "
                              "--fixed-noise")
     frames = []
-    for step, path in grids:
-        frames.append(write_frame(read_grid(path), step))
+    for step, path in grids.items():
+        frames.append(write_frame(read_png(path), step))
         if frames[-1].shape != frames[0].shape:
             raise AnimationError(f"{path} has another size than the grids before it: remove it")
     out = Path(out) if out is not None else run_dir / f"{kind}.gif"

@@ -40,8 +40,8 @@ th, td:first-child { overflow-wrap: normal; } .plot { max-width: 36rem; }
 .plot text { font-size: 13px; fill: var(--quiet); } .plot circle { fill: var(--colour); }
 .plot line, .plot polyline { stroke: var(--rule); vector-effect: non-scaling-stroke; fill: none; }
 .plot polyline { stroke: var(--colour); stroke-width: 1.75; stroke-linejoin: round; }
-.key, .key::before { display: inline-block; } .key::before { content: ""; width: 1.25em; height: 3px;
-  margin: 0 .4em 0 1rem; vertical-align: middle; background: var(--colour); }
+.key, .key::before { display: inline-block; } .key::before { content: ""; width: 1.25em;
+  height: 3px; margin: 0 .4em 0 1rem; vertical-align: middle; background: var(--colour); }
 .slider input { width: 100%; height: 2rem; margin: .25rem 0 0; accent-color: var(--accent); }
 @media (max-width: 40rem) { .plot text { font-size: 16px; } }
 """

@@ -1,5 +1,4 @@
 """A page about a run: its curves, its pictures over time, its settings."""
-import re
 import shlex
 from pathlib import Path
 
@@ -7,8 +6,9 @@ import cv2
 import numpy as np
 
 from . import page
-from .files import open_plain, write_atomic
-from .rundir import read_config, read_log
+from .files import write_atomic
+from .rundir import list_grids, read_config, read_log
+from .visual import read_png
 
 # Kind of grid, what it shows, the most pictures of it.
 _GRIDS = (("gout", "what G makes of random vectors", 24),
@@ -24,7 +24,7 @@ _MAX_SLIDER = 2_400_000  # characters; the four of them and the curves make 10 M
 
 
 class ReportError(ValueError):
-    """A run has nothing to report yet, or a picture that cannot be read."""
+    """A run has nothing to report yet."""
 
 
 def write_report(run_dir):
@@ -42,7 +42,9 @@ def write_report(run_dir):
     Raises
     ------
     ReportError
-        If the run has neither a log line nor a grid, or a grid is damaged.
+        If the run has neither a log line nor a grid.
+    ValueError
+        If a grid is damaged.
     rundir.RunDirError
         If config.json or log.jsonl is none of a run.
     OSError
@@ -50,7 +52,7 @@ def write_report(run_dir):
     """
     run_dir = Path(run_dir)
     config, log = read_config(run_dir), read_log(run_dir)
-    grids = {kind: _find(run_dir, kind) for kind, _, _ in _GRIDS}
+    grids = {kind: list_grids(run_dir, kind) for kind, _, _ in _GRIDS}
     steps = [record["step"] for record in log] or [step for found in grids.values()
                                                    for step in found]
     if not steps:
@@ -66,13 +68,6 @@ def write_report(run_dir):
     # A path need not be UTF-8, and JSON can hold halves of characters.
     write_atomic(path, text.encode("utf-8", "backslashreplace"))
     return path
-
-
-def _find(run_dir, kind):
-    """The grids of a kind, a dict of step to path in the order of the steps."""
-    found = ((re.fullmatch(rf"{kind}-(\d{{8,18}})\.png", path.name), path)
-             for path in (run_dir / "grids").glob(f"{kind}-*.png"))
-    return dict(sorted((int(match[1]), path) for match, path in found if match))
 
 
 def _curves(log):
@@ -126,20 +121,13 @@ def _slider(grids, label, most):
 
 
 def _read(path):
-    """The pixels of a PNG file, (H, W, 1 or 3), uint8, scaled down where it is too wide."""
-    with open_plain(path) as f:
-        raw = f.read()
-    try:
-        pixels = cv2.imdecode(np.frombuffer(raw, np.uint8), cv2.IMREAD_ANYCOLOR)
-    except cv2.error:  # an empty file, or one of absurd size
-        pixels = None
-    if pixels is None:
-        raise ReportError(f"{path} is no PNG file, or is damaged: delete it")
-    height, width = pixels.shape[:2]
-    if width > _MAX_WIDTH:
-        size = _MAX_WIDTH, max(1, round(height * _MAX_WIDTH / width))
-        pixels = cv2.resize(pixels, size, interpolation=cv2.INTER_AREA)
-    return pixels[..., None] if pixels.ndim == 2 else cv2.cvtColor(pixels, cv2.COLOR_BGR2RGB)
+    """The pixels of a PNG file, (H, W, C), uint8, scaled down where it is too wide."""
+    pixels = read_png(path)
+    height, width, channels = pixels.shape
+    if width <= _MAX_WIDTH:
+        return pixels
+    size = _MAX_WIDTH, max(1, round(height * _MAX_WIDTH / width))
+    return cv2.resize(pixels, size, interpolation=cv2.INTER_AREA).reshape(*size[::-1], channels)
 
 
 def _settings(config):

@@ -4,6 +4,7 @@ import errno
 import fcntl
 import json
 import os
+import re
 import shutil
 import time
 from pathlib import Path
@@ -217,3 +218,22 @@ def cut_log(run_dir, step):
     write_atomic(Path(run_dir) / "log.jsonl",
                  "".join(json.dumps(record) + "\n" for record in records).encode(), sync=True)
     return records[-1]["seconds"] if records else 0.0
+
+
+def list_grids(run_dir, kind):
+    """Find the grids of one kind.
+
+    Parameters
+    ----------
+    run_dir : str or os.PathLike
+    kind : str
+        What their names begin with: gout, fixed, diff or data.
+
+    Returns
+    -------
+    dict of int to pathlib.Path
+        Step to file, by step.
+    """
+    found = ((re.fullmatch(rf"{kind}-([0-9]{{8,18}})\.png", path.name), path)
+             for path in (Path(run_dir) / "grids").glob(f"{kind}-*.png"))
+    return dict(sorted((int(match[1]), path) for match, path in found if match))

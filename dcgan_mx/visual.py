@@ -4,7 +4,7 @@ import math
 import cv2
 import numpy as np
 
-from .files import write_atomic
+from .files import open_plain, write_atomic
 
 
 def standardise(grad):
@@ -138,6 +138,36 @@ def save_png(path, pixels):
     if pixels.shape[2] == 3:
         pixels = cv2.cvtColor(pixels, cv2.COLOR_RGB2BGR)
     write_atomic(path, cv2.imencode(".png", pixels)[1].tobytes())
+
+
+def read_png(path):
+    """Read a PNG file.
+
+    Parameters
+    ----------
+    path : str or os.PathLike
+
+    Returns
+    -------
+    np.ndarray, (H, W, C), uint8
+        C is 1 or 3 (RGB).
+
+    Raises
+    ------
+    ValueError
+        If the file is damaged, or is none.
+    OSError
+        If it cannot be read.
+    """
+    with open_plain(path) as f:
+        raw = f.read()
+    try:
+        pixels = cv2.imdecode(np.frombuffer(raw, np.uint8), cv2.IMREAD_ANYCOLOR)
+    except cv2.error:  # an empty file, or one of absurd size
+        pixels = None
+    if pixels is None:
+        raise ValueError(f"{path} is no PNG file, or is damaged: delete it")
+    return pixels[..., None] if pixels.ndim == 2 else cv2.cvtColor(pixels, cv2.COLOR_BGR2RGB)
 
 
 def visual(title, X):

@@ -3,10 +3,12 @@ import contextlib
 import json
 import signal
 import sys
+import warnings
 from pathlib import Path
 
 from dcgan_mx import RandIter, Trainer, checkpoint, cli, hooks, make_dcgan_sym, rundir, train_cli
 from dcgan_mx.device import make_context
+from dcgan_mx.report import write_report
 from dcgan_mx.runtime import mx
 from dcgan_mx.signals import StopOnSignal
 from dcgan_mx.trainer import DivergenceError
@@ -77,6 +79,10 @@ def train(trainer, train_iter, rand_iter, run_dir, args, seconds):
     finally:
         progress.close()
         saver.close()  # before the run directory is anyone else's
+    try:
+        print(f"see {write_report(run_dir)}", flush=True)
+    except (ValueError, OSError) as error:  # nothing to show yet, or not to be read
+        warnings.warn(f"there is no report: {error}", stacklevel=2)
     if stop.received is not None:
         name = signal.Signals(stop.received).name
         with contextlib.suppress(OSError):  # a pipe's other end may have had the signal, too

@@ -4,16 +4,16 @@ import shutil
 from pathlib import Path
 
 import pytest
+from selenium import webdriver
 
 
 @pytest.fixture(name="browser", scope="session")
 def start_browser():
     """Headless Chromium that logs what a page says and asks for."""
-    webdriver = pytest.importorskip("selenium.webdriver")
     chromium, driver = (shutil.which("chromium") or shutil.which("google-chrome"),
                         shutil.which("chromedriver"))
     if not (chromium and driver):
-        pytest.skip("chromium and chromedriver are not installed")
+        pytest.fail("chromium and chromedriver are missing: apt install chromium chromium-driver")
     options = webdriver.ChromeOptions()
     options.binary_location = chromium
     for flag in ("--headless=new", "--no-sandbox", "--disable-dev-shm-usage", "--disable-gpu"):

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from browser import start_browser  # noqa: F401  a fixture
 from PIL import Image
 from skimage import data
 

@@ -7,7 +7,7 @@ from html.parser import HTMLParser
 import cv2
 import numpy as np
 import pytest
-from browser import check_page, start_browser  # noqa: F401
+from browser import check_page
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from skimage import data

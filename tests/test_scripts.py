@@ -9,11 +9,16 @@ import time
 import cv2
 import numpy as np
 import pytest
+from browser import check_page
 from conftest import ROOT, read_numbers
+from tensorboardX.proto.event_pb2 import Event
 
-from dcgan_mx import records
+from dcgan_mx import records, rundir
+from dcgan_mx.latent import make_latents
 from dcgan_mx.params import parse_params
 from dcgan_mx.runtime import mx
+from dcgan_mx.sample import load_generator
+from dcgan_mx.visual import make_grid, read_png
 
 SMALL = ("--dataset", "synthetic", "--size", 16, "--ngf", 4, "--ndf", 4, "--batch-size", 64)
 
@@ -27,7 +32,7 @@ def test_train_on_mnist_end_to_end(script, mnist_root, tmp_path):
     assert done.stderr.count("warning: --gpu 0: MXNet sees no GPU") == (mx.context.num_gpus() == 0)
     assert str(run_dir) in done.stdout
     assert sorted(os.listdir(run_dir)) == ["checkpoints", "config.json", "grids", "lock",
-                                           "log.jsonl"]
+                                           "log.jsonl", "report.html"]
     config = json.loads((run_dir / "config.json").read_text())
     assert config["flags"]["seed"] == 1234 and config["flags"]["lr"] == 2e-4
     assert config["versions"]["mxnet"] == "1.9.1"
@@ -212,7 +217,7 @@ def test_a_signal_saves_and_resume_ends_as_if_there_was_none(number, status, who
         np.testing.assert_array_equal(arrays[name], value)
     assert read_numbers(run_dir) == whole[1]
     assert sorted(os.listdir(run_dir)) == ["checkpoints", "config.json", "grids", "lock",
-                                           "log.jsonl"]
+                                           "log.jsonl", "report.html"]
 
 
 def test_a_second_signal_ends_it_at_once(tmp_path):
@@ -416,3 +421,44 @@ def test_bad_arguments_of_make_rec(args, parts, script, one_line_error, tmp_path
                             if not line.startswith("packing") and line)
     one_line_error(done, *parts)
     assert os.listdir(tmp_path) == ["empty"] and os.listdir(tmp_path / "empty") == []
+
+
+def test_fixed_noise_and_tensorboard_show_and_change_nothing(script, tmp_path):
+    plain, shown = tmp_path / "plain", tmp_path / "shown"
+    assert script("train.py", *SMALL, "--max-steps", 4, "--run-dir", plain).returncode == 0
+    for steps, flags in ((2, ("--fixed-noise", "--tensorboard")), (4, ("--resume",))):
+        done = script("train.py", *SMALL, "--max-steps", steps, "--disp-batches", 1, "--run-dir",
+                      shown, *flags)
+        assert done.returncode == 0, done.stderr
+    for name, value in final(plain).items():
+        np.testing.assert_array_equal(value, final(shown)[name])
+    generator, step = load_generator(shown, bn="batch")
+    grid = make_grid(generator.generate(make_latents(64, 100, 1234)))
+    assert step == 4 and sorted(rundir.list_grids(shown, "fixed")) == [1, 2, 3, 4]
+    np.testing.assert_array_equal(read_png(shown / "grids" / "fixed-00000004.png"), grid)
+    scalars, pictures = {}, set()
+    for path in sorted((shown / "tensorboard").iterdir()):
+        raw = path.read_bytes()
+        while raw:  # TFRecord: length, checksum, content, checksum
+            length = int.from_bytes(raw[:8], "little")
+            event = Event.FromString(raw[12:12 + length])
+            raw = raw[16 + length:]
+            for value in event.summary.value:
+                if value.HasField("image"):
+                    pictures.add((value.tag, event.step))
+                else:
+                    scalars[value.tag, event.step] = value.simple_value
+    assert pictures == {(tag, step) for tag in ("gout", "diff", "data") for step in (1, 2, 3, 4)}
+    for record in rundir.read_log(shown):
+        for name in ("acc", "d_entropy", "g_entropy", "images_per_s"):
+            assert scalars[name, record["step"]] == np.float32(record[name])
+
+
+def test_a_run_ends_with_its_report(script, browser, tmp_path):
+    run_dir = tmp_path / "run"
+    done = script("train.py", *SMALL, "--max-steps", 3, "--disp-batches", 1, "--run-dir", run_dir)
+    assert f"see {run_dir / 'report.html'}" in done.stdout
+    check_page(browser, run_dir / "report.html")
+    (run_dir / "grids" / "gout-00000002.png").write_bytes(b"damaged")
+    done = script("train.py", "--resume", "--run-dir", run_dir, "--max-steps", 4)
+    assert done.returncode == 0 and "warning: there is no report" in done.stderr
