@@ -16,100 +16,7 @@ from pathlib import Path
 from tqdm import tqdm
 
 SCRIPTS = Path(__file__).resolve().parent
-BATCH_SIZE, WARM_UP = 64, 3
-
-
-def make_ours():
-    """Trainer.fit with this package's data path."""
-    from dcgan_mx import MnistIter, RandIter, Trainer, make_dcgan_sym
-    from dcgan_mx.datasets import make_discs
-    from dcgan_mx.runtime import mx
-    trainer = Trainer(*make_dcgan_sym(64, 64, 3), BATCH_SIZE, (3, 64, 64))
-    train_iter, rand_iter = MnistIter(make_discs(), BATCH_SIZE), RandIter(BATCH_SIZE, 100)
-
-    def train(n):
-        trainer.fit(train_iter, rand_iter, 1000, max_steps=trainer.global_step + n)
-        mx.nd.waitall()
-    return train
-
-
-def make_blog():
-    """The blog's loop, metrics read in every iteration, with batches that cost nothing."""
-    sys.path.insert(0, str(SCRIPTS.parent / "tests"))
-    from blog_loop import BlogLoop
-
-    from dcgan_mx import make_dcgan_sym
-    from dcgan_mx.runtime import mx
-    loop = BlogLoop(*make_dcgan_sym(64, 64, 3), BATCH_SIZE, (3, 64, 64))
-    batch = mx.io.DataBatch([mx.nd.random.uniform(-1, 1, (BATCH_SIZE, 3, 64, 64))], [])
-
-    def train(n):
-        for _ in range(n):
-            noise = mx.nd.random.normal(shape=(BATCH_SIZE, 100, 1, 1))
-            loop.step(batch, mx.io.DataBatch([noise], []))
-        mx.nd.waitall()
-    return train
-
-
-def make_pytorch():
-    """The loop of PyTorch's DCGAN example (examples/dcgan), with a batch that costs nothing."""
-    import torch
-    from torch import nn
-
-    def block(layer, normalise, activation):
-        return [layer, *([nn.BatchNorm2d(layer.out_channels)] if normalise else []), activation]
-
-    up = [nn.ConvTranspose2d(a, b, 4, s, p, bias=False) for a, b, s, p in (
-        (100, 512, 1, 0), (512, 256, 2, 1), (256, 128, 2, 1), (128, 64, 2, 1), (64, 3, 2, 1))]
-    down = [nn.Conv2d(a, b, 4, s, p, bias=False) for a, b, s, p in (
-        (3, 64, 2, 1), (64, 128, 2, 1), (128, 256, 2, 1), (256, 512, 2, 1), (512, 1, 1, 0))]
-    netG = nn.Sequential(*(m for layer in up[:-1] for m in block(layer, True, nn.ReLU(True))),
-                         up[-1], nn.Tanh())
-    netD = nn.Sequential(*(m for i, layer in enumerate(down[:-1])
-                           for m in block(layer, i > 0, nn.LeakyReLU(0.2, True))),
-                         down[-1], nn.Sigmoid())
-    for net in (netG, netD):
-        for layer in net:
-            if hasattr(layer, "weight"):
-                mean = 1.0 if isinstance(layer, nn.BatchNorm2d) else 0.0
-                nn.init.normal_(layer.weight, mean, 0.02)
-    criterion = nn.BCELoss()
-    optimizers = [torch.optim.Adam(net.parameters(), lr=2e-4, betas=(0.5, 0.999))
-                  for net in (netD, netG)]
-    real = torch.rand(BATCH_SIZE, 3, 64, 64) * 2 - 1
-    ones, zeros = torch.ones(BATCH_SIZE), torch.zeros(BATCH_SIZE)
-
-    def train(n):
-        for _ in range(n):
-            netD.zero_grad()
-            output = netD(real).view(-1)
-            errD_real = criterion(output, ones)
-            errD_real.backward()
-            output.mean().item()
-            fake = netG(torch.randn(BATCH_SIZE, 100, 1, 1))
-            output = netD(fake.detach()).view(-1)
-            errD_fake = criterion(output, zeros)
-            errD_fake.backward()
-            output.mean().item()
-            optimizers[0].step()
-            netG.zero_grad()
-            output = netD(fake).view(-1)
-            errG = criterion(output, ones)
-            errG.backward()
-            optimizers[1].step()
-            (errD_real + errD_fake).item(), errG.item(), output.mean().item()
-    return train
-
-
-def serve(train):
-    """Train as many steps as each line of the input says, after one more; print the seconds."""
-    train(WARM_UP)
-    print("ready", flush=True)
-    for line in sys.stdin:
-        train(1)  # finds the caches as the one before left them
-        start = time.perf_counter()
-        train(int(line))
-        print(time.perf_counter() - start, flush=True)
+BATCH_SIZE = 64
 
 
 class Contestant:
@@ -119,7 +26,7 @@ class Contestant:
         self.name, self.speeds = name, []
         clean = {k: v for k, v in os.environ.items() if not k.startswith(("OMP_", "MXNET_"))}
         self._process = subprocess.Popen(
-            [sys.executable, __file__, "--serve", loop], env={**clean, **env}, text=True,
+            [sys.executable, str(SCRIPTS / "loops.py"), loop], env={**clean, **env}, text=True,
             stdin=subprocess.PIPE, stdout=subprocess.PIPE)
         self._answer()
 
@@ -141,31 +48,24 @@ class Contestant:
         self._process.wait()
 
 
-def make_contestants():
-    """Start one process for each, ours first."""
-    # What MXNet takes by itself on x86: half of the processors (src/engine/openmp.cc).
-    as_installed = {"OMP_NUM_THREADS": str(max(1, len(os.sched_getaffinity(0)) // 2))}
-    found = [Contestant("dcgan_mx", "ours", {}),
-             Contestant("the blog's loop, MXNet as installed", "blog", as_installed),
-             Contestant("the blog's loop, the same threads", "blog", {})]
+def find_pytorch():
+    """Return PyTorch's version; None if it is not installed."""
     probe = [sys.executable, "-c", "import torch; print(torch.__version__)"]
-    torch = subprocess.run(probe, capture_output=True, text=True, check=False)
-    if torch.returncode == 0:
-        name = f"PyTorch {torch.stdout.strip()}, its DCGAN example"
-        found.append(Contestant(name, "pytorch", {}))
-    else:
-        print("PyTorch is not installed and left out (pip install torch)")
-    return found
+    done = subprocess.run(probe, capture_output=True, text=True, check=False)
+    return done.stdout.strip() if done.returncode == 0 else None
 
 
-def compare(rounds, steps):
-    """Print the table of speeds; return ours in images/s."""
-    contestants = make_contestants()
+def compare(title, loops, rounds, steps):
+    """Print a table of speeds; return that of the first in images/s.
+
+    `loops` are (name, loop, environment).
+    """
+    contestants = [Contestant(*loop) for loop in loops]
     order = random.Random(0)  # whom one follows matters
     for _ in tqdm(range(rounds), unit="round"):
         for contestant in order.sample(contestants, len(contestants)):
             contestant.train(steps)
-    print(f"\n{'training, batch 64, float32':40} images/s (min - max)   dcgan_mx is faster by")
+    print(f"\n{title:40} images/s (min - max)   dcgan_mx is faster by")
     ours = contestants[0].speeds
     for contestant in contestants:
         contestant.close()
@@ -283,18 +183,25 @@ def main():
     parser.add_argument("--steps", type=int, default=3,
                         help="of each contestant in a round; default: %(default)s")
     parser.add_argument("--data", default="data", help="folder of MNIST; default: %(default)s")
-    parser.add_argument("--serve", choices=LOOPS, help=argparse.SUPPRESS)
     args = parser.parse_args()
-    if args.serve:
-        serve(LOOPS[args.serve]())
-        return
-    training_speed = compare(args.rounds, args.steps)
-    measure_data(training_speed)
+    # What MXNet takes by itself on x86: half of the processors (src/engine/openmp.cc).
+    as_installed = {"OMP_NUM_THREADS": str(max(1, len(os.sched_getaffinity(0)) // 2))}
+    loops = [("dcgan_mx", "ours", {}),
+             ("the blog's loop, MXNet as installed", "blog", as_installed),
+             ("the blog's loop, the same threads", "blog", {})]
+    samplers = [("dcgan_mx, scripts/sample.py", "our-sampler", {})]
+    torch = find_pytorch()
+    if torch:
+        loops.append((f"PyTorch {torch}, its DCGAN example", "pytorch", {}))
+        samplers.append((f"PyTorch {torch}, eval mode", "pytorch-sampler", {}))
+    else:
+        print("PyTorch is not installed and left out (pip install torch)")
+    speed = compare("training, batch 64, float32", loops, args.rounds, args.steps)
+    compare("sampling, batch 64, float32", samplers, args.rounds, 2 * args.steps)
+    measure_data(speed)
     measure_checkpoint()
     measure_run(args.data)
 
-
-LOOPS = {"ours": make_ours, "blog": make_blog, "pytorch": make_pytorch}
 
 if __name__ == "__main__":
     main()
