@@ -45,6 +45,11 @@ def plot_losses():
                       "x = D(G(z))", "slope, absolute", log_y=True))
 
 
+def shown(x):
+    """A ratio for people to read."""
+    return f"{x:,.0f}" if 10 <= x < 1e6 else f"{x:.2g}"
+
+
 def write_first_half(trainer, images):
     """Sections 1 to 5: the model and the code, before any training."""
     batch = MnistIter(images, walkthrough.BATCH_SIZE).next()
@@ -116,8 +121,8 @@ def write_second_half(norms, error, frames, captions):
                           "the "
                           f"same images and the same D, in the first {len(steps)} iterations. "
                           f"-log D "
-                          f"gives {np.median(ratio):.2g} times the gradient in the median, from "
-                          f"{ratio.min():.2g} to {ratio.max():.2g} times:"),
+                          f"gives {shown(np.median(ratio))} times the gradient in the median, from "
+                          f"{shown(ratio.min())} to {shown(ratio.max())} times:"),
                 page.plot({name: (steps, values) for name, values in norms.items()},
                           "iteration", "norm of the gradient", log_y=True)),
         section(8, "gout, diff and data through the training",
