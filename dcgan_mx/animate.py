@@ -52,8 +52,9 @@ def animate(run_dir, out=None, kind=None, seconds=8.0):
         its ending. Both are replaced if they are there.
     kind : {'fixed', 'gout', 'diff', 'data'}, optional
         If left out, the first of these that there is.
-    seconds : float, above 0
-        Of the whole film; the last frame stays for a second more.
+    seconds : float, above 0, below 600
+        Of the whole film; the last frame stays for a second more. Of more grids than 25 a second,
+        as many as that are shown, evenly chosen.
 
     Returns
     -------
@@ -63,7 +64,7 @@ def animate(run_dir, out=None, kind=None, seconds=8.0):
     Raises
     ------
     AnimationError
-        If there are no such grids, one is of another size, or ffmpeg fails.
+        If there are no such grids, one is of another size, `out` is no GIF, or ffmpeg fails.
     ValueError
         If one is damaged.
     OSError
@@ -77,13 +78,18 @@ def animate(run_dir, out=None, kind=None, seconds=8.0):
     if not grids:
         raise AnimationError(f"{run_dir / 'grids'} has no {kind}-*.png: train longer, or with "
                              "--fixed-noise")
-    frames = []
-    for step, path in grids.items():
-        frames.append(write_frame(read_png(path), step))
+    out = Path(out) if out is not None else run_dir / f"{kind}.gif"
+    if out.suffix.lower() != ".gif":
+        raise AnimationError(f"{out}: give a name that ends in .gif; the MP4 gets the same")
+    steps, frames = list(grids), []
+    n = max(1, min(len(steps), int(25 * seconds)))
+    # From the last backwards, so that it is there even where it is the only one.
+    for i in np.linspace(len(steps) - 1, 0, n).round().astype(int)[::-1]:
+        path = grids[steps[i]]
+        frames.append(write_frame(read_png(path), steps[i]))
         if frames[-1].shape != frames[0].shape:
             raise AnimationError(f"{path} has another size than the grids before it: remove it")
-    out = Path(out) if out is not None else run_dir / f"{kind}.gif"
-    hold = max(20, round(1000 * seconds / len(frames)))
+    hold = max(20, round(1000 * seconds / len(frames)))  # milliseconds
     images = [Image.fromarray(frame) for frame in frames]
     buffer = io.BytesIO()
     images[0].save(buffer, "GIF", save_all=True, append_images=images[1:], loop=0,
@@ -91,17 +97,17 @@ def animate(run_dir, out=None, kind=None, seconds=8.0):
     write_atomic(out, buffer.getvalue())
     if shutil.which("ffmpeg") is None:
         return [out]
-    _write_mp4(out.with_suffix(".mp4"), [*frames, *frames[-1:] * round(1000 / hold)], 1000 / hold)
+    _write_mp4(out.with_suffix(".mp4"), [*frames, *frames[-1:] * max(1, round(1000 / hold))], hold)
     return [out, out.with_suffix(".mp4")]
 
 
-def _write_mp4(path, frames, rate):
-    """Write frames through ffmpeg, complete or not at all."""
+def _write_mp4(path, frames, hold):
+    """Write frames of so many milliseconds through ffmpeg, complete or not at all."""
     height, width = frames[0].shape[:2]
     temporary = path.with_name(f".{path.name}.tmp.mp4")
     done = subprocess.run(
         ["ffmpeg", "-y", "-loglevel", "error", "-f", "rawvideo", "-pix_fmt", "rgb24",
-         "-video_size", f"{width}x{height}", "-framerate", f"{rate:.3f}", "-i", "-",
+         "-video_size", f"{width}x{height}", "-framerate", f"1000/{hold}", "-i", "-",
          "-c:v", "libx264", "-pix_fmt", "yuv420p", "-movflags", "+faststart", str(temporary)],
         input=b"".join(frame.tobytes() for frame in frames), capture_output=True, check=False)
     if done.returncode:

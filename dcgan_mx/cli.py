@@ -7,7 +7,7 @@ import warnings
 import cv2
 from tqdm import tqdm
 
-from .runtime import mx
+from .runtime import first_line, mx
 
 
 class Parser(argparse.ArgumentParser):
@@ -48,8 +48,7 @@ def run(main):
         print_skipped(getattr(error, "skipped", None))
         sys.exit(_fail(str(error)))
     except (mx.base.MXNetError, MemoryError) as error:
-        first = (str(error).strip() or "there is not enough memory").splitlines()[0]
-        sys.exit(_fail(f"MXNet or Python: {first}; see that the device has the memory"))
+        sys.exit(_fail(f"MXNet or Python: {first_line(error)}; see that the device has the memory"))
     finally:
         with contextlib.suppress(mx.base.MXNetError):
             mx.nd.waitall()  # MXNet must not be at work when the process ends

@@ -145,14 +145,10 @@ def make_tensorboard(folder):
 
     Raises
     ------
-    ValueError
+    ImportError
         If the package tensorboardX is not installed.
     """
-    try:
-        from tensorboardX import SummaryWriter
-    except ImportError:
-        raise ValueError("--tensorboard: the package tensorboardX is missing: pip install "
-                         "'.[tensorboard]'") from None
+    from tensorboardX import SummaryWriter
     writer = None
 
     def display(trainer, record):

@@ -1,5 +1,4 @@
 """Pictures in a folder become one record file; what is no picture is listed with its reason."""
-import contextlib
 import hashlib
 import io
 import os
@@ -14,8 +13,8 @@ import cv2
 import numpy as np
 from PIL import Image, ImageOps
 
-from .files import write_atomic
-from .records import RecordError, frame, scan
+from .files import open_plain, write_atomic
+from .records import frame
 
 FORMATS = ("BMP", "GIF", "JPEG", "PNG", "PPM", "TIFF", "WEBP")
 MIN_SIDE = 8  # pixels; smaller pictures are icons and counters
@@ -39,7 +38,7 @@ class PackingError(ValueError):
 
 
 def list_files(folder):
-    """List what is in a folder and below, following links to folders, but not in circles.
+    """List what is in a folder and below; a folder that links lead to again is read once.
 
     Parameters
     ----------
@@ -47,9 +46,9 @@ def list_files(folder):
 
     Returns
     -------
-    files : dict of str to (int, int)
-        Names relative to `folder`, in sorted order, with size in bytes and time of the last change
-        in ns.
+    files : dict of str to (int, int, int)
+        Names relative to `folder`, in sorted order, with size in bytes and the times, in ns, of the
+        last changes of content and of rights.
     skipped : list of (str, str)
         Names, and why they are no files.
 
@@ -58,29 +57,42 @@ def list_files(folder):
     OSError
         If the folder itself cannot be listed.
     """
-    files, skipped = {}, []
-
-    def visit(path, prefix, above):
-        for entry in os.scandir(path):
-            name = prefix + entry.name
+    files, skipped, seen = {}, [], set()
+    folders = [""]
+    while folders:
+        prefix = folders.pop()
+        path = os.path.join(folder, prefix)
+        try:
+            status = os.stat(path)
+            identity = (status.st_dev, status.st_ino)
+            if identity in seen:
+                skipped.append((prefix, "is a folder that was read already"))
+                continue
+            seen.add(identity)
+            entries = sorted(os.scandir(path), key=lambda entry: entry.name, reverse=True)
+        except OSError as error:
+            if not prefix:
+                raise
+            skipped.append((prefix, error.strerror))
+            continue
+        for entry in entries:
+            name = os.path.join(prefix, entry.name)
             try:
                 status = entry.stat()
-                if stat.S_ISDIR(status.st_mode):
-                    identity = (status.st_dev, status.st_ino)
-                    if identity in above:
-                        skipped.append((name, "is a link to a folder that it is in"))
-                    else:
-                        visit(entry.path, name + os.sep, (*above, identity))
-                elif stat.S_ISREG(status.st_mode):
-                    files[name] = (status.st_size, status.st_mtime_ns)
-                else:
-                    skipped.append((name, "is no plain file"))
             except OSError as error:
                 skipped.append((name, error.strerror))
-
-    status = os.stat(folder)
-    visit(os.fspath(folder), "", ((status.st_dev, status.st_ino),))
+                continue
+            if stat.S_ISDIR(status.st_mode):
+                folders.append(name)
+            elif stat.S_ISREG(status.st_mode):
+                files[name] = _times(status)
+            else:
+                skipped.append((name, "is no plain file"))
     return dict(sorted(files.items())), sorted(skipped)
+
+
+def _times(status):
+    return status.st_size, status.st_mtime_ns, status.st_ctime_ns
 
 
 def encode(path, resize=256, quality=95):
@@ -99,7 +111,8 @@ def encode(path, resize=256, quality=95):
     -------
     bytes
         The file itself where it needs no change. A picture that changes without being scaled
-        becomes PNG, and loses nothing but what 8 bits cannot hold. Transparency is laid on white.
+        becomes PNG, and loses nothing but what 8 bits cannot hold. What is transparent is laid on
+        white.
 
     Raises
     ------
@@ -108,7 +121,7 @@ def encode(path, resize=256, quality=95):
     OSError
         If the file cannot be read.
     """
-    with open(path, "rb") as f:
+    with open_plain(path, follow=True) as f:
         try:
             image = Image.open(f, formats=FORMATS)
         except Image.UnidentifiedImageError:
@@ -124,41 +137,63 @@ def encode(path, resize=256, quality=95):
         if long > MAX_ASPECT * short:
             raise ValueError(f"is too narrow: {size}, and 1:{MAX_ASPECT} is the most")
         scaled = resize not in (0, short)
+        turned = image.getexif().get(_ORIENTATION, 1) != 1
+        plain = (image.format in ("JPEG", "PNG") and image.mode in ("L", "RGB") and not turned
+                 and "transparency" not in image.info)
+        if plain and scaled and image.format == "JPEG":
+            f.seek(0)
+            return _scale(_decode_jpeg(f.read(), image.mode, short // resize), resize, quality)
         if scaled:
             image.draft(None, (resize, resize))  # JPEG: decode a half, a quarter or an eighth
-        kept = image.format in ("JPEG", "PNG") and image.mode in ("L", "RGB")
         image.load()  # only now is it known to be whole
-        turned = image.getexif().get(_ORIENTATION, 1) != 1
-        if kept and not (scaled or turned or "transparency" in image.info):
+        if plain and not scaled:
             f.seek(0)
             return f.read()
-    image = _to_8_bits(ImageOps.exif_transpose(image) if turned else image)
+    image = _to_8_bits(image)
+    if turned:
+        image = ImageOps.exif_transpose(image)
     if scaled:
-        return _scale(image, resize / min(image.size), quality)
+        return _scale(np.asarray(image)[..., ::-1] if image.mode == "RGB" else np.asarray(image),
+                      resize, quality)
     buffer = io.BytesIO()
     image.save(buffer, "PNG", compress_level=1)
     return buffer.getvalue()
 
 
-def _scale(image, ratio, quality):
-    """Return the JPEG of a scaled picture; OpenCV takes a quarter of Pillow's time for both."""
-    if image.mode == "RGB":
-        raw = image.tobytes("raw", "BGR")
-        pixels = np.frombuffer(raw, np.uint8).reshape(image.height, image.width, 3)
-    else:
-        pixels = np.asarray(image)
+def _decode_jpeg(raw, mode, shrink):
+    """Return a JPEG file's pixels, BGR or grey, a `shrink`-th at least; faster than Pillow."""
+    # OpenCV paints grey what is missing. No end marker can stand in the coded pixels.
+    if raw.rfind(b"\xff\xd9") < raw.rfind(b"\xff\xda"):
+        raise OSError("image file is truncated")
+    reduced = next(n for n in (8, 4, 2, 1) if n <= max(1, shrink))
+    flag = (f"IMREAD_REDUCED_{'COLOR' if mode == 'RGB' else 'GRAYSCALE'}_{reduced}" if reduced > 1
+            else "IMREAD_COLOR" if mode == "RGB" else "IMREAD_GRAYSCALE")
+    pixels = cv2.imdecode(np.frombuffer(raw, np.uint8), getattr(cv2, flag))
+    if pixels is None:
+        raise OSError("image file cannot be decoded")
+    return pixels
+
+
+def _scale(pixels, resize, quality):
+    """Return the JPEG of BGR or grey pixels, scaled to a shorter side."""
+    height, width = pixels.shape[:2]
+    ratio = resize / min(width, height)
     method = cv2.INTER_CUBIC if ratio > 1 else cv2.INTER_LINEAR if ratio > 0.5 else cv2.INTER_AREA
-    pixels = cv2.resize(pixels, [round(ratio * side) for side in image.size], interpolation=method)
+    pixels = cv2.resize(pixels, (round(ratio * width), round(ratio * height)), interpolation=method)
     return cv2.imencode(".jpg", pixels, [cv2.IMWRITE_JPEG_QUALITY, quality])[1].tobytes()
 
 
 def _to_8_bits(image):
     """Return a picture as grey or RGB of 8 bits, what is transparent as white."""
+    if image.mode == "F" or (image.mode == "I" and image.format == "TIFF"):
+        raise ValueError(f"is of {'floating-point' if image.mode == 'F' else '32-bit'} numbers, "
+                         "whose range is not known")
     if image.mode.startswith("I"):  # 16 bits of grey, under several names
-        return Image.fromarray((np.asarray(image).astype(np.int64) >> 8).clip(0, 255)
-                               .astype(np.uint8))
-    if image.mode in ("F",):
-        raise ValueError("is of floating-point numbers, whose range is not known")
+        values = np.asarray(image)
+        pixels = (values >> 8).astype(np.uint8)
+        if "transparency" in image.info:
+            pixels[values == image.info["transparency"]] = 255
+        return Image.fromarray(pixels)
     if image.mode in ("LA", "La", "PA", "RGBA", "RGBa") or "transparency" in image.info:
         image = image.convert("RGBA")
         white = Image.new("RGBA", image.size, "white")
@@ -187,33 +222,34 @@ def pack(folder, out, resize=256, quality=95, threads=1, least=1, progress=iter)
     Returns
     -------
     n : int
-        Pictures in the file. They are in an order that depends on their names alone and looks
-        random, so that each part of the file is a fair sample.
+        Pictures in the file. Their order, that of a digest of their names, looks random, so that
+        each part of the file is a fair sample.
     skipped : list of (str, str)
         Each file left out, and why.
 
     Raises
     ------
     PackingError
-        If fewer than `least` pictures are left, or `out` is in `folder`.
+        If fewer than `least` pictures are left, or `out` is in `folder` or no name for a file.
     OSError
         If the folder cannot be listed, or a file cannot be written.
     """
-    out, index = Path(out), Path(out).with_suffix(".idx")
+    out = Path(out)
+    if not out.name or out.suffix == ".idx" or out.is_dir():
+        raise PackingError(f"{str(out)!r} cannot be the record file: give a name as in OUT.rec")
+    index = out.with_suffix(".idx")
     if Path(folder).resolve() in out.resolve().parents:
         raise PackingError(f"{out} is in the folder that it is made of: give a place outside of "
                            f"{folder}")
     files, skipped = list_files(folder)
-    names = list(files)
-    names = [names[i] for i in np.random.default_rng(0).permutation(len(names))]
+    names = sorted(files, key=lambda name: hashlib.sha256(os.fsencode(name)).digest())
     offsets, position = array("q"), 0
 
     def read(name):
         path = os.path.join(folder, name)
         try:
             picture = encode(path, resize, quality)
-            status = os.stat(path)
-            if (status.st_size, status.st_mtime_ns) != files[name]:
+            if _times(os.stat(path)) != files[name]:
                 return None, "changed while the folder was packed"
             return picture, None
         except OSError as error:
@@ -255,49 +291,3 @@ def _map_in_order(function, items, threads):
                 yield done, future.result()
         for done, future in ahead:
             yield done, future.result()
-
-
-def pack_cached(folder, cache=None, threads=1, least=1, progress=iter):
-    """Return the record file of a folder, packing it unless that was done before.
-
-    Parameters
-    ----------
-    folder : str or os.PathLike
-    cache : str or os.PathLike, optional
-        Folder of such files; if left out, `dcgan_mx` in $XDG_CACHE_HOME, or in ~/.cache.
-    threads, least, progress
-        As `pack` takes them.
-
-    Returns
-    -------
-    path : pathlib.Path
-        Named after the folder and a digest of its files' names, sizes and times of change.
-    skipped : list of (str, str) or None
-        As `pack` returns them; None if nothing was packed.
-
-    Raises
-    ------
-    PackingError, OSError
-        As `pack`, and if the folder changed while it was packed.
-    """
-    cache = Path(cache or Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser()
-                 / "dcgan_mx")
-
-    def name():
-        files = list_files(folder)[0]
-        digest = hashlib.sha256(repr(files).encode("utf-8", "surrogateescape")).hexdigest()
-        return f"{Path(folder).resolve().name}-{digest[:16]}.rec"
-
-    path = cache / name()
-    if path.exists():
-        with contextlib.suppress(RecordError):  # a damaged one is packed again
-            scan(path)
-            return path, None
-    cache.mkdir(parents=True, exist_ok=True)
-    _, skipped = pack(folder, path, threads=threads, least=least, progress=progress)
-    if cache / name() != path:
-        path.unlink()
-        path.with_suffix(".idx").unlink()
-        raise PackingError(f"{folder} changed while it was packed: try again when nothing writes "
-                           "to it")
-    return path, skipped

@@ -1,13 +1,12 @@
 """Batches of photographs, through MXNet's record reader."""
 import contextlib
-import hashlib
 import os
 import tempfile
 
 from .iterators import ORDER, EpochIter, generator
-from .packing import pack_cached
+from .pack_cache import pack_cached
 from .records import RecordError, find_bad, scan
-from .runtime import mx, physical_cores
+from .runtime import first_line, mx, physical_cores
 
 
 @contextlib.contextmanager
@@ -24,6 +23,12 @@ def _no_stderr():
         finally:
             os.dup2(kept, 2)
             os.close(kept)
+
+
+def _identify(path):
+    """What changes where a file does."""
+    status = os.stat(path)
+    return status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns
 
 
 class _Position:
@@ -64,7 +69,7 @@ class ImagenetIter(EpochIter):
     num_batches : int
         Batches in an epoch.
     fingerprint : dict
-        `records` and `sha256` of where they begin: another file has another one.
+        `records`, their number, and `sha256`, the digest that `records.scan` returns.
 
     Raises
     ------
@@ -84,7 +89,8 @@ class ImagenetIter(EpochIter):
 
     def __init__(self, path, batch_size, data_shape=(3, 64, 64), seed=0, crop=(192, 256),
                  mirror=True, inter_method=1, threads=1, num_parts=1, part_index=0):
-        self._offsets, label_width = scan(path)
+        self._status = _identify(path)
+        self._offsets, label_width, digest = scan(path)
         if not 0 <= part_index < num_parts:
             raise ValueError(f"part_index is {part_index}: give 0 to num_parts - 1, which is "
                              f"{num_parts - 1}")
@@ -96,14 +102,17 @@ class ImagenetIter(EpochIter):
             raise RecordError(f"batch_size is {batch_size}: give 1 to {max(smallest, 0)}, the "
                               f"pictures in {path}"
                               + (f" for each of {num_parts}" if num_parts > 1 else ""))
-        # MXNet's reader shuffles by an index only; one that lies about may be another file's.
-        self._index = tempfile.NamedTemporaryFile("w", suffix=".idx")  # noqa: SIM115
-        self._index.writelines(f"{i}\t{offset}\n" for i, offset in enumerate(self._offsets))
-        self._index.flush()
-        self.fingerprint = {"records": n, "sha256": hashlib.sha256(self._offsets).hexdigest()}
-        self._path, self._seed, self._part_index = os.fspath(path), seed, part_index
+        # MXNet's reader takes '#', '?', ';' and '//' in a path for something else, lists the folder
+        # that it is in, and shuffles by an index only; the one beside it may be another file's.
+        self._folder = tempfile.TemporaryDirectory(prefix="dcgan_mx-")
+        index, link = (os.path.join(self._folder.name, f"pictures.{end}") for end in ("idx", "rec"))
+        with open(index, "w") as f:
+            f.writelines(f"{i}\t{offset}\n" for i, offset in enumerate(self._offsets))
+        os.symlink(os.path.abspath(path), link)
+        self.fingerprint = {"records": n, "sha256": digest}
+        self._path, self._seed, self._part_index = path, seed, part_index
         self._arguments = {
-            "path_imgrec": self._path, "path_imgidx": self._index.name,
+            "path_imgrec": link, "path_imgidx": index,
             "data_shape": data_shape, "batch_size": batch_size, "label_width": label_width,
             "shuffle": True, "rand_crop": True, "rand_mirror": mirror,
             "min_crop_size": crop[0], "max_crop_size": crop[1], "inter_method": inter_method,
@@ -132,13 +141,16 @@ class ImagenetIter(EpochIter):
     @contextlib.contextmanager
     def _errors(self):
         """Turn an error of MXNet into one that names the picture."""
+        # MXNet ends the process where the offsets are no longer right.
+        if _identify(self._path) != self._status:
+            raise RecordError(f"{self._path} changed while it was in use: start again")
         try:
             yield
-        except mx.base.MXNetError as error:
-            reason = (find_bad(self._path, self._offsets, self._arguments["max_crop_size"])
-                      or f"MXNet's reader stopped: {str(error).splitlines()[0]}")
-            raise RecordError(f"{self._path}: {reason}: pack the pictures again with "
-                              "scripts/make_rec.py") from None
+        except (mx.base.MXNetError, StopIteration) as error:
+            reason = find_bad(self._path, self._offsets, self._arguments["max_crop_size"])
+            raise RecordError(f"{self._path}: " + (
+                f"{reason}: pack the pictures again with scripts/make_rec.py" if reason else
+                f"MXNet's reader stopped: {first_line(error)}")) from None
 
 
 class FolderIter(ImagenetIter):
@@ -149,7 +161,7 @@ class FolderIter(ImagenetIter):
     folder : str or os.PathLike
         Pictures of any of `packing.FORMATS` and of any size; what is none is left out.
     cache : str or os.PathLike, optional
-        Where the packed pictures are kept; see `packing.pack_cached`.
+        Where the packed pictures are kept; see `pack_cache.pack_cached`.
     progress : callable
         See `packing.pack`.
     batch_size, data_shape, seed, threads, num_parts, part_index
@@ -159,8 +171,8 @@ class FolderIter(ImagenetIter):
     ----------
     path : pathlib.Path
         The packed pictures.
-    skipped : list of (str, str) or None
-        Files left out, and why; None if the folder was packed before.
+    skipped : list of (str, str)
+        Files left out, and why.
 
     Raises
     ------

@@ -1,4 +1,5 @@
 """RecordIO, the file format of MXNet's record readers: framing records, and finding them."""
+import hashlib
 import os
 import struct
 import zlib
@@ -64,6 +65,9 @@ def scan(path):
         Where each record begins, in bytes.
     label_width : int
         Labels that each record has.
+    digest : str
+        SHA-256 of the offsets and checksums: other pictures give another one, where each record
+        has a checksum.
 
     Raises
     ------
@@ -105,7 +109,8 @@ def scan(path):
         for n, offset in enumerate(offsets, 1):
             if offset in checks and zlib.crc32(_read_picture(f, offset)) != checks[offset]:
                 raise RecordError(f"{path}: record {n} is damaged: {mend}")
-    return np.array(offsets, np.int64), label_width
+    places = np.array([(offset, checks.get(offset, -1)) for offset in offsets], np.int64)
+    return places[:, 0].copy(), label_width, hashlib.sha256(places).hexdigest()
 
 
 def find_bad(path, offsets, least):
@@ -126,8 +131,11 @@ def find_bad(path, offsets, least):
     """
     with open_plain(path, follow=True) as f:
         for n, offset in enumerate(offsets, 1):
-            image = cv2.imdecode(np.frombuffer(_read_picture(f, offset), np.uint8),
-                                 cv2.IMREAD_COLOR)
+            try:
+                image = cv2.imdecode(np.frombuffer(_read_picture(f, offset), np.uint8),
+                                     cv2.IMREAD_COLOR)
+            except cv2.error:  # of absurd size
+                image = None
             if image is None:
                 return f"record {n} is no picture"
             if min(image.shape[:2]) < least:

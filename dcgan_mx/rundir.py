@@ -154,7 +154,8 @@ def read_config(run_dir):
                    for value in flags.values()):
             raise ValueError
     except (ValueError, KeyError, TypeError, RecursionError):
-        raise RunDirError(f"{path} is not the config.json of a run: give another --run-dir"
+        raise RunDirError(f"{path} is not the config.json of a run: give another run "
+                          "directory"
                           ) from None
     return config
 

@@ -38,6 +38,23 @@ def physical_cores():
     return len(cores)
 
 
+def first_line(error):
+    """Return what an error of MXNet says, without the stack trace that may come before it.
+
+    Parameters
+    ----------
+    error : Exception
+
+    Returns
+    -------
+    str
+        One line; the error's type if it says nothing.
+    """
+    lines = [line for line in str(error).splitlines()
+             if line.strip() and not line.startswith(("Traceback", "Stack trace", " ", "\t"))]
+    return lines[0] if lines else type(error).__name__
+
+
 def _set_threads():
     """Give OpenMP a thread a core; MXNet alone takes half the processors (src/engine/openmp.cc)."""
     if "OMP_NUM_THREADS" not in os.environ and "MXNET_OMP_MAX_THREADS" not in os.environ:
@@ -60,4 +77,4 @@ with warnings.catch_warnings():
     warnings.simplefilter("ignore")
     import mxnet as mx
 
-__all__ = ["mx", "physical_cores"]
+__all__ = ["first_line", "mx", "physical_cores"]

@@ -5,7 +5,7 @@ import numpy as np
 
 from . import checkpoint
 from .latent import make_latents
-from .runtime import mx
+from .runtime import first_line, mx
 
 
 class SampleError(ValueError):
@@ -27,7 +27,7 @@ class Generator:
         BatchNorm takes mean and variance from the training, so that an image depends on its latent
         vector alone; or from the batch it is made in, as during the training.
     batch_size : int, at least 1
-        Images at once. With 'batch', vectors of another seed fill up what is missing.
+        Images at once. With 'batch', the first vectors of seed 0 fill up what is missing.
 
     Attributes
     ----------
@@ -51,9 +51,9 @@ class Generator:
             self._mod.bind(data_shapes=[("rand", self._shape)], for_training=False)
             self.set_params(params)
         except (mx.base.MXNetError, KeyError, ValueError, RuntimeError) as error:
-            first = str(error).strip().splitlines()[0]
-            raise SampleError(f"these are not the parameters of this generator ({first}): give a "
-                              "checkpoint that scripts/train.py wrote") from None
+            raise SampleError("these are not the parameters of this generator "
+                              f"({first_line(error)}): give a checkpoint that scripts/train.py "
+                              "wrote") from None
         self._is_train = bn == "batch"
 
     def set_params(self, params):
@@ -113,9 +113,7 @@ def load_generator(path, ctx=None, bn="moving", batch_size=64):
     Raises
     ------
     SampleError
-        If there is no checkpoint.
-    CheckpointError
-        If it is damaged.
+        If there is no checkpoint, or it is damaged.
     """
     path = Path(path)
     if not path.is_dir():
@@ -127,7 +125,10 @@ def load_generator(path, ctx=None, bn="moving", batch_size=64):
             raise SampleError(f"{path} is no checkpoint, and has none: give another folder, or "
                               "train longer")
         path = folders[-1]
-    text, params, document = checkpoint.load_network(path, "G")
+    try:
+        text, params, document = checkpoint.load_network(path, "G")
+    except checkpoint.CheckpointError as error:
+        raise SampleError(f"{error}: give another checkpoint, RUN/checkpoints/step-...") from None
     try:
         symG = mx.sym.load_json(text)
     except mx.base.MXNetError:

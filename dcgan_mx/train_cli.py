@@ -1,5 +1,6 @@
 """The flags of scripts/train.py, and from flags to objects."""
 import argparse
+import importlib.util
 import os
 import platform
 import warnings
@@ -116,6 +117,9 @@ def parse_train_args(argv=None):
     if args.show and not can_show():
         raise ValueError("--show: matplotlib can open no window here: set DISPLAY or MPLBACKEND, "
                          "or look at the grids in the run directory")
+    if args.tensorboard and importlib.util.find_spec("tensorboardX") is None:
+        raise ValueError("--tensorboard: the package tensorboardX is missing: pip install "
+                         "'.[tensorboard]'")
     if args.resume and os.path.lexists(args.run_dir):
         return args
     args.resume = False  # the first start of a command that will be typed again

@@ -6,6 +6,8 @@ import numpy as np
 
 from .files import open_plain, write_atomic
 
+_MAX_PNG_SIDE = 1_000_000  # pixels; libpng's own limit
+
 
 def standardise(grad):
     """Shift and scale an array to mean 0 and deviation 1.
@@ -132,9 +134,14 @@ def save_png(path, pixels):
 
     Raises
     ------
+    ValueError
+        If the picture has more pixels a side than PNG's library takes.
     OSError
         If the file cannot be written.
     """
+    if max(pixels.shape) > _MAX_PNG_SIDE:
+        raise ValueError(f"{path}: {pixels.shape[1]}x{pixels.shape[0]} pixels, and {_MAX_PNG_SIDE} "
+                         "a side is the most: give fewer images, or write each to a file")
     if pixels.shape[2] == 3:
         pixels = cv2.cvtColor(pixels, cv2.COLOR_RGB2BGR)
     write_atomic(path, cv2.imencode(".png", pixels)[1].tobytes())

@@ -3,11 +3,12 @@ import inspect
 import json
 import tempfile
 import textwrap
+import warnings
 
 import cv2
 import numpy as np
 
-from .datasets import make_discs
+from .datasets import get_mnist, make_discs
 from .iterators import MnistIter, RandIter
 from .module_state import get_parameters
 from .record_iterators import ImagenetIter
@@ -15,7 +16,7 @@ from .records import frame
 from .runtime import mx
 from .symbols import make_dcgan_sym
 from .trainer import Trainer
-from .visual import fill_buf, make_grid, standardise, to_pixels
+from .visual import fill_buf, make_grid, standardise, to_pixels, visual
 
 BATCH_SIZE, NZ, SHAPE = 64, 100, (3, 64, 64)
 
@@ -140,7 +141,8 @@ class Probe:
     Parameters
     ----------
     trainer : Trainer
-        Its D is shared: what the probe computes changes the moving statistics, and nothing else.
+        Its D is shared: what the probe computes changes the moving statistics, and overwrites
+        the trainer's `diffD`.
     """
 
     def __init__(self, trainer):
@@ -236,8 +238,8 @@ def show_functions(images):
 
     Returns
     -------
-    list of (str, str, np.ndarray or None)
-        Name, what was measured, and a picture (H, W, 3), uint8.
+    list of (str, callable, str, np.ndarray or None)
+        Name, the code, what was measured, and a picture (H, W, 3), uint8.
     """
     symG, symD = make_dcgan_sym(64, 64, 3)
     batch = MnistIter(images, BATCH_SIZE).next().data[0].asnumpy()
@@ -255,24 +257,52 @@ def show_functions(images):
         f.flush()
         photographs = ImagenetIter(f.name, BATCH_SIZE).next().data[0].asnumpy()
     return [
-        ("make_dcgan_sym", f"two symbols, {len(find_layers(symG))} and {len(find_layers(symD))} "
-         "layers", None),
-        ("get_mnist", f"{len(images)} digits of 28x28 bytes; the first nine",
+        ("make_dcgan_sym", make_dcgan_sym, f"two symbols, {len(find_layers(symG))} and "
+         f"{len(find_layers(symD))} layers", None),
+        ("get_mnist", get_mnist, f"{len(images)} digits of 28x28 bytes; the first nine",
          make_grid(images[:9, None] / 127.5 - 1).repeat(3, 2)),
-        ("fill_buf", "five digits put into a buffer of two rows; the sixth place is empty", buf),
-        ("visual", "tiles a batch, here of coloured discs, and shows it in a window",
-         make_grid(coloured / 127.5 - 1)),
-        ("RandIter", f"a batch of shape {noise.shape}, mean {noise.mean():.3f}, deviation "
-         f"{noise.std():.3f}: N(0, 1)", None),
-        ("MnistIter", f"a batch of shape {batch.shape}, from {batch.min():g} to {batch.max():g}",
-         make_grid(batch[:16])),
-        ("ImagenetIter", "the same discs from a record file, as squares of 192 to 256 pixels, cut "
-         f"out and mirrored at random: {photographs.shape}", make_grid(photographs[:16]))]
+        ("fill_buf", fill_buf,
+         "five digits put into a buffer of two rows; the sixth place is empty", buf),
+        ("visual", visual, "tiles a batch, here of coloured discs, and shows it in a window",
+         _photograph_window(coloured / 127.5 - 1)),
+        ("RandIter", RandIter.next, f"a batch of shape {noise.shape}, mean {noise.mean():.3f}, "
+         f"deviation {noise.std():.3f}: N(0, 1)", None),
+        ("MnistIter", MnistIter._make, f"a batch of shape {batch.shape}, from {batch.min():g} to "
+         f"{batch.max():g}", make_grid(batch[:16])),
+        ("ImagenetIter", ImagenetIter._begin, "the same discs from a record file, as squares of "
+         f"192 to 256 pixels, cut out and mirrored at random: {photographs.shape}",
+         make_grid(photographs[:16]))]
 
 
-def show_step():
-    """Return the source text of the training step."""
-    return textwrap.dedent(inspect.getsource(Trainer.step).split('"""')[-1]).strip("\n")
+def _photograph_window(images):
+    """Call `visual` where windows are pictures in memory, and return the one that it draws."""
+    import matplotlib
+    import matplotlib.pyplot as plt
+    matplotlib.use("Agg")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # that nobody can see it
+        visual("visual", images)
+    figure = plt.figure("visual")
+    figure.canvas.draw()
+    pixels = np.asarray(figure.canvas.buffer_rgba())[..., :3].copy()
+    plt.close(figure)
+    return pixels
+
+
+def show_source(function):
+    """Return the source text of a function without its docstring.
+
+    Parameters
+    ----------
+    function : callable
+
+    Returns
+    -------
+    str
+    """
+    text = textwrap.dedent(inspect.getsource(function))
+    head, _, body = text.split('"""', 2) if '"""' in text else (text, "", "")
+    return (head.rstrip() + "\n" + body.strip("\n")).strip()
 
 
 def make_trainer(ctx=None):

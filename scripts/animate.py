@@ -9,7 +9,7 @@ def main():
     parser.add("--out", "the GIF; absent: in the run directory", metavar="FILE")
     parser.add("--kind", "which grids; absent: the first of these that there is",
                choices=animate.KINDS)
-    parser.add("--seconds", "length of the film", type=cli.number(float, above=0, below=3600),
+    parser.add("--seconds", "length of the film", type=cli.number(float, above=0, below=600),
                default=8.0, metavar="X")
     args = parser.parse_args()
     for path in animate.animate(args.run, args.out, args.kind, args.seconds):

@@ -30,7 +30,8 @@ def make_parser():
     add("--steps", "images in a row of --interpolate or --sweep", metavar="N", default=8,
         type=cli.number(int, least=2, below=2**20))
     add("--arithmetic", "add and subtract averages of seeds, as in '1,2,3 - 4,5,6 + 7,8,9': a row "
-        "for each group, its average last, and one for variations of the result, itself last",
+        "for each group, its average last, and one for variations of the result, itself last; "
+        "where it begins with a minus, --arithmetic=SUM",
         metavar="SUM", type=arithmetic)
     add("--gpu", "number of the GPU; absent: the CPU", type=cli.number(int, least=0), metavar="N")
     return parser
@@ -44,54 +45,62 @@ def arithmetic(text):
         raise argparse.ArgumentTypeError(str(error)) from None
 
 
-def make_images(args, generator):
-    """Return the images that the flags ask for, and how many of them make a row, if that is set."""
+def make_rows(args, generator):
+    """Return the rows of images that the flags ask for; one row of all where they ask for none."""
     if args.interpolate:
         a, b = (latent.make_latents(1, generator.nz, seed)[0] for seed in args.interpolate)
-        path = latent.slerp(a, b, np.linspace(0, 1, args.steps))
-        return generator.generate(path), args.steps
+        return [generator.generate(latent.slerp(a, b, np.linspace(0, 1, args.steps)))]
     if args.sweep is not None:
         values = np.linspace(-3, 3, args.steps)
         vectors = latent.make_latents(args.num, generator.nz, args.seed)
-        rows = [latent.sweep(z, args.sweep, values) for z in vectors]
-        return generator.generate(np.concatenate(rows)), args.steps
+        return generate(generator, [latent.sweep(z, args.sweep, values) for z in vectors])
     if args.arithmetic:
         return calculate(args.arithmetic, generator, args.seed)
-    return generator.generate(latent.make_latents(args.num, generator.nz, args.seed)), None
+    return [generator.generate(latent.make_latents(args.num, generator.nz, args.seed))]
 
 
 def calculate(terms, generator, seed):
-    """Return the rows of the figure: vectors of each group and their average; the result."""
+    """Return the figure's rows: each group and its average; variations of the result, and it."""
     groups, averages, total = latent.add(terms, generator.nz)
-    columns = max(map(len, groups)) + 1
     rng = np.random.default_rng(seed)
     # Source of the variations: Radford et al., arXiv:1511.06434, figure 7: uniform, +-0.25.
-    varied = total + rng.uniform(-0.25, 0.25, (columns - 1, generator.nz)).astype(np.float32)
-    vectors = np.concatenate([*groups, averages, varied, total[None]])
-    images = generator.generate(vectors)
-    blank = np.full_like(images[:1], -1)
-    rows, start, first_average = [], 0, sum(map(len, groups))
-    for i, group in enumerate(groups):
-        rows += [images[start:start + len(group)], *[blank] * (columns - 1 - len(group)),
-                 images[first_average + i:first_average + i + 1]]
-        start += len(group)
-    return np.concatenate([*rows, images[-columns:]]), columns
+    noise = rng.uniform(-0.25, 0.25, (max(map(len, groups)), generator.nz)).astype(np.float32)
+    rows = [*(np.vstack([group, average[None]]) for group, average in zip(groups, averages)),
+            np.vstack([total + noise, total[None]])]
+    return generate(generator, rows)
+
+
+def generate(generator, rows):
+    """Return the images of rows of vectors, in rows."""
+    images = generator.generate(np.concatenate(rows))
+    return np.split(images, np.cumsum([len(row) for row in rows])[:-1])
+
+
+def align(rows):
+    """Put rows below each other, what is missing left of the last image, black."""
+    columns = max(map(len, rows))
+    parts = []
+    for row in rows:
+        missing = np.full((columns - len(row), *row.shape[1:]), -1, np.float32)
+        parts += [row[:-1], missing, row[-1:]]
+    return np.concatenate(parts), columns
 
 
 def main():
     args = make_parser().parse_args()
-    if sum(x is not None for x in (args.interpolate, args.sweep, args.arithmetic)) > 1:
+    walks = [flag is not None for flag in (args.interpolate, args.sweep, args.arithmetic)]
+    if sum(walks) > 1:
         raise ValueError("--interpolate, --sweep and --arithmetic: give one of them")
     generator, step = load_generator(args.checkpoint, make_context(args.gpu), args.bn)
-    images, columns = make_images(args, generator)
+    rows = make_rows(args, generator)
+    n = sum(map(len, rows))
     if args.each is not None:
         Path(args.each).mkdir(parents=True, exist_ok=True)
-        for i, pixels in enumerate(to_pixels(images)):
+        for i, pixels in enumerate(to_pixels(np.concatenate(rows))):
             save_png(Path(args.each) / f"{i:06d}.png", pixels)
-        print(f"{args.each}: {len(images)} images of step {step}")
-        return
-    save_png(args.out, make_grid(images, columns))
-    print(f"{args.out}: {len(images)} images of step {step}")
+    else:
+        save_png(args.out, make_grid(*align(rows)) if any(walks) else make_grid(rows[0]))
+    print(f"{args.each or args.out}: {n} images of step {step}")
 
 
 if __name__ == "__main__":

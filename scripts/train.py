@@ -8,6 +8,7 @@ from pathlib import Path
 
 from dcgan_mx import RandIter, Trainer, checkpoint, cli, hooks, make_dcgan_sym, rundir, train_cli
 from dcgan_mx.device import make_context
+from dcgan_mx.records import RecordError
 from dcgan_mx.report import write_report
 from dcgan_mx.runtime import mx
 from dcgan_mx.signals import StopOnSignal
@@ -71,6 +72,9 @@ def train(trainer, train_iter, rand_iter, run_dir, args, seconds):
         if saver.step != trainer.global_step:
             saver.save(trainer)
         folder = saver.wait() or checkpoint.list(run_dir)[-1]
+    except RecordError as error:
+        saver.save(trainer)  # the networks are as good as they were
+        raise RecordError(f"{error}; saved in {saver.wait()}") from None
     except DivergenceError as error:
         saver.close()
         good = checkpoint.list(run_dir)[-1:]

@@ -4,11 +4,12 @@ from pathlib import Path
 
 import numpy as np
 
-from dcgan_mx import MnistIter, RandIter, cli, get_mnist, page, walkthrough
+from dcgan_mx import MnistIter, RandIter, Trainer, cli, get_mnist, page, walkthrough
 from dcgan_mx.device import make_context
 from dcgan_mx.files import write_atomic
 from dcgan_mx.hooks import Progress
 from dcgan_mx.runtime import mx
+from dcgan_mx.visual import standardise
 
 
 def section(n, title, says, *parts):
@@ -37,12 +38,12 @@ def draw_generator(shapes):
 
 
 def plot_losses():
-    """Plot both losses, and their slopes, over D(G(z))."""
-    x = np.linspace(0.01, 0.99, 99)
+    """Plot both losses over x = D(G(z)), and what of their slopes gets through D's sigmoid."""
+    x = np.linspace(0.001, 0.999, 999)
     return (page.plot({"log(1 - x)": (x, np.log(1 - x)), "-log x": (x, -np.log(x))},
-                      "x = D(G(z))", "loss of G"),
-            page.plot({"log(1 - x): 1/(1 - x)": (x, 1 / (1 - x)), "-log x: 1/x": (x, 1 / x)},
-                      "x = D(G(z))", "slope, absolute", log_y=True))
+                      "x = D(G(z))", "loss of G")
+            + page.plot({"log(1 - x): x": (x, x), "-log x: 1 - x": (x, 1 - x)},
+                        "x = D(G(z))", "slope below the sigmoid", log_y=True))
 
 
 def shown(x):
@@ -60,83 +61,88 @@ def write_first_half(trainer, images):
     symG, symD = trainer.modG.symbol, trainer.modD.symbol
     rules = [(rule, found, "yes" if holds else "NO")
              for rule, found, holds in walkthrough.check_rules(symG, symD)]
-    shapes = walkthrough.find_shapes(symG)
+    model = paragraph(
+        f"G has {numbers[0]:,} parameters, D {numbers[1]:,}. Before training D knows nothing; a D "
+        f"that always said 1/2 would give -2 log 2 = {-2 * np.log(2):.3f}. Measured on one batch:")
+    loop = paragraph(
+        "The four phases are the blog's; gradients of the fakes stay in place, and those of the "
+        "real pictures are added to them. --d-steps k gives the paper's k; 1 is the blog's. One "
+        "difference from Algorithm 1 is left: it draws new noise for G, where the blog's loop and "
+        "this one use the fakes that D has just seen.")
     return [
         section(1, "The model and its loss",
                 "A generator G turns noise z into pictures, a discriminator D says how real a "
-                "picture "
-                "is; they play log D(x) + log(1 - D(G(z))), which D raises and G lowers.",
+                "picture is; they play log D(x) + log(1 - D(G(z))), which D raises and G lowers.",
                 page.code("symG, symD = make_dcgan_sym(ngf=64, ndf=64, nc=3)\n"
                           "trainer = Trainer(symG, symD, batch_size=64, data_shape=(3, 64, 64))"),
-                paragraph(f"G has {numbers[0]:,} numbers to learn, D {numbers[1]:,}. Before "
-                          f"training "
-                          "D knows nothing; a D that always said 1/2 would give "
-                          f"-2 log 2 = {-2 * np.log(2):.3f}. Measured on one batch of digits:"),
-                page.table(["mean D(x)", "mean D(G(z))", "loss"],
-                           [[f"{loss[name]:.3f}" for name in ("D(x)", "D(G(z))", "loss")]])),
+                model, page.table(["mean D(x)", "mean D(G(z))", "loss"],
+                                  [[f"{loss[name]:.3f}" for name in loss]])),
         section(2, "Five rules that make it train",
                 "GANs hardly converged until the DCGAN paper gave five rules for the two networks.",
-                page.code("walkthrough.check_rules(symG, symD)"),
+                page.code(walkthrough.show_source(walkthrough.find_layers)),
                 page.table(["rule", "in our symbols", "holds"], rules)),
         section(3, "The generator's picture",
-                "G is a classifier turned round: from 1x1 with many channels to 64x64 with three.",
-                page.code("symG.get_internals().infer_shape(rand=(1, 100, 1, 1))"),
-                draw_generator(shapes)),
+                "From a vector to 64x64 pixels with three channels, by fewer and larger maps.",
+                page.code(walkthrough.show_source(walkthrough.find_shapes)),
+                draw_generator(walkthrough.find_shapes(symG))),
         section(4, "Four functions, two iterators",
                 "The example has make_dcgan_sym, get_mnist, fill_buf and visual, and the iterators "
                 "RandIter and ImagenetIter.",
-                *(f"<h3>{html.escape(name)}</h3>{paragraph(text)}"
+                *(f"<h3>{html.escape(name)}</h3>"
+                  + page.code(walkthrough.show_source(function)) + paragraph(text)
                   + ("" if picture is None else page.picture(picture, name))
-                  for name, text, picture in walkthrough.show_functions(images))),
+                  for name, function, text, picture in walkthrough.show_functions(images))),
         section(5, "The training loop",
                 "Each iteration updates D once and G once, where the paper's Algorithm 1 gives D k "
                 "updates for each of G.",
-                page.code(walkthrough.show_step()),
-                paragraph("The four phases are the blog's, line for line; gradients of the fakes "
-                          "stay "
-                          "in place and those of the real pictures are added to them. "
-                          "--d-steps k gives the paper's k; 1 is the blog's."))]
+                page.code(walkthrough.show_source(Trainer.step)), loop)]
 
 
 def write_second_half(norms, error, frames, captions):
     """Sections 6 to 8: the two questions, and the grids of the training."""
     steps = np.arange(1, len(norms["-log D(G(z))"]) + 1)
     ratio = np.divide(*norms.values())
+    sign = paragraph(
+        "Both updates lower D's own loss, a cross-entropy; the sign is in the label. At label 0 "
+        "D's gradient at G's images is that of -log(1 - D), its negative the minimax loss's. "
+        "Measured at G's images after the first step, against MXNet's derivative of the formula "
+        f"itself: the largest difference is {error:.1e} of the largest number. --g-loss saturating "
+        "trains this way.")
+    slopes = paragraph(
+        "D ends in a sigmoid, whose slope is x (1 - x). Below it, log(1 - x) has the slope -x and "
+        "-log x the slope -(1 - x): where D is sure of the fakes (x near 0) nothing of the first "
+        "is left, and all of the second.")
+    measured = paragraph(
+        "The norm of the gradient that reaches G's images, for both losses, at the same images and "
+        f"the same D, in the first {len(steps)} iterations. That of -log D is "
+        f"{shown(np.median(ratio))} times the other in the median, from {shown(ratio.min())} to "
+        f"{shown(ratio.max())} times:")
+    extremes = page.table(["loss of G", "least norm", "greatest norm"],
+                          [[name, f"{min(values):.2g}", f"{max(values):.2g}"]
+                           for name, values in norms.items()])
     return [
         section(6, "First question: where is the negated gradient?",
                 "G should descend what D ascends, so why is no sign ever turned?",
-                page.code("-D's input gradient at label 0  ==  gradient of log(1 - D(G(z)))"),
-                paragraph("Because D's own loss is a cross-entropy, to be lowered by both. The "
-                          "sign "
-                          "turns where the label is 0: then D's input gradient is that of "
-                          "-log(1 - D), and its negative is the minimax loss's. Measured at G's "
-                          "images "
-                          "after the first step, against MXNet's derivative of the formula itself: "
-                          f"the largest difference is {error:.1e} of the largest number. "
-                          "--g-loss saturating trains this way.")),
+                page.code("\n\n".join(walkthrough.show_source(function) for function in (
+                    walkthrough.Probe.saturating, walkthrough.Probe.analytic))), sign),
         section(7, "Second question: why label 1 for fakes?",
-                "log(1 - x) is flat where D is sure of the fakes, -log x is steep there.",
-                "".join(plot_losses()),
-                paragraph("The norm of the gradient that reaches G's images, for both losses, at "
-                          "the "
-                          f"same images and the same D, in the first {len(steps)} iterations. "
-                          f"-log D "
-                          f"gives {shown(np.median(ratio))} times the gradient in the median, from "
-                          f"{shown(ratio.min())} to {shown(ratio.max())} times:"),
+                "G learns next to nothing from log(1 - D(G(z))) while D rejects every fake; -log "
+                "D(G(z)) has the same goal and a gradient.",
+                plot_losses(), slopes,
+                page.code(walkthrough.show_source(walkthrough.Probe.nonsaturating)), measured,
                 page.plot({name: (steps, values) for name, values in norms.items()},
-                          "iteration", "norm of the gradient", log_y=True)),
+                          "iteration", "norm of the gradient", log_y=True), extremes),
         section(8, "gout, diff and data through the training",
                 "Every few iterations the example draws what G makes, the gradient that it gets "
-                "for "
-                "it, and the real pictures.",
+                "for it, and the real pictures.",
+                page.code(walkthrough.show_source(standardise)),
                 *(f"<h3>{name}</h3>{page.slider(grids, captions, name)}"
                   for name, grids in frames.items()))]
 
 
 def main():
     parser = cli.Parser("Follow the blog post section by section, measure what it claims, and "
-                        "write "
-                        "one page that shows it.")
+                        "write one page that shows it.")
     parser.add("--quick", "40 steps instead of 600: about 2 minutes on two cores instead of 15",
                action="store_true")
     parser.add("--out", "folder of index.html, which is replaced", default="walkthrough",

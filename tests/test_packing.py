@@ -12,7 +12,8 @@ from PIL import Image
 from skimage import data
 
 from dcgan_mx import packing, records
-from dcgan_mx.packing import PackingError, encode, list_files, pack, pack_cached
+from dcgan_mx.pack_cache import pack_cached
+from dcgan_mx.packing import PackingError, encode, list_files, pack
 from dcgan_mx.runtime import mx
 
 PHOTO = data.astronaut()[:300, :400]
@@ -90,6 +91,9 @@ def test_exif_rotation_is_honoured(orientation, turn, tmp_path):
     exif[0x0112] = orientation
     seen = decode(encode(save(tmp_path / "a.png", exif=exif), resize=0))
     np.testing.assert_array_equal(seen, turn(PHOTO))
+    scaled = decode(encode(save(tmp_path / "a.jpg", exif=exif), resize=75)).astype(int)
+    upright = np.asarray(Image.fromarray(turn(PHOTO)).resize(scaled.shape[1::-1]))
+    assert min(scaled.shape[:2]) == 75 and abs(scaled - upright).mean() < 10
 
 
 @pytest.mark.parametrize("shape", [(1200, 1600), (1600, 1200), (300, 290), (28, 90), (256, 999)])
@@ -118,7 +122,8 @@ def test_the_shorter_side_is_scaled(shape, tmp_path):
     (lambda p: Image.fromarray(PHOTO[..., 0] / 1).convert("F").save(p, "TIFF"), "floating-point"),
     (os.mkfifo, "is no plain file"),
     (lambda p: p.symlink_to("nowhere"), "No such file"),
-    (lambda p: p.symlink_to(".."), "is a link to a folder that it is in")])
+    (lambda p: p.symlink_to(".."), "is a folder that was read already"),
+    (lambda p: Image.fromarray(np.full((16, 16), 200, np.int32)).save(p, "TIFF"), "32-bit")])
 def test_what_cannot_be_packed_is_listed(make, words, tmp_path):
     folder = tmp_path / "pictures" / "below"
     folder.mkdir(parents=True)
@@ -149,7 +154,7 @@ def test_same_bytes_for_the_same_folder(threads, photo_folder, photo_rec, tmp_pa
 
 
 def test_every_picture_is_in_it_once_and_the_index_is_mxnets(photo_folder, photo_rec):
-    offsets, _ = records.scan(photo_rec)
+    offsets, _, _ = records.scan(photo_rec)
     lines = photo_rec.with_suffix(".idx").read_text().splitlines()
     assert lines == [f"{n}\t{offset}" for n, offset in enumerate(offsets)]
     reader = mx.recordio.MXIndexedRecordIO(str(photo_rec.with_suffix(".idx")), str(photo_rec), "r")
@@ -192,7 +197,7 @@ def test_a_folder_that_changes_while_it_is_packed(tmp_path):
     save(folder / "a.png", PHOTO[:64, :64])
     with pytest.raises(PackingError, match="in changed while it was packed"):
         pack_cached(folder, tmp_path / "cache", progress=change)
-    assert os.listdir(tmp_path / "cache") == []
+    assert list((tmp_path / "cache").glob("*.rec")) == []
 
 
 def test_the_cache_is_keyed_by_content(tmp_path, monkeypatch):
@@ -203,13 +208,104 @@ def test_the_cache_is_keyed_by_content(tmp_path, monkeypatch):
     path, skipped = pack_cached(folder)
     assert skipped == [] and path.parent == tmp_path / "cache" / "dcgan_mx"
     before = path.stat().st_mtime_ns
-    assert pack_cached(folder) == (path, None) and path.stat().st_mtime_ns == before
+    assert pack_cached(folder) == (path, []) and path.stat().st_mtime_ns == before
     content = path.read_bytes()
     path.write_bytes(content[:-99] + b"x" + content[-98:])
     assert pack_cached(folder) == (path, []) and path.read_bytes() == content
-    save(folder / "b.png")
-    other, _ = pack_cached(folder)
-    assert other != path and path.exists()
+    (folder / "b.txt").write_text("hello")
+    other, skipped = pack_cached(folder)
+    assert other != path and path.exists() and skipped == [("b.txt", "is no picture")]
+    assert pack_cached(folder) == (other, skipped)  # told again
+    (other.parent / ".half.rec.1.tmp").write_text("of a process that was killed")
+    os.chmod(folder / "b.txt", 0)
+    assert pack_cached(folder)[0] != other
+    assert not list(other.parent.glob(".*.tmp"))
+
+
+def test_two_processes_pack_a_folder_once(photo_folder, tmp_path):
+    code = ("import sys; from dcgan_mx.pack_cache import pack_cached;"
+            "print(pack_cached(*sys.argv[1:], progress=lambda x: [print('packing'), x][1])[0])")
+    command = [sys.executable, "-c", code, str(photo_folder), str(tmp_path)]
+    both = [subprocess.Popen(command, stdout=subprocess.PIPE, text=True) for _ in range(2)]
+    outputs = [process.communicate()[0].split() for process in both]
+    assert sorted(map(len, outputs)) == [1, 2] and outputs[0][-1] == outputs[1][-1]
+
+
+def test_a_file_that_may_not_be_read_is_listed(tmp_path, monkeypatch):
+    (tmp_path / "in").mkdir()
+    for name in "ab":
+        save(tmp_path / "in" / f"{name}.png")
+    real = os.open
+
+    def refuse(path, *args):
+        if str(path).endswith("b.png"):
+            raise PermissionError(13, "Permission denied", path)
+        return real(path, *args)
+
+    monkeypatch.setattr(os, "open", refuse)  # root may read everything
+    assert pack(tmp_path / "in", tmp_path / "o.rec") == (1, [("b.png", "Permission denied")])
+
+
+def test_a_file_that_is_skipped_changes_no_byte(photo_folder, photo_rec, tmp_path):
+    (tmp_path / "in").mkdir()
+    for path in photo_folder.iterdir():
+        os.link(path, tmp_path / "in" / path.name)
+    (tmp_path / "in" / ".DS_Store").write_text("hello")
+    assert len(pack(tmp_path / "in", tmp_path / "o.rec")[1]) == 1
+    assert (tmp_path / "o.rec").read_bytes() == photo_rec.read_bytes()
+
+
+def test_many_links_and_deep_folders_end(tmp_path):
+    """Two links to the next folder in each of 40: 2 ** 40 ways to the last."""
+    for i in range(40):
+        (tmp_path / f"{i}").mkdir()
+        for name in "ab":
+            (tmp_path / f"{i}" / name).symlink_to(tmp_path / f"{i + 1}")
+    (tmp_path / "40").mkdir()
+    save(tmp_path / "40" / "picture.png", PHOTO[:32, :32])
+    files, skipped = list_files(tmp_path / "0")
+    assert len(files) == 1 and len(skipped) == 40
+    deep = tmp_path / "deep"
+    deep.mkdir()
+    here = os.open(deep, os.O_RDONLY)
+    for _ in range(1200):  # longer than a path may be: one folder at a time
+        os.mkdir("d", dir_fd=here)
+        below = os.open("d", os.O_RDONLY, dir_fd=here)
+        os.close(here)
+        here = below
+    os.close(here)
+    files, _ = list_files(deep)
+    assert files == {}
+    subprocess.run(["rm", "-rf", str(deep)], check=True)
+
+
+@pytest.mark.parametrize("name", ["o.idx", "", "folder"])
+def test_names_that_no_record_file_can_have(name, tmp_path):
+    (tmp_path / "folder").mkdir()
+    out = tmp_path / name if name else ""
+    with pytest.raises(PackingError, match="cannot be the record file"):
+        pack(tmp_path, out)
+
+
+def test_transparent_grey_of_16_bits_is_white(tmp_path):
+    deep = np.arange(65536, dtype=np.uint16).reshape(256, 256)
+    save(tmp_path / "a.png", deep, transparency=1000)
+    seen = decode(encode(tmp_path / "a.png", resize=0))[..., 0]
+    expected = (deep >> 8).astype(np.uint8)
+    expected[deep == 1000] = 255
+    np.testing.assert_array_equal(seen, expected)
+
+
+@pytest.mark.parametrize("resize", [40, 100, 300])
+@pytest.mark.parametrize("array", [PHOTO, PHOTO[..., 0]], ids=["RGB", "grey"])
+def test_a_jpeg_is_scaled_like_what_it_shows(array, resize, tmp_path):
+    """The fast way for JPEG files against the way for all others."""
+    jpeg = save(tmp_path / "a.jpg", array, quality=98)
+    other = Image.open(jpeg)
+    other.save(tmp_path / "a.png")
+    first, second = (decode(encode(tmp_path / name, resize)).astype(int)
+                     for name in ("a.jpg", "a.png"))
+    assert first.shape == second.shape and abs(first - second).mean() < 4
 
 
 def test_links_to_folders_are_followed(tmp_path):

@@ -111,7 +111,7 @@ def test_folder_and_its_file_are_the_same_pictures(photo_folder, photo_rec, tmp_
     file = ImagenetIter(photo_rec, 64, inter_method=9)
     np.testing.assert_array_equal(epoch(folder), epoch(file))
     assert folder.fingerprint == file.fingerprint
-    assert FolderIter(photo_folder, 64, cache=tmp_path).skipped is None
+    assert FolderIter(photo_folder, 64, cache=tmp_path, num_parts=2, part_index=1).num_batches == 2
 
 
 def test_small_pictures_of_a_folder_are_enlarged(tmp_path, cut_photographs):
@@ -141,6 +141,34 @@ def test_opening_a_reader_for_each_epoch_keeps_memory_flat(photo_rec):
         it.next()
         sizes.append(resident())
     assert sizes[-1] - sizes[10] < 20  # a batch is 12.6 MB; MXNet's other reader loses 4 an epoch
+
+
+@pytest.mark.parametrize("name", ["a#b.rec", "a?b=c.rec", "a;b.rec", "new\nline.rec", "a%20.rec",
+                                  b"\xff.rec".decode("utf-8", "surrogateescape"), "./d//e.rec"])
+def test_names_that_mean_something_to_mxnet(name, photo_rec, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "d").mkdir()
+    with open(name, "wb") as f:
+        f.write(photo_rec.read_bytes())
+    assert len(epoch(ImagenetIter(name, 64))) == 256
+
+
+def test_a_file_that_changes_is_told(photo_rec, tmp_path):
+    path = tmp_path / "a.rec"
+    path.write_bytes(photo_rec.read_bytes())
+    it = ImagenetIter(path, 64)
+    it.next()
+    path.write_bytes(photo_rec.read_bytes()[:100])
+    with pytest.raises(RecordError, match="a.rec changed while it was in use"):
+        it.reset()
+
+
+def test_what_mxnet_says_is_one_line(photo_rec):
+    it = ImagenetIter(photo_rec, 64)
+    it._arguments["data_shape"] = (2, 64, 64)  # no fault of a picture
+    with pytest.raises(RecordError, match="reader stopped: .*Invalid output shape") as caught:
+        it.seek(1, 0)
+    assert "Traceback" not in str(caught.value) and "\n" not in str(caught.value)
 
 
 @pytest.mark.parametrize("kwargs, words", [

@@ -37,7 +37,7 @@ def test_scan_finds_what_mxnet_writes(tmp_path):
             expected.append(writer.tell())
             writer.write(mx.recordio.pack(mx.recordio.IRHeader(0, labels, n, 0), picture or b"-"))
         writer.close()
-        offsets, width = scan(path)
+        offsets, width, _ = scan(path)
         assert list(offsets) == expected and width == np.size(labels)
 
 
@@ -79,7 +79,7 @@ def test_any_mutation_is_found_or_harmless(start, drop, insert, tmp_path_factory
     path = tmp_path_factory.getbasetemp() / "mutated.rec"
     path.write_bytes(content[:start] + insert + content[start + drop:])
     try:
-        offsets, _ = scan(path)
+        offsets, _, _ = scan(path)
     except RecordError:
         return
     with open(path, "rb") as f:
@@ -88,10 +88,17 @@ def test_any_mutation_is_found_or_harmless(start, drop, insert, tmp_path_factory
 
 
 def test_the_bad_record_is_named(photo_rec, tmp_path):
-    offsets, _ = scan(photo_rec)
+    offsets, _, _ = scan(photo_rec)
     assert find_bad(photo_rec, offsets, 256) is None
     assert find_bad(photo_rec, offsets, 257) == ("record 1 has 256x256 pixels, and 257x257 is the "
                                                  "least")
     path = tmp_path / "a.rec"
     path.write_bytes(photo_rec.read_bytes()[:offsets[3]] + frame(b"no picture", 3))
     assert find_bad(path, scan(path)[0], 1) == "record 4 is no picture"
+
+
+def test_the_digest_is_of_the_pictures(tmp_path):
+    digests = [scan(put(tmp_path / "a.rec", pictures))[2]
+               for pictures in ([b"one", b"two"], [b"two", b"one"], [b"one", b"twO"], [b"one"])]
+    assert len(set(digests)) == 4
+    assert scan(put(tmp_path / "b.rec", [b"one", b"two"]))[2] == digests[0]

@@ -367,7 +367,7 @@ def test_pictures_that_changed_are_not_resumed_on(photo_rec, script, one_line_er
     rec.write_bytes(photo_rec.read_bytes())
     command = ("--dataset", "imagenet", "--data-path", rec, *PHOTOS, "--run-dir", tmp_path / "run")
     assert script("train.py", *command, "--max-steps", 1).returncode == 0
-    offsets, _ = records.scan(rec)
+    offsets, _, _ = records.scan(rec)
     rec.write_bytes(photo_rec.read_bytes()[:offsets[200]])
     one_line_error(script("train.py", *command, "--resume"), rec, "records: 200, then 280")
 
@@ -396,7 +396,7 @@ def test_make_rec(photo_folder, photo_rec, script, tmp_path):
     (("--dataset", "folder", "--data-path", "empty"), ("empty has 0 readable pictures", "64"))])
 def test_bad_pictures_are_one_line(flags, parts, photo_rec, script, one_line_error, cache,
                                    tmp_path):
-    offsets, _ = records.scan(photo_rec)
+    offsets, _, _ = records.scan(photo_rec)
     (tmp_path / "few.rec").write_bytes(photo_rec.read_bytes()[:offsets[5]])
     (tmp_path / "cut.rec").write_bytes(photo_rec.read_bytes()[:offsets[5] - 4])
     (tmp_path / "empty").mkdir()

@@ -48,15 +48,21 @@ def test_question_1_the_negated_gradient_is_the_minimax_losses(trained):
                                atol=1e-6 * abs(exact).max())
 
 
-def test_question_2_the_losses_differ_by_the_odds_of_d(trained):
-    """Slopes at the logit are D - 1 and -D: their ratio is (1 - D) / D, picture by picture."""
+def test_question_2_label_1_gives_the_gradient_of_minus_log_d(trained):
+    """And it is the stronger one, in the beginning."""
     trainer, probe, _ = trained
-    weak, strong = probe.saturating(trainer.outG), probe.nonsaturating(trainer.outG)
-    label = mx.nd.zeros((64,))
-    trainer.modD.forward(mx.io.DataBatch([trainer.outG], [label]), is_train=True)
-    fake = trainer.modD.get_outputs()[0].asnumpy().ravel()
-    ratio = np.array([np.linalg.norm(s) / np.linalg.norm(w) for s, w in zip(strong, weak)])
-    np.testing.assert_allclose(ratio, (1 - fake) / fake, rtol=1e-3)
+    symD = trainer.modD.symbol
+    logit = symD.get_internals()[walkthrough.find_layers(symD)[-2][0] + "_output"]
+    mod = mx.mod.Module(mx.sym.MakeLoss(-mx.sym.log(mx.sym.sigmoid(logit))), label_names=None)
+    mod.bind([("data", (64, 3, 64, 64))], inputs_need_grad=True)
+    mx.nd.waitall()
+    mod.set_params(*trainer.modD.get_params())
+    mod.forward(mx.io.DataBatch([trainer.outG], []), is_train=True)
+    mod.backward()
+    exact = mod.get_input_grads()[0].asnumpy()
+    strong = probe.nonsaturating(trainer.outG)
+    np.testing.assert_allclose(strong, exact, rtol=0, atol=1e-6 * abs(exact).max())
+    assert np.linalg.norm(strong) > 3 * np.linalg.norm(probe.saturating(trainer.outG))
 
 
 def test_the_probe_leaves_the_training_alone(parameters):
