@@ -4,7 +4,6 @@ The end has to be that of a run that nobody touched: parameters, moments and the
 the bit. Every second kill waits for a checkpoint to be half-written.
 """
 import argparse
-import json
 import random
 import subprocess
 import sys
@@ -12,7 +11,7 @@ import tempfile
 import time
 from pathlib import Path
 
-from dcgan_mx import checkpoint
+from dcgan_mx import checkpoint, rundir
 from dcgan_mx.checkpoint import PARAMS, CheckpointError
 
 TRAIN = Path(__file__).resolve().parent / "train.py"
@@ -35,12 +34,9 @@ def wait_to_train(process):
 
 
 def log(run_dir):
-    """Return the log's whole lines without their times, or none."""
-    path = run_dir / "log.jsonl"
-    lines = path.read_text().splitlines(keepends=True) if path.exists() else []
-    records = [json.loads(line) for line in lines if line.endswith("\n")]
+    """Return the log without its times."""
     return [{k: v for k, v in record.items() if k not in ("images_per_s", "seconds")}
-            for record in records]
+            for record in rundir.read_log(run_dir)]
 
 
 def half_written(run_dir):
