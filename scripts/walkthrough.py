@@ -109,9 +109,9 @@ def write_second_half(norms, error, frames, captions):
         f"itself: the largest difference is {error:.1e} of the largest number. --g-loss saturating "
         "trains this way.")
     slopes = paragraph(
-        "D ends in a sigmoid, whose slope is x (1 - x). Below it, log(1 - x) has the slope -x and "
-        "-log x the slope -(1 - x): where D is sure of the fakes (x near 0) nothing of the first "
-        "is left, and all of the second.")
+        "At x the slopes are -1/(1 - x) and -1/x. But D ends in a sigmoid, whose slope is "
+        "x (1 - x): below it are left x of the first and 1 - x of the second. Where D is sure of "
+        "the fakes (x near 0) nothing of the first is left, and all of the second.")
     measured = paragraph(
         "The norm of the gradient that reaches G's images, for both losses, at the same images and "
         f"the same D, in the first {len(steps)} iterations. That of -log D is "
