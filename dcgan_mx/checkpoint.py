@@ -13,6 +13,7 @@ from .files import open_plain, sync_directory, write_atomic
 from .params import ParamsError, dump_params, parse_params
 
 FORMAT = 1
+LATENT = "normal"  # what `RandIter` draws the latent vectors from: N(0, 1)
 STATE = "state.json"
 SYMBOLS = ("G-symbol.json", "D-symbol.json")
 PARAMS = ("G-0000.params", "D-0000.params", "G-optimizer.params", "D-optimizer.params")
@@ -69,7 +70,8 @@ def write(run_dir, state, seed=None, keep=0):
             digest = hashlib.sha256()
             write_atomic(temporary / name, _hashed(chunks, digest), sync=True)
             digests[name] = digest.hexdigest()
-        document = {"format": FORMAT, "seed": seed, **state["counters"], "files": digests}
+        document = {"format": FORMAT, "latent": LATENT, "seed": seed, **state["counters"],
+                    "files": digests}
         write_atomic(temporary / STATE, _encode(document), sync=True)
         sync_directory(temporary)
         _replace(temporary, folder)
@@ -136,7 +138,8 @@ def verify(folder):
     Returns
     -------
     dict
-        The content of state.json: `step`, `epoch`, `nbatch`, `updates`, `metrics`, `seed`.
+        The content of state.json: `step`, `epoch`, `nbatch`, `updates`, `metrics`, `seed`,
+        `latent`.
 
     Raises
     ------
@@ -260,8 +263,8 @@ _COUNTERS = {"step": int, "epoch": int, "nbatch": int, "batch_size": int,
              "updates": {"G": int, "D": int},
              "metrics": {"sums": {"acc": float, "d_entropy": float, "g_entropy": float},
                          "counts": {"d": int, "g": int}}}
-_DOCUMENT = {"format": int, "seed": None, "files": dict.fromkeys((*SYMBOLS, *PARAMS), str),
-             **_COUNTERS}
+_DOCUMENT = {"format": int, "latent": str, "seed": None, **_COUNTERS,
+             "files": dict.fromkeys((*SYMBOLS, *PARAMS), str)}
 
 
 def _part(name):

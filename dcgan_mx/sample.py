@@ -129,6 +129,9 @@ def load_generator(path, ctx=None, bn="moving", batch_size=64):
         text, params, document = checkpoint.load_network(path, "G")
     except checkpoint.CheckpointError as error:
         raise SampleError(f"{error}: give another checkpoint, RUN/checkpoints/step-...") from None
+    if document["latent"] != checkpoint.LATENT:
+        raise SampleError(f"{path}: its latent vectors are {document['latent']!r}, which this "
+                          f"version cannot draw: give one of {checkpoint.LATENT!r} ones")
     try:
         symG = mx.sym.load_json(text)
     except mx.base.MXNetError:

@@ -101,6 +101,17 @@ def test_a_checkpoint_without_d_is_enough(run_dir, tmp_path):
         load_generator(folder)
 
 
+def test_another_latent_distribution_is_refused(run_dir, tmp_path):
+    folder = tmp_path / "step-00000005"
+    shutil.copytree(checkpoint.list(run_dir)[0], folder)
+    state = json.loads((folder / "state.json").read_bytes())
+    assert state["latent"] == "normal"
+    del state["sha256"]
+    (folder / "state.json").write_bytes(checkpoint._encode({**state, "latent": "uniform"}))
+    with pytest.raises(SampleError, match="latent vectors are 'uniform'.* give one of 'normal'"):
+        load_generator(folder)
+
+
 def test_parameters_of_another_network():
     symG, _ = make_dcgan_sym(8, 8, 3, size=16)
     other = Trainer(*make_dcgan_sym(4, 4, 3, size=16), 4, (3, 16, 16), nz=10)
@@ -175,4 +186,4 @@ def test_what_is_no_checkpoint(run_dir, script, one_line_error, tmp_path):
     shutil.copytree(checkpoint.list(run_dir)[0], folder)
     state = json.loads((folder / "state.json").read_text())
     (folder / "state.json").write_text(json.dumps(state))
-    one_line_error(script("sample.py", folder), "state.json is damaged")
+    one_line_error(script("sample.py", folder), "state.json is damaged: give another checkpoint")
