@@ -11,7 +11,7 @@ help:
 	@echo "make check      lint and check types"
 	@echo "make faults     kill a run 100 times, resume it, compare the end"
 	@echo "make benchmark  measure speed and memory; PyTorch takes part if .venv has it"
-	@echo "make test-all   test import, networks, trainer and data on Python 3.8 to 3.13"
+	@echo "make test-all   test what depends on Python's version on 3.8 to 3.13"
 
 train: .venv/.package
 	$(BIN)/python scripts/train.py --dataset mnist --gpu 0 --num-epochs 1 $(ARGS)

@@ -1,10 +1,11 @@
-"""Run the tests of import, symbols, trainer and data on every supported Python that is here."""
+"""Run the tests that depend on Python, MXNet and the data on every supported Python that is here."""
 import nox
 
 # virtualenv has given up the older of these interpreters; their own venv has not.
 nox.options.default_venv_backend = "venv"
 TESTS = [f"tests/test_{name}.py" for name in
-         ("runtime", "symbols", "trainer", "datasets", "iterators", "params")]
+         ("runtime", "symbols", "trainer", "datasets", "iterators", "params", "records", "packing",
+          "record_iterators", "latent", "sample", "animate", "report")]
 
 
 @nox.session(python=["3.8", "3.9", "3.10", "3.11", "3.12", "3.13"])
