@@ -1,4 +1,4 @@
-"""Run the tests that depend on Python, MXNet and the data on every supported Python that is here."""
+"""Run the tests that depend on Python, MXNet or NumPy on every supported Python that is here."""
 import nox
 
 # virtualenv has given up the older of these interpreters; their own venv has not.
