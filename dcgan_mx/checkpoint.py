@@ -1,6 +1,5 @@
 """The whole state of a training on disk: all of it or nothing, verified, and free of code."""
 import hashlib
-import json
 import os
 import re
 import shutil
@@ -9,19 +8,19 @@ from pathlib import Path
 
 import numpy as np
 
-from .files import open_plain, sync_directory, write_atomic
+from .checkpoint_files import (
+    COUNTERS,
+    FORMAT,
+    LATENT,
+    PARAMS,
+    STATE,
+    SYMBOLS,
+    CheckpointError,
+    encode_state,
+    read_files,
+)
+from .files import sync_directory, write_atomic
 from .params import ParamsError, dump_params, parse_params
-
-FORMAT = 1
-LATENT = "normal"  # what `RandIter` draws the latent vectors from: N(0, 1)
-STATE = "state.json"
-SYMBOLS = ("G-symbol.json", "D-symbol.json")
-PARAMS = ("G-0000.params", "D-0000.params", "G-optimizer.params", "D-optimizer.params")
-_MAX_STATE_BYTES = 1 << 16
-
-
-class CheckpointError(ValueError):
-    """A checkpoint is damaged, is none, or belongs to another training."""
 
 
 def save(run_dir, trainer, seed=None, keep=0):
@@ -72,7 +71,7 @@ def write(run_dir, state, seed=None, keep=0):
             digests[name] = digest.hexdigest()
         document = {"format": FORMAT, "latent": LATENT, "seed": seed, **state["counters"],
                     "files": digests}
-        write_atomic(temporary / STATE, _encode(document), sync=True)
+        write_atomic(temporary / STATE, encode_state(document), sync=True)
         sync_directory(temporary)
         _replace(temporary, folder)
     except BaseException as error:
@@ -146,7 +145,7 @@ def verify(folder):
     CheckpointError
         If a file is missing, a link, or not what was written; the message names it.
     """
-    return _read(Path(folder))[0]
+    return read_files(Path(folder))[0]
 
 
 def load(folder, trainer):
@@ -164,8 +163,8 @@ def load(folder, trainer):
         If the checkpoint is damaged, or of other networks; the trainer is as it was.
     """
     folder = Path(folder)
-    document, contents = _read(folder)
-    state = {"counters": {name: document[name] for name in _COUNTERS}}
+    document, contents = read_files(folder)
+    state = {"counters": {name: document[name] for name in COUNTERS}}
     for name in PARAMS:
         try:
             state[_part(name)] = parse_params(contents.pop(name), folder / name)
@@ -203,7 +202,7 @@ def load_network(folder, network):
         If one of these files is missing or damaged.
     """
     folder, names = Path(folder), (f"{network}-symbol.json", f"{network}-0000.params")
-    document, contents = _read(folder, names)
+    document, contents = read_files(folder, names)
     try:
         return contents[names[0]].decode(), parse_params(contents[names[1]], folder / names[1]), \
             document
@@ -259,14 +258,6 @@ def _set_aside(folder):
     folder.rename(damaged)
 
 
-_COUNTERS = {"step": int, "epoch": int, "nbatch": int, "batch_size": int,
-             "updates": {"G": int, "D": int},
-             "metrics": {"sums": {"acc": float, "d_entropy": float, "g_entropy": float},
-                         "counts": {"d": int, "g": int}}}
-_DOCUMENT = {"format": int, "latent": str, "seed": None, **_COUNTERS,
-             "files": dict.fromkeys((*SYMBOLS, *PARAMS), str)}
-
-
 def _part(name):
     """G-0000.params holds the part G of a trainer's state, G-optimizer.params G-optimizer."""
     return name.rsplit(".", 1)[0].replace("-0000", "")
@@ -276,55 +267,3 @@ def _hashed(chunks, digest):
     for chunk in chunks:
         digest.update(chunk)
         yield chunk
-
-
-def _encode(document):
-    """Return state.json: one way to write it, sealed by a digest of itself."""
-    def dump(value):
-        return (json.dumps(value, indent=1, sort_keys=True, allow_nan=False) + "\n").encode()
-
-    return dump({**document, "sha256": hashlib.sha256(dump(document)).hexdigest()})
-
-
-def _read(folder, names=(*SYMBOLS, *PARAMS)):
-    """Return the verified content of state.json, and of other files as bytes."""
-    path = folder / STATE
-    raw = _read_file(path, limit=_MAX_STATE_BYTES)
-    try:
-        document = json.loads(raw)
-        if not isinstance(document, dict) or not isinstance(document.pop("sha256", None), str):
-            raise ValueError
-        if _encode(document) != raw:
-            raise ValueError
-    except (ValueError, RecursionError):
-        raise CheckpointError(f"{path} is damaged") from None
-    if document.get("format") != FORMAT or not _fits(document, _DOCUMENT):
-        raise CheckpointError(f"{path} is not of this version, or names other files")
-    contents = {}
-    for name in names:
-        contents[name] = _read_file(folder / name)
-        if hashlib.sha256(contents[name]).hexdigest() != document["files"][name]:
-            raise CheckpointError(f"{folder / name} is damaged")
-    return document, contents
-
-
-def _fits(value, pattern):
-    """Whether a value of JSON has exactly the keys and the types of a pattern."""
-    if isinstance(pattern, dict):
-        return (isinstance(value, dict) and value.keys() == pattern.keys()
-                and all(_fits(value[name], part) for name, part in pattern.items()))
-    if pattern is int:
-        return type(value) is int and 0 <= value < 2**53
-    return pattern is None or type(value) is pattern
-
-
-def _read_file(path, limit=None):
-    """Read a file that is no link."""
-    try:
-        with open_plain(path) as f:
-            raw = f.read(-1 if limit is None else limit + 1)
-    except OSError as error:
-        raise CheckpointError(f"{path}: {error.strerror}") from None
-    if limit is not None and len(raw) > limit:
-        raise CheckpointError(f"{path} is too large")
-    return raw

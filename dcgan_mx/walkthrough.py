@@ -1,8 +1,6 @@
 """What the blog post on GANs says, section by section, measured again."""
-import inspect
 import json
 import tempfile
-import textwrap
 import warnings
 
 import cv2
@@ -287,22 +285,6 @@ def _photograph_window(images):
     pixels = np.asarray(figure.canvas.buffer_rgba())[..., :3].copy()
     plt.close(figure)
     return pixels
-
-
-def show_source(function):
-    """Return the source text of a function without its docstring.
-
-    Parameters
-    ----------
-    function : callable
-
-    Returns
-    -------
-    str
-    """
-    text = textwrap.dedent(inspect.getsource(function))
-    head, _, body = text.split('"""', 2) if '"""' in text else (text, "", "")
-    return (head.rstrip() + "\n" + body.strip("\n")).strip()
 
 
 def make_trainer(ctx=None):

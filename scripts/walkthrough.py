@@ -1,5 +1,7 @@
 """Follow the blog post on GANs section by section: python scripts/walkthrough.py."""
 import html
+import inspect
+import textwrap
 from pathlib import Path
 
 import numpy as np
@@ -46,6 +48,13 @@ def plot_losses():
                         "x = D(G(z))", "slope below the sigmoid", log_y=True))
 
 
+def show_source(function):
+    """Return the source text of a function without its docstring."""
+    text = textwrap.dedent(inspect.getsource(function))
+    head, _, body = text.split('"""', 2) if '"""' in text else (text, "", "")
+    return (head.rstrip() + "\n" + body.strip("\n")).strip()
+
+
 def shown(x):
     """A ratio for people to read."""
     return f"{x:,.0f}" if 10 <= x < 1e6 else f"{x:.2g}"
@@ -79,23 +88,23 @@ def write_first_half(trainer, images):
                                   [[f"{loss[name]:.3f}" for name in loss]])),
         section(2, "Five rules that make it train",
                 "GANs hardly converged until the DCGAN paper gave five rules for the two networks.",
-                page.code(walkthrough.show_source(walkthrough.find_layers)),
+                page.code(show_source(walkthrough.find_layers)),
                 page.table(["rule", "in our symbols", "holds"], rules)),
         section(3, "The generator's picture",
                 "From a vector to 64x64 pixels with three channels, by fewer and larger maps.",
-                page.code(walkthrough.show_source(walkthrough.find_shapes)),
+                page.code(show_source(walkthrough.find_shapes)),
                 draw_generator(walkthrough.find_shapes(symG))),
         section(4, "Four functions, two iterators",
                 "The example has make_dcgan_sym, get_mnist, fill_buf and visual, and the iterators "
                 "RandIter and ImagenetIter.",
                 *(f"<h3>{html.escape(name)}</h3>"
-                  + page.code(walkthrough.show_source(function)) + paragraph(text)
+                  + page.code(show_source(function)) + paragraph(text)
                   + ("" if picture is None else page.picture(picture, name))
                   for name, function, text, picture in walkthrough.show_functions(images))),
         section(5, "The training loop",
                 "Each iteration updates D once and G once, where the paper's Algorithm 1 gives D k "
                 "updates for each of G.",
-                page.code(walkthrough.show_source(Trainer.step)), loop)]
+                page.code(show_source(Trainer.step)), loop)]
 
 
 def write_second_half(norms, error, frames, captions):
@@ -123,19 +132,19 @@ def write_second_half(norms, error, frames, captions):
     return [
         section(6, "First question: where is the negated gradient?",
                 "G should descend what D ascends, so why is no sign ever turned?",
-                page.code("\n\n".join(walkthrough.show_source(function) for function in (
+                page.code("\n\n".join(show_source(function) for function in (
                     walkthrough.Probe.saturating, walkthrough.Probe.analytic))), sign),
         section(7, "Second question: why label 1 for fakes?",
                 "G learns next to nothing from log(1 - D(G(z))) while D rejects every fake; -log "
                 "D(G(z)) has the same goal and a gradient.",
                 plot_losses(), slopes,
-                page.code(walkthrough.show_source(walkthrough.Probe.nonsaturating)), measured,
+                page.code(show_source(walkthrough.Probe.nonsaturating)), measured,
                 page.plot({name: (steps, values) for name, values in norms.items()},
                           "iteration", "norm of the gradient", log_y=True), extremes),
         section(8, "gout, diff and data through the training",
                 "Every few iterations the example draws what G makes, the gradient that it gets "
                 "for it, and the real pictures.",
-                page.code(walkthrough.show_source(standardise)),
+                page.code(show_source(standardise)),
                 *(f"<h3>{name}</h3>{page.slider(grids, captions, name)}"
                   for name, grids in frames.items()))]
 

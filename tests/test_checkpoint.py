@@ -21,6 +21,7 @@ from dcgan_mx import (
     records,
 )
 from dcgan_mx.checkpoint import PARAMS, STATE, SYMBOLS, CheckpointError
+from dcgan_mx.checkpoint_files import encode_state
 from dcgan_mx.datasets import make_discs
 from dcgan_mx.runtime import mx
 from dcgan_mx.trainer import DivergenceError
@@ -224,7 +225,7 @@ def resealed(folder, **changes):
     document = json.loads((folder / STATE).read_bytes())
     del document["sha256"]
     document.update(changes)
-    (folder / STATE).write_bytes(checkpoint._encode(document))
+    (folder / STATE).write_bytes(encode_state(document))
 
 
 @pytest.mark.parametrize("changes", [

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from dcgan_mx import Trainer, checkpoint, make_dcgan_sym
+from dcgan_mx.checkpoint_files import encode_state
 from dcgan_mx.latent import make_latents
 from dcgan_mx.module_state import get_parameters
 from dcgan_mx.runtime import mx
@@ -107,7 +108,7 @@ def test_another_latent_distribution_is_refused(run_dir, tmp_path):
     state = json.loads((folder / "state.json").read_bytes())
     assert state["latent"] == "normal"
     del state["sha256"]
-    (folder / "state.json").write_bytes(checkpoint._encode({**state, "latent": "uniform"}))
+    (folder / "state.json").write_bytes(encode_state({**state, "latent": "uniform"}))
     with pytest.raises(SampleError, match="latent vectors are 'uniform'.* give one of 'normal'"):
         load_generator(folder)
 
