@@ -9,18 +9,9 @@ from collections import deque
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-import cv2
-import numpy as np
-from PIL import Image, ImageOps
-
+from .encoding import encode
 from .files import open_plain, write_atomic
-from .records import frame
-
-FORMATS = ("BMP", "GIF", "JPEG", "PNG", "PPM", "TIFF", "WEBP")
-MIN_SIDE = 8  # pixels; smaller pictures are icons and counters
-MAX_PIXELS = 1 << 27
-MAX_ASPECT = 16  # long side / short side
-_ORIENTATION = 0x0112  # the Exif tag
+from .records import frame, read_picture, scan
 
 
 class PackingError(ValueError):
@@ -95,118 +86,13 @@ def _times(status):
     return status.st_size, status.st_mtime_ns, status.st_ctime_ns
 
 
-def encode(path, resize=256, quality=95):
-    """Return a picture in a form that MXNet's reader takes: 8 bits, grey or RGB, upright.
-
-    Parameters
-    ----------
-    path : str or os.PathLike
-        Of any of `FORMATS`, whatever its name; of several frames, the first counts.
-    resize : int
-        The shorter side is scaled to so many pixels, up or down; 0: never.
-    quality : int, from 1 to 100
-        Of JPEG, which pictures that are scaled become.
-
-    Returns
-    -------
-    bytes
-        The file itself where it needs no change. A picture that changes without being scaled
-        becomes PNG, and loses nothing but what 8 bits cannot hold. What is transparent is laid on
-        white.
-
-    Raises
-    ------
-    ValueError
-        If it is no picture, or too small, too large or too narrow; the message says which.
-    OSError
-        If the file cannot be read.
-    """
-    with open_plain(path, follow=True) as f:
-        try:
-            image = Image.open(f, formats=FORMATS)
-        except Image.UnidentifiedImageError:
-            raise ValueError("is no picture") from None
-        except Image.DecompressionBombError:
-            raise ValueError(f"has more than {MAX_PIXELS} pixels") from None
-        short, long = sorted(image.size)
-        size = f"{image.width}x{image.height} pixels"
-        if short < MIN_SIDE:
-            raise ValueError(f"is too small: {size}, and {MIN_SIDE}x{MIN_SIDE} is the least")
-        if short * long > MAX_PIXELS:
-            raise ValueError(f"is too large: {size}, and {MAX_PIXELS} in all is the most")
-        if long > MAX_ASPECT * short:
-            raise ValueError(f"is too narrow: {size}, and 1:{MAX_ASPECT} is the most")
-        scaled = resize not in (0, short)
-        turned = image.getexif().get(_ORIENTATION, 1) != 1
-        plain = (image.format in ("JPEG", "PNG") and image.mode in ("L", "RGB") and not turned
-                 and "transparency" not in image.info)
-        if plain and scaled and image.format == "JPEG":
-            f.seek(0)
-            return _scale(_decode_jpeg(f.read(), image.mode, short // resize), resize, quality)
-        if scaled:
-            image.draft(None, (resize, resize))  # JPEG: decode a half, a quarter or an eighth
-        image.load()  # only now is it known to be whole
-        if plain and not scaled:
-            f.seek(0)
-            return f.read()
-    image = _to_8_bits(image)
-    if turned:
-        image = ImageOps.exif_transpose(image)
-    if scaled:
-        return _scale(np.asarray(image)[..., ::-1] if image.mode == "RGB" else np.asarray(image),
-                      resize, quality)
-    buffer = io.BytesIO()
-    image.save(buffer, "PNG", compress_level=1)
-    return buffer.getvalue()
-
-
-def _decode_jpeg(raw, mode, shrink):
-    """Return a JPEG file's pixels, BGR or grey, a `shrink`-th at least; faster than Pillow."""
-    # OpenCV paints grey what is missing. No end marker can stand in the coded pixels.
-    if raw.rfind(b"\xff\xd9") < raw.rfind(b"\xff\xda"):
-        raise OSError("image file is truncated")
-    reduced = next(n for n in (8, 4, 2, 1) if n <= max(1, shrink))
-    flag = (f"IMREAD_REDUCED_{'COLOR' if mode == 'RGB' else 'GRAYSCALE'}_{reduced}" if reduced > 1
-            else "IMREAD_COLOR" if mode == "RGB" else "IMREAD_GRAYSCALE")
-    pixels = cv2.imdecode(np.frombuffer(raw, np.uint8), getattr(cv2, flag))
-    if pixels is None:
-        raise OSError("image file cannot be decoded")
-    return pixels
-
-
-def _scale(pixels, resize, quality):
-    """Return the JPEG of BGR or grey pixels, scaled to a shorter side."""
-    height, width = pixels.shape[:2]
-    ratio = resize / min(width, height)
-    method = cv2.INTER_CUBIC if ratio > 1 else cv2.INTER_LINEAR if ratio > 0.5 else cv2.INTER_AREA
-    pixels = cv2.resize(pixels, (round(ratio * width), round(ratio * height)), interpolation=method)
-    return cv2.imencode(".jpg", pixels, [cv2.IMWRITE_JPEG_QUALITY, quality])[1].tobytes()
-
-
-def _to_8_bits(image):
-    """Return a picture as grey or RGB of 8 bits, what is transparent as white."""
-    if image.mode == "F" or (image.mode == "I" and image.format == "TIFF"):
-        raise ValueError(f"is of {'floating-point' if image.mode == 'F' else '32-bit'} numbers, "
-                         "whose range is not known")
-    if image.mode.startswith("I"):  # 16 bits of grey, under several names
-        values = np.asarray(image)
-        pixels = (values >> 8).astype(np.uint8)
-        if "transparency" in image.info:
-            pixels[values == image.info["transparency"]] = 255
-        return Image.fromarray(pixels)
-    if image.mode in ("LA", "La", "PA", "RGBA", "RGBa") or "transparency" in image.info:
-        image = image.convert("RGBA")
-        white = Image.new("RGBA", image.size, "white")
-        return Image.alpha_composite(white, image).convert("RGB")
-    return image.convert("L" if image.mode in ("1", "L") else "RGB")
-
-
 def pack(folder, out, resize=256, quality=95, threads=1, least=1, progress=iter):
-    """Pack the pictures in a folder and below into a record file.
+    """Pack the pictures in a folder and below, or in a record file, into a record file.
 
     Parameters
     ----------
     folder : str or os.PathLike
+        A record file is packed anew, record by record, to scale what is in it.
     out : str or os.PathLike
         Replaced, when all is done, if it exists; its index, for other programs, gets the same name
         with the ending .idx.
@@ -222,13 +108,15 @@ def pack(folder, out, resize=256, quality=95, threads=1, least=1, progress=iter)
     Returns
     -------
     n : int
-        Pictures in the file. Their order, that of a digest of their names, looks random, so that
-        each part of the file is a fair sample.
+        Pictures in the file. The order of a folder's, that of a digest of their names, looks
+        random, so that each part of the file is a fair sample.
     skipped : list of (str, str)
-        Each file left out, and why.
+        Each file or record left out, and why.
 
     Raises
     ------
+    RecordError
+        If `folder` is a file, and none of records.
     PackingError
         If fewer than `least` pictures are left, or `out` is in `folder` or no name for a file.
     OSError
@@ -238,20 +126,12 @@ def pack(folder, out, resize=256, quality=95, threads=1, least=1, progress=iter)
     if not out.name or out.suffix == ".idx" or out.is_dir():
         raise PackingError(f"{str(out)!r} cannot be the record file: give a name as in OUT.rec")
     index = out.with_suffix(".idx")
-    if Path(folder).resolve() in out.resolve().parents:
-        raise PackingError(f"{out} is in the folder that it is made of: give a place outside of "
-                           f"{folder}")
-    files, skipped = list_files(folder)
-    names = sorted(files, key=lambda name: hashlib.sha256(os.fsencode(name)).digest())
-    offsets, position = array("q"), 0
+    source = _Records(folder) if os.path.isfile(folder) else _Folder(folder, out)
+    skipped, offsets, position = source.skipped, array("q"), 0
 
     def read(name):
-        path = os.path.join(folder, name)
         try:
-            picture = encode(path, resize, quality)
-            if _times(os.stat(path)) != files[name]:
-                return None, "changed while the folder was packed"
-            return picture, None
+            return source.read(name, resize, quality), None
         except OSError as error:
             return None, error.strerror or f"is damaged: {error}"
         except Exception as error:  # a decoder that meets a damaged file raises what it likes
@@ -259,7 +139,7 @@ def pack(folder, out, resize=256, quality=95, threads=1, least=1, progress=iter)
 
     def records():
         nonlocal position
-        for name, (picture, reason) in _map_in_order(read, progress(names), threads):
+        for name, (picture, reason) in _map_in_order(read, progress(source.names), threads):
             if picture is None:
                 skipped.append((name, reason))
                 continue
@@ -267,17 +147,58 @@ def pack(folder, out, resize=256, quality=95, threads=1, least=1, progress=iter)
             offsets.append(position)
             position += len(record)
             yield record
-        skipped.extend((name, "appeared while the folder was packed")
-                       for name in list_files(folder)[0].keys() - files.keys())
+        skipped.extend((name, "appeared while the folder was packed") for name in source.added())
         if len(offsets) < least:
-            raise PackingError(f"{folder} has {len(offsets)} readable pictures of {len(files)} "
-                               f"files, and at least {least} are needed", skipped)
+            raise PackingError(f"{folder} has {len(offsets)} readable pictures of "
+                               f"{len(source.names)}, and at least {least} are needed", skipped)
 
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # Pillow's, about files that are judged here
         write_atomic(out, records(), sync=True)
     write_atomic(index, b"".join(b"%d\t%d\n" % entry for entry in enumerate(offsets)))
     return len(offsets), sorted(skipped)
+
+
+class _Folder:
+    """The files in a folder, by name."""
+
+    def __init__(self, folder, out):
+        if Path(folder).resolve() in out.resolve().parents:
+            raise PackingError(f"{out} is in the folder that it is made of: give a place outside "
+                               f"of {folder}")
+        self._folder = folder
+        self._files, self.skipped = list_files(folder)
+        self.names = sorted(self._files,
+                            key=lambda name: hashlib.sha256(os.fsencode(name)).digest())
+
+    def read(self, name, resize, quality):
+        path = os.path.join(self._folder, name)
+        with open_plain(path, follow=True) as f:
+            picture = encode(f, resize, quality)
+        if _times(os.stat(path)) != self._files[name]:
+            raise ValueError("changed while the folder was packed")
+        return picture
+
+    def added(self):
+        return list_files(self._folder)[0].keys() - self._files.keys()
+
+
+class _Records:
+    """The records of a file, by number."""
+
+    def __init__(self, path):
+        self._path = path
+        self._offsets = scan(path)[0]
+        self.names = [f"record {n}" for n in range(1, len(self._offsets) + 1)]
+        self.skipped = []
+
+    def read(self, name, resize, quality):
+        with open_plain(self._path, follow=True) as f:
+            picture = read_picture(f, self._offsets[int(name.split()[1]) - 1])
+        return encode(io.BytesIO(picture), resize, quality)
+
+    def added(self):
+        return ()
 
 
 def _map_in_order(function, items, threads):

@@ -159,7 +159,7 @@ class FolderIter(ImagenetIter):
     Parameters
     ----------
     folder : str or os.PathLike
-        Pictures of any of `packing.FORMATS` and of any size; what is none is left out.
+        Pictures of any of `encoding.FORMATS` and of any size; what is none is left out.
     cache : str or os.PathLike, optional
         Where the packed pictures are kept; see `pack_cache.pack_cached`.
     progress : callable

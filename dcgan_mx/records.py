@@ -107,7 +107,7 @@ def scan(path):
         if not offsets:
             raise RecordError(f"{path} is empty: {mend}")
         for n, offset in enumerate(offsets, 1):
-            if offset in checks and zlib.crc32(_read_picture(f, offset)) != checks[offset]:
+            if offset in checks and zlib.crc32(read_picture(f, offset)) != checks[offset]:
                 raise RecordError(f"{path}: record {n} is damaged: {mend}")
     places = np.array([(offset, checks.get(offset, -1)) for offset in offsets], np.int64)
     return places[:, 0].copy(), label_width, hashlib.sha256(places).hexdigest()
@@ -132,7 +132,7 @@ def find_bad(path, offsets, least):
     with open_plain(path, follow=True) as f:
         for n, offset in enumerate(offsets, 1):
             try:
-                image = cv2.imdecode(np.frombuffer(_read_picture(f, offset), np.uint8),
+                image = cv2.imdecode(np.frombuffer(read_picture(f, offset), np.uint8),
                                      cv2.IMREAD_COLOR)
             except cv2.error:  # of absurd size
                 image = None
@@ -144,8 +144,20 @@ def find_bad(path, offsets, least):
     return None
 
 
-def _read_picture(f, offset):
-    """Return the encoded picture of the record at a place of an open file that `scan` accepts."""
+def read_picture(f, offset):
+    """Return the encoded picture of a record.
+
+    Parameters
+    ----------
+    f : file object
+        Binary, of a file that `scan` accepts.
+    offset : int
+        Where the record begins, as `scan` says.
+
+    Returns
+    -------
+    bytes
+    """
     f.seek(offset)
     content, kind = b"", _FIRST
     while kind in (_FIRST, _MIDDLE):

@@ -1,5 +1,6 @@
 """Pack a folder of pictures for training: python scripts/make_rec.py FOLDER OUT.rec."""
 from dcgan_mx import cli, packing
+from dcgan_mx.encoding import FORMATS
 from dcgan_mx.runtime import physical_cores
 
 
@@ -7,7 +8,8 @@ def main():
     parser = cli.Parser("Pack the pictures in a folder and below into a record file, which "
                         "scripts/train.py reads with --dataset imagenet --data-path OUT.rec.")
     count = cli.number(int, least=1, below=2**31)
-    parser.add("folder", f"holds {', '.join(packing.FORMATS)} files, under any name",
+    parser.add("folder", f"holds {', '.join(FORMATS)} files, under any name; or a record file, to "
+               "scale what is in it",
                metavar="FOLDER")
     parser.add("out", "the record file; its index goes beside it, as OUT.idx", metavar="OUT.rec")
     parser.add("--resize", "scale the shorter side to N pixels, up or down; 0: never", default=256,

@@ -11,12 +11,17 @@ import pytest
 from PIL import Image
 from skimage import data
 
-from dcgan_mx import packing, records
+from dcgan_mx import encoding, records
 from dcgan_mx.pack_cache import pack_cached
-from dcgan_mx.packing import PackingError, encode, list_files, pack
+from dcgan_mx.packing import PackingError, list_files, pack
 from dcgan_mx.runtime import mx
 
 PHOTO = data.astronaut()[:300, :400]
+
+
+def encode(path, resize=256):
+    with open(path, "rb") as f:
+        return encoding.encode(f, resize)
 
 
 def decode(picture):
@@ -168,7 +173,7 @@ def test_too_few_pictures_leave_what_was_there(tmp_path):
     save(tmp_path / "in" / "a.png")
     out = tmp_path / "out.rec"
     out.write_bytes(b"dear")
-    with pytest.raises(PackingError, match="has 1 readable pictures of 1 files, and at least 2"):
+    with pytest.raises(PackingError, match="has 1 readable pictures of 1, and at least 2"):
         pack(tmp_path / "in", out, least=2)
     assert sorted(os.listdir(tmp_path)) == ["in", "out.rec"] and out.read_bytes() == b"dear"
     with pytest.raises(PackingError, match="is in the folder"):
@@ -308,6 +313,25 @@ def test_a_jpeg_is_scaled_like_what_it_shows(array, resize, tmp_path):
     assert first.shape == second.shape and abs(first - second).mean() < 4
 
 
+def test_a_record_file_is_packed_anew(photo_rec, tmp_path):
+    """Small pictures of a foreign file are enlarged, damaged ones listed, the order stays."""
+    small, large = (save(tmp_path / f"{n}.png", PHOTO[:n, :n]).read_bytes() for n in (64, 256))
+    foreign = tmp_path / "foreign.rec"
+    writer = mx.recordio.MXRecordIO(str(foreign), "w")
+    for n, picture in enumerate((large, small, b"no picture", large)):
+        writer.write(mx.recordio.pack(mx.recordio.IRHeader(0, 7.0, n, 0), picture))
+    writer.close()
+    assert pack(foreign, tmp_path / "o.rec", threads=2) == (3, [("record 3", "is no picture")])
+    with open(tmp_path / "o.rec", "rb") as f:
+        pictures = [records.read_picture(f, offset) for offset in records.scan(f.name)[0]]
+    assert pictures[0] == pictures[2] == large
+    assert decode(pictures[1]).shape == (256, 256, 3)
+    assert pack(photo_rec, tmp_path / "again.rec") == (280, [])
+    assert (tmp_path / "again.rec").read_bytes() == photo_rec.read_bytes()
+    with pytest.raises(records.RecordError, match="is no record file"):
+        pack(tmp_path / "64.png", tmp_path / "x.rec")
+
+
 def test_links_to_folders_are_followed(tmp_path):
     (tmp_path / "elsewhere").mkdir()
     save(tmp_path / "elsewhere" / "a.png")
@@ -354,4 +378,4 @@ def test_size_is_judged_before_decoding(tmp_path):
     with pytest.raises(ValueError, match="12000x12000"):
         encode(tmp_path / "bomb.png")
     assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 20_000
-    assert packing.MAX_PIXELS < 12000 ** 2
+    assert encoding.MAX_PIXELS < 12000 ** 2
