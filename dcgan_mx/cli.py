@@ -35,7 +35,8 @@ def run(main):
     main : callable
         Without arguments.
     """
-    cv2.setLogLevel(2)  # errors only: a damaged picture gets one line, from us
+    if hasattr(cv2, "setLogLevel"):  # not in all of OpenCV's versions
+        cv2.setLogLevel(2)  # errors only: a damaged picture gets one line, from us
     warnings.showwarning = lambda message, *_, **__: print(f"warning: {message}", file=sys.stderr)
     try:
         main()
