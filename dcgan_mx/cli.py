@@ -35,8 +35,9 @@ def run(main):
     main : callable
         Without arguments.
     """
-    if hasattr(cv2, "setLogLevel"):  # not in all of OpenCV's versions
-        cv2.setLogLevel(2)  # errors only: a damaged picture gets one line, from us
+    for module in (cv2, getattr(cv2.utils, "logging", None)):  # OpenCV 4, OpenCV 5
+        if hasattr(module, "setLogLevel"):
+            module.setLogLevel(0)  # silent: a damaged picture gets one line, from us
     warnings.showwarning = lambda message, *_, **__: print(f"warning: {message}", file=sys.stderr)
     try:
         main()
