@@ -54,9 +54,10 @@ def pack_cached(folder, cache=None, threads=1, least=1, progress=iter):
             scan(path)
             return path, [tuple(pair) for pair in json.loads(listed.read_bytes())]
         _, skipped = pack(folder, path, threads=threads, least=least, progress=progress)
-        write_atomic(listed, json.dumps(skipped).encode())
         if f"{name()}.rec" != path.name:
             path.unlink()
+            path.with_suffix(".idx").unlink()
             raise PackingError(f"{folder} changed while it was packed: try again when nothing "
                                "writes to it")
+        write_atomic(listed, json.dumps(skipped).encode())
     return path, skipped

@@ -372,6 +372,20 @@ def test_pictures_that_changed_are_not_resumed_on(photo_rec, script, one_line_er
     one_line_error(script("train.py", *command, "--resume"), rec, "records: 200, then 280")
 
 
+def test_a_bad_picture_in_the_middle_of_a_run_loses_no_step(photo_rec, script, tmp_path):
+    """One record of 281 is no picture, and has no checksum that would tell at the start."""
+    rec, run_dir = tmp_path / "a.rec", tmp_path / "run"
+    header = mx.recordio.IRHeader(0, 0.0, 280, 0)
+    bad = records.frame(mx.recordio.pack(header, b"no picture")[24:], 280)
+    rec.write_bytes(photo_rec.read_bytes() + bad[:24] + bytes(8) + bad[32:])
+    done = script("train.py", "--dataset", "imagenet", "--data-path", rec, *PHOTOS, "--run-dir",
+                  run_dir, "--batch-size", 8)
+    last = done.stderr.strip().splitlines()[-1]
+    assert done.returncode == 2 and "Traceback" not in done.stderr
+    assert last.startswith(f"error: {rec}: record 281 is no picture") and "saved in" in last
+    assert len(list((run_dir / "checkpoints").iterdir())) >= 1
+
+
 def test_make_rec(photo_folder, photo_rec, script, tmp_path):
     out = tmp_path / "o ut.rec"
     done = script("make_rec.py", photo_folder, out, "--threads", 3)
