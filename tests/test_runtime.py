@@ -10,14 +10,14 @@ from dcgan_mx.runtime import physical_cores
 
 PACKAGE = Path(__file__).parent.parent / "dcgan_mx"
 # A module may import, of the package, what stands before it.
-FLOORS = ["version", "runtime", "files", "symbols", "params", "idx", "datasets", "records",
+FLOORS = ["version", "job", "runtime", "files", "symbols", "params", "idx", "datasets", "records",
           "encoding", "packing", "pack_cache", "iterators", "record_iterators", "latent", "visual",
           "page", "metrics", "device", "module_state", "trainer", "checkpoint_files",
           "checkpoint", "sample", "hooks", "signals", "rundir", "animate", "report",
           "walkthrough", "cli", "train_cli", "__init__"]
 FORBIDDEN = {"trainer": {"cli", "datasets", "iterators", "hooks", "checkpoint"},
              "checkpoint": {"trainer"},
-             **dict.fromkeys(("visual", "page", "animate", "report", "datasets", "params",
+             **dict.fromkeys(("job", "visual", "page", "animate", "report", "datasets", "params",
                               "records", "encoding", "packing", "pack_cache", "files",
                               "rundir"), {"runtime"})}
 

@@ -1,0 +1,42 @@
+"""A job of several processes: which part this one has in it."""
+import os
+
+ROLES = ("worker", "server", "scheduler")
+_NUMBERS = ("DMLC_NUM_WORKER", "DMLC_NUM_SERVER", "DMLC_PS_ROOT_PORT")
+VARIABLES = ("DMLC_ROLE", "DMLC_PS_ROOT_URI", *_NUMBERS)
+
+
+def read_role(environ=None):
+    """Return this process's role in a job, from the variables that MXNet's launchers set.
+
+    Parameters
+    ----------
+    environ : mapping of str to str, optional
+        `os.environ` if left out.
+
+    Returns
+    -------
+    {'worker', 'server', 'scheduler'} or None
+        None outside of a job.
+
+    Raises
+    ------
+    ValueError
+        If the variables are half set, or one is bad; MXNet would end the process, or wait forever.
+    """
+    environ = os.environ if environ is None else environ
+    present = [name for name in VARIABLES if environ.get(name)]
+    if not present:
+        return None
+    for name in VARIABLES:
+        value = environ.get(name, "")
+        if not value:
+            raise ValueError(f"{name} is not set, but {present[0]} is: start the job with "
+                             "scripts/launch.py, or unset all DMLC_ variables")
+        good = (value in ROLES if name == "DMLC_ROLE" else name not in _NUMBERS
+                or value.isascii() and value.isdigit() and 1 <= int(value) < 2**16)
+        if not good:
+            raise ValueError(f"{name} is {value!r}: give " + (
+                "worker, server or scheduler" if name == "DMLC_ROLE" else "a number from 1 to "
+                f"{2**16 - 1}"))
+    return environ["DMLC_ROLE"]

@@ -1,0 +1,34 @@
+import pytest
+
+from dcgan_mx.job import VARIABLES, read_role
+
+JOB = {"DMLC_ROLE": "worker", "DMLC_PS_ROOT_URI": "127.0.0.1", "DMLC_PS_ROOT_PORT": "9091",
+       "DMLC_NUM_WORKER": "2", "DMLC_NUM_SERVER": "1"}
+
+
+def test_no_variable_is_no_job():
+    assert read_role({}) is None
+    assert read_role(dict.fromkeys(JOB, "")) is None
+
+
+@pytest.mark.parametrize("role", ["worker", "server", "scheduler"])
+def test_the_role_is_told(role):
+    assert read_role({**JOB, "DMLC_ROLE": role}) == role
+
+
+@pytest.mark.parametrize("name", VARIABLES)
+@pytest.mark.parametrize("value", [None, ""])
+def test_a_job_half_told_is_refused(name, value):
+    environ = {**JOB, name: value} if value is not None else {
+        k: v for k, v in JOB.items() if k != name}
+    with pytest.raises(ValueError, match=f"{name} is not set"):
+        read_role(environ)
+
+
+@pytest.mark.parametrize("name, value", [
+    ("DMLC_ROLE", "boss"), ("DMLC_ROLE", "Worker"), ("DMLC_NUM_WORKER", "0"),
+    ("DMLC_NUM_WORKER", "-1"), ("DMLC_NUM_SERVER", "two"), ("DMLC_NUM_SERVER", "1.5"),
+    ("DMLC_PS_ROOT_PORT", "65536"), ("DMLC_PS_ROOT_PORT", "²")])
+def test_a_bad_value_is_named(name, value):
+    with pytest.raises(ValueError, match=f"{name} is .{value}"):
+        read_role({**JOB, name: value})
