@@ -182,7 +182,7 @@ class _Watch:
 
 
 def launch(command, num_workers, num_servers=None, launcher="local", hostfile=None, host_ip=None,
-           start_timeout=60.0, yarn_app_dir=None, image=None):
+           start_timeout=60.0, nodes=None, yarn_app_dir=None, image=None):
     """Start a job, watch it, and return when nothing of it is left.
 
     Parameters
@@ -200,6 +200,9 @@ def launch(command, num_workers, num_servers=None, launcher="local", hostfile=No
         This host's address for the others.
     start_timeout : float
         Seconds that the processes may take until all have come to the import of MXNet.
+    nodes : int, optional
+        For slurm: how many nodes the workers, and the servers, are spread over; one for each
+        process if left out.
     yarn_app_dir : str, optional
         For yarn: where dmlc-yarn.jar is.
     image : str, optional
@@ -228,6 +231,7 @@ def launch(command, num_workers, num_servers=None, launcher="local", hostfile=No
         environ["OMP_NUM_THREADS"] = str(max(1, physical_cores() // num_workers))
     flags = {"num_workers": num_workers, "num_servers": num_servers,
              "host_file": hostfile and os.path.abspath(hostfile)}
+    flags.update({"slurm_worker_nodes": nodes, "slurm_server_nodes": nodes})
     flags.update({"yarn_app_dir": yarn_app_dir} if yarn_app_dir else {})
     flags.update({"kube_worker_image": image, "kube_server_image": image} if image else {})
     token = secrets.token_hex(16)

@@ -15,6 +15,7 @@ import signal
 import subprocess
 import sys
 import threading
+import types
 import warnings
 from pathlib import Path
 
@@ -255,6 +256,8 @@ def _run(module, options, host, environ, pipe):
     os.environ.update(environ)
     if not hasattr(threading.Thread, "isAlive"):  # until Python 3.8
         threading.Thread.isAlive = threading.Thread.is_alive  # type: ignore[attr-defined]
+    if module.__name__.endswith(".slurm"):
+        module.subprocess = types.SimpleNamespace(check_call=_call_without_share)
     tracker = module.tracker
     tracker.get_host_ip = lambda *_: host
     # A job that starts a moment later must not find the same port free.
@@ -270,6 +273,11 @@ def _run(module, options, host, environ, pipe):
         if thread not in mine:
             thread.join()
     send(None)
+
+
+def _call_without_share(line, **kwargs):
+    """Call srun without the flag that it lost in Slurm 17.11; slurm.py gives it nevertheless."""
+    return subprocess.check_call(line.replace(" --share ", " ", 1), **kwargs)
 
 
 def _end_with_parent():

@@ -27,6 +27,8 @@ def parse(argv):
                         help="this host's address for the others, if the one found is wrong")
     parser.add_argument("--start-timeout", type=float, default=60.0, metavar="SECONDS",
                         help="for all to start in (default: %(default)s)")
+    parser.add_argument("--nodes", type=int, metavar="N",
+                        help="for slurm: spread over so many (default: one for each process)")
     parser.add_argument("--yarn-app-dir", metavar="DIR", help="where dmlc-yarn.jar is, for yarn")
     parser.add_argument("--image", help="the container, for kubernetes")
     split = argv.index("--") if "--" in argv else len(argv)
@@ -34,7 +36,7 @@ def parse(argv):
     args.command = argv[split + 1:]
     if not args.command:
         parser.error("there is no command: give it behind --")
-    for name in ("num_workers", "num_servers", "start_timeout"):
+    for name in ("num_workers", "num_servers", "nodes", "start_timeout"):
         value = getattr(args, name)
         if value is not None and not value >= 1:
             parser.error(f"--{name.replace('_', '-')} is {value}: give a number from 1")
