@@ -26,13 +26,8 @@ def keep_alive(connection):
             connection.setsockopt(socket.IPPROTO_TCP, getattr(socket, name), value)
 
 
-def _fail(message, status=1):
-    print(f"error: {message}", file=sys.stderr)
-    sys.exit(status)
-
-
 def _find_role(environ):
-    """Tell a process of an SGE array its role; SGE numbers its tasks, MXNet's tracker stops there."""
+    """Return the role; to a process of an SGE array the tracker gives a number only."""
     if "DMLC_ROLE" not in environ and "DMLC_TASK_ID" in environ:
         worker = int(environ["DMLC_TASK_ID"]) <= int(environ["DMLC_NUM_WORKER"])
         environ["DMLC_ROLE"] = "worker" if worker else "server"
@@ -49,8 +44,8 @@ def _start(command, environ):
         prctl(1, signal.SIGKILL)  # PR_SET_PDEATHSIG
     try:
         # preexec_fn is safe here: this process has one thread.
-        process = subprocess.Popen(command, env=environ, pass_fds=[theirs],  # noqa: PLW1509
-                                   preexec_fn=die_with_parent)
+        process = subprocess.Popen(command, env=environ, pass_fds=[theirs],
+                                   preexec_fn=die_with_parent)  # noqa: PLW1509
     except OSError as error:
         return None, f"{command[0]}: {error.strerror}"
     os.close(theirs)
@@ -64,8 +59,10 @@ def main():
     try:
         launcher = socket.create_connection((host, int(port)), timeout=20)
     except OSError as error:
-        _fail(f"{socket.gethostname()} cannot reach the launcher at {host}:{port}: {error}; "
-              "see that no firewall is between them, or give launch.py another --host-ip")
+        print(f"error: {socket.gethostname()} cannot reach the launcher at {host}:{port}: {error}; "
+              "see that no firewall is between them, or give launch.py another --host-ip",
+              file=sys.stderr)
+        sys.exit(1)
     launcher.settimeout(None)
     keep_alive(launcher)
     # The address that leads to the launcher leads to the others; MXNet would guess an interface.
@@ -84,8 +81,9 @@ def main():
         tell(token=token, role=role, host=socket.gethostname(),
              pid=process.pid if process else os.getpid())
         if process is None:
+            print(f"error: cannot start {reports}", file=sys.stderr, flush=True)
             tell(status=127)
-            _fail(f"cannot start {reports}", 127)
+            return
         _serve(launcher, process, reports, wake, role == "worker")
         if process.poll() is not None:
             tell(status=process.returncode)
@@ -94,8 +92,7 @@ def main():
     if process.poll() is None:
         process.kill()
         process.wait()
-        sys.exit(1)
-    sys.exit(process.returncode if process.returncode >= 0 else 128 - process.returncode)
+    # The status is 0: the launcher speaks; a word of mpirun or srun, too, would bury its own.
 
 
 def _serve(launcher, process, reports, wake, stops):

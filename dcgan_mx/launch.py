@@ -9,7 +9,7 @@ import signal
 import socket
 import time
 
-from . import hold, tracking
+from . import hold, launchers, tracking
 from .job import ROLES
 from .processor import physical_cores
 
@@ -72,7 +72,7 @@ class _Watch:
         self.token, self.counts, self.start_timeout = token, counts, start_timeout
         self.signals = []
         self.members = []
-        self.failure = None  # what the tracker says, and when
+        self.failure = None  # what the tracker says
         self.stopped = False
 
     def run(self, listener, failures):
@@ -105,8 +105,8 @@ class _Watch:
                     return
                 if self.signals and not self.stopped:
                     self._stop()
-                if self.failure and now > self.failure[0] + 1 and not self.stopped:
-                    raise JobError(self.failure[1])  # the process itself had the time to tell more
+                if self.failure and not self.stopped:
+                    raise JobError(self.failure)
                 if missing and now > deadline:
                     raise JobError(f"{' and '.join(missing)} not started within "
                                    f"{self.start_timeout:g} s: see what keeps them, or give a "
@@ -133,7 +133,7 @@ class _Watch:
             selector.unregister(failures)
             message = "MXNet's tracker has died"
         if message and not self.failure:
-            self.failure = (time.monotonic(), message)
+            self.failure = message
 
     def _drop_strangers(self, selector, now):
         for member in list(self.members):
@@ -158,8 +158,8 @@ class _Watch:
                     raise JobError(f"lost {member}: it or its host has died; the job is ended")
             elif member.status < 0:
                 if not (self.stopped and member.status in _STOPPED):
-                    name = signal.Signals(-member.status).name
-                    raise JobError(f"{member} was killed by {name}; the job is ended")
+                    raise JobError(f"{member} was killed by {_name_signal(-member.status)}; the "
+                                   "job is ended")
             elif member.status not in (_STOPPED if self.stopped else (0,)):
                 raise JobError(f"{member} ended with status {member.status}: see its message "
                                "above; the job is ended")
@@ -224,7 +224,7 @@ def launch(command, num_workers, num_servers=None, launcher="local", hostfile=No
     ours = [name for name in os.environ if name.startswith(("DMLC_", "DCGAN_MX_"))]
     if ours:
         raise ValueError(f"{ours[0]} is set: unset it, the launcher sets such variables itself")
-    tracking.check_launcher(launcher, hostfile, yarn_app_dir)
+    launchers.check_launcher(launcher, hostfile, yarn_app_dir)
     host = tracking.find_host(launcher, host_ip)
     environ = {}
     if launcher == "local" and not {"OMP_NUM_THREADS", "MXNET_OMP_MAX_THREADS"} & set(os.environ):
@@ -253,6 +253,13 @@ def launch(command, num_workers, num_servers=None, launcher="local", hostfile=No
         else:
             watch.run(listener, failures)
     return 128 + watch.signals[0] if watch.signals else 0
+
+
+def _name_signal(number):
+    try:
+        return signal.Signals(number).name
+    except ValueError:  # a real-time signal
+        return f"signal {number}"
 
 
 def _listen(host):

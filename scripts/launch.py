@@ -3,11 +3,14 @@ import argparse
 import sys
 
 from dcgan_mx.launch import JobError, launch
-from dcgan_mx.tracking import PROGRAMS
+from dcgan_mx.launchers import PROGRAMS
 
 
 class Parser(argparse.ArgumentParser):
+    """Answers a bad flag with a ValueError of one line."""
+
     def error(self, message):
+        """Raise the error."""
         raise ValueError(f"{message}; see --help")
 
 
