@@ -71,8 +71,15 @@ def report(**facts):
     up : bool
         That MXNet is about to be imported; `runtime` tells it.
     rank : int
-        The worker's rank, which messages then name it by.
+        The worker's rank, which messages then name it by; `runtime.join_job` tells it.
+
+    Returns
+    -------
+    bool
+        Whether there is a launcher that watches this process.
     """
-    if _report_fd is not None:
-        with contextlib.suppress(OSError):  # the holder is gone, and this process with it
-            os.write(_report_fd, json.dumps(facts).encode() + b"\n")
+    if _report_fd is None:
+        return False
+    with contextlib.suppress(OSError):  # the holder is gone, and this process with it
+        os.write(_report_fd, json.dumps(facts).encode() + b"\n")
+    return True

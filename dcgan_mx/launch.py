@@ -5,6 +5,7 @@ import json
 import os
 import secrets
 import selectors
+import shutil
 import signal
 import socket
 import time
@@ -78,7 +79,6 @@ class _Watch:
     def run(self, listener, failures):
         """Return when all workers have ended well, or when a signal asks to."""
         deadline = time.monotonic() + self.start_timeout
-        ended = None
         with selectors.DefaultSelector() as selector:
             selector.register(listener, selectors.EVENT_READ)
             selector.register(failures, selectors.EVENT_READ)
@@ -94,11 +94,7 @@ class _Watch:
                 now = time.monotonic()
                 self._drop_strangers(selector, now)
                 if self._workers_ended():
-                    ended = ended or now
-                    if now > ended + _GRACE or len(self._list(ended=True)) == sum(
-                            self.counts.values()):
-                        return
-                    continue
+                    return  # servers have nothing to keep
                 self._check_members()
                 missing = self._list_missing()
                 if len(self.signals) > 1 or (self.signals and missing):
@@ -130,10 +126,12 @@ class _Watch:
         try:
             message = failures.recv()
         except EOFError:
+            message = "MXNet's tracker has died; the job is ended"
             selector.unregister(failures)
-            message = "MXNet's tracker has died"
-        if message and not self.failure:
-            self.failure = message
+        else:
+            if message is None:  # it has nothing left to do
+                selector.unregister(failures)
+        self.failure = self.failure or message
 
     def _drop_strangers(self, selector, now):
         for member in list(self.members):
@@ -225,6 +223,9 @@ def launch(command, num_workers, num_servers=None, launcher="local", hostfile=No
     if ours:
         raise ValueError(f"{ours[0]} is set: unset it, the launcher sets such variables itself")
     launchers.check_launcher(launcher, hostfile, yarn_app_dir)
+    if launcher != "kubernetes" and shutil.which(command[0]) is None:
+        raise ValueError(f"the command {command[0]!r} is no program here: give one on PATH, or "
+                         "its path")
     host = tracking.find_host(launcher, host_ip)
     environ = {}
     if launcher == "local" and not {"OMP_NUM_THREADS", "MXNET_OMP_MAX_THREADS"} & set(os.environ):

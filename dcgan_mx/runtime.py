@@ -47,7 +47,24 @@ def _add_missing_names():
         import setuptools  # noqa: F401  its import brings distutils.version back
 
 
-def _join_job():
+def join_job(kv):
+    """Tell the launcher a worker's rank, and let the worker end without the others.
+
+    A worker waits for all others before its process ends, whatever it ends with (MXNet 1.9.1,
+    kvstore_dist.h, ~KVStoreDist), while they wait for what it will never send: an error would
+    stop the job for ever. Where a launcher sees how each one ends, none has to wait. Call it as
+    soon as the store is made; outside of a job of `launch` it does nothing.
+
+    Parameters
+    ----------
+    kv : mx.kv.KVStore
+        A distributed one.
+    """
+    if report(rank=kv.rank):
+        mx.base.check_call(mx.base._LIB.MXKVStoreSetBarrierBeforeExit(kv.handle, 0))
+
+
+def _announce():
     """Tell the launcher that this process is there; a server never returns from MXNet's import."""
     if os.environ.get("DMLC_ROLE", "worker") != "worker":
         try:
@@ -58,7 +75,7 @@ def _join_job():
     report(up=True)
 
 
-_join_job()
+_announce()
 _set_threads()
 os.environ.setdefault("MXNET_SUBGRAPH_VERBOSE", "0")  # a line for every bound network
 _add_missing_names()
@@ -67,4 +84,4 @@ with warnings.catch_warnings():
     warnings.simplefilter("ignore")
     import mxnet as mx
 
-__all__ = ["first_line", "mx", "physical_cores"]
+__all__ = ["first_line", "join_job", "mx", "physical_cores"]
