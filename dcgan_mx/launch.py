@@ -69,8 +69,9 @@ class _Member:
 class _Watch:
     """All members of a job, from its start to its end."""
 
-    def __init__(self, token, counts, start_timeout):
+    def __init__(self, token, counts, start_timeout, messages):
         self.token, self.counts, self.start_timeout = token, counts, start_timeout
+        self.messages = messages  # where those of the processes are
         self.signals = []
         self.members = []
         self.failure = None  # what the tracker says
@@ -160,7 +161,7 @@ class _Watch:
                                    "job is ended")
             elif member.status not in (_STOPPED if self.stopped else (0,)):
                 raise JobError(f"{member} ended with status {member.status}: see its message "
-                               "above; the job is ended")
+                               f"{self.messages}; the job is ended")
 
     def _list_missing(self):
         missing = []
@@ -222,7 +223,8 @@ def launch(command, num_workers, num_servers=None, launcher="local", hostfile=No
     ours = [name for name in os.environ if name.startswith(("DMLC_", "DCGAN_MX_"))]
     if ours:
         raise ValueError(f"{ours[0]} is set: unset it, the launcher sets such variables itself")
-    launchers.check_launcher(launcher, hostfile, yarn_app_dir)
+    launchers.check_launcher(launcher, hostfile=hostfile, host_ip=host_ip, nodes=nodes,
+                             yarn_app_dir=yarn_app_dir, image=image)
     if launcher != "kubernetes" and shutil.which(command[0]) is None:
         raise ValueError(f"the command {command[0]!r} is no program here: give one on PATH, or "
                          "its path")
@@ -237,18 +239,18 @@ def launch(command, num_workers, num_servers=None, launcher="local", hostfile=No
     flags.update({"kube_worker_image": image, "kube_server_image": image} if image else {})
     token = secrets.token_hex(16)
     watch = _Watch(token, {"scheduler": 1, "server": num_servers, "worker": num_workers},
-                   start_timeout)
+                   start_timeout, "in dcgan-mx.log" if launcher == "sge" else "above")
     with contextlib.ExitStack() as stack:
         listener = stack.enter_context(_listen(host))
         if launcher != "kubernetes":
             environ["DCGAN_MX_JOB"] = f"{host}:{listener.getsockname()[1]}:{token}"
         options = tracking.make_options(command, launcher, environ, flags, os.getcwd())
-        process, failures = tracking.start(launcher, options, host, environ)
-        stack.callback(_end_group, process)
-        stack.callback(watch.close)
         for number in (signal.SIGINT, signal.SIGTERM):
             stack.callback(signal.signal, number, signal.signal(
                 number, lambda number, _: watch.signals.append(number)))
+        process, failures = tracking.start(launcher, options, host, environ)
+        stack.callback(_end_group, process)
+        stack.callback(watch.close)
         if launcher == "kubernetes":  # containers need not reach this host; kubectl has them now
             _wait_for_tracker(failures)
         else:

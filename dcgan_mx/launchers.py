@@ -8,6 +8,9 @@ from pathlib import Path
 # What each launcher needs on the path.
 PROGRAMS = {"local": "bash", "ssh": "ssh", "mpi": "mpirun", "slurm": "srun", "sge": "qsub",
             "yarn": "java", "kubernetes": None}
+# Which launchers a flag is for.
+_USERS = {"hostfile": ("ssh", "mpi"), "host_ip": tuple(PROGRAMS)[1:], "nodes": ("slurm",),
+          "yarn_app_dir": ("yarn",), "image": ("kubernetes",)}
 _HOST = re.compile(r"(\w[\w.-]*@)?[A-Za-z0-9][A-Za-z0-9.-]*(:\d{1,5}|\s+slots=\d+)?", re.ASCII)
 
 
@@ -34,47 +37,55 @@ def check_hosts(path):
         raise ValueError(f"--hostfile {path} is empty: give a host on each line")
 
 
-def check_launcher(launcher, hostfile=None, yarn_app_dir=None):
-    """Check that a launcher has what it needs here.
+def check_launcher(launcher, **flags):
+    """Check that a launcher has what it needs here, and has a use for what is given.
 
     Parameters
     ----------
     launcher : str
         A name in `PROGRAMS`.
-    hostfile : str or os.PathLike, optional
-    yarn_app_dir : str, optional
-        Where dmlc-yarn.jar is, which MXNet's wheel does not bring.
+    hostfile, host_ip, nodes, yarn_app_dir, image : optional
+        As for `launch.launch`.
 
     Raises
     ------
     ValueError
-        If something is missing.
+        If something is missing, or is not for this launcher.
     OSError
         If the hosts file cannot be read.
     """
     if launcher not in PROGRAMS:
         raise ValueError(f"--launcher {launcher} is unknown: give one of {', '.join(PROGRAMS)}")
-    if hostfile is not None and launcher not in ("ssh", "mpi"):
-        raise ValueError(f"--hostfile is not for --launcher {launcher}: leave it out")
+    for name, value in flags.items():
+        if value is not None and launcher not in _USERS[name]:
+            raise ValueError(f"--{name.replace('_', '-')} is not for --launcher {launcher}: leave "
+                             "it out")
+    hostfile, host_ip = flags.get("hostfile"), flags.get("host_ip")
     if launcher == "ssh" and hostfile is None:
         raise ValueError("--launcher ssh needs --hostfile: give a file with a host on each line")
     if hostfile is not None:
         check_hosts(hostfile)
+    if host_ip is not None and not re.fullmatch(r"\d+(\.\d+){3}", host_ip, re.ASCII):
+        raise ValueError(f"--host-ip is {host_ip!r}: give an IPv4 address in numbers")
     if launcher == "yarn":
-        hadoop = os.environ.get("HADOOP_HOME", "")
-        if not os.path.exists(os.path.join(hadoop, "bin", "hadoop")):
-            raise ValueError(f"HADOOP_HOME is {hadoop!r}: set it to the folder of Hadoop, the one "
-                             "with bin/hadoop")
-        if not os.path.exists(os.path.join(yarn_app_dir or "", "dmlc-yarn.jar")):
-            raise ValueError("--launcher yarn needs dmlc-yarn.jar, which MXNet's wheel does not "
-                             "bring: build dmlc-core/tracker/yarn, give its folder as "
-                             "--yarn-app-dir")
+        _check_yarn(flags.get("yarn_app_dir") or "")
     if launcher == "kubernetes":
-        for package, name in (("kubernetes", "kubernetes"), ("yaml", "pyyaml")):
-            if importlib.util.find_spec(package) is None:
+        for module, package in (("kubernetes", "kubernetes"), ("yaml", "pyyaml")):
+            if importlib.util.find_spec(module) is None:
                 raise ValueError("--launcher kubernetes needs the Python package "
-                                 f"{name}: pip install {name}")
+                                 f"{package}: pip install {package}")
     program = PROGRAMS[launcher]
     if program and shutil.which(program) is None:
         raise ValueError(f"--launcher {launcher} needs {program}, which is not on PATH: install "
                          "it, or take another launcher")
+
+
+def _check_yarn(app_dir):
+    hadoop = os.environ.get("HADOOP_HOME", "")
+    if not os.path.exists(os.path.join(hadoop, "bin", "hadoop")):
+        raise ValueError(f"HADOOP_HOME is {hadoop!r}: set it to the folder of Hadoop, the one "
+                         "with bin/hadoop")
+    if not os.path.exists(os.path.join(app_dir, "dmlc-yarn.jar")):
+        raise ValueError("--launcher yarn needs dmlc-yarn.jar, which MXNet's wheel does not "
+                         "bring: build dmlc-core/tracker/yarn, give its folder as "
+                         "--yarn-app-dir")

@@ -183,6 +183,8 @@ def _run(module, options, host, environ, pipe):
     os.environ.update(environ)
     if not hasattr(threading.Thread, "isAlive"):  # until Python 3.8
         threading.Thread.isAlive = threading.Thread.is_alive  # type: ignore[attr-defined]
+    if module.__name__.endswith(".sge"):
+        sys.stdout = open(os.devnull, "w")  # noqa: SIM115  sge.py prints the line with the token
     if module.__name__.endswith(".slurm"):
         module.subprocess = types.SimpleNamespace(check_call=_call_without_share)
     tracker = module.tracker

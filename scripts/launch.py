@@ -49,6 +49,8 @@ def parse(argv):
 def main():
     try:
         sys.exit(launch(**vars(parse(sys.argv[1:]))))
+    except KeyboardInterrupt:
+        sys.exit(130)
     except ValueError as error:
         print(f"error: {error}", file=sys.stderr)
         sys.exit(2)

@@ -406,6 +406,8 @@ def test_a_command_that_ends_well_before_it_starts():
      "the command 'no-such-program' is no program here: give one on PATH, or its path"),
     (["-n", 1, "--launcher", "mpi", "--host-ip", "192.0.2.77"], ["true"],
      "--host-ip 192.0.2.77 is no address of this host: Cannot assign requested address"),
+    (["-n", 1, "--launcher", "mpi", "--host-ip", "localhost"], ["true"],
+     "--host-ip is 'localhost': give an IPv4 address in numbers"),
     (["-n", 1], ["echo", "two\nlines"],
      "'two\\nlines' in the command or the environment cannot pass through the local launcher: "
      "leave out its line break or single quote")])
@@ -442,7 +444,15 @@ def test_a_program_that_is_missing_is_named(name, program, tmp_path, monkeypatch
     monkeypatch.setenv("PATH", str(tmp_path))
     (tmp_path / "hosts").write_text("a")
     with pytest.raises(ValueError, match=f"--launcher {name} needs {program}, which is not on"):
-        check_launcher(name, tmp_path / "hosts" if name == "ssh" else None)
+        check_launcher(name, hostfile=tmp_path / "hosts" if name == "ssh" else None)
+
+
+@pytest.mark.parametrize("launcher, name, flag", [
+    ("local", "host_ip", "host-ip"), ("slurm", "hostfile", "hostfile"), ("mpi", "nodes", "nodes"),
+    ("ssh", "yarn_app_dir", "yarn-app-dir"), ("yarn", "image", "image")])
+def test_a_flag_of_another_launcher_is_refused(launcher, name, flag):
+    with pytest.raises(ValueError, match=f"--{flag} is not for --launcher {launcher}: leave it"):
+        check_launcher(launcher, **{name: 1})
 
 
 def test_what_yarn_and_kubernetes_need_is_named(tmp_path, monkeypatch):
