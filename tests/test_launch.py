@@ -464,6 +464,7 @@ def test_what_yarn_and_kubernetes_need_is_named(tmp_path, monkeypatch):
     monkeypatch.setenv("HADOOP_HOME", str(tmp_path))
     with pytest.raises(ValueError, match="needs dmlc-yarn.jar, which MXNet's wheel does not bring"):
         check_launcher("yarn")
+    monkeypatch.setitem(sys.modules, "kubernetes", None)
     with pytest.raises(ValueError, match="needs the Python package kubernetes: pip install"):
         check_launcher("kubernetes")
 
