@@ -22,7 +22,8 @@ from . import hold
 from .launchers import PROGRAMS
 
 _PORTS = range(9091, 9999)  # the tracker's
-_TRAVEL = re.compile(r"PYTHONPATH|LD_LIBRARY_PATH|OMP_NUM_THREADS|KMP_AFFINITY|(MXNET|PS)_\w+")
+_TRAVEL = re.compile(r"OMP_NUM_THREADS|KMP_AFFINITY|(MXNET|PS)_\w+")
+_PATHS = ("PYTHONPATH", "LD_LIBRARY_PATH")  # a container has its own
 
 
 def quote(words, launcher):
@@ -114,7 +115,8 @@ def make_options(command, launcher, environ, flags, cwd):
     if launcher != "kubernetes":  # there, this file does not exist
         words = [sys.executable, "-I", "-S", hold.__file__, *words]
     if launcher != "local":
-        travel = {k: v for k, v in os.environ.items() if _TRAVEL.fullmatch(k)}
+        travel = {k: v for k, v in os.environ.items() if _TRAVEL.fullmatch(k)
+                  or (k in _PATHS and launcher != "kubernetes")}
         words = ["/usr/bin/env", *(f"{k}={v}" for k, v in {**travel, **environ}.items()), *words]
     if launcher == "ssh" and quote([cwd], launcher) != cwd:
         raise ValueError(f"the working directory {cwd} cannot pass through the ssh launcher: "

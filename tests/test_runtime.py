@@ -89,9 +89,10 @@ def test_mxnet_takes_the_threads():
     assert run(code) == f"{physical_cores()}\n"
 
 
-def test_what_needs_no_mxnet_does_not_load_it():
-    code = "import sys, dcgan_mx.launch, dcgan_mx.report; print('mxnet' in sys.modules)"
-    assert run(code) == "False\n"
+def test_the_launcher_loads_neither_mxnet_nor_what_changes_the_environment():
+    code = ("import os, sys; before = dict(os.environ); import dcgan_mx.launch; "
+            "print({'mxnet', 'cv2'} & {*sys.modules}, before == dict(os.environ))")
+    assert run(code) == "set() True\n"
 
 
 def test_a_job_half_told_ends_in_one_line():
