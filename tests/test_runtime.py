@@ -12,8 +12,8 @@ PACKAGE = Path(__file__).parent.parent / "dcgan_mx"
 # A module may import, of the package, what stands before it.
 FLOORS = ["version", "job", "runtime", "files", "symbols", "params", "idx", "datasets", "records",
           "encoding", "packing", "pack_cache", "iterators", "record_iterators", "latent", "visual",
-          "page", "metrics", "device", "module_state", "trainer", "checkpoint_files",
-          "checkpoint", "sample", "hooks", "signals", "rundir", "animate", "report",
+          "page", "workers", "metrics", "device", "module_state", "trainer_state", "trainer",
+          "checkpoint_files", "checkpoint", "sample", "hooks", "signals", "rundir", "animate", "report",
           "walkthrough", "cli", "train_cli", "__init__"]
 FORBIDDEN = {"trainer": {"cli", "datasets", "iterators", "hooks", "checkpoint"},
              "checkpoint": {"trainer"},
