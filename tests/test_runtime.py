@@ -13,8 +13,8 @@ PACKAGE = Path(__file__).parent.parent / "dcgan_mx"
 FLOORS = ["version", "job", "runtime", "files", "symbols", "params", "idx", "datasets", "records",
           "encoding", "packing", "pack_cache", "iterators", "record_iterators", "latent", "visual",
           "page", "workers", "metrics", "device", "module_state", "trainer_state", "trainer",
-          "checkpoint_files", "checkpoint", "sample", "hooks", "signals", "rundir", "animate", "report",
-          "walkthrough", "cli", "train_cli", "__init__"]
+          "checkpoint_files", "checkpoint", "sample", "hooks", "signals", "rundir", "animate",
+          "report", "walkthrough", "cli", "train_cli", "__init__"]
 FORBIDDEN = {"trainer": {"cli", "datasets", "iterators", "hooks", "checkpoint"},
              "checkpoint": {"trainer"},
              **dict.fromkeys(("job", "visual", "page", "animate", "report", "datasets", "params",
