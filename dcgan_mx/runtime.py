@@ -12,30 +12,8 @@ import warnings
 
 import numpy as np
 
-
-def physical_cores():
-    """Count the physical cores that this process may run on.
-
-    Returns
-    -------
-    int
-        Distinct cores in the affinity mask; hardware threads of one core count once. Where the
-        system does not tell (no Linux sysfs), the processors in the mask, or all of them.
-
-    Notes
-    -----
-    Source of the topology files: Linux, Documentation/admin-guide/cputopology.rst.
-    """
-    if not hasattr(os, "sched_getaffinity"):
-        return os.cpu_count() or 1
-    cores = set()
-    for cpu in os.sched_getaffinity(0):
-        try:
-            with open(f"/sys/devices/system/cpu/cpu{cpu}/topology/thread_siblings_list") as f:
-                cores.add(f.read().strip())
-        except OSError:
-            cores.add(str(cpu))
-    return len(cores)
+from .job import read_role, report
+from .processor import physical_cores
 
 
 def first_line(error):
@@ -69,6 +47,18 @@ def _add_missing_names():
         import setuptools  # noqa: F401  its import brings distutils.version back
 
 
+def _join_job():
+    """Tell the launcher that this process is there; a server never returns from MXNet's import."""
+    if os.environ.get("DMLC_ROLE", "worker") != "worker":
+        try:
+            read_role()
+        except ValueError as error:  # MXNet would abort
+            print(f"error: {error}", file=sys.stderr)
+            sys.exit(2)
+    report(up=True)
+
+
+_join_job()
 _set_threads()
 # A KVStore adds gradients, Adam is each device's own: a store has one updater only, for whichever
 # network came last, and what is in a server's could not be saved.
