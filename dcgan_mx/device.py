@@ -98,7 +98,10 @@ def make_kvstore(name):
     elif role is not None:
         raise ValueError(f"--kv-store {name}: this process is a {role} of a job (DMLC_ROLE): "
                          "give --kv-store dist_sync, or unset all DMLC_ variables")
-    return None if name == "local" else mx.kv.create(name)
+    kvstore = None if name == "local" else mx.kv.create(name)
+    if role is not None:
+        job.report(rank=kvstore.rank)
+    return kvstore
 
 
 def _why_no_gpu():
