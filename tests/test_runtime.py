@@ -49,6 +49,11 @@ def test_imports_run_downward_only(module):
     assert ("argparse" in others) == (module in ("cli", "train_cli"))
 
 
+def test_only_device_decides_for_a_processor():
+    files = {*PACKAGE.glob("*.py"), *(PACKAGE.parent / "scripts").glob("*.py")}
+    assert {path.stem for path in files if "mx.cpu(" in path.read_text()} == {"device"}
+
+
 def run(code, cpus=None, **env):
     """Run Python code in a new process, on some processors only."""
     clean = {k: v for k, v in os.environ.items()
