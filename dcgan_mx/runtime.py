@@ -77,6 +77,9 @@ def _announce():
 
 _announce()
 _set_threads()
+# A KVStore adds gradients, Adam is each device's own: a store has one updater only, for whichever
+# network came last, and what is in a server's could not be saved.
+os.environ["MXNET_UPDATE_ON_KVSTORE"] = "0"
 os.environ.setdefault("MXNET_SUBGRAPH_VERBOSE", "0")  # a line for every bound network
 _add_missing_names()
 with warnings.catch_warnings():

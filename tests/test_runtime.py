@@ -12,10 +12,10 @@ PACKAGE = Path(__file__).parent.parent / "dcgan_mx"
 # A module may import, of the package, what stands before it.
 FLOORS = ["version", "processor", "job", "hold", "launchers", "tracking", "launch", "runtime",
           "files", "symbols", "params", "idx", "datasets", "records", "encoding", "packing",
-          "pack_cache", "iterators", "record_iterators", "latent", "visual", "page", "metrics",
-          "device", "module_state", "trainer", "checkpoint_files", "checkpoint", "sample",
-          "hooks", "signals", "rundir", "animate", "report", "walkthrough", "cli", "train_cli",
-          "__init__"]
+          "pack_cache", "iterators", "record_iterators", "latent", "visual", "page", "workers",
+          "metrics", "device", "module_state", "trainer_state", "trainer", "checkpoint_files",
+          "checkpoint", "sample", "hooks", "signals", "rundir", "animate", "report",
+          "walkthrough", "cli", "train_cli", "__init__"]
 FORBIDDEN = {"trainer": {"cli", "datasets", "iterators", "hooks", "checkpoint"},
              "checkpoint": {"trainer"},
              **dict.fromkeys(("launch", "visual", "page", "animate", "report", "datasets", "params",
@@ -47,6 +47,11 @@ def test_imports_run_downward_only(module):
     assert not ours & FORBIDDEN.get(module, set())
     assert ("mxnet" in others) == (module == "runtime")
     assert ("argparse" in others) == (module in ("cli", "train_cli"))
+
+
+def test_only_device_decides_for_a_processor():
+    files = {*PACKAGE.glob("*.py"), *(PACKAGE.parent / "scripts").glob("*.py")}
+    assert {path.stem for path in files if "mx.cpu(" in path.read_text()} == {"device"}
 
 
 def run(code, cpus=None, **env):
