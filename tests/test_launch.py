@@ -302,8 +302,7 @@ def test_a_tracker_that_is_killed_ends_all(idle):
 
 def test_ctrl_c_reaches_only_the_workers(idle):
     launcher, folder = idle
-    assert {os.getpgid(pid) for pid, _ in find_processes(folder)}.isdisjoint(
-        {os.getpgid(launcher.pid)})
+    assert os.getsid(launcher.pid) not in {os.getsid(pid) for pid, _ in find_processes(folder)}
     launcher.send_signal(signal.SIGINT)
     assert finish(launcher) == (128 + signal.SIGINT, "")
     assert len(list(folder.glob("stopped-*"))) == 2
@@ -363,6 +362,16 @@ def test_hosts_that_do_not_answer_are_not_waited_for(tmp_path, stand_ins, teller
         1, "error: 1 of 1 worker not started within 2 s: see what keeps them, or give a longer "
            "--start-timeout\n")
     assert find_processes("silent") == find_processes(tmp_path) == []
+
+
+def test_a_launcher_that_is_killed_leaves_no_program_behind(tmp_path, stand_ins, teller):
+    (tmp_path / "hosts").write_text("silent\n")
+    launcher = start(["-n", 1, "--launcher", "ssh", "-H", tmp_path / "hosts", "--host-ip",
+                      "127.0.0.1"], teller(3), stand_ins, tmp_path)
+    wait_until(lambda: len(find_processes("silent")) == 2)
+    launcher.kill()
+    wait_until(lambda: not find_processes("silent"), 5)
+    finish(launcher)
 
 
 def test_processes_that_start_late_are_named(tmp_path):

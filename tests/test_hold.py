@@ -1,0 +1,146 @@
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+
+import pytest
+
+from dcgan_mx import hold
+
+REPORTER = """
+import os, signal, sys, time
+signal.signal(signal.SIGTERM, lambda *_: sys.exit(7))
+fd = int(os.environ["DCGAN_MX_REPORT"].split(":")[0])
+os.write(fd, b'{"up": true}\\n')
+time.sleep(float(sys.argv[1]))
+"""
+
+
+class Launcher:
+    """The launcher's end of one holder."""
+
+    def __init__(self, *command, **environ):
+        with socket.socket() as listener:
+            listener.bind(("127.0.0.1", 0))
+            listener.listen(1)
+            self.holder = subprocess.Popen(
+                [sys.executable, "-I", "-S", hold.__file__, *command], text=True,
+                env={**os.environ, "DMLC_ROLE": "worker", **environ, "DCGAN_MX_JOB":
+                     f"127.0.0.1:{listener.getsockname()[1]}:secret"}, stderr=subprocess.PIPE)
+            listener.settimeout(10)
+            self.connection, _ = listener.accept()
+        self.connection.settimeout(10)
+        self.lines = self.connection.makefile("rb")
+        self.hello = self.read()
+
+    def read(self):
+        line = self.lines.readline()
+        return json.loads(line) if line else None
+
+    def finish(self):
+        """The holder's status, and what was said on standard error."""
+        _, err = self.holder.communicate(timeout=10)
+        self.lines.close()
+        self.connection.close()
+        return self.holder.returncode, err
+
+    def is_held(self):
+        """Whether the held process is alive."""
+        try:
+            with open(f"/proc/{self.hello['pid']}/stat") as f:
+                return f.read().rsplit(")")[1].split()[0] != "Z"
+        except FileNotFoundError:
+            return False
+
+
+def wait_until(true, seconds=5):
+    deadline = time.monotonic() + seconds
+    while not true():
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+
+
+def hold_reporter(role="worker", seconds=60):
+    launcher = Launcher(sys.executable, "-c", REPORTER, str(seconds), DMLC_ROLE=role)
+    assert launcher.read() == {"up": True}
+    assert launcher.is_held()
+    return launcher
+
+
+@pytest.mark.parametrize("command, status", [
+    ("exit 0", 0), ("exit 3", 3), ("kill -9 $$", -9), ("kill -11 $$", -11)])
+def test_the_end_is_told(command, status):
+    launcher = Launcher("sh", "-c", command)
+    assert launcher.hello == {"token": "secret", "role": "worker", "pid": launcher.hello["pid"],
+                              "host": socket.gethostname()}
+    assert launcher.read() == {"status": status}
+    assert launcher.read() is None
+    assert launcher.finish() == (0, "")
+
+
+def test_a_command_that_is_not_there():
+    launcher = Launcher("/no/such")
+    assert launcher.read() == {"status": 127}
+    assert launcher.finish() == (0, "error: cannot start /no/such: No such file or directory\n")
+
+
+@pytest.mark.parametrize("environ, role", [
+    ({}, ""), ({"DMLC_TASK_ID": "2"}, "worker"), ({"DMLC_TASK_ID": "3"}, "server"),
+    ({"DMLC_TASK_ID": "3", "DMLC_ROLE": "worker"}, "worker")])
+def test_a_task_of_sge_finds_its_role(environ, role):
+    environ = {**environ, "DMLC_NUM_WORKER": "2"}
+    assert hold._find_role(environ) == role
+
+
+@pytest.mark.parametrize("role, status", [("worker", 7), ("server", None)])
+def test_stop_is_for_workers(role, status):
+    launcher = hold_reporter(role)
+    launcher.connection.sendall(b"stop\n")
+    if status is None:
+        with pytest.raises(socket.timeout):
+            launcher.connection.settimeout(0.5)
+            launcher.read()
+        launcher.holder.terminate()
+        launcher.finish()
+    else:
+        assert launcher.read() == {"status": status}
+        assert launcher.finish() == (0, "")
+
+
+def test_a_signal_is_passed_on():
+    launcher = hold_reporter()
+    launcher.holder.send_signal(signal.SIGTERM)
+    assert launcher.read() == {"status": 7}
+    assert launcher.finish() == (0, "")
+
+
+def test_the_launchers_end_is_the_processs():
+    launcher = hold_reporter()
+    launcher.connection.shutdown(socket.SHUT_RDWR)
+    assert launcher.finish() == (0, "")
+    assert not launcher.is_held()
+
+
+def test_the_holders_end_is_the_processs():
+    launcher = hold_reporter()
+    launcher.holder.kill()
+    wait_until(lambda: not launcher.is_held())
+    assert launcher.read() is None
+    assert launcher.finish() == (-signal.SIGKILL, "")
+
+
+def test_a_launcher_that_is_not_reached():
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        port = taken.getsockname()[1]
+        done = subprocess.run([sys.executable, hold.__file__, "true"], stderr=subprocess.PIPE,
+                              text=True, timeout=60, check=False, env={
+                                  **os.environ, "DCGAN_MX_JOB": f"127.0.0.1:{port}:secret"})
+    assert done.returncode == 1
+    assert done.stderr == (
+        f"error: {socket.gethostname()} cannot reach the launcher at 127.0.0.1:{port}: [Errno 111] "
+        "Connection refused; see that no firewall is between them, or give launch.py another "
+        "--host-ip\n")
