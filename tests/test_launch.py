@@ -361,16 +361,16 @@ def test_hosts_that_do_not_answer_are_not_waited_for(tmp_path, stand_ins, teller
                    "--start-timeout", 2], teller(3), stand_ins, tmp_path) == (
         1, "error: 1 of 1 worker not started within 2 s: see what keeps them, or give a longer "
            "--start-timeout\n")
-    assert find_processes("silent") == find_processes(tmp_path) == []
+    assert find_processes(tmp_path / "bin" / "ssh") == find_processes(tmp_path) == []
 
 
 def test_a_launcher_that_is_killed_leaves_no_program_behind(tmp_path, stand_ins, teller):
     (tmp_path / "hosts").write_text("silent\n")
     launcher = start(["-n", 1, "--launcher", "ssh", "-H", tmp_path / "hosts", "--host-ip",
                       "127.0.0.1"], teller(3), stand_ins, tmp_path)
-    wait_until(lambda: len(find_processes("silent")) == 2)
+    wait_until(lambda: len(find_processes(tmp_path / "bin" / "ssh")) == 2)
     launcher.kill()
-    wait_until(lambda: not find_processes("silent"), 5)
+    wait_until(lambda: not find_processes(tmp_path / "bin" / "ssh"), 5)
     finish(launcher)
 
 
