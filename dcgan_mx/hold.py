@@ -89,6 +89,8 @@ def main():
             tell(status=process.returncode)
     except OSError:
         pass  # the launcher is gone; it has the word, if there is one to say
+    finally:
+        signal.set_wakeup_fd(-1)  # it is closed soon; Python would complain at a late signal
     if process.poll() is None:
         process.kill()
         process.wait()

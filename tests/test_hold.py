@@ -124,6 +124,17 @@ def test_the_launchers_end_is_the_processs():
     assert not launcher.is_held()
 
 
+def test_signals_at_the_end_are_quiet():
+    for _ in range(20):  # more than every second one was heard
+        launcher = hold_reporter()
+        launcher.connection.shutdown(socket.SHUT_RDWR)
+        deadline = time.monotonic() + 0.05
+        while launcher.holder.poll() is None and time.monotonic() < deadline:
+            launcher.holder.terminate()
+            time.sleep(0.0002)
+        assert launcher.finish()[1] == ""
+
+
 def test_the_holders_end_is_the_processs():
     launcher = hold_reporter()
     launcher.holder.kill()
