@@ -1,7 +1,7 @@
 """From the text of --gpu to an MXNet context."""
-import ctypes
 import warnings
 
+from .cuda import why_no_gpu
 from .runtime import mx
 
 
@@ -37,7 +37,8 @@ def make_context(gpu=None, require_gpu=False):
     if count:
         check_gpu(gpu, count)
         return mx.gpu(gpu)
-    reason = f"--gpu {gpu}: MXNet sees no GPU: {_why_no_gpu()}"
+    trouble = why_no_gpu(mx.runtime.Features().is_enabled("CUDA"))
+    reason = f"--gpu {gpu}: MXNet sees no GPU: {trouble.problem}; {trouble.mend}"
     if require_gpu:
         raise ValueError(reason)
     warnings.warn(f"{reason}. TRAINING ON THE CPU", RuntimeWarning, stacklevel=2)
@@ -49,16 +50,3 @@ def check_gpu(gpu, count):
     if not 0 <= gpu < count:
         numbers = "0" if count == 1 else f"0 to {count - 1}"
         raise ValueError(f"--gpu {gpu}: there is no such GPU: give {numbers}")
-
-
-def _why_no_gpu():
-    if not mx.runtime.Features().is_enabled("CUDA"):
-        return ("this is MXNet's build without CUDA; to get one with it, pip uninstall mxnet and "
-                "pip install mxnet-cu117==1.9.1 with the CUDA 11.7 libraries")
-    try:
-        driver = ctypes.CDLL("libcuda.so.1")
-    except OSError:
-        return "there is no NVIDIA driver (libcuda.so.1); install the driver of your card"
-    status = driver.cuInit(0)
-    return (f"the NVIDIA driver answers cuInit with error {status}; see that nvidia-smi lists the "
-            "card, and that CUDA_VISIBLE_DEVICES does not hide it")

@@ -4,6 +4,7 @@ Every other module takes MXNet from here, so that what has to happen before the 
 
 - names that MXNet 1.9.1 needs and newer NumPy or Python no longer have;
 - the number of OpenMP threads, which is read once, when the library is loaded;
+- the CUDA libraries of the build for GPUs, which it would not find by itself;
 - quiet: what MXNet says of its own age and of its graph passes is nothing a user can act on.
 """
 import os
@@ -12,30 +13,8 @@ import warnings
 
 import numpy as np
 
-
-def physical_cores():
-    """Count the physical cores that this process may run on.
-
-    Returns
-    -------
-    int
-        Distinct cores in the affinity mask; hardware threads of one core count once. Where the
-        system does not tell (no Linux sysfs), the processors in the mask, or all of them.
-
-    Notes
-    -----
-    Source of the topology files: Linux, Documentation/admin-guide/cputopology.rst.
-    """
-    if not hasattr(os, "sched_getaffinity"):
-        return os.cpu_count() or 1
-    cores = set()
-    for cpu in os.sched_getaffinity(0):
-        try:
-            with open(f"/sys/devices/system/cpu/cpu{cpu}/topology/thread_siblings_list") as f:
-                cores.add(f.read().strip())
-        except OSError:
-            cores.add(str(cpu))
-    return len(cores)
+from .cuda import load_libraries
+from .threads import physical_cores, set_threads
 
 
 def first_line(error):
@@ -55,12 +34,6 @@ def first_line(error):
     return lines[0] if lines else type(error).__name__
 
 
-def _set_threads():
-    """Give OpenMP a thread a core; MXNet alone takes half the processors (src/engine/openmp.cc)."""
-    if "OMP_NUM_THREADS" not in os.environ and "MXNET_OMP_MAX_THREADS" not in os.environ:
-        os.environ["OMP_NUM_THREADS"] = str(physical_cores())
-
-
 def _add_missing_names():
     """Add what MXNet 1.9.1 expects of NumPy below 1.24 and of Python below 3.12."""
     if "bool" not in vars(np):  # hasattr would raise NumPy's warning
@@ -69,7 +42,8 @@ def _add_missing_names():
         import setuptools  # noqa: F401  its import brings distutils.version back
 
 
-_set_threads()
+set_threads()
+load_libraries()
 os.environ.setdefault("MXNET_SUBGRAPH_VERBOSE", "0")  # a line for every bound network
 _add_missing_names()
 with warnings.catch_warnings():

@@ -1,0 +1,35 @@
+"""How many threads MXNet computes with."""
+import os
+
+CHOICES = ("OMP_NUM_THREADS", "MXNET_OMP_MAX_THREADS")  # a user's, each of which wins
+
+
+def physical_cores():
+    """Count the physical cores that this process may run on.
+
+    Returns
+    -------
+    int
+        Distinct cores in the affinity mask; hardware threads of one core count once. Where the
+        system does not tell (no Linux sysfs), the processors in the mask, or all of them.
+
+    Notes
+    -----
+    Source of the topology files: Linux, Documentation/admin-guide/cputopology.rst.
+    """
+    if not hasattr(os, "sched_getaffinity"):
+        return os.cpu_count() or 1
+    cores = set()
+    for cpu in os.sched_getaffinity(0):
+        try:
+            with open(f"/sys/devices/system/cpu/cpu{cpu}/topology/thread_siblings_list") as f:
+                cores.add(f.read().strip())
+        except OSError:
+            cores.add(str(cpu))
+    return len(cores)
+
+
+def set_threads():
+    """Give OpenMP a thread a core; MXNet alone takes half the processors (src/engine/openmp.cc)."""
+    if not any(name in os.environ for name in CHOICES):
+        os.environ["OMP_NUM_THREADS"] = str(physical_cores())
