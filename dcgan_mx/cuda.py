@@ -5,6 +5,7 @@ of their own. They lie where no loader looks, so they are loaded by path before 
 """
 import ctypes
 import importlib.metadata
+from pathlib import Path
 from typing import List, NamedTuple, Optional, Tuple
 
 CPU_BUILD = "mxnet"
@@ -110,24 +111,46 @@ def load_libraries():
         for package, version, *libraries in _LIBRARIES:
             for library in libraries:
                 _load(package, version, library)
+        _check_short_name()
+
+
+def _find(package, library):
+    """Return the path of a package's library; its bare name, for the system's loader, if none."""
+    try:
+        found = importlib.metadata.distribution(package)
+    except importlib.metadata.PackageNotFoundError:
+        return Path(library)
+    folder = "_".join(package.split("-")[1:-1])  # cuda_runtime of nvidia-cuda-runtime-cu11
+    return Path(str(found.locate_file(f"nvidia/{folder}/lib/{library}")))
 
 
 def _load(package, version, library):
-    """Load a library of a package, or of the system where the package is not installed."""
-    path = library
     try:
-        # nvidia-cuda-runtime-cu11 has its libraries in nvidia/cuda_runtime/lib.
-        folder = "_".join(package.split("-")[1:-1])
-        path = importlib.metadata.distribution(package).locate_file(
-            f"nvidia/{folder}/lib/{library}")
-    except importlib.metadata.PackageNotFoundError:
-        pass
-    try:
-        ctypes.CDLL(str(path), ctypes.RTLD_GLOBAL)
+        ctypes.CDLL(str(_find(package, library)), ctypes.RTLD_GLOBAL)
     except OSError as error:
         raise BuildError(
             f"{GPU_BUILD} needs {library}, which cannot be loaded ({error})",
             f"pip install --force-reinstall --no-deps {package}=={version}") from None
+
+
+def _check_short_name():
+    """Raise BuildError if cuDNN cannot find the driver.
+
+    cuDNN 8.5 loads it as libcuda.so, from its own folder or the system's, before the first
+    convolution on a GPU, and aborts the process if it is not there; not every driver comes with
+    this name.
+    """
+    link = _find("nvidia-cudnn-cu11", "libcuda.so").absolute()
+    try:
+        ctypes.CDLL("libcuda.so")
+    except OSError as error:
+        if not link.exists():
+            with open("/proc/self/maps") as maps:
+                driver = next(Path(line.split(maxsplit=5)[5].rstrip("\n")) for line in maps
+                              if "libcuda.so" in line)
+            raise BuildError(
+                f"cuDNN needs the NVIDIA driver under the name libcuda.so, too ({error})",
+                f"ln -sf {driver.with_name(_DRIVER)} {link}") from None
 
 
 def why_not(capability):

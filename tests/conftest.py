@@ -1,3 +1,4 @@
+import contextlib
 import os
 import re
 import subprocess
@@ -29,7 +30,7 @@ int cuDeviceTotalMem_v2(size_t *memory, int i) {{ *memory = gpus[i].memory; retu
 int cuDeviceGetAttribute(int *value, int attribute, int i)
 {{ *value = attribute == 75 ? gpus[i].major : attribute == 76 ? gpus[i].minor : 0; return 0; }}
 int cuGetErrorString(int error, const char **text) {{ *text = "the stub's error"; return 0; }}
-/* The rest of what libmxnet.so links to; none is called where there is no GPU. */
+/* The rest of what libmxnet.so and cuDNN link to; none is called where there is no GPU. */
 int cuDevicePrimaryCtxRetain() {{ return 999; }}
 int cuGraphKernelNodeGetParams() {{ return 999; }}
 int cuGraphNodeGetType() {{ return 999; }}
@@ -38,6 +39,7 @@ int cuModuleGetFunction() {{ return 999; }}
 int cuModuleLoadData() {{ return 999; }}
 int cuModuleLoadDataEx() {{ return 999; }}
 int cuModuleUnload() {{ return 999; }}
+int cuOccupancyMaxActiveBlocksPerMultiprocessor() {{ return 999; }}
 """
 
 
@@ -116,6 +118,8 @@ def stub_driver(tmp_path):
                            for name, (major, minor), memory in gpus)
         build_library(tmp_path / "libcuda.so.1", STUB.format(
             gpus=listed, count=len(gpus), status=status, version=version))
+        with contextlib.suppress(FileExistsError):
+            (tmp_path / "libcuda.so").symlink_to("libcuda.so.1")
         return {**os.environ, "LD_LIBRARY_PATH": str(tmp_path)}
     return build
 

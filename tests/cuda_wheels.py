@@ -10,7 +10,9 @@ from conftest import ROOT, read_numbers
 
 from dcgan_mx import cuda
 
-PYTHON = ROOT / ".venv-cuda" / "bin" / "python"
+VENV = ROOT / ".venv-cuda"
+PYTHON = VENV / "bin" / "python"
+SITE, = VENV.glob("lib/python*/site-packages")
 
 
 @pytest.fixture
@@ -110,9 +112,9 @@ def test_it_trains_on_the_cpu_as_the_other_build_does(run, script, stub_driver, 
     assert read_numbers(tmp_path / "gpu") == read_numbers(tmp_path / "cpu")
 
 
-def test_cudnn_and_nvrtc_find_their_parts(run, stub_driver):
-    """They load further libraries only when they are asked for something."""
-    code = """
+def check_parts(run, env):
+    """Assert that cuDNN and NVRTC find what they load only when they are asked for something."""
+    done = run("-c", """
 import ctypes
 from dcgan_mx.runtime import mx
 cudnn, nvrtc = ctypes.CDLL("libcudnn.so.8"), ctypes.CDLL("libnvrtc.so.11.2")
@@ -124,13 +126,33 @@ flags = (ctypes.c_char_p * 1)(b"--gpu-architecture=compute_86")
 print(nvrtc.nvrtcCreateProgram(ctypes.byref(program), kernel, b"k.cu", 0, None, None),
       nvrtc.nvrtcCompileProgram(program, 1, flags),
       nvrtc.nvrtcGetPTXSize(program, ctypes.byref(size)), size.value > 100)
-"""
-    done = run("-c", code, env=stub_driver(status=100))
+""", env=env)
     assert done.stdout == "0 0 0 0 0 0\n0 0 0 True\n", done.stderr
 
 
+def test_cudnn_and_nvrtc_find_their_parts(run, stub_driver):
+    check_parts(run, stub_driver(status=100))
+
+
+def test_the_link_that_the_doctor_names_is_enough_for_cudnn(run, stub_driver, tmp_path):
+    env = stub_driver(status=100)
+    short = tmp_path / "libcuda.so"
+    short.unlink()
+    short.write_bytes(b"")  # hides that of a machine with a driver
+    problem, = json.loads(run("-m", "dcgan_mx.doctor", "--json", env=env).stdout)["problems"]
+    short.unlink()
+    assert problem["stops"]
+    *_, link = mend = problem["mend"].split()
+    assert link == str(SITE / "nvidia" / "cudnn" / "lib" / "libcuda.so")
+    subprocess.run(mend, check=True)
+    try:
+        check_parts(run, env)
+    finally:
+        os.unlink(link)
+
+
 def test_a_missing_library_is_named(run, stub_driver):
-    library, = PYTHON.parent.parent.glob("lib/python*/site-packages/nvidia/cufft/lib/libcufft.so.10")
+    library, = SITE.glob("nvidia/cufft/lib/libcufft.so.10")
     library.rename(library.with_suffix(".away"))
     try:
         done = run("-m", "dcgan_mx.doctor", env=stub_driver(status=100))
@@ -144,9 +166,8 @@ def test_a_missing_library_is_named(run, stub_driver):
 
 def test_machine_code_in_the_library():
     """It is in fat binaries; the layout is that of the CUDA toolkit's fatbinary_section.h."""
-    path, = PYTHON.parent.parent.glob("lib/python*/site-packages/mxnet/libmxnet.so")
     found, at = set(), 0
-    with open(path, "rb") as f, mmap.mmap(f.fileno(), 0, access=mmap.ACCESS_READ) as data:
+    with open(SITE / "mxnet" / "libmxnet.so", "rb") as f, mmap.mmap(f.fileno(), 0, access=mmap.ACCESS_READ) as data:
         while (at := data.find(struct.pack("<I", 0xBA55ED50), at)) >= 0:
             header, size = struct.unpack_from("<6xHQ", data, at)
             part, at = at + header, at + 4
@@ -168,6 +189,6 @@ def test_the_other_build_beside_it_is_refused_and_mended(run, stub_driver):
     done = run("-m", "dcgan_mx.doctor", env=env)
     assert done.returncode == 1
     assert "problem: mxnet and mxnet-cu117 are both installed" in one_line(done)
-    subprocess.run(["make", f"VENV={PYTHON.parent.parent.name}", "install-gpu"], cwd=ROOT,
+    subprocess.run(["make", f"VENV={VENV.name}", "install-gpu"], cwd=ROOT,
                    env=env, check=True, timeout=500)
     test_import_with_a_driver_and_no_gpu(run, stub_driver)

@@ -88,7 +88,7 @@ print(*(path.replace({str(gpu_build)!r}, "") for path in paths if path in mapped
             "cublas/lib/libcublas.so.11", "cufft/lib/libcufft.so.10",
             "curand/lib/libcurand.so.10", "cusparse/lib/libcusparse.so.11",
             "cusolver/lib/libcusolver.so.11", "cudnn/lib/libcudnn.so.8",
-            "nccl/lib/libnccl.so.2"))]
+            "nccl/lib/libnccl.so.2")), "libcuda.so"]
 
 
 def test_a_missing_library_is_named_with_its_package(gpu_build):
@@ -118,6 +118,19 @@ def test_a_build_for_cuda_needs_a_driver(gpu_build):
         f"BuildError: there is no NVIDIA driver ({gpu_build}/libcuda.so.1: file too short), and "
         "mxnet-cu117 cannot be imported without one: install the driver of your card, or take the "
         "build for the CPU, with pip uninstall --yes mxnet-cu117 and pip install --editable .")
+
+
+def test_cudnn_needs_another_name_of_the_driver(gpu_build):
+    """It would abort the process at the first convolution."""
+    (gpu_build / "libcuda.so").unlink()
+    (gpu_build / "libcuda.so").write_bytes(b"")  # hides that of a machine with a driver
+    link = gpu_build / "nvidia" / "cudnn" / "lib" / "libcuda.so"
+    said = load(gpu_build)
+    assert said.endswith(
+        f"BuildError: cuDNN needs the NVIDIA driver under the name libcuda.so, too ({gpu_build}/"
+        f"libcuda.so: file too short): ln -sf {gpu_build}/libcuda.so.1 {link}")
+    subprocess.run(said.rpartition(": ")[2].split(), check=True)
+    assert load(gpu_build) == ""
 
 
 CARDS = [("NVIDIA GeForce RTX 3060", (8, 6), 12 * 2**30), ("NVIDIA H100", (9, 0), 80 * 2**30)]

@@ -10,11 +10,11 @@ from dcgan_mx.runtime import physical_cores
 
 PACKAGE = Path(__file__).parent.parent / "dcgan_mx"
 # A module may import, of the package, what stands before it.
-FLOORS = ["version", "job", "threads", "cuda", "runtime", "files", "symbols", "params", "idx", "datasets", "records",
-          "encoding", "packing", "pack_cache", "iterators", "record_iterators", "latent", "visual",
-          "page", "metrics", "device", "module_state", "trainer", "checkpoint_files",
-          "checkpoint", "sample", "hooks", "signals", "rundir", "animate", "report",
-          "walkthrough", "cli", "train_cli", "doctor", "__init__"]
+FLOORS = ["version", "job", "threads", "cuda", "runtime", "files", "symbols", "params", "idx",
+          "datasets", "records", "encoding", "packing", "pack_cache", "iterators",
+          "record_iterators", "latent", "visual", "page", "metrics", "device", "module_state",
+          "trainer", "checkpoint_files", "checkpoint", "sample", "hooks", "signals", "rundir",
+          "animate", "report", "walkthrough", "cli", "train_cli", "doctor", "__init__"]
 FORBIDDEN = {"trainer": {"cli", "datasets", "iterators", "hooks", "checkpoint"},
              "checkpoint": {"trainer"},
              **dict.fromkeys(("job", "visual", "page", "animate", "report", "datasets", "params",
