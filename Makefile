@@ -33,7 +33,7 @@ install-gpu:
 	rm -f $(VENV)/.package
 	touch $(VENV)/.gpu
 	$(PIP) uninstall --yes mxnet mxnet-cu117
-	$(PIP) install --editable .
+	$(BIN)/python -m pip --disable-pip-version-check install --editable .
 	touch $(VENV)/.package
 	-$(BIN)/python -m dcgan_mx.doctor
 

@@ -171,7 +171,7 @@ def _explain_threads():
     for name in CHOICES:
         if name in os.environ:
             return f"you set {name}={os.environ[name]}"
-    return "one for each physical core that this process may use; OMP_NUM_THREADS overrides it"
+    return "one for each physical core; OMP_NUM_THREADS overrides it"
 
 
 def _judge_gpus(mxnet, driver, problems):
@@ -233,7 +233,7 @@ def render(facts):
         ("versions", ", ".join(" ".join(pair) for pair in facts["versions"].items())),
         ("processor", f"{processor['name']}: {processor['physical_cores']} physical cores, "
                       f"{processor['processors']} processors for this process"),
-        ("threads", f"{threads['number'] or 'unknown'}: {threads['why']}"),
+        ("threads", ": ".join(filter(None, (str(threads["number"] or ""), threads["why"])))),
         ("driver", f"NVIDIA's, for CUDA {facts['driver']}" if facts["driver"] else "none"),
         *(("GPU", f"{gpu['number']}: {gpu['name']}, sm_{gpu['capability'].replace('.', '')}, "
                   f"{gpu['memory'] / 2**30:.1f} GiB: "

@@ -167,7 +167,8 @@ def test_a_missing_library_is_named(run, stub_driver):
 def test_machine_code_in_the_library():
     """It is in fat binaries; the layout is that of the CUDA toolkit's fatbinary_section.h."""
     found, at = set(), 0
-    with open(SITE / "mxnet" / "libmxnet.so", "rb") as f, mmap.mmap(f.fileno(), 0, access=mmap.ACCESS_READ) as data:
+    with open(SITE / "mxnet" / "libmxnet.so", "rb") as f, \
+            mmap.mmap(f.fileno(), 0, access=mmap.ACCESS_READ) as data:
         while (at := data.find(struct.pack("<I", 0xBA55ED50), at)) >= 0:
             header, size = struct.unpack_from("<6xHQ", data, at)
             part, at = at + header, at + 4

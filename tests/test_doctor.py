@@ -53,7 +53,7 @@ def test_json_says_what_the_screen_says(examine):
     assert no_space(doctor.render(facts) + "\n") == no_space(examine()[1])
     assert facts["threads"] == {
         "number": facts["processor"]["physical_cores"],
-        "why": "one for each physical core that this process may use; OMP_NUM_THREADS overrides it"}
+        "why": "one for each physical core; OMP_NUM_THREADS overrides it"}
 
 
 def test_a_users_number_of_threads_is_told(examine):
