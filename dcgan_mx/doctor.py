@@ -26,7 +26,7 @@ from .version import __version__
 
 _WIDTH = 100
 _LEAST_FREE = 100e6  # bytes; a checkpoint of the full networks takes 76 MB
-_PACKAGES = ("numpy", "opencv-python-headless", "pillow")
+_PACKAGES = ("numpy", "opencv-python-headless")
 
 
 def examine():
