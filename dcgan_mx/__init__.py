@@ -1,25 +1,24 @@
 """DCGAN on MXNet: the program of the 2016 blog post, exact and fast on today's Python."""
-from importlib import import_module
+import importlib
 
 from .version import __version__
+from .visual import fill_buf, visual  # now, or the module of that name would stand for it
 
-# The function has its module's name, which an import of the module later on would put in its place.
-from .visual import fill_buf, visual
+# Each name is imported when it is asked for: what needs no MXNet does not wait for it.
+_MODULES = {
+    "FolderIter": "record_iterators", "ImagenetIter": "record_iterators", "MnistIter": "iterators",
+    "RandIter": "iterators", "Trainer": "trainer", "get_mnist": "datasets",
+    "make_dcgan_sym": "symbols"}
 
-_HOMES = {"FolderIter": "record_iterators", "ImagenetIter": "record_iterators",
-          "MnistIter": "iterators", "RandIter": "iterators", "Trainer": "trainer",
-          "get_mnist": "datasets", "make_dcgan_sym": "symbols"}
 __all__ = ["FolderIter", "ImagenetIter", "MnistIter", "RandIter", "Trainer", "__version__",
            "fill_buf", "get_mnist", "make_dcgan_sym", "visual"]
 
 
 def __getattr__(name):
-    """Import a public name on its first use, so that the doctor can be run without MXNet."""
-    if name not in _HOMES:
+    if name not in _MODULES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    value = globals()[name] = getattr(import_module(f".{_HOMES[name]}", __name__), name)
-    return value
+    return getattr(importlib.import_module(f".{_MODULES[name]}", __name__), name)
 
 
 def __dir__():
-    return sorted({*globals(), *__all__})
+    return sorted({*globals(), *_MODULES})

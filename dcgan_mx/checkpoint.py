@@ -13,6 +13,7 @@ from .checkpoint_files import (
     FORMAT,
     LATENT,
     PARAMS,
+    REPLICAS,
     STATE,
     SYMBOLS,
     CheckpointError,
@@ -59,8 +60,8 @@ def write(run_dir, state, seed=None, keep=0):
         folder.parent.mkdir()
         sync_directory(run_dir)
     contents = {**{name: [state["symbols"][name[0]].encode()] for name in SYMBOLS},
-                **{name: dump_params(state[_part(name)])
-                   for name in PARAMS}}
+                **{name: dump_params(state[_part(name)]) for name in (*PARAMS, REPLICAS)
+                   if state[_part(name)] or name != REPLICAS}}
     digests = {}
     shutil.rmtree(temporary, ignore_errors=True)
     try:
@@ -164,8 +165,10 @@ def load(folder, trainer):
     """
     folder = Path(folder)
     document, contents = read_files(folder)
-    state = {"counters": {name: document[name] for name in COUNTERS}}
-    for name in PARAMS:
+    state = {"counters": {name: document[name] for name in COUNTERS}, _part(REPLICAS): {}}
+    for name in (*PARAMS, REPLICAS):
+        if name not in contents:
+            continue
         try:
             state[_part(name)] = parse_params(contents.pop(name), folder / name)
         except ParamsError as error:
@@ -216,12 +219,13 @@ def load_latest(run_dir, trainer):
     Parameters
     ----------
     run_dir : str or os.PathLike
+        Only the first worker's is looked at; all get what is found there.
     trainer : Trainer
 
     Returns
     -------
     pathlib.Path or None
-        The checkpoint's folder; None if the run has none.
+        The checkpoint's folder; None if the run has none, and on all workers but the first.
 
     Raises
     ------
@@ -234,7 +238,10 @@ def load_latest(run_dir, trainer):
         For each newer checkpoint that could not be loaded, with the reason. If an older one could,
         they are renamed to end in .damaged: the run will write its own in their place.
     """
-    folders = list(run_dir)
+    folders = list(run_dir) if trainer.workers.rank == 0 else []
+    if trainer.workers.gather([len(folders)])[0, 0] and not folders:
+        trainer.set_state(None)
+        return None
     for folder in reversed(folders):
         try:
             load(folder, trainer)

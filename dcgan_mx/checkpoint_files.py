@@ -9,6 +9,7 @@ LATENT = "normal"  # what `RandIter` draws the latent vectors from: N(0, 1)
 STATE = "state.json"
 SYMBOLS = ("G-symbol.json", "D-symbol.json")
 PARAMS = ("G-0000.params", "D-0000.params", "G-optimizer.params", "D-optimizer.params")
+REPLICAS = "replicas.params"  # where there are several copies of the networks
 _MAX_STATE_BYTES = 1 << 16
 
 
@@ -41,13 +42,14 @@ def encode_state(document):
     return dump({**document, "sha256": hashlib.sha256(dump(document)).hexdigest()})
 
 
-def read_files(folder, names=(*SYMBOLS, *PARAMS)):
+def read_files(folder, names=None):
     """Read and verify files of a checkpoint.
 
     Parameters
     ----------
     folder : pathlib.Path
-    names : sequence of str
+    names : sequence of str, optional
+        All files if left out.
 
     Returns
     -------
@@ -71,10 +73,13 @@ def read_files(folder, names=(*SYMBOLS, *PARAMS)):
             raise ValueError
     except (ValueError, RecursionError):
         raise CheckpointError(f"{path} is damaged") from None
-    if document.get("format") != FORMAT or not _fits(document, _DOCUMENT):
+    pattern, files = _DOCUMENT, document.get("files")
+    if isinstance(files, dict) and REPLICAS in files:
+        pattern = {**_DOCUMENT, "files": {**_DOCUMENT["files"], REPLICAS: str}}
+    if document.get("format") != FORMAT or not _fits(document, pattern):
         raise CheckpointError(f"{path} is not of this version, or names other files")
     contents = {}
-    for name in names:
+    for name in document["files"] if names is None else names:
         contents[name] = _read_file(folder / name)
         if hashlib.sha256(contents[name]).hexdigest() != document["files"][name]:
             raise CheckpointError(f"{folder / name} is damaged")

@@ -1,12 +1,15 @@
 """What the command lines of all scripts share: flags, errors, progress."""
 import argparse
 import contextlib
+import os
 import sys
+import traceback
 import warnings
 
 import cv2
 from tqdm import tqdm
 
+from . import job
 from .runtime import first_line, mx
 
 
@@ -51,14 +54,28 @@ def run(main):
         sys.exit(_fail(str(error)))
     except (mx.base.MXNetError, MemoryError) as error:
         sys.exit(_fail(f"MXNet or Python: {first_line(error)}; see that the device has the memory"))
+    except Exception:
+        if job.read_role() is not None:
+            traceback.print_exc()
+            _leave_job(1)
+        raise
     finally:
         with contextlib.suppress(mx.base.MXNetError):
             mx.nd.waitall()  # MXNet must not be at work when the process ends
 
 
 def _fail(message):
-    print("error: " + " ".join(message.split()), file=sys.stderr)
+    sys.stderr.write("error: " + " ".join(message.split()) + "\n")  # in one piece: workers share it
+    _leave_job(2)
     return 2
+
+
+def _leave_job(status):
+    """End a worker at once: at its usual end MXNet would wait for the others, who wait for it."""
+    if job.read_role() is not None:
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(status)
 
 
 def number(kind, least=None, above=None, below=float("inf")):

@@ -1,28 +1,34 @@
-"""From the text of --gpu to an MXNet context."""
+"""From the text of --gpu and --kv-store to MXNet's contexts and KVStore."""
 import warnings
 
+from . import job
 from .cuda import why_no_gpu
 from .runtime import mx
 
+KVSTORES = ("local", "device", "dist_sync", "dist_device_sync")
 
-def make_context(gpu=None, require_gpu=False):
-    """Return the context to train on.
+
+def make_contexts(gpu=None, cpu_devices=None, require_gpu=False):
+    """Return the contexts to train on.
 
     Parameters
     ----------
-    gpu : int, at least 0, optional
-        The GPU's number; the CPU if left out.
+    gpu : str or int, optional
+        Numbers of GPUs with commas between, such as 0 or 0,1; the CPU if left out.
+    cpu_devices : int, at least 1, optional
+        Contexts on the CPU: what several GPUs do, for trying it out. One if left out.
     require_gpu : bool
         Fail where MXNet sees no GPU at all, instead of warning and taking the CPU.
 
     Returns
     -------
-    mx.Context
+    list of mx.Context
 
     Raises
     ------
     ValueError
-        If there are GPUs but not this one, or none and `require_gpu` is set.
+        If `gpu` names none, one twice, or one that is not there among others, or if both are
+        given; if there is no GPU and `require_gpu` is set.
 
     Warns
     -----
@@ -32,17 +38,32 @@ def make_context(gpu=None, require_gpu=False):
     if gpu is None:
         if require_gpu:
             raise ValueError("--require-gpu without --gpu: say which one, as in --gpu 0")
-        return mx.cpu()
+        return [mx.cpu(i) for i in range(cpu_devices or 1)]
+    if cpu_devices is not None:
+        raise ValueError(f"--cpu-devices {cpu_devices} with --gpu {gpu}: give one of the two")
+    numbers = parse_gpus(str(gpu))
     count = mx.context.num_gpus()
     if count:
-        check_gpu(gpu, count)
-        return mx.gpu(gpu)
+        for number in numbers:
+            check_gpu(number, count)
+        return [mx.gpu(number) for number in numbers]
     trouble = why_no_gpu(mx.runtime.Features().is_enabled("CUDA"))
     reason = f"--gpu {gpu}: MXNet sees no GPU: {trouble.problem}; {trouble.mend}"
     if require_gpu:
         raise ValueError(reason)
     warnings.warn(f"{reason}. TRAINING ON THE CPU", RuntimeWarning, stacklevel=2)
-    return mx.cpu()
+    return [mx.cpu()]
+
+
+def parse_gpus(text):
+    """Return the numbers in the text of --gpu; raise ValueError if it is no list of such."""
+    parts = text.split(",")
+    if not all(part.isascii() and part.isdigit() for part in parts):
+        raise ValueError(f"--gpu {text}: give numbers with commas between, as in 0 or 0,1")
+    numbers = [int(part) for part in parts]
+    if len({*numbers}) < len(numbers):
+        raise ValueError(f"--gpu {text}: give each GPU once")
+    return numbers
 
 
 def check_gpu(gpu, count):
@@ -50,3 +71,35 @@ def check_gpu(gpu, count):
     if not 0 <= gpu < count:
         numbers = "0" if count == 1 else f"0 to {count - 1}"
         raise ValueError(f"--gpu {gpu}: there is no such GPU: give {numbers}")
+
+
+def make_kvstore(name):
+    """Return the KVStore that adds up gradients; one for both networks.
+
+    Parameters
+    ----------
+    name : str
+        One of `KVSTORES`.
+
+    Returns
+    -------
+    mx.kv.KVStore or None
+        None for local, which `Trainer` makes by itself where there are several contexts.
+
+    Raises
+    ------
+    ValueError
+        If the name is of a job and this process is in none, or the other way round.
+    """
+    role = job.read_role()
+    if name.startswith("dist"):
+        if role is None:
+            raise ValueError(f"--kv-store {name}: this process is in no job: start it with "
+                             "scripts/launch.py, or give --kv-store local")
+    elif role is not None:
+        raise ValueError(f"--kv-store {name}: this process is a {role} of a job (DMLC_ROLE): "
+                         "give --kv-store dist_sync, or unset all DMLC_ variables")
+    kvstore = None if name == "local" else mx.kv.create(name)
+    if role is not None:
+        job.report(rank=kvstore.rank)
+    return kvstore

@@ -21,7 +21,7 @@ from pathlib import Path
 
 from . import cuda, job
 from .files import cache_folder
-from .threads import CHOICES, physical_cores
+from .processor import THREADS, physical_cores
 from .version import __version__
 
 _WIDTH = 100
@@ -168,7 +168,7 @@ def _count_processors():
 
 
 def _explain_threads():
-    for name in CHOICES:
+    for name in THREADS:
         if name in os.environ:
             return f"you set {name}={os.environ[name]}"
     return "one for each physical core; OMP_NUM_THREADS overrides it"

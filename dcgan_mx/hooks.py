@@ -56,7 +56,7 @@ def display_every(n, *displays, seconds=0.0):
         now = time.perf_counter()
         record = {"epoch": trainer.epoch, "step": trainer.global_step, **averages,
                   "images_per_s": (trainer.global_step - last_step) * trainer.batch_size
-                                  / (now - last), "seconds": now - start}
+                                  * trainer.workers.count / (now - last), "seconds": now - start}
         last, last_step = now, trainer.global_step
         trainer.metrics.reset()
         for display in displays:
@@ -121,8 +121,8 @@ def make_fixed_noise(folder, trainer, seed=0):
     """
     folder = Path(folder)
     folder.mkdir(exist_ok=True)
-    generator = Generator(trainer.modG.symbol, get_parameters(trainer.modG), trainer.ctx,
-                          bn="batch")
+    generator = Generator(trainer.modG.symbol, get_parameters(trainer.modG),
+                          trainer.contexts[0], bn="batch")
     z = make_latents(64, generator.nz, seed)
 
     def display(trainer, record):
@@ -189,10 +189,12 @@ class Progress:
         Steps of the whole run.
     done : int
         Steps that an earlier part of the run has done.
+    quiet : bool
+        Show nothing.
     """
 
-    def __init__(self, total, done=0):
-        self._bar = tqdm(total=total, initial=done, unit="step", dynamic_ncols=True)
+    def __init__(self, total, done=0, quiet=False):
+        self._bar = tqdm(total=total, initial=done, unit="step", dynamic_ncols=True, disable=quiet)
 
     def __call__(self, trainer):
         """Count a step."""
@@ -215,6 +217,8 @@ class Progress:
 
 class Saver:
     """Saves in the background: the training waits for a copy of the numbers, not for the disk.
+
+    Of several workers all have to save, and the first one writes.
 
     Parameters
     ----------
@@ -245,12 +249,13 @@ class Saver:
         """
         self.wait()
         state = trainer.get_state()
-        self._writing = self._pool.submit(checkpoint.write, self._run_dir, state, self._seed,
-                                          self._keep)
+        if trainer.workers.rank == 0:
+            self._writing = self._pool.submit(checkpoint.write, self._run_dir, state, self._seed,
+                                              self._keep)
         self.step = trainer.global_step
 
     def wait(self):
-        """Return the last checkpoint's folder once it is on the disk; None before the first.
+        """Return the last checkpoint's folder once it is on the disk; None if none was written.
 
         Raises
         ------

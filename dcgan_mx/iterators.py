@@ -35,6 +35,8 @@ class RandIter(mx.io.DataIter):
         Vectors in a batch and numbers in a vector.
     seed : int, at least 0
         Batch n depends on `seed` and n alone.
+    num_parts, part_index : int
+        Return one of so many parts of each batch that is so many times as large.
 
     Notes
     -----
@@ -42,12 +44,13 @@ class RandIter(mx.io.DataIter):
     Source: MXNet 1.0.0, example/gan/dcgan.py.
     """
 
-    def __init__(self, batch_size, ndim, seed=0):
+    def __init__(self, batch_size, ndim, seed=0, num_parts=1, part_index=0):
+        require_part(num_parts, part_index)
         super().__init__(batch_size)
-        self._shape = (batch_size, ndim, 1, 1)
-        self._seed = seed
+        self._shape = (num_parts, batch_size, ndim, 1, 1)
+        self._seed, self._part_index = seed, part_index
         self._n = 0
-        self.provide_data = [mx.io.DataDesc("rand", self._shape)]
+        self.provide_data = [mx.io.DataDesc("rand", self._shape[1:])]
         self.provide_label = []
 
     def seek(self, n):
@@ -58,7 +61,14 @@ class RandIter(mx.io.DataIter):
         """Return the next batch."""
         rand = generator(self._seed, NOISE, self._n).standard_normal(self._shape, np.float32)
         self._n += 1
-        return mx.io.DataBatch([mx.nd.from_numpy(rand)], [], pad=0)
+        return mx.io.DataBatch([mx.nd.from_numpy(rand[self._part_index])], [], pad=0)
+
+
+def require_part(num_parts, part_index):
+    """Raise ValueError if `part_index` is none of `num_parts` parts, numbered from 0."""
+    if not 0 <= part_index < num_parts:
+        raise ValueError(f"part_index is {part_index}: give 0 to num_parts - 1, which is "
+                         f"{num_parts - 1}")
 
 
 class EpochIter(mx.io.DataIter):
@@ -137,7 +147,7 @@ class MnistIter(EpochIter):
     ----------
     images : np.ndarray, (N, h, w), uint8
         Such as `get_mnist` returns them; kept as they are.
-    batch_size : int, from 1 to N
+    batch_size : int, from 1 to N / num_parts
         What is left over at the end of an epoch is dropped: every batch is full.
     data_shape : tuple of int, (C, H, W)
         Of the images in a batch.
@@ -145,6 +155,8 @@ class MnistIter(EpochIter):
         The order in epoch e depends on `seed` and e alone.
     threads : int, at least 1
         Prepare batches ahead of the training; their number changes no batch.
+    num_parts, part_index : int
+        Return one of so many parts of each batch that is so many times as large.
 
     Attributes
     ----------
@@ -163,21 +175,26 @@ class MnistIter(EpochIter):
     Source: MXNet 1.0.0, example/gan/dcgan.py.
     """
 
-    def __init__(self, images, batch_size, data_shape=(3, 64, 64), seed=0, threads=1):
+    def __init__(self, images, batch_size, data_shape=(3, 64, 64), seed=0, threads=1,
+                 num_parts=1, part_index=0):
+        require_part(num_parts, part_index)
         if images.ndim != 3 or images.dtype != np.uint8:
             raise ValueError(f"images is {images.dtype} of shape {images.shape}: give uint8 of "
                              "shape (N, h, w)")
-        if not 1 <= batch_size <= len(images):
-            raise ValueError(f"batch_size is {batch_size}: give 1 to {len(images)}, the number of "
-                             "images")
+        if not 1 <= batch_size <= len(images) // num_parts:
+            raise ValueError(f"batch_size is {batch_size}: give 1 to {len(images) // num_parts}, "
+                             "the number of images"
+                             + (f" for each of {num_parts}" if num_parts > 1 else ""))
         self._images, self._data_shape, self._seed = images, tuple(data_shape), seed
-        super().__init__(batch_size, data_shape, len(images) // batch_size, threads)
+        self._num_parts, self._part_index = num_parts, part_index
+        super().__init__(batch_size, data_shape, len(images) // (batch_size * num_parts), threads)
 
     def _begin(self, epoch):
         return generator(self._seed, ORDER, epoch).permutation(len(self._images))
 
     def _make(self, order, nbatch):
-        chosen = order[nbatch * self.batch_size:(nbatch + 1) * self.batch_size]
+        start = (nbatch * self._num_parts + self._part_index) * self.batch_size
+        chosen = order[start:start + self.batch_size]
         channels, height, width = self._data_shape
         data = np.empty((self.batch_size, *self._data_shape), np.float32)
         for out, i in zip(data, chosen):

@@ -1,4 +1,6 @@
 """A job of several processes: which part this one has in it."""
+import contextlib
+import json
 import os
 
 ROLES = ("worker", "server", "scheduler")
@@ -40,3 +42,37 @@ def read_role(environ=None):
                 "worker, server or scheduler" if name == "DMLC_ROLE" else "a number from 1 to "
                 f"{2**16 - 1}"))
     return environ["DMLC_ROLE"]
+
+
+_REPORT = "DCGAN_MX_REPORT"
+
+
+def _take_report_fd():
+    """Return the pipe to this process's holder (`hold`), or None; take it out of the environment.
+
+    The number alone could name anything in a process that inherited the variable, not the pipe.
+    """
+    fd, _, inode = os.environ.pop(_REPORT, "").partition(":")
+    with contextlib.suppress(ValueError, OSError):
+        if os.fstat(int(fd)).st_ino == int(inode):
+            os.set_inheritable(int(fd), False)
+            return int(fd)
+    return None
+
+
+_report_fd = _take_report_fd()
+
+
+def report(**facts):
+    """Tell the launcher of this job something about this process; nothing outside of a job.
+
+    Parameters
+    ----------
+    up : bool
+        That MXNet is about to be imported; `runtime` tells it.
+    rank : int
+        The worker's rank, which messages then name it by.
+    """
+    if _report_fd is not None:
+        with contextlib.suppress(OSError):  # the holder is gone, and this process with it
+            os.write(_report_fd, json.dumps(facts).encode() + b"\n")

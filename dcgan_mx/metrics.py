@@ -1,7 +1,14 @@
 """The example's accuracy and entropy, averaged without making the training wait."""
+import json
 from collections import deque
 
 import numpy as np
+
+from .workers import Workers
+
+# Multiples of this have exact sums in float64, so that it does not matter who adds up what, and
+# when: workers, and a resumed training.
+_UNIT = 2.0**-30
 
 
 def facc(label, pred):
@@ -54,9 +61,15 @@ class Metrics:
     """Averages of D's accuracy and of both entropies since the last `reset`.
 
     Predictions stay on their device, as copies still to be computed, until a number is read.
+
+    Parameters
+    ----------
+    workers : Workers, optional
+        The averages are over the images of all of them, and all have to ask for them.
     """
 
-    def __init__(self):
+    def __init__(self, workers=None):
+        self._workers = workers or Workers()
         self._pending = deque()
         self.reset()
 
@@ -101,11 +114,11 @@ class Metrics:
         dict of str to (float or None)
             `acc` in [0, 1], `d_entropy` and `g_entropy` in nats; None where nothing was counted.
         """
-        self.wait(0)
-        count = {"acc": self._counts["d"], "d_entropy": self._counts["d"],
-                 "g_entropy": self._counts["g"]}
+        state = self.get_state()
+        count = {"acc": state["counts"]["d"], "d_entropy": state["counts"]["d"],
+                 "g_entropy": state["counts"]["g"]}
         return {name: total / count[name] if count[name] else None
-                for name, total in self._sums.items()}
+                for name, total in state["sums"].items()}
 
     def get_state(self):
         """Wait for all predictions, and return what `get` divides.
@@ -116,7 +129,10 @@ class Metrics:
             `sums`: of `acc`, `d_entropy` and `g_entropy`; `counts`: of updates under `d` and `g`.
         """
         self.wait(0)
-        return {"sums": dict(self._sums), "counts": dict(self._counts)}
+        own = {"sums": self._sums, "counts": self._counts}
+        states = [json.loads(text) for text in self._workers.gather_text(json.dumps(own))]
+        return {part: {name: sum(state[part][name] for state in states) for name in own[part]}
+                for part in own}
 
     def set_state(self, state):
         """Go on from what `get_state` returned."""
@@ -128,6 +144,8 @@ class Metrics:
         pred = pred.asnumpy()
         labels = np.full(len(pred), label, np.float32)
         self._counts[net] += 1
-        self._sums[f"{net}_entropy"] += fentropy(labels, pred)
+        values = {f"{net}_entropy": fentropy(labels, pred)}
         if net == "d":
-            self._sums["acc"] += facc(labels, pred)
+            values["acc"] = facc(labels, pred)
+        for name, value in values.items():
+            self._sums[name] += float(np.rint(value / _UNIT)) * _UNIT

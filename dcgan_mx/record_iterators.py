@@ -3,7 +3,7 @@ import contextlib
 import os
 import tempfile
 
-from .iterators import ORDER, EpochIter, generator
+from .iterators import ORDER, EpochIter, generator, require_part
 from .pack_cache import pack_cached
 from .records import RecordError, find_bad, scan
 from .runtime import first_line, mx, physical_cores
@@ -91,9 +91,7 @@ class ImagenetIter(EpochIter):
                  mirror=True, inter_method=1, threads=1, num_parts=1, part_index=0):
         self._status = _identify(path)
         self._offsets, label_width, digest = scan(path)
-        if not 0 <= part_index < num_parts:
-            raise ValueError(f"part_index is {part_index}: give 0 to num_parts - 1, which is "
-                             f"{num_parts - 1}")
+        require_part(num_parts, part_index)
         if threads < 1:
             raise ValueError(f"threads is {threads}: give 1 or more")
         n = len(self._offsets)

@@ -14,7 +14,8 @@ import warnings
 import numpy as np
 
 from .cuda import load_libraries
-from .threads import physical_cores, set_threads
+from .job import read_role, report
+from .processor import THREADS, physical_cores
 
 
 def first_line(error):
@@ -34,6 +35,12 @@ def first_line(error):
     return lines[0] if lines else type(error).__name__
 
 
+def _set_threads():
+    """Give OpenMP a thread a core; MXNet alone takes half the processors (src/engine/openmp.cc)."""
+    if not any(name in os.environ for name in THREADS):
+        os.environ["OMP_NUM_THREADS"] = str(physical_cores())
+
+
 def _add_missing_names():
     """Add what MXNet 1.9.1 expects of NumPy below 1.24 and of Python below 3.12."""
     if "bool" not in vars(np):  # hasattr would raise NumPy's warning
@@ -42,8 +49,23 @@ def _add_missing_names():
         import setuptools  # noqa: F401  its import brings distutils.version back
 
 
-set_threads()
+def _join_job():
+    """Tell the launcher that this process is there; a server never returns from MXNet's import."""
+    if os.environ.get("DMLC_ROLE", "worker") != "worker":
+        try:
+            read_role()
+        except ValueError as error:  # MXNet would abort
+            print(f"error: {error}", file=sys.stderr)
+            sys.exit(2)
+    report(up=True)
+
+
+_join_job()
+_set_threads()
 load_libraries()
+# A KVStore adds gradients, Adam is each device's own: a store has one updater only, for whichever
+# network came last, and what is in a server's could not be saved.
+os.environ["MXNET_UPDATE_ON_KVSTORE"] = "0"
 os.environ.setdefault("MXNET_SUBGRAPH_VERBOSE", "0")  # a line for every bound network
 _add_missing_names()
 with warnings.catch_warnings():

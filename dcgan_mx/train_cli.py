@@ -1,6 +1,7 @@
 """The flags of scripts/train.py, and from flags to objects."""
 import argparse
 import importlib.util
+import json
 import os
 import platform
 import warnings
@@ -12,6 +13,7 @@ import numpy as np
 from . import rundir
 from .cli import Parser, number, print_skipped, show_packing
 from .datasets import get_fashion_mnist, get_mnist, make_discs
+from .device import KVSTORES
 from .iterators import MnistIter
 from .record_iterators import FolderIter, ImagenetIter
 from .runtime import mx
@@ -32,9 +34,15 @@ def make_train_parser():
         "drawn on the spot", choices=("mnist", "fashion-mnist", "imagenet", "folder", "synthetic"))
     add("--data-path", "imagenet: the record file; folder: the folder; else where the folder of "
         "the data set is, or will be (default: data)", metavar="PATH")
-    add("--gpu", "number of the GPU; absent: the CPU", type=number(int, least=0), metavar="N")
+    add("--gpu", "number of the GPU, or numbers with commas between; absent: the CPU",
+        metavar="N,..")
+    add("--cpu-devices", "train on so many contexts of the CPU, as on so many GPUs; slower",
+        type=number(int, least=1, below=2**10), metavar="N")
+    add("--kv-store", "what adds up the gradients: of several devices, through the host's memory "
+        "(local) or a GPU's (device); of the workers that scripts/launch.py starts (dist_...)",
+        choices=KVSTORES, default="local")
     add("--require-gpu", "fail where there is no GPU", action="store_true")
-    add("--batch-size", "images a step", type=count, default=64, metavar="N")
+    add("--batch-size", "images a step, of each worker", type=count, default=64, metavar="N")
     add("--num-epochs", "passes over the data", type=count, default=100, metavar="N")
     add("--max-steps", "end the run after so many steps", type=count, metavar="N")
     add("--lr", "Adam's learning rate", type=number(float, above=0), default=2e-4, metavar="X")
@@ -197,30 +205,36 @@ def parse_saved(flags, run_dir):
         raise ValueError(f"{Path(run_dir) / 'config.json'}: {error}") from None
 
 
-def make_train_iter(args):
-    """Make the iterator over the real images that the flags name."""
+def make_train_iter(args, workers):
+    """Make the iterator over the real images that the flags name, the part of this worker."""
     shape = (args.batch_size, (args.nc, args.size, args.size), args.seed)
+    part = {"threads": args.data_threads, "num_parts": workers.count, "part_index": workers.rank}
     if args.dataset in ("imagenet", "folder"):
         if args.data_path is None:
             what = "record file" if args.dataset == "imagenet" else "folder of pictures"
             raise ValueError(f"--data-path is missing: give the {what}")
         if args.dataset == "imagenet":
-            return ImagenetIter(args.data_path, *shape, threads=args.data_threads)
-        train_iter = FolderIter(args.data_path, *shape, threads=args.data_threads,
-                                progress=show_packing)
+            return ImagenetIter(args.data_path, *shape, **part)
+        train_iter = FolderIter(args.data_path, *shape, **part, progress=show_packing)
         print_skipped(train_iter.skipped)
         return train_iter
     root = args.data_path or "data"
     images = (get_mnist(root)[0] if args.dataset == "mnist" else
               get_fashion_mnist(root)[0] if args.dataset == "fashion-mnist" else make_discs())
-    return MnistIter(images, *shape, args.data_threads)
+    return MnistIter(images, *shape, **part)
 
 
-def make_config(args, ctx):
+def require_same_flags(args, workers):
+    """Raise ValueError if workers have different flags where these decide a run's numbers."""
+    workers.require_same(json.dumps({name: getattr(args, name) for name in DECISIVE}), "flags")
+
+
+def make_config(args, contexts, workers):
     """Return every resolved flag, and what else decides or explains a run's numbers."""
     flags = {name: value for name, value in vars(args).items()
              if name not in ("resume", "override")}
-    return {"flags": flags, "device": str(ctx),
+    return {"flags": flags, "device": ", ".join(map(str, contexts)),
+            "workers": workers.count,
             "omp_num_threads": os.environ.get("OMP_NUM_THREADS"),
             "versions": {"dcgan_mx": __version__, "mxnet": mx.__version__,
                          "numpy": np.__version__, "opencv": cv2.__version__,
@@ -243,12 +257,21 @@ def check_same(old, new):
     Warns
     -----
     RuntimeWarning
-        If the device, the threads or a version differ: the last bits may.
+        If the number of workers differs: what that changes. If the device, the threads or a
+        version differ: the last bits of the numbers may.
     """
     if old.get("data") != new["data"]:
         raise ValueError(f"--data-path {new['flags']['data_path']}: these are not the pictures "
                          f"that the run began with (records: {_records(new)}, then "
                          f"{_records(old)}): bring those back, or start a new run")
+    workers = [config.get("workers", 1) for config in (old, new)]
+    if workers[0] != workers[1]:
+        sizes = [f"{n} times {config['flags']['batch_size']}"
+                 for n, config in zip(workers, (old, new))]
+        warnings.warn(f"--resume: a step takes {sizes[1]} images, one part for each worker, and "
+                      f"took {sizes[0]}: where the products differ, the epoch begins anew; every "
+                      "worker goes on with the average of all moving statistics",
+                      RuntimeWarning, stacklevel=2)
     for name in ("device", "omp_num_threads", "versions"):
         if old.get(name) != new[name]:
             warnings.warn(f"--resume: {name} is {new[name]}, and was {old.get(name)}: the numbers "

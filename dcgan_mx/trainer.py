@@ -1,17 +1,16 @@
 """Adversarial training on two Modules: the step of the blog post, and the loop around it."""
-import numpy as np
-
+from . import trainer_state
 from .metrics import Metrics
-from .module_state import get_adam, get_parameters, parameter_arrays, set_adam, set_parameters
+from .module_state import pull_parameters
 from .runtime import mx
+from .trainer_state import DivergenceError
+from .workers import Workers
+
+__all__ = ["DivergenceError", "Trainer"]
 
 # Steps that `fit` lets the engine's queue run ahead of the device. The queue itself has no bound,
 # and every waiting step holds its batch.
 STEPS_AHEAD = 4
-
-
-class DivergenceError(ValueError):
-    """A number of the training is no longer finite."""
 
 
 class Trainer:
@@ -22,13 +21,14 @@ class Trainer:
     symG, symD : mx.sym.Symbol
         As `make_dcgan_sym` returns them.
     batch_size : int, at least 1
-        Images a step, over all contexts.
+        Images a step, over all contexts of this process.
     data_shape : tuple of int, (C, H, W)
         Shape of one image.
     nz : int, at least 1
         Length of the latent vector.
-    ctx : mx.Context, optional
-        Where to train; MXNet's current context if left out.
+    ctx : mx.Context or list of mx.Context, optional
+        Where to train; MXNet's current context if left out. Several share each batch equally;
+        BatchNorm sees each part by itself.
     lr, beta1, wd : float
         Adam's learning rate (above 0), first decay rate (in [0, 1)) and weight decay (at least 0).
     d_steps : int, at least 1
@@ -36,13 +36,22 @@ class Trainer:
         updates D with new images and new noise; every `d_steps`-th one goes on to update G.
     g_loss : {'nonsaturating', 'saturating'}
         G maximises log D(G(z)), or minimises log(1 - D(G(z))).
+    kvstore : mx.kv.KVStore, optional
+        Adds up the gradients of several contexts, and, if it is of a type that begins with dist,
+        of several workers, which all begin with the parameters of the first. With such a store
+        `step`, `fit`, `get_state`, `set_state` and `metrics` are for all workers to call.
+        A local one is made for several contexts if it is left out.
     initializer : mx.init.Initializer, optional
         Of both networks' weights; N(0, 0.02) if left out.
 
     Attributes
     ----------
     modG, modD : mx.mod.Module
-        The networks as they train, on `ctx`.
+        The networks as they train.
+    contexts : list of mx.Context
+        Where they train.
+    workers : Workers
+        Who trains: this process, or all that `kvstore` joins.
     global_step : int
         Steps done since the networks were initialised.
     epoch, nbatch : int
@@ -54,12 +63,12 @@ class Trainer:
     batch : mx.io.DataBatch or None
         The last step's real images.
     stopping : bool
-        A hook sets it to have `fit` return after the current step.
+        A hook sets it to have `fit` return after the current step, that of all workers.
 
     Raises
     ------
     ValueError
-        If a number is out of its range.
+        If a number is out of its range, or the contexts do not divide the batch.
 
     Notes
     -----
@@ -67,9 +76,11 @@ class Trainer:
     """
 
     def __init__(self, symG, symD, batch_size, data_shape, nz=100, ctx=None, lr=2e-4, beta1=0.5,
-                 wd=0.0, d_steps=1, g_loss="nonsaturating", initializer=None):
+                 wd=0.0, d_steps=1, g_loss="nonsaturating", kvstore=None, initializer=None):
+        ctx = ctx if isinstance(ctx, list) else [ctx or mx.current_context()]
         for name, value, good, mend in (
-                ("batch_size", batch_size, batch_size >= 1, "give 1 or more"),
+                ("batch_size", batch_size, batch_size >= 1 and batch_size % len(ctx) == 0,
+                 f"give a multiple of {len(ctx)}, the number of devices"),
                 ("nz", nz, nz >= 1, "give 1 or more"),
                 ("lr", lr, 0 < lr < float("inf"), "give a number above 0"),
                 ("beta1", beta1, 0 <= beta1 < 1, "give a number from 0 up to, not including, 1"),
@@ -82,10 +93,17 @@ class Trainer:
         self.d_steps, self.g_loss = d_steps, g_loss
         self.batch_size = batch_size
         self.global_step = self.epoch = self.nbatch = 0
-        self.metrics = Metrics()
+        if len(ctx) > 1 and kvstore is None:
+            kvstore = mx.kv.create("local")
+        shared = {*symG.list_arguments()} & {*symD.list_arguments()}
+        if kvstore is not None and shared:
+            raise ValueError(f"symG and symD both have {min(shared)}: give their parameters "
+                             "different names, by which the KVStore tells them apart")
+        self.workers = Workers(kvstore)
+        self.metrics = Metrics(self.workers)
         self.outG = self.diffD = self.batch = None
         self.stopping = False
-        self.ctx = ctx = ctx or mx.current_context()
+        self.contexts = ctx
         data, label = [("data", (batch_size, *data_shape))], [("label", (batch_size,))]
         self.modG = mx.mod.Module(symG, data_names=("rand",), label_names=None, context=ctx)
         self.modG.bind(data_shapes=[("rand", (batch_size, nz, 1, 1))])
@@ -93,8 +111,10 @@ class Trainer:
         self.modD.bind(data_shapes=data, label_shapes=label)
         for mod in (self.modG, self.modD):
             mod.init_params(initializer=initializer or mx.init.Normal(0.02))
-            mod.init_optimizer(optimizer="adam", optimizer_params={
+            mod.init_optimizer(kvstore, optimizer="adam", optimizer_params={
                 "learning_rate": lr, "beta1": beta1, "wd": wd})
+            if self.workers.count > 1:  # the store adds gradients: it sends no weights by itself
+                pull_parameters(mod, kvstore)
         # Two more views of modD's memory. One adds its gradients to those that are there; the
         # other is D as G sees it, with a gradient for the images only.
         self._modD_adding, self._modDG = (
@@ -190,7 +210,7 @@ class Trainer:
                     train_iter.reset()
                 for hook in hooks:
                     hook(self)
-                if self.stopping:
+                if self.workers.gather([self.stopping]).any():
                     return
 
     def check_finite(self):
@@ -201,11 +221,7 @@ class Trainer:
         DivergenceError
             Names the step and the array.
         """
-        mx.nd.waitall()
-        for network, mod in self._networks():
-            arrays = [array for kind in parameter_arrays(mod) for array in kind]
-            if not mx.nd.multi_all_finite(*arrays, num_arrays=len(arrays)).asscalar():
-                self._require_finite(network, get_parameters(mod))
+        trainer_state.check_finite(self)
 
     def get_state(self):
         """Wait for the device, and copy all that the next step depends on.
@@ -213,71 +229,41 @@ class Trainer:
         Returns
         -------
         dict
-            `G`, `D`: parameters and moving statistics under `arg:NAME` and `aux:NAME`.
+            `G`, `D`: parameters and moving statistics under `arg:NAME` and `aux:NAME`; the
+            statistics are averages over all contexts of all workers.
             `G-optimizer`, `D-optimizer`: Adam's moments under `mean:NAME` and `var:NAME`; empty
-            before a network's first update. All of these are dicts of np.ndarray, float32.
+            before a network's first update.
+            `replicas`: if there are several contexts or workers, the moving statistics of each,
+            (replicas, channels), under `G:aux:NAME` and `D:aux:NAME`; else empty. All of these
+            are dicts of np.ndarray, float32.
             `symbols`: both networks' JSON text under `G` and `D`.
-            `counters`: `step`, `epoch`, `nbatch`, `batch_size`; `updates`, the numbers of Adam's
-            updates under `G` and `D`; `metrics`, as `Metrics.get_state` returns it.
+            `counters`: `step`, `epoch`, `nbatch`, `batch_size` of all workers
+            together; `updates`, the numbers of Adam's updates under `G` and `D`; `metrics`, as
+            `Metrics.get_state` returns it.
 
         Raises
         ------
         DivergenceError
             If one of these numbers is not finite.
         """
-        # On a CPU, BatchNorm's backward writes the moving statistics behind the engine's back
-        # (apache/mxnet#18610): without this wait they are read before their latest updates.
-        mx.nd.waitall()
-        state = {"symbols": {}, "counters": {
-            "step": self.global_step, "epoch": self.epoch, "nbatch": self.nbatch,
-            "batch_size": self.batch_size, "updates": {}, "metrics": self.metrics.get_state()}}
-        for network, mod in self._networks():
-            state["symbols"][network] = mod.symbol.tojson()
-            moments, state["counters"]["updates"][network] = get_adam(mod)
-            for part, arrays in ((network, get_parameters(mod)),
-                                 (f"{network}-optimizer", moments)):
-                self._require_finite(part, arrays)
-                state[part] = arrays
-        return state
+        return trainer_state.get_state(self)
 
     def set_state(self, state):
         """Go back to, or on from, what `get_state` returned.
 
         Parameters
         ----------
-        state : dict
-            `symbols` is not looked at. With another `batch_size` the epoch begins anew.
+        state : dict or None
+            `symbols` is not looked at. With another `batch_size` the epoch begins anew, with
+            another number of `replicas` each gets the averages. None on all workers but the
+            first: they get its.
 
         Raises
         ------
         ValueError
             If the state is of other networks; nothing is changed then.
         """
-        counters = state["counters"]
-        for network, mod in self._networks():
-            shapes = {name: array.shape for name, array in get_parameters(mod).items()}
-            moments = {f"{kind}:{name[4:]}": shape for name, shape in shapes.items()
-                       if name.startswith("arg:") for kind in ("mean", "var")}
-            _require_shapes(network, state[network], shapes)
-            _require_shapes(f"{network}-optimizer", state[f"{network}-optimizer"],
-                            moments if counters["updates"][network] else {})
-        for network, mod in self._networks():
-            set_parameters(mod, state[network])
-            set_adam(mod, state[f"{network}-optimizer"], counters["updates"][network])
-        self.global_step, self.epoch = counters["step"], counters["epoch"]
-        # The place in an epoch means nothing in batches of another size: it begins anew.
-        self.nbatch = counters["nbatch"] * (counters["batch_size"] == self.batch_size)
-        self.metrics.set_state(counters["metrics"])
-        self.outG = self.diffD = self.batch = None
-
-    def _networks(self):
-        return ("G", self.modG), ("D", self.modD)
-
-    def _require_finite(self, part, arrays):
-        for name, array in arrays.items():
-            if not np.isfinite(array).all():
-                raise DivergenceError(f"step {self.global_step}: {name} of {part} is no longer "
-                                      "finite: give a lower --lr")
+        trainer_state.set_state(self, state)
 
 
 def _mark_last(batches):
@@ -290,11 +276,3 @@ def _mark_last(batches):
         yield batch, False
         batch = following
     yield batch, True
-
-
-def _require_shapes(part, arrays, shapes):
-    for name in sorted({*arrays, *shapes}):
-        found = arrays[name].shape if name in arrays else None
-        if found != shapes.get(name) or arrays[name].dtype != np.float32:
-            raise ValueError(f"{name} of {part} has shape {found}, not {shapes.get(name)}: it is "
-                             "of other networks")

@@ -147,14 +147,14 @@ class Probe:
         self._trainer = trainer
         symD, self._shapes = trainer.modD.symbol, [("data", (BATCH_SIZE, *SHAPE))]
         none = dict.fromkeys(symD.list_arguments(), "null")
-        self._mod = mx.mod.Module(symD, label_names=("label",), context=trainer.ctx)
+        self._mod = mx.mod.Module(symD, label_names=("label",), context=trainer.contexts[0])
         self._mod.bind(self._shapes, [("label", (BATCH_SIZE,))], shared_module=trainer.modD,
                        inputs_need_grad=True, grad_req={**none, "data": "write"})
         # D without its loss, to which MXNet's own differentiation is applied instead
         logit = symD.get_internals()[find_layers(symD)[-2][0] + "_output"]
         self._minimax = mx.mod.Module(
             mx.sym.MakeLoss(mx.sym.log(1 - mx.sym.sigmoid(logit))), label_names=None,
-            context=trainer.ctx)
+            context=trainer.contexts[0])
         self._minimax.bind(self._shapes, inputs_need_grad=True)
 
     def _get(self, mod, images, label=None):

@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 
 from dcgan_mx import cli, latent
-from dcgan_mx.device import make_context
+from dcgan_mx.device import make_contexts
 from dcgan_mx.sample import load_generator
 from dcgan_mx.visual import make_grid, save_png, to_pixels
 
@@ -91,7 +91,7 @@ def main():
     walks = [flag is not None for flag in (args.interpolate, args.sweep, args.arithmetic)]
     if sum(walks) > 1:
         raise ValueError("--interpolate, --sweep and --arithmetic: give one of them")
-    generator, step = load_generator(args.checkpoint, make_context(args.gpu), args.bn)
+    generator, step = load_generator(args.checkpoint, make_contexts(args.gpu)[0], args.bn)
     rows = make_rows(args, generator)
     n = sum(map(len, rows))
     if args.each is not None:

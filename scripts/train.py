@@ -7,36 +7,58 @@ import warnings
 from pathlib import Path
 
 from dcgan_mx import RandIter, Trainer, checkpoint, cli, hooks, make_dcgan_sym, rundir, train_cli
-from dcgan_mx.device import make_context
+from dcgan_mx.device import make_contexts, make_kvstore
 from dcgan_mx.records import RecordError
 from dcgan_mx.report import write_report
 from dcgan_mx.runtime import mx
 from dcgan_mx.signals import StopOnSignal
 from dcgan_mx.trainer import DivergenceError
+from dcgan_mx.workers import Workers
 
 
 def main():
     args = train_cli.parse_train_args()
-    ctx = make_context(args.gpu, args.require_gpu)
-    config = train_cli.make_config(args, ctx)
+    contexts = make_contexts(args.gpu, args.cpu_devices, args.require_gpu)
+    kvstore = make_kvstore(args.kv_store)
+    workers = Workers(kvstore)
+    config = train_cli.make_config(args, contexts, workers)
     if args.dry_run:
-        print(json.dumps(config, indent=2))
+        if workers.rank == 0:
+            print(json.dumps(config, indent=2))
         return
 
-    train_iter = train_cli.make_train_iter(args)
+    train_cli.require_same_flags(args, workers)
+    train_iter = train_cli.make_train_iter(args, workers)
     config["data"] = getattr(train_iter, "fingerprint", None)
-    rand_iter = RandIter(args.batch_size, args.nz, args.seed)
-    mx.random.seed(args.seed)
+    workers.require_same(f"{train_iter.num_batches} batches of {config['data']}", "data")
+    rand_iter = RandIter(args.batch_size, args.nz, args.seed, workers.count, workers.rank)
+    mx.random.seed(args.seed + workers.rank)
     symG, symD = make_dcgan_sym(args.ngf, args.ndf, args.nc, size=args.size)
     trainer = Trainer(symG, symD, args.batch_size, (args.nc, args.size, args.size), nz=args.nz,
-                      ctx=ctx, lr=args.lr, beta1=args.beta1, wd=args.wd, d_steps=args.d_steps,
-                      g_loss=args.g_loss)
-
+                      ctx=contexts, lr=args.lr, beta1=args.beta1, wd=args.wd,
+                      d_steps=args.d_steps, g_loss=args.g_loss, kvstore=kvstore)
+    # The run directory may be on the first worker's disk only; it alone reads and writes there.
+    args.resume = bool(workers.gather([args.resume])[0, 0])
+    if workers.rank > 0:
+        if args.resume:
+            checkpoint.load_latest(None, trainer)
+        train(trainer, train_iter, rand_iter, None, args)
+        return
     run_dir = (Path(args.run_dir) if args.resume else
                rundir.create(args.run_dir, args.dataset, config))
     with rundir.lock(run_dir):
         seconds = resume(trainer, run_dir, args, config) if args.resume else 0.0
-        train(trainer, train_iter, rand_iter, run_dir, args, seconds)
+        folder, received = train(trainer, train_iter, rand_iter, run_dir, args, seconds)
+        try:
+            print(f"see {write_report(run_dir)}", flush=True)
+        except (ValueError, OSError) as error:  # nothing to show yet, or not to be read
+            warnings.warn(f"there is no report: {error}", stacklevel=2)
+    if received is not None:
+        name = signal.Signals(received).name
+        with contextlib.suppress(OSError):  # a pipe's other end may have had the signal, too
+            print(f"stopped by {name} after step {trainer.global_step}, saved in {folder}\n"
+                  f"to go on: python scripts/train.py --resume --run-dir {run_dir}", flush=True)
+        sys.exit(128 + received)
 
 
 def resume(trainer, run_dir, args, config):
@@ -48,21 +70,18 @@ def resume(trainer, run_dir, args, config):
     return rundir.cut_log(run_dir, trainer.global_step)
 
 
-def train(trainer, train_iter, rand_iter, run_dir, args, seconds):
-    """Train with all hooks; save at the end, and when a signal ends the run early."""
+def train(trainer, train_iter, rand_iter, run_dir, args, seconds=0.0):
+    """Train with all hooks; save at the end, and when a signal ends the run early.
+
+    Without `run_dir`, nothing is written. Return the last checkpoint's folder, and the signal.
+    """
     stop = StopOnSignal()
-    print(f"writing to {run_dir}", flush=True)
+    if run_dir is not None:
+        print(f"writing to {run_dir}", flush=True)
     total = args.num_epochs * train_iter.num_batches
     total = min(total, args.max_steps or total)
-    progress = hooks.Progress(total, trainer.global_step)
-    displays = [progress.show, hooks.make_log(run_dir / "log.jsonl"),
-                hooks.make_grids(run_dir / "grids")]
-    if args.fixed_noise:
-        displays.append(hooks.make_fixed_noise(run_dir / "grids", trainer, args.seed))
-    if args.tensorboard:
-        displays.append(hooks.make_tensorboard(run_dir / "tensorboard"))
-    if args.show:
-        displays.append(hooks.make_windows())
+    progress = hooks.Progress(total, trainer.global_step, quiet=run_dir is None)
+    displays = [] if run_dir is None else make_displays(trainer, run_dir, args, progress)
     saver = hooks.Saver(run_dir, args.seed, args.keep)
     saver.step = trainer.global_step
     try:
@@ -71,28 +90,34 @@ def train(trainer, train_iter, rand_iter, run_dir, args, seconds):
             hooks.save_every(saver, args.checkpoint_steps), stop])
         if saver.step != trainer.global_step:
             saver.save(trainer)
-        folder = saver.wait() or checkpoint.list(run_dir)[-1]
+        folder = saver.wait() or (run_dir and checkpoint.list(run_dir)[-1])
     except RecordError as error:
+        if trainer.workers.count > 1:  # the others do not know of it
+            raise
         saver.save(trainer)  # the networks are as good as they were
         raise RecordError(f"{error}; saved in {saver.wait()}") from None
     except DivergenceError as error:
         saver.close()
-        good = checkpoint.list(run_dir)[-1:]
+        good = checkpoint.list(run_dir)[-1:] if run_dir else []
         raise DivergenceError(f"{error}; the last good checkpoint is {good[0]}" if good else
                               f"{error}; there is no checkpoint yet") from None
     finally:
         progress.close()
         saver.close()  # before the run directory is anyone else's
-    try:
-        print(f"see {write_report(run_dir)}", flush=True)
-    except (ValueError, OSError) as error:  # nothing to show yet, or not to be read
-        warnings.warn(f"there is no report: {error}", stacklevel=2)
-    if stop.received is not None:
-        name = signal.Signals(stop.received).name
-        with contextlib.suppress(OSError):  # a pipe's other end may have had the signal, too
-            print(f"stopped by {name} after step {trainer.global_step}, saved in {folder}\n"
-                  f"to go on: python scripts/train.py --resume --run-dir {run_dir}", flush=True)
-        sys.exit(128 + stop.received)
+    return folder, stop.received
+
+
+def make_displays(trainer, run_dir, args, progress):
+    """Make what shows the training every --disp-batches steps."""
+    displays = [progress.show, hooks.make_log(run_dir / "log.jsonl"),
+                hooks.make_grids(run_dir / "grids")]
+    if args.fixed_noise:
+        displays.append(hooks.make_fixed_noise(run_dir / "grids", trainer, args.seed))
+    if args.tensorboard:
+        displays.append(hooks.make_tensorboard(run_dir / "tensorboard"))
+    if args.show:
+        displays.append(hooks.make_windows())
+    return displays
 
 
 if __name__ == "__main__":

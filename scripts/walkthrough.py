@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from dcgan_mx import MnistIter, RandIter, Trainer, cli, get_mnist, page, walkthrough
-from dcgan_mx.device import make_context
+from dcgan_mx.device import make_contexts
 from dcgan_mx.files import write_atomic
 from dcgan_mx.hooks import Progress
 from dcgan_mx.runtime import mx
@@ -164,7 +164,7 @@ def main():
     steps, probed, every = (40, 40, 10) if args.quick else (600, 200, 30)
     out = Path(args.out)
     out.mkdir(parents=True, exist_ok=True)
-    ctx = make_context(args.gpu)
+    ctx = make_contexts(args.gpu)[0]
     images = get_mnist(args.data_path)[0]
     mx.random.seed(1234)
     trainer = walkthrough.make_trainer(ctx)

@@ -2,17 +2,61 @@ import os
 
 import pytest
 
-from dcgan_mx.device import check_gpu, make_context
+from dcgan_mx.device import check_gpu, make_contexts, make_kvstore, parse_gpus
 from dcgan_mx.runtime import mx
 
 
 def test_cpu_unless_asked():
-    assert make_context() == mx.cpu()
+    assert make_contexts() == [mx.cpu(0)]
+    assert make_contexts(cpu_devices=3) == [mx.cpu(0), mx.cpu(1), mx.cpu(2)]
 
 
 def test_require_gpu_needs_a_number():
     with pytest.raises(ValueError, match="--require-gpu without --gpu"):
-        make_context(None, require_gpu=True)
+        make_contexts(None, require_gpu=True)
+
+
+def test_processor_or_gpus():
+    with pytest.raises(ValueError, match="--cpu-devices 2 with --gpu 0: give one"):
+        make_contexts("0", cpu_devices=2)
+
+
+@pytest.mark.parametrize("text, numbers", [("0", [0]), ("0,1", [0, 1]), ("3,0", [3, 0])])
+def test_numbers_of_gpus(text, numbers):
+    assert parse_gpus(text) == numbers
+
+
+@pytest.mark.parametrize("text, mend", [
+    ("0,0", "each GPU once"), ("1,01", "each GPU once"), ("-1", "as in 0 or 0,1"),
+    ("0,-1", "as in"), ("a", "as in"), ("0,", "as in"), ("", "as in"), ("0;1", "as in"),
+    ("1.5", "as in"), ("²", "as in")])
+def test_no_numbers_of_gpus(text, mend):
+    with pytest.raises(ValueError, match=f"--gpu {text}: give .*{mend}"):
+        parse_gpus(text)
+
+
+JOB = {"DMLC_ROLE": "worker", "DMLC_PS_ROOT_URI": "127.0.0.1", "DMLC_PS_ROOT_PORT": "9",
+       "DMLC_NUM_WORKER": "2", "DMLC_NUM_SERVER": "1"}
+
+
+@pytest.mark.parametrize("name", ["dist_sync", "dist_device_sync"])
+def test_a_store_of_a_job_needs_one(name):
+    with pytest.raises(ValueError, match=f"--kv-store {name}: this process is in no job"):
+        make_kvstore(name)
+
+
+@pytest.mark.parametrize("name", ["local", "device"])
+def test_a_job_needs_its_store(name, monkeypatch):
+    for variable, value in JOB.items():
+        monkeypatch.setenv(variable, value)
+    with pytest.raises(ValueError, match=f"--kv-store {name}: this process is a worker of a job"):
+        make_kvstore(name)
+
+
+def test_a_job_half_told(monkeypatch):
+    monkeypatch.setenv("DMLC_ROLE", "worker")
+    with pytest.raises(ValueError, match="DMLC_PS_ROOT_URI is not set, but DMLC_ROLE is"):
+        make_kvstore("dist_sync")
 
 
 def test_no_gpu_is_one_loud_warning_or_an_error(script, one_line_error, tmp_path):

@@ -75,7 +75,34 @@ def test_mnist_iter_describes_its_batches():
     assert it.next().data[0].shape == (4, 1, 32, 16)
 
 
+@pytest.mark.parametrize("num_parts", [2, 3])
+def test_parts_of_a_batch_make_it_up(num_parts):
+    """Images and noise: what the parts return one beside the other is what one part returns."""
+    parts = [(MnistIter(IMAGES, 3, num_parts=num_parts, part_index=i),
+              RandIter(3, 7, 5, num_parts, i)) for i in range(num_parts)]
+    whole = MnistIter(IMAGES, 3 * num_parts), RandIter(3 * num_parts, 7, 5)
+    assert {images.num_batches for images, _ in parts} == {whole[0].num_batches}
+    for _ in range(2):
+        for _ in range(whole[0].num_batches):
+            for kind in range(2):
+                joined = np.concatenate([part[kind].next().data[0].asnumpy() for part in parts])
+                np.testing.assert_array_equal(joined, whole[kind].next().data[0].asnumpy())
+        for images in (whole[0], *(part[0] for part in parts)):
+            with pytest.raises(StopIteration):
+                images.next()
+            images.reset()
+
+
+@pytest.mark.parametrize("part_index", [-1, 2])
+def test_a_part_that_there_is_not(part_index):
+    part = {"num_parts": 2, "part_index": part_index}
+    for make in (lambda: MnistIter(IMAGES, 4, **part), lambda: RandIter(4, 5, **part)):
+        with pytest.raises(ValueError, match=f"part_index is {part_index}: give 0 to num_parts"):
+            make()
+
+
 @pytest.mark.parametrize("kwargs, words", [
+    ({"batch_size": 12, "num_parts": 2}, "batch_size is 12: give 1 to 11, .* for each of 2"),
     ({"batch_size": 0}, "batch_size is 0: give 1 to 23"),
     ({"batch_size": 24}, "batch_size is 24: give 1 to 23"),
     ({"images": IMAGES.astype(np.float32)}, "images is float32"),

@@ -10,14 +10,15 @@ from dcgan_mx.runtime import physical_cores
 
 PACKAGE = Path(__file__).parent.parent / "dcgan_mx"
 # A module may import, of the package, what stands before it.
-FLOORS = ["version", "job", "threads", "cuda", "runtime", "files", "symbols", "params", "idx",
-          "datasets", "records", "encoding", "packing", "pack_cache", "iterators",
-          "record_iterators", "latent", "visual", "page", "metrics", "device", "module_state",
-          "trainer", "checkpoint_files", "checkpoint", "sample", "hooks", "signals", "rundir",
-          "animate", "report", "walkthrough", "cli", "train_cli", "doctor", "__init__"]
+FLOORS = ["version", "processor", "job", "hold", "launchers", "tracking", "launch", "cuda",
+          "runtime", "files", "symbols", "params", "idx", "datasets", "records", "encoding",
+          "packing", "pack_cache", "iterators", "record_iterators", "latent", "visual", "page",
+          "workers", "metrics", "device", "module_state", "trainer_state", "trainer",
+          "checkpoint_files", "checkpoint", "sample", "hooks", "signals", "rundir", "animate",
+          "report", "walkthrough", "cli", "train_cli", "doctor", "__init__"]
 FORBIDDEN = {"trainer": {"cli", "datasets", "iterators", "hooks", "checkpoint"},
              "checkpoint": {"trainer"},
-             **dict.fromkeys(("job", "visual", "page", "animate", "report", "datasets", "params",
+             **dict.fromkeys(("launch", "visual", "page", "animate", "report", "datasets", "params",
                               "records", "encoding", "packing", "pack_cache", "files",
                               "rundir"), {"runtime"})}
 
@@ -46,6 +47,11 @@ def test_imports_run_downward_only(module):
     assert not ours & FORBIDDEN.get(module, set())
     assert ("mxnet" in others) == (module == "runtime")
     assert ("argparse" in others) == (module in ("cli", "train_cli", "doctor"))
+
+
+def test_only_device_decides_for_a_processor():
+    files = {*PACKAGE.glob("*.py"), *(PACKAGE.parent / "scripts").glob("*.py")}
+    assert {path.stem for path in files if "mx.cpu(" in path.read_text()} == {"device"}
 
 
 def run(code, cpus=None, **env):
@@ -86,6 +92,20 @@ def test_mxnet_takes_the_threads():
             "print(ctypes.CDLL('libgomp.so.1').omp_get_max_threads())")
     assert run(code, OMP_NUM_THREADS="3") == "3\n"
     assert run(code) == f"{physical_cores()}\n"
+
+
+def test_what_needs_no_mxnet_does_not_load_it():
+    code = "import sys, dcgan_mx.launch, dcgan_mx.report; print('mxnet' in sys.modules)"
+    assert run(code) == "False\n"
+
+
+def test_a_job_half_told_ends_in_one_line():
+    done = subprocess.run([sys.executable, "-c", "import dcgan_mx.runtime"], timeout=100,
+                          env={**os.environ, "DMLC_ROLE": "server"}, capture_output=True, text=True,
+                          check=False)
+    assert done.returncode == 2
+    assert done.stderr == ("error: DMLC_PS_ROOT_URI is not set, but DMLC_ROLE is: start the job "
+                           "with scripts/launch.py, or unset all DMLC_ variables\n")
 
 
 def test_quiet_start():

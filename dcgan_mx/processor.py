@@ -1,8 +1,7 @@
-"""How many threads MXNet computes with."""
+"""What the processor has to offer, read without loading anything."""
 import os
 
-CHOICES = ("OMP_NUM_THREADS", "MXNET_OMP_MAX_THREADS")  # a user's, each of which wins
-
+THREADS = ("OMP_NUM_THREADS", "MXNET_OMP_MAX_THREADS")  # what a user sets, each of which wins
 
 def physical_cores():
     """Count the physical cores that this process may run on.
@@ -27,9 +26,3 @@ def physical_cores():
         except OSError:
             cores.add(str(cpu))
     return len(cores)
-
-
-def set_threads():
-    """Give OpenMP a thread a core; MXNet alone takes half the processors (src/engine/openmp.cc)."""
-    if not any(name in os.environ for name in CHOICES):
-        os.environ["OMP_NUM_THREADS"] = str(physical_cores())

@@ -1,0 +1,124 @@
+"""Hold one process of a job: start it, tell the launcher how it ends, end it with the launcher.
+
+`launch` has every launcher start this file instead of the command itself. It is run by its path,
+so it imports nothing of the package. Over one connection it tells the launcher, in lines of JSON,
+who it is, what its process reports and the status that it ends with; the word `stop` comes back.
+When either end dies the connection does, which the other end notices at once.
+"""
+import ctypes
+import json
+import os
+import selectors
+import signal
+import socket
+import subprocess
+import sys
+
+# Seconds until a connection counts as dead where the other machine has vanished without a word.
+_KEEPALIVE = {"TCP_KEEPIDLE": 5, "TCP_KEEPINTVL": 2, "TCP_KEEPCNT": 4}
+
+
+def keep_alive(connection):
+    """Have the system ask a silent peer every few seconds whether it is still there."""
+    connection.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+    for name, value in _KEEPALIVE.items():
+        if hasattr(socket, name):
+            connection.setsockopt(socket.IPPROTO_TCP, getattr(socket, name), value)
+
+
+def _find_role(environ):
+    """Return the role; to a process of an SGE array the tracker gives a number only."""
+    if "DMLC_ROLE" not in environ and "DMLC_TASK_ID" in environ:
+        worker = int(environ["DMLC_TASK_ID"]) <= int(environ["DMLC_NUM_WORKER"])
+        environ["DMLC_ROLE"] = "worker" if worker else "server"
+    return environ.get("DMLC_ROLE", "")
+
+
+def _start(command, environ):
+    """Start the command so that it dies with this process; return it and what it reports."""
+    reports, theirs = os.pipe()
+    environ["DCGAN_MX_REPORT"] = f"{theirs}:{os.fstat(theirs).st_ino}"
+    prctl = getattr(ctypes.CDLL(None), "prctl", lambda *_: None)  # Linux
+
+    def die_with_parent():
+        prctl(1, signal.SIGKILL)  # PR_SET_PDEATHSIG
+    try:
+        # preexec_fn is safe here: this process has one thread.
+        process = subprocess.Popen(command, env=environ, pass_fds=[theirs],
+                                   preexec_fn=die_with_parent)  # noqa: PLW1509
+    except OSError as error:
+        return None, f"{command[0]}: {error.strerror}"
+    os.close(theirs)
+    return process, reports
+
+
+def main():
+    """Hold the command on the command line."""
+    environ = dict(os.environ)
+    host, port, token = environ.pop("DCGAN_MX_JOB").split(":")
+    try:
+        launcher = socket.create_connection((host, int(port)), timeout=20)
+    except OSError as error:
+        print(f"error: {socket.gethostname()} cannot reach the launcher at {host}:{port}: {error}; "
+              "see that no firewall is between them, or give launch.py another --host-ip",
+              file=sys.stderr)
+        sys.exit(1)
+    launcher.settimeout(None)
+    keep_alive(launcher)
+    # The address that leads to the launcher leads to the others; MXNet would guess an interface.
+    environ["DMLC_NODE_HOST"] = launcher.getsockname()[0]
+    role = _find_role(environ)
+    wake, wakeup = socket.socketpair()
+    wakeup.setblocking(False)
+    for name in (signal.SIGCHLD, signal.SIGTERM, signal.SIGINT):
+        signal.signal(name, lambda *_: None)
+    signal.set_wakeup_fd(wakeup.fileno())
+    process, reports = _start(sys.argv[1:], environ)
+
+    def tell(**facts):
+        launcher.sendall(json.dumps(facts).encode() + b"\n")
+    try:
+        tell(token=token, role=role, host=socket.gethostname(),
+             pid=process.pid if process else os.getpid())
+        if process is None:
+            print(f"error: cannot start {reports}", file=sys.stderr, flush=True)
+            tell(status=127)
+            return
+        _serve(launcher, process, reports, wake, role == "worker")
+        if process.poll() is not None:
+            tell(status=process.returncode)
+    except OSError:
+        pass  # the launcher is gone; it has the word, if there is one to say
+    if process.poll() is None:
+        process.kill()
+        process.wait()
+    # The status is 0: the launcher speaks; a word of mpirun or srun, too, would bury its own.
+
+
+def _serve(launcher, process, reports, wake, stops):
+    """Carry reports, signals and the word `stop`, until the process or the launcher ends."""
+    with selectors.DefaultSelector() as selector:
+        for source in (launcher, reports, wake):
+            selector.register(source, selectors.EVENT_READ)
+        while process.poll() is None:
+            for key, _ in selector.select():
+                if key.fileobj is wake:
+                    for number in wake.recv(100):
+                        if number != signal.SIGCHLD:
+                            process.send_signal(number)
+                elif key.fileobj is launcher:
+                    word = launcher.recv(100)
+                    if not word:
+                        return
+                    if stops:
+                        process.send_signal(signal.SIGTERM)
+                else:
+                    lines = os.read(reports, 4096)
+                    if lines:
+                        launcher.sendall(lines)
+                    else:
+                        selector.unregister(reports)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,61 @@
+"""A worker of tests/test_jobs.py: trains, tells what it has and has heard, in a file per rank."""
+import sys
+
+import numpy as np
+
+from dcgan_mx import RandIter, Trainer, make_dcgan_sym, trainer
+from dcgan_mx.device import make_kvstore
+from dcgan_mx.runtime import mx
+from dcgan_mx.workers import Workers
+
+SHAPE, BATCH_SIZE, STEPS = (3, 16, 16), 32, 10
+
+
+def make_images(count, index):
+    """One of `count` parts of each batch of `count` times BATCH_SIZE images."""
+    for step in range(STEPS):
+        images = np.random.default_rng(step).uniform(-1, 1, (count, BATCH_SIZE, *SHAPE))
+        yield mx.io.DataBatch([mx.nd.array(images[index])], [])
+
+
+def make_trainer(batch_size, seed, **options):
+    mx.random.seed(seed)
+    return Trainer(*make_dcgan_sym(8, 8, 3, size=16), batch_size, SHAPE, nz=5, **options)
+
+
+def speak(workers):
+    """What arrives of numbers that a sum would change, of long arrays, and of text."""
+    rank = workers.rank
+    values = np.array([0.0, -0.0, 1e-45, 3.4e38, rank], np.float32)
+    long = np.arange(2**20 + 3, dtype=np.float32) * (rank + 1)
+    try:
+        workers.require_same(f"{rank} left", "flags")
+        refusal = ""
+    except ValueError as error:
+        refusal = str(error)
+    return {"gathered": workers.gather(values), "shared": workers.share(-values),
+            "long": workers.share(long), "texts": workers.gather_text("é" * (1 + 9 * rank)),
+            "refusal": refusal, "any": workers.gather([rank == 1]).any(),
+            "none": workers.gather([False]).any()}
+
+
+def main(folder, broadcast):
+    if broadcast == "no":
+        trainer.pull_parameters = lambda mod, kvstore: None
+    kvstore = make_kvstore("dist_sync")
+    workers = Workers(kvstore)
+    ours = make_trainer(BATCH_SIZE, workers.rank, kvstore=kvstore)
+    noise = RandIter(BATCH_SIZE, 5, 0, workers.count, workers.rank)
+    for batch in make_images(workers.count, workers.rank):
+        ours.step(batch, noise.next())
+    mx.nd.waitall()
+    params = {name: array.asnumpy() for mod in (ours.modG, ours.modD)
+              for name, array in mod.get_params()[0].items()}
+    np.savez(f"{folder}/{broadcast}-{workers.rank}.npz", **params)
+    if broadcast == "yes":
+        np.savez(f"{folder}/speech-{workers.rank}.npz", **speak(workers),
+                 **{f"average {name}": value for name, value in ours.metrics.get().items()})
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])
