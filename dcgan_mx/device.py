@@ -1,8 +1,8 @@
 """From the text of --gpu and --kv-store to MXNet's contexts and KVStore."""
-import ctypes
 import warnings
 
 from . import job
+from .cuda import why_no_gpu
 from .runtime import mx
 
 KVSTORES = ("local", "device", "dist_sync", "dist_device_sync")
@@ -47,7 +47,8 @@ def make_contexts(gpu=None, cpu_devices=None, require_gpu=False):
         for number in numbers:
             check_gpu(number, count)
         return [mx.gpu(number) for number in numbers]
-    reason = f"--gpu {gpu}: MXNet sees no GPU: {_why_no_gpu()}"
+    trouble = why_no_gpu(mx.runtime.Features().is_enabled("CUDA"))
+    reason = f"--gpu {gpu}: MXNet sees no GPU: {trouble.problem}; {trouble.mend}"
     if require_gpu:
         raise ValueError(reason)
     warnings.warn(f"{reason}. TRAINING ON THE CPU", RuntimeWarning, stacklevel=2)
@@ -102,16 +103,3 @@ def make_kvstore(name):
     if role is not None:
         job.report(rank=kvstore.rank)
     return kvstore
-
-
-def _why_no_gpu():
-    if not mx.runtime.Features().is_enabled("CUDA"):
-        return ("this is MXNet's build without CUDA; to get one with it, pip uninstall mxnet and "
-                "pip install mxnet-cu117==1.9.1 with the CUDA 11.7 libraries")
-    try:
-        driver = ctypes.CDLL("libcuda.so.1")
-    except OSError:
-        return "there is no NVIDIA driver (libcuda.so.1); install the driver of your card"
-    status = driver.cuInit(0)
-    return (f"the NVIDIA driver answers cuInit with error {status}; see that nvidia-smi lists the "
-            "card, and that CUDA_VISIBLE_DEVICES does not hide it")

@@ -1,7 +1,6 @@
 """Images to grids, grids to PNG files and windows."""
 import math
 
-import cv2
 import numpy as np
 
 from .files import open_plain, write_atomic
@@ -139,6 +138,8 @@ def save_png(path, pixels):
     OSError
         If the file cannot be written.
     """
+    import cv2  # late: the doctor has to run where OpenCV does not
+
     if max(pixels.shape) > _MAX_PNG_SIDE:
         raise ValueError(f"{path}: {pixels.shape[1]}x{pixels.shape[0]} pixels, and {_MAX_PNG_SIDE} "
                          "a side is the most: give fewer images, or write each to a file")
@@ -166,6 +167,8 @@ def read_png(path):
     OSError
         If it cannot be read.
     """
+    import cv2
+
     with open_plain(path) as f:
         raw = f.read()
     try:
