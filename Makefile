@@ -1,49 +1,78 @@
 # Every target sets up what it needs in .venv; PYTHON names the interpreter to make it with.
 PYTHON ?= python3
 ARGS ?=
-BIN = .venv/bin
+VENV ?= .venv
+BIN = $(VENV)/bin
+PIP = $(BIN)/python -m pip --disable-pip-version-check --quiet
+# For setup.py, every time: a pip without it would install MXNet's other build over this one.
+export DCGAN_MX_GPU := $(if $(wildcard $(VENV)/.gpu),1)
 
-.PHONY: help train test test-all check faults benchmark clean
+.PHONY: help train doctor install-gpu test test-all test-cuda check faults benchmark clean
 
 help:
-	@echo "make train      train on MNIST for one epoch; more flags: ARGS=\"--batch-size 32\""
-	@echo "make test       run the tests"
-	@echo "make check      lint and check types"
-	@echo "make faults     kill a run 100 times, resume it, compare the end"
-	@echo "make benchmark  measure speed and memory; PyTorch takes part if .venv has it"
-	@echo "make test-all   test what depends on Python's version on 3.8 to 3.13"
+	@echo "make train        train on MNIST for one epoch; more flags: ARGS=\"--batch-size 32\""
+	@echo "make doctor       say whether training can start here, and on which GPU"
+	@echo "make install-gpu  put MXNet for CUDA 11.7 in the place of its build for the CPU"
+	@echo "make test         run the tests"
+	@echo "make check        lint and check types"
+	@echo "make faults       kill a run 100 times, resume it, compare the end"
+	@echo "make benchmark    measure speed and memory; PyTorch takes part if .venv has it"
+	@echo "make test-all     test what depends on Python's version on 3.8 to 3.13"
+	@echo "make test-cuda    load the build for CUDA without a GPU; downloads 1.5 GB"
 
-train: .venv/.package
+train: $(VENV)/.package
 	$(BIN)/python scripts/train.py --dataset mnist --gpu 0 --num-epochs 1 $(ARGS)
 
-test: .venv/.test
+doctor: $(VENV)/.package
+	$(BIN)/python -m dcgan_mx.doctor $(ARGS)
+
+# The two builds hold the same files: uninstalling one while the other is there would break both.
+install-gpu: export DCGAN_MX_GPU = 1
+install-gpu:
+	test -d $(VENV) || $(PYTHON) -m venv $(VENV)
+	rm -f $(VENV)/.package
+	touch $(VENV)/.gpu
+	$(PIP) uninstall --yes mxnet mxnet-cu117
+	$(BIN)/python -m pip --disable-pip-version-check install --editable .
+	touch $(VENV)/.package
+	-$(BIN)/python -m dcgan_mx.doctor
+
+test: $(VENV)/.test
 	$(BIN)/python -m pytest $(ARGS)
 
-check: .venv/.check
+# What a user does who trains on the CPU first, then asks for the GPU, then for another extra.
+test-cuda: $(VENV)/.test
+	rm -rf .venv-cuda
+	$(MAKE) VENV=.venv-cuda .venv-cuda/.package
+	$(MAKE) VENV=.venv-cuda install-gpu
+	$(MAKE) VENV=.venv-cuda .venv-cuda/.tensorboard
+	$(BIN)/python -m pytest tests/cuda_wheels.py $(ARGS)
+
+check: $(VENV)/.check
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 
-faults: .venv/.package
+faults: $(VENV)/.package
 	$(BIN)/python scripts/faults.py $(ARGS)
 
-benchmark: .venv/.package
+benchmark: $(VENV)/.package
 	$(BIN)/python scripts/benchmark.py $(ARGS)
 
-test-all: .venv/.nox
+test-all: $(VENV)/.nox
 	$(BIN)/nox --no-error-on-missing-interpreters $(ARGS)
 
 clean:
-	rm -rf .venv .nox .mypy_cache .pytest_cache .ruff_cache .hypothesis build dcgan_mx.egg-info
+	rm -rf .venv .venv-cuda .nox .mypy_cache .pytest_cache .ruff_cache .hypothesis build dcgan_mx.egg-info
 
-.venv/.package: setup.py pyproject.toml
-	$(PYTHON) -m venv .venv
-	$(BIN)/python -m pip install --disable-pip-version-check --quiet --editable .
+$(VENV)/.package: setup.py pyproject.toml dcgan_mx/cuda.py
+	$(PYTHON) -m venv $(VENV)
+	$(PIP) install --editable .
 	touch $@
 
-.venv/.test .venv/.check: .venv/.%: .venv/.package
-	$(BIN)/python -m pip install --disable-pip-version-check --quiet --editable '.[$*]'
+$(VENV)/.test $(VENV)/.check $(VENV)/.tensorboard: $(VENV)/.%: $(VENV)/.package
+	$(PIP) install --editable '.[$*]'
 	touch $@
 
-.venv/.nox: .venv/.package
-	$(BIN)/python -m pip install --disable-pip-version-check --quiet nox
+$(VENV)/.nox: $(VENV)/.package
+	$(PIP) install nox
 	touch $@

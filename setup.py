@@ -1,10 +1,16 @@
 """Packaging; tools are configured in pyproject.toml."""
+import os
+import runpy
 from pathlib import Path
 
 from setuptools import setup
 
 HERE = Path(__file__).parent
 VERSION = (HERE / "dcgan_mx" / "version.py").read_text().split('"')[-2]
+BUILDS = runpy.run_path(str(HERE / "dcgan_mx" / "cuda.py"))
+GPU = os.environ.get("DCGAN_MX_GPU", "")
+if GPU not in ("", "0", "1"):
+    raise ValueError(f"DCGAN_MX_GPU is {GPU!r}: give 1 for MXNet's build for CUDA, or unset it")
 
 setup(
     name="dcgan-mx",
@@ -16,7 +22,8 @@ setup(
     packages=["dcgan_mx"],
     python_requires=">=3.8",
     install_requires=[
-        "mxnet==1.9.1",
+        # Two builds of one package: an extra could add one, but not take the other away.
+        *BUILDS["GPU_REQUIREMENTS" if GPU == "1" else "CPU_REQUIREMENTS"],
         "numpy<2",
         "opencv-python-headless",
         "matplotlib",

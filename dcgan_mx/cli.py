@@ -65,7 +65,7 @@ def run(main):
 
 
 def _fail(message):
-    print("error: " + " ".join(message.split()), file=sys.stderr)
+    sys.stderr.write("error: " + " ".join(message.split()) + "\n")  # in one piece: workers share it
     _leave_job(2)
     return 2
 

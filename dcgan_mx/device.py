@@ -1,8 +1,8 @@
 """From the text of --gpu and --kv-store to MXNet's contexts and KVStore."""
-import ctypes
 import warnings
 
 from . import job
+from .cuda import ask_driver, why_no_gpu, why_not
 from .runtime import mx
 
 KVSTORES = ("local", "device", "dist_sync", "dist_device_sync")
@@ -42,12 +42,13 @@ def make_contexts(gpu=None, cpu_devices=None, require_gpu=False):
     if cpu_devices is not None:
         raise ValueError(f"--cpu-devices {cpu_devices} with --gpu {gpu}: give one of the two")
     numbers = parse_gpus(str(gpu))
-    count = mx.context.num_gpus()
-    if count:
+    if _count_gpus():
+        gpus = ask_driver().gpus
         for number in numbers:
-            check_gpu(number, count)
+            check_gpu(number, gpus)
         return [mx.gpu(number) for number in numbers]
-    reason = f"--gpu {gpu}: MXNet sees no GPU: {_why_no_gpu()}"
+    trouble = why_no_gpu(mx.runtime.Features().is_enabled("CUDA"))
+    reason = f"--gpu {gpu}: MXNet sees no GPU: {trouble.problem}; {trouble.mend}"
     if require_gpu:
         raise ValueError(reason)
     warnings.warn(f"{reason}. TRAINING ON THE CPU", RuntimeWarning, stacklevel=2)
@@ -65,11 +66,28 @@ def parse_gpus(text):
     return numbers
 
 
-def check_gpu(gpu, count):
-    """Raise ValueError if `count` GPUs, numbered from 0, do not include number `gpu`."""
-    if not 0 <= gpu < count:
-        numbers = "0" if count == 1 else f"0 to {count - 1}"
-        raise ValueError(f"--gpu {gpu}: there is no such GPU: give {numbers}")
+def check_gpu(number, gpus):
+    """Raise ValueError if there is no GPU of this number, from 0, or MXNet cannot compute on it.
+
+    Parameters
+    ----------
+    number : int
+    gpus : list of cuda.Gpu
+        All that there are.
+    """
+    if not 0 <= number < len(gpus):
+        numbers = "0" if len(gpus) == 1 else f"0 to {len(gpus) - 1}"
+        raise ValueError(f"--gpu {number}: there is no such GPU: give {numbers}")
+    trouble = why_not(gpus[number].capability)
+    if trouble:
+        raise ValueError(f"--gpu {number}: {gpus[number].name}: {trouble.problem}: {trouble.mend}")
+
+
+def _count_gpus():
+    try:
+        return mx.context.num_gpus()
+    except mx.base.MXNetError:  # the driver fails; what it says is better told by `why_no_gpu`
+        return 0
 
 
 def make_kvstore(name):
@@ -102,16 +120,3 @@ def make_kvstore(name):
     if role is not None:
         job.report(rank=kvstore.rank)
     return kvstore
-
-
-def _why_no_gpu():
-    if not mx.runtime.Features().is_enabled("CUDA"):
-        return ("this is MXNet's build without CUDA; to get one with it, pip uninstall mxnet and "
-                "pip install mxnet-cu117==1.9.1 with the CUDA 11.7 libraries")
-    try:
-        driver = ctypes.CDLL("libcuda.so.1")
-    except OSError:
-        return "there is no NVIDIA driver (libcuda.so.1); install the driver of your card"
-    status = driver.cuInit(0)
-    return (f"the NVIDIA driver answers cuInit with error {status}; see that nvidia-smi lists the "
-            "card, and that CUDA_VISIBLE_DEVICES does not hide it")

@@ -3,10 +3,9 @@ import contextlib
 import fcntl
 import hashlib
 import json
-import os
 from pathlib import Path
 
-from .files import write_atomic
+from .files import cache_folder, write_atomic
 from .packing import PackingError, list_files, pack
 from .records import RecordError, scan
 
@@ -36,8 +35,7 @@ def pack_cached(folder, cache=None, threads=1, least=1, progress=iter):
     PackingError, OSError
         As `pack`, and if the folder changed while it was packed.
     """
-    cache = Path(cache or Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser()
-                 / "dcgan_mx")
+    cache = Path(cache or cache_folder())
 
     def name():
         state = repr((_VERSION, list_files(folder)[0]))

@@ -1,6 +1,7 @@
 """What the processor has to offer, read without loading anything."""
 import os
 
+THREADS = ("OMP_NUM_THREADS", "MXNET_OMP_MAX_THREADS")  # what a user sets, each of which wins
 
 def physical_cores():
     """Count the physical cores that this process may run on.

@@ -4,6 +4,7 @@ Every other module takes MXNet from here, so that what has to happen before the 
 
 - names that MXNet 1.9.1 needs and newer NumPy or Python no longer have;
 - the number of OpenMP threads, which is read once, when the library is loaded;
+- the CUDA libraries of the build for GPUs, which it would not find by itself;
 - quiet: what MXNet says of its own age and of its graph passes is nothing a user can act on.
 """
 import os
@@ -12,8 +13,9 @@ import warnings
 
 import numpy as np
 
+from .cuda import load_libraries
 from .job import read_role, report
-from .processor import physical_cores
+from .processor import THREADS, physical_cores
 
 
 def first_line(error):
@@ -35,7 +37,7 @@ def first_line(error):
 
 def _set_threads():
     """Give OpenMP a thread a core; MXNet alone takes half the processors (src/engine/openmp.cc)."""
-    if "OMP_NUM_THREADS" not in os.environ and "MXNET_OMP_MAX_THREADS" not in os.environ:
+    if not any(name in os.environ for name in THREADS):
         os.environ["OMP_NUM_THREADS"] = str(physical_cores())
 
 
@@ -77,6 +79,7 @@ def _announce():
 
 _announce()
 _set_threads()
+load_libraries()
 # A KVStore adds gradients, Adam is each device's own: a store has one updater only, for whichever
 # network came last, and what is in a server's could not be saved.
 os.environ["MXNET_UPDATE_ON_KVSTORE"] = "0"

@@ -138,10 +138,11 @@ def save_png(path, pixels):
     OSError
         If the file cannot be written.
     """
+    import cv2  # late: the doctor runs where OpenCV does not; it changes LD_LIBRARY_PATH
+
     if max(pixels.shape) > _MAX_PNG_SIDE:
         raise ValueError(f"{path}: {pixels.shape[1]}x{pixels.shape[0]} pixels, and {_MAX_PNG_SIDE} "
                          "a side is the most: give fewer images, or write each to a file")
-    import cv2  # late: it changes LD_LIBRARY_PATH, which the launcher hands on
     if pixels.shape[2] == 3:
         pixels = cv2.cvtColor(pixels, cv2.COLOR_RGB2BGR)
     write_atomic(path, cv2.imencode(".png", pixels)[1].tobytes())
@@ -167,6 +168,7 @@ def read_png(path):
         If it cannot be read.
     """
     import cv2
+
     with open_plain(path) as f:
         raw = f.read()
     try:

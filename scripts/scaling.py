@@ -79,7 +79,10 @@ def work(rounds, steps):
 
 
 def measure(rounds=8, steps=3, servers=1):
-    """Start the two workers, and print what they measure beside what the model predicts."""
+    """Start the two workers, print what they measure; return medians in seconds, and a count.
+
+    They are a step of one worker, one of two, an exchange alone, and the number of parameters.
+    """
     done = subprocess.run(
         [sys.executable, str(LAUNCH), "-n", "2", "-s", str(servers), "--", sys.executable,
          str(Path(__file__).resolve()), "--worker", "--rounds", str(rounds), "--steps",
@@ -89,15 +92,30 @@ def measure(rounds=8, steps=3, servers=1):
                                  for name in ("alone", "together", "exchange"))
     t1, t2, x = map(statistics.median, (alone, together, exchange))
     gain = statistics.median(2 * a / b for a, b in zip(alone, together))
-    total = sum(numbers["parameters"].values())
-    measured = statistics.median(sent for _, sent in numbers["together"]) / 2
+    parameters = sum(numbers["parameters"].values())
+    sent = statistics.median(sent for _, sent in numbers["together"]) / 2
     print(f"\none worker of 1 thread, batch {BATCH_SIZE}: {t1:.2f} s a step\n"
-          f"two workers of 1 thread each, servers: {servers}: {t2:.2f} s a step, x {gain:.2f} the "
-          "images per second\n"
-          f"the exchange by itself: {x:.3f} s; model: {t1:.2f} + {x:.3f} = {t1 + x:.2f} s a step\n"
-          f"bytes that a worker moves in a step: {measured / 1e6:.1f} MB; "
-          f"model: 2 x 4 bytes x {total:,} parameters = {8 * total / 1e6:.1f} MB")
-    return t1, total
+          f"two workers of 1 thread each: {t2:.2f} s a step, x {gain:.2f} the images per second\n"
+          f"bytes that a worker moves in a step: {sent / 1e6:.1f} MB; "
+          f"model: 2 x 4 bytes x {parameters:,} parameters = {8 * parameters / 1e6:.1f} MB\n"
+          f"an exchange of gradients by itself: {x:.3f} s; "
+          f"model: {t1:.2f} + {x:.3f} = {t1 + x:.2f} s a step of two workers")
+    return t1, t2, x, parameters
+
+
+def predict(t1, x, parameters, mbit):
+    """Print what the model says of networks with a server beside each worker."""
+    print("\nthe model for N machines on a switch, a worker and a server on each: x the images per "
+          "second of one,\nand the shortest step for which N workers are faster than one\n"
+          f"{'Mbit/s':>8}" + "".join(f"{f'N = {n}':>20}" for n in (2, 4, 8)))
+    for rate in mbit:
+        line = f"{rate:8}"
+        for n in (2, 4, 8):
+            # each machine sends gradients to the other servers, and sums to the other workers
+            wire = 2 * 4 * parameters * (n - 1) / n * 8 / (rate * 1e6)
+            gain, shortest = n * t1 / (t1 + x + wire), (x + wire) / (n - 1)
+            line += f"{f'x {gain:.2f}':>10}{f'{shortest:.3f} s':>10}"
+        print(line)
 
 
 def main():
@@ -106,12 +124,20 @@ def main():
     parser.add_argument("--rounds", type=int, default=8, help="default: %(default)s")
     parser.add_argument("--steps", type=int, default=3, help="in a round; default: %(default)s")
     parser.add_argument("--servers", type=int, default=1, help="default: %(default)s")
+    parser.add_argument("--shared-mbit", type=float, metavar="X",
+                        help="the loopback device is limited to so many Mbit/s: check the model")
     parser.add_argument("--worker", action="store_true", help=argparse.SUPPRESS)
     args = parser.parse_args()
     if args.worker:
         work(args.rounds, args.steps)
     else:
-        measure(args.rounds, args.steps, args.servers)
+        t1, t2, x, parameters = measure(args.rounds, args.steps, args.servers)
+        if args.shared_mbit:
+            wire = 2 * 8 * parameters * 8 / (args.shared_mbit * 1e6)
+            print(f"model for two workers that share {args.shared_mbit:g} Mbit/s: an exchange "
+                  f"{wire:.2f} s, a step {t1 + wire:.2f} s; measured {x:.2f} s and {t2:.2f} s")
+        else:
+            predict(t1, x, parameters, (100, 1000, 10000, 100000))
 
 
 if __name__ == "__main__":

@@ -1,3 +1,5 @@
+import contextlib
+import os
 import re
 import subprocess
 import sys
@@ -14,6 +16,31 @@ from dcgan_mx.runtime import mx
 
 ROOT = Path(__file__).parent.parent
 PHOTOGRAPHS = ("astronaut", "chelsea", "coffee", "rocket")
+
+
+STUB = """
+#include <string.h>
+static const struct {{ const char *name; int major, minor; size_t memory; }} gpus[] = {{ {gpus} }};
+int cuInit(unsigned flags) {{ return {status}; }}
+int cuDriverGetVersion(int *version) {{ *version = {version}; return 0; }}
+int cuDeviceGetCount(int *count) {{ *count = {count}; return 0; }}
+int cuDeviceGet(int *device, int number) {{ *device = number; return 0; }}
+int cuDeviceGetName(char *name, int size, int i) {{ strncpy(name, gpus[i].name, size); return 0; }}
+int cuDeviceTotalMem_v2(size_t *memory, int i) {{ *memory = gpus[i].memory; return 0; }}
+int cuDeviceGetAttribute(int *value, int attribute, int i)
+{{ *value = attribute == 75 ? gpus[i].major : attribute == 76 ? gpus[i].minor : 0; return 0; }}
+int cuGetErrorString(int error, const char **text) {{ *text = "the stub's error"; return 0; }}
+/* The rest of what libmxnet.so and cuDNN link to; none is called where there is no GPU. */
+int cuDevicePrimaryCtxRetain() {{ return 999; }}
+int cuGraphKernelNodeGetParams() {{ return 999; }}
+int cuGraphNodeGetType() {{ return 999; }}
+int cuLaunchKernel() {{ return 999; }}
+int cuModuleGetFunction() {{ return 999; }}
+int cuModuleLoadData() {{ return 999; }}
+int cuModuleLoadDataEx() {{ return 999; }}
+int cuModuleUnload() {{ return 999; }}
+int cuOccupancyMaxActiveBlocksPerMultiprocessor() {{ return 999; }}
+"""
 
 
 def read_numbers(run_dir):
@@ -75,6 +102,26 @@ def bounded_memory():
     Path("/proc/self/clear_refs").write_text("5")
     yield
     assert status("VmHWM") - before < 200
+
+
+def build_library(path, code=""):
+    """Build a shared library of C code."""
+    subprocess.run(["gcc", "-shared", "-fPIC", "-x", "c", "-", "-o", str(path)], input=code,
+                   text=True, check=True)
+
+
+@pytest.fixture
+def stub_driver(tmp_path):
+    """Build a libcuda.so.1 that has some GPUs; returns the environment to find it first."""
+    def build(*gpus, status=0, version=12040):
+        listed = ", ".join(f'{{"{name}", {major}, {minor}, {memory}ul}}'
+                           for name, (major, minor), memory in gpus)
+        build_library(tmp_path / "libcuda.so.1", STUB.format(
+            gpus=listed, count=len(gpus), status=status, version=version))
+        with contextlib.suppress(FileExistsError):
+            (tmp_path / "libcuda.so").symlink_to("libcuda.so.1")
+        return {**os.environ, "LD_LIBRARY_PATH": str(tmp_path)}
+    return build
 
 
 @pytest.fixture

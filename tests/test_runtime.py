@@ -10,12 +10,12 @@ from dcgan_mx.runtime import physical_cores
 
 PACKAGE = Path(__file__).parent.parent / "dcgan_mx"
 # A module may import, of the package, what stands before it.
-FLOORS = ["version", "processor", "job", "hold", "launchers", "tracking", "launch", "runtime",
-          "files", "symbols", "params", "idx", "datasets", "records", "encoding", "packing",
-          "pack_cache", "iterators", "record_iterators", "latent", "visual", "page", "workers",
-          "metrics", "device", "module_state", "trainer_state", "trainer", "checkpoint_files",
-          "checkpoint", "sample", "hooks", "signals", "rundir", "animate", "report",
-          "walkthrough", "cli", "train_cli", "__init__"]
+FLOORS = ["version", "processor", "job", "hold", "launchers", "tracking", "launch", "cuda",
+          "runtime", "files", "symbols", "params", "idx", "datasets", "records", "encoding",
+          "packing", "pack_cache", "iterators", "record_iterators", "latent", "visual", "page",
+          "workers", "metrics", "device", "module_state", "trainer_state", "trainer",
+          "checkpoint_files", "checkpoint", "sample", "hooks", "signals", "rundir", "animate",
+          "report", "walkthrough", "cli", "train_cli", "doctor", "__init__"]
 FORBIDDEN = {"trainer": {"cli", "datasets", "iterators", "hooks", "checkpoint"},
              "checkpoint": {"trainer"},
              **dict.fromkeys(("launch", "visual", "page", "animate", "report", "datasets", "params",
@@ -46,7 +46,7 @@ def test_imports_run_downward_only(module):
     assert ours <= set(FLOORS[:FLOORS.index(module)])
     assert not ours & FORBIDDEN.get(module, set())
     assert ("mxnet" in others) == (module == "runtime")
-    assert ("argparse" in others) == (module in ("cli", "train_cli"))
+    assert ("argparse" in others) == (module in ("cli", "train_cli", "doctor"))
 
 
 def test_only_device_decides_for_a_processor():
@@ -114,3 +114,25 @@ def test_quiet_start():
             "Trainer(*make_dcgan_sym(1, 1, 3, size=16), 2, (3, 16, 16))")
     assert run(code) == ""
     assert run(code, PYTHONWARNINGS="default") == ""
+
+
+def test_public_names_are_imported_when_they_are_used():
+    code = """
+import sys
+import dcgan_mx
+assert "mxnet" not in sys.modules and "cv2" not in sys.modules
+assert {*dcgan_mx.__all__} <= {*dir(dcgan_mx)}
+from dcgan_mx import checkpoint, hooks
+assert checkpoint.__name__ == "dcgan_mx.checkpoint"
+from dcgan_mx import *
+from dcgan_mx.trainer import Trainer as same
+assert Trainer is same and dcgan_mx.Trainer is same
+assert dcgan_mx.visual is visual is sys.modules["dcgan_mx.visual"].visual
+print({*dcgan_mx.__all__} - {*vars()})
+try:
+    dcgan_mx.Trainr
+except AttributeError as error:
+    print(error)
+"""
+    assert run(code) == (
+        "set()\nmodule 'dcgan_mx' has no attribute 'Trainr'\n")
