@@ -3,7 +3,7 @@ import warnings
 
 from . import job
 from .cuda import ask_driver, why_no_gpu, why_not
-from .runtime import mx
+from .runtime import join_job, mx
 
 KVSTORES = ("local", "device", "dist_sync", "dist_device_sync")
 
@@ -118,5 +118,5 @@ def make_kvstore(name):
                          "give --kv-store dist_sync, or unset all DMLC_ variables")
     kvstore = None if name == "local" else mx.kv.create(name)
     if role is not None:
-        job.report(rank=kvstore.rank)
+        join_job(kvstore)
     return kvstore

@@ -58,7 +58,8 @@ def main():
         print(f"error: {error.filename}: {error.strerror}", file=sys.stderr)
         sys.exit(2)
     except JobError as error:
-        print(f"error: {error}", file=sys.stderr)
+        # A progress bar, cut off, leaves its line open on a terminal.
+        print("\n" * sys.stderr.isatty() + f"error: {error}", file=sys.stderr)
         sys.exit(1)
 
 
