@@ -13,6 +13,7 @@ import tempfile
 import time
 from pathlib import Path
 
+import scaling
 from tqdm import tqdm
 
 SCRIPTS = Path(__file__).resolve().parent
@@ -201,6 +202,7 @@ def main():
     measure_data(speed)
     measure_checkpoint()
     measure_run(args.data)
+    scaling.measure()
 
 
 if __name__ == "__main__":
