@@ -6,7 +6,7 @@ nox.options.default_venv_backend = "venv"
 TESTS = [f"tests/test_{name}.py" for name in
          ("runtime", "symbols", "trainer", "datasets", "iterators", "params", "records", "packing",
           "record_iterators", "latent", "sample", "animate", "report", "job", "hold", "launch",
-          "cuda", "doctor")]
+          "cuda", "doctor", "workers", "jobs", "device", "checkpoint")]
 
 
 @nox.session(python=["3.8", "3.9", "3.10", "3.11", "3.12", "3.13"])
