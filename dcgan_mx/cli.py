@@ -9,7 +9,6 @@ import warnings
 import cv2
 from tqdm import tqdm
 
-from . import job
 from .runtime import first_line, mx
 
 
@@ -55,7 +54,7 @@ def run(main):
     except (mx.base.MXNetError, MemoryError) as error:
         sys.exit(_fail(f"MXNet or Python: {first_line(error)}; see that the device has the memory"))
     except Exception:
-        if job.read_role() is not None:
+        if _in_job():
             traceback.print_exc()
             _leave_job(1)
         raise
@@ -70,9 +69,13 @@ def _fail(message):
     return 2
 
 
+def _in_job():
+    return bool(os.environ.get("DMLC_ROLE"))
+
+
 def _leave_job(status):
     """End a worker at once: at its usual end MXNet would wait for the others, who wait for it."""
-    if job.read_role() is not None:
+    if _in_job():
         sys.stdout.flush()
         sys.stderr.flush()
         os._exit(status)

@@ -123,6 +123,15 @@ def test_bad_flags(flags, parts, script, one_line_error, tmp_path):
     assert os.listdir(tmp_path) == []
 
 
+@pytest.mark.parametrize("variables, parts", [
+    ({"DMLC_ROLE": "worker"}, ("DMLC_PS_ROOT_URI is not set", "scripts/launch.py")),
+    ({"DMLC_NUM_WORKER": "2"}, ("DMLC_ROLE is not set", "scripts/launch.py")),
+    ({"DMLC_ROLE": "boss"}, ("DMLC_ROLE is 'boss'", "give worker"))])
+def test_a_job_half_told(variables, parts, script, one_line_error):
+    done = script("train.py", *SMALL, env={**os.environ, **variables})
+    one_line_error(done, *parts)
+
+
 def test_no_flags(script, one_line_error):
     one_line_error(script("train.py"), "--dataset")
 
