@@ -20,7 +20,7 @@ class Parser(argparse.ArgumentParser):
 
     def add(self, flag, text, **kwargs):
         """Add a flag whose help ends with its default, where it has one."""
-        if kwargs.get("default") is not None:
+        if kwargs.get("default") not in (None, ()):
             text += " (default: %(default)s)"
         self.add_argument(flag, help=text, **kwargs)
 

@@ -235,9 +235,13 @@ def why_no_gpu(with_cuda):
     -------
     Trouble
     """
-    if not with_cuda:
-        return Trouble("this is MXNet's build without CUDA",
-                       f"to get one with it, pip uninstall {CPU_BUILD} and {_INSTALL}")
     driver = ask_driver()
+    if not with_cuda:
+        problem = "this is MXNet's build without CUDA"
+        install = f"pip uninstall --yes {CPU_BUILD} && {_INSTALL}"
+        if driver.trouble:  # the other build cannot even be imported without a driver
+            return Trouble(f"{problem}, and {driver.trouble.problem}",
+                           f"{driver.trouble.mend}, then {install}")
+        return Trouble(problem, f"to get one with it, {install}")
     return driver.trouble or Trouble(
         f"the NVIDIA driver lists {len(driver.gpus)} of them", "install the driver anew")

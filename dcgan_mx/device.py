@@ -51,7 +51,7 @@ def make_contexts(gpu=None, cpu_devices=None, require_gpu=False):
     reason = f"--gpu {gpu}: MXNet sees no GPU: {trouble.problem}; {trouble.mend}"
     if require_gpu:
         raise ValueError(reason)
-    warnings.warn(f"{reason}. TRAINING ON THE CPU", RuntimeWarning, stacklevel=2)
+    warnings.warn(f"{reason}; TRAINING ON THE CPU", RuntimeWarning, stacklevel=2)
     return [mx.cpu()]
 
 

@@ -21,7 +21,7 @@ from pathlib import Path
 
 from . import cuda, job
 from .files import cache_folder
-from .processor import THREADS, physical_cores
+from .processor import physical_cores, read_threads
 from .version import __version__
 
 _WIDTH = 100
@@ -38,14 +38,15 @@ def examine():
         What `--json` prints: facts by name; `problems`, of which some stop training; `can_train`.
     """
     problems = []
-    mxnet = ask_child("probe_mxnet")
+    threads = _explain_threads(problems)
+    mxnet = {} if problems else ask_child("probe_mxnet")
     driver = ask_child("probe_driver")
     facts = {
         "dcgan_mx": {"version": __version__, "folder": str(Path(__file__).parent)},
         "versions": _find_versions(),
         "processor": {"name": _name_processor(), "processors": _count_processors(),
                       "physical_cores": physical_cores()},
-        "threads": {"number": mxnet.get("threads"), "why": _explain_threads()},
+        "threads": {"number": mxnet.get("threads"), "why": threads},
         "driver": driver.get("version"),
         "gpus": _judge_gpus(mxnet, driver, problems),
         "job": _describe_job(problems),
@@ -112,13 +113,12 @@ def probe_mxnet():
         gpus = mx.context.num_gpus()
     except mx.base.MXNetError:  # the driver is there, but fails; why_no_gpu asks it
         gpus = 0
-    with_cuda = mx.runtime.Features().is_enabled("CUDA")
     try:
         threads = ctypes.CDLL("libgomp.so.1").omp_get_max_threads()  # the one that MXNet loaded
     except OSError:  # not Linux
         threads = None
     print(json.dumps({"gpus": gpus, "threads": threads,
-                      "why_no_gpu": None if gpus else cuda.why_no_gpu(with_cuda)}))
+                      "with_cuda": mx.runtime.Features().is_enabled("CUDA")}))
 
 
 def probe_driver():
@@ -167,11 +167,14 @@ def _count_processors():
             else os.cpu_count() or 1)
 
 
-def _explain_threads():
-    for name in THREADS:
-        if name in os.environ:
-            return f"you set {name}={os.environ[name]}"
-    return "one for each physical core; OMP_NUM_THREADS overrides it"
+def _explain_threads(problems):
+    try:
+        chosen = read_threads()
+    except ValueError as error:
+        problems.append(_problem(*str(error).split(": ")))
+        return "see below"
+    return f"you set {chosen}" if chosen else "one for each physical core; OMP_NUM_THREADS " \
+        "overrides it"
 
 
 def _judge_gpus(mxnet, driver, problems):
@@ -187,8 +190,8 @@ def _judge_gpus(mxnet, driver, problems):
     if "failure" in driver:
         problems.append(_problem(f"asking the NVIDIA driver failed: {driver['failure']}",
                                  "see that nvidia-smi works; install the driver anew", False))
-    elif mxnet.get("why_no_gpu") and (usable or not gpus):
-        reason, mend = mxnet["why_no_gpu"]
+    elif mxnet.get("gpus") == 0 and (usable or not gpus):
+        reason, mend = cuda.why_no_gpu(mxnet["with_cuda"])
         problems.append(_problem(f"MXNet sees no GPU: {reason}", mend, False))
     return gpus
 

@@ -3,6 +3,24 @@ import os
 
 THREADS = ("OMP_NUM_THREADS", "MXNET_OMP_MAX_THREADS")  # what a user sets, each of which wins
 
+
+def read_threads():
+    """Return which of `THREADS` the user has set, as NAME=NUMBER; None if none is.
+
+    Raises
+    ------
+    ValueError
+        If it is no whole number from 1, at which MXNet would end the process.
+    """
+    for name in THREADS:
+        value = os.environ.get(name)
+        if value:
+            if not (value.isascii() and value.isdigit() and int(value)):
+                raise ValueError(f"{name} is {value!r}: give a whole number from 1, or unset it")
+            return f"{name}={value}"
+    return None
+
+
 def physical_cores():
     """Count the physical cores that this process may run on.
 

@@ -7,7 +7,7 @@ import numpy as np
 
 from . import page
 from .files import write_atomic
-from .rundir import list_grids, read_config, read_log
+from .rundir import list_grids, read_config, read_log, resume_command
 from .visual import read_png
 
 # Kind of grid, what it shows, the most pictures of it.
@@ -62,7 +62,7 @@ def write_report(run_dir):
             "<h2>Curves</h2>", _curves(log),
             "<h2>Pictures</h2>", _pictures(grids),
             "<h2>Settings</h2>", _settings(config),
-            "<h2>Go on</h2>", _commands(run_dir)]
+            "<h2>Go on</h2>", _commands(run_dir, config)]
     text = page.render(f"{config['flags'].get('dataset')}, step {max(steps)}", "\n".join(body))
     path = run_dir / "report.html"
     # A path need not be UTF-8, and JSON can hold halves of characters.
@@ -144,13 +144,12 @@ def _settings(config):
                          page.table(("device and versions", ""), others)])
 
 
-def _commands(run_dir):
+def _commands(run_dir, config):
     """How to train on, and how to draw from what was trained."""
-    run = shlex.quote(str(run_dir))
     return "\n".join([page.note("To train on:"),
-                      page.code(f"python scripts/train.py --resume --run-dir {run}"),
+                      page.code(resume_command(run_dir, config)),
                       page.note("To have G make pictures:"),
-                      page.code(f"python scripts/sample.py {run}")])
+                      page.code(f"python scripts/sample.py {shlex.quote(str(run_dir))}")])
 
 
 def _shown(value, digits=None):

@@ -5,6 +5,7 @@ import fcntl
 import json
 import os
 import re
+import shlex
 import shutil
 import time
 from pathlib import Path
@@ -158,6 +159,24 @@ def read_config(run_dir):
                           "directory"
                           ) from None
     return config
+
+
+def resume_command(run_dir, config):
+    """Return the line to type to go on with a run.
+
+    Parameters
+    ----------
+    run_dir : str or os.PathLike
+    config : dict
+        As `read_config` returns it.
+
+    Returns
+    -------
+    str
+    """
+    job = str(config["flags"].get("kv_store")).startswith("dist")
+    launch = f"python scripts/launch.py -n {config.get('workers')} -- " if job else ""
+    return f"{launch}python scripts/train.py --resume --run-dir {shlex.quote(str(run_dir))}"
 
 
 def read_log(run_dir):

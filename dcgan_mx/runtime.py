@@ -15,7 +15,7 @@ import numpy as np
 
 from .cuda import load_libraries
 from .job import read_role, report
-from .processor import THREADS, physical_cores
+from .processor import physical_cores, read_threads
 
 
 def first_line(error):
@@ -37,7 +37,7 @@ def first_line(error):
 
 def _set_threads():
     """Give OpenMP a thread a core; MXNet alone takes half the processors (src/engine/openmp.cc)."""
-    if not any(name in os.environ for name in THREADS):
+    if read_threads() is None:
         os.environ["OMP_NUM_THREADS"] = str(physical_cores())
 
 
@@ -69,16 +69,16 @@ def join_job(kv):
 def _announce():
     """Tell the launcher that this process is there; a server never returns from MXNet's import."""
     if os.environ.get("DMLC_ROLE", "worker") != "worker":
-        try:
-            read_role()
-        except ValueError as error:  # MXNet would abort
-            print(f"error: {error}", file=sys.stderr)
-            sys.exit(2)
+        read_role()
     report(up=True)
 
 
-_announce()
-_set_threads()
+try:
+    _announce()
+    _set_threads()
+except ValueError as error:  # MXNet would abort
+    print(f"error: {error}", file=sys.stderr)
+    sys.exit(2)
 load_libraries()
 # A KVStore adds gradients, Adam is each device's own: a store has one updater only, for whichever
 # network came last, and what is in a server's could not be saved.

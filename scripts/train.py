@@ -54,10 +54,11 @@ def main():
         except (ValueError, OSError) as error:  # nothing to show yet, or not to be read
             warnings.warn(f"there is no report: {error}", stacklevel=2)
     if received is not None:
-        name = signal.Signals(received).name
+        # A launcher asks with SIGTERM, whatever signal it had.
+        by = f" by {signal.Signals(received).name}" if workers.count == 1 else ""
         with contextlib.suppress(OSError):  # a pipe's other end may have had the signal, too
-            print(f"stopped by {name} after step {trainer.global_step}, saved in {folder}\n"
-                  f"to go on: python scripts/train.py --resume --run-dir {run_dir}", flush=True)
+            print(f"stopped{by} after step {trainer.global_step}, saved in {folder}\n"
+                  f"to go on: {rundir.resume_command(run_dir, config)}", flush=True)
         sys.exit(128 + received)
 
 

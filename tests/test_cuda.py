@@ -156,8 +156,9 @@ def test_the_driver_lists_its_gpus(stub_driver):
     ({}, "the NVIDIA driver lists 2 of them")])
 def test_why_no_gpu(driver, problem, stub_driver):
     assert ask(stub_driver(*CARDS, **driver), "why_no_gpu(True)")[0] == problem
+    other = f", and {problem}" if driver else ""
     assert ask(stub_driver(*CARDS, **driver), "why_no_gpu(False)")[0] == (
-        "this is MXNet's build without CUDA")
+        f"this is MXNet's build without CUDA{other}")
 
 
 def test_no_driver_is_told(tmp_path):
@@ -165,6 +166,9 @@ def test_no_driver_is_told(tmp_path):
     assert ask({**os.environ, "LD_LIBRARY_PATH": str(tmp_path)}, "why_no_gpu(True)") == [
         f"there is no NVIDIA driver ({tmp_path}/libcuda.so.1: file too short)",
         "install the driver of your card"]
+    assert ask({**os.environ, "LD_LIBRARY_PATH": str(tmp_path)}, "why_no_gpu(False)")[1] == (
+        "install the driver of your card, then pip uninstall --yes mxnet && DCGAN_MX_GPU=1 pip "
+        "install --editable .")
 
 
 @pytest.mark.parametrize("value, builds", [

@@ -142,6 +142,14 @@ def test_two_builds_are_a_problem(examine, tmp_path):
             "uninstall --yes mxnet mxnet-cu117, as") in one_line(screen)
 
 
+@pytest.mark.parametrize("value", ["abc", "0", "4,2"])
+def test_a_number_of_threads_that_ends_mxnet(value, examine):
+    status, screen = examine(OMP_NUM_THREADS=value)
+    assert status == 1
+    assert (f"problem: OMP_NUM_THREADS is '{value}' mend: give a whole number from 1, or unset it "
+            "Training cannot start") in one_line(screen)
+
+
 def test_gpus_that_the_driver_lists(examine, stub_driver):
     """The build without CUDA sees none of them; one of the two could be used with the other."""
     status, screen = examine(base=stub_driver(*CARDS))

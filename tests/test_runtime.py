@@ -109,6 +109,16 @@ def test_a_job_half_told_ends_in_one_line():
                            "with scripts/launch.py, or unset all DMLC_ variables\n")
 
 
+@pytest.mark.parametrize("value", ["abc", "0", "-1", "1.5"])
+def test_a_bad_number_of_threads_ends_in_one_line(value):
+    done = subprocess.run([sys.executable, "-c", "import dcgan_mx.runtime"], timeout=100,
+                          env={**os.environ, "OMP_NUM_THREADS": value}, capture_output=True,
+                          text=True, check=False)
+    assert done.returncode == 2
+    assert done.stderr == (f"error: OMP_NUM_THREADS is {value!r}: give a whole number from 1, or "
+                           "unset it\n")
+
+
 def test_quiet_start():
     code = ("from dcgan_mx import make_dcgan_sym, Trainer; "
             "Trainer(*make_dcgan_sym(1, 1, 3, size=16), 2, (3, 16, 16))")
