@@ -17,7 +17,7 @@ class CheckpointError(ValueError):
     """A checkpoint is damaged, is none, or belongs to another training."""
 
 
-COUNTERS = {"step": int, "epoch": int, "nbatch": int, "batch_size": int,
+COUNTERS = {"step": int, "epoch": int, "nbatch": int, "batch_size": int, "workers": int,
             "updates": {"G": int, "D": int},
             "metrics": {"sums": {"acc": float, "d_entropy": float, "g_entropy": float},
                         "counts": {"d": int, "g": int}}}
@@ -73,6 +73,7 @@ def read_files(folder, names=None):
             raise ValueError
     except (ValueError, RecursionError):
         raise CheckpointError(f"{path} is damaged") from None
+    document.setdefault("workers", 1)  # a training by one process did not always say so
     pattern, files = _DOCUMENT, document.get("files")
     if isinstance(files, dict) and REPLICAS in files:
         pattern = {**_DOCUMENT, "files": {**_DOCUMENT["files"], REPLICAS: str}}

@@ -41,4 +41,4 @@ class StopOnSignal:
     def __call__(self, trainer):
         """Have `fit` return if a signal has arrived."""
         if self.received is not None:
-            trainer.stopping = True
+            trainer.stopping = self.received

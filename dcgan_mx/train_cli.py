@@ -24,6 +24,8 @@ from .visual import can_show
 # Flags that decide a run's numbers: a resumed run must have the same, unless --override names them.
 OVERRIDABLE = ("batch_size", "lr", "beta1", "wd", "d_steps", "g_loss", "seed")
 DECISIVE = ("dataset", "nz", "ngf", "ndf", "nc", "size", *OVERRIDABLE)
+# Flags that decide when workers have to meet.
+MEETING = ("num_epochs", "max_steps", "checkpoint_steps", "disp_batches")
 
 
 def make_train_parser():
@@ -165,6 +167,9 @@ def _merge(parser, args, argv):
                              + (f"add --override {name}" if name in OVERRIDABLE
                                 else "start a new run"))
         setattr(merged, name, value)
+    for name, other in (("gpu", "cpu_devices"), ("cpu_devices", "gpu")):
+        if name in given and other not in given:
+            setattr(merged, other, None)
     merged.run_dir = args.run_dir
     return merged
 
@@ -224,9 +229,14 @@ def make_train_iter(args, workers):
     return MnistIter(images, *shape, **part)
 
 
-def require_same_flags(args, workers):
-    """Raise ValueError if workers have different flags where these decide a run's numbers."""
-    workers.require_same(json.dumps({name: getattr(args, name) for name in DECISIVE}), "flags")
+def require_same_flags(args, contexts, workers):
+    """Raise ValueError if workers differ in what decides a run's numbers, or when they meet."""
+    resumes = workers.gather([args.resume])[:, 0]
+    if resumes.any() and not resumes[0]:
+        raise ValueError(f"--run-dir {args.run_dir}: is not on the first worker's disk, but on "
+                         "another's: bring it there, or give a new one")
+    flags = {name: getattr(args, name) for name in (*DECISIVE, *MEETING)}
+    workers.require_same(json.dumps({**flags, "devices": len(contexts)}), "flags")
 
 
 def make_config(args, contexts, workers):
@@ -257,20 +267,21 @@ def check_same(old, new):
     Warns
     -----
     RuntimeWarning
-        If the number of workers differs: what that changes. If the device, the threads or a
-        version differ: the last bits of the numbers may.
+        If the number of workers or devices differs: what that changes. If the device, the
+        threads or a version differ: the last bits of the numbers may.
     """
     if old.get("data") != new["data"]:
         raise ValueError(f"--data-path {new['flags']['data_path']}: these are not the pictures "
                          f"that the run began with (records: {_records(new)}, then "
                          f"{_records(old)}): bring those back, or start a new run")
-    workers = [config.get("workers", 1) for config in (old, new)]
-    if workers[0] != workers[1]:
-        sizes = [f"{n} times {config['flags']['batch_size']}"
-                 for n, config in zip(workers, (old, new))]
-        warnings.warn(f"--resume: a step takes {sizes[1]} images, one part for each worker, and "
-                      f"took {sizes[0]}: where the products differ, the epoch begins anew; every "
-                      "worker goes on with the average of all moving statistics",
+    copies = [(config.get("workers", 1), str(config.get("device")).count(",") + 1)
+              for config in (old, new)]
+    if copies[0] != copies[1]:
+        told = [f"{n} x {k}" for n, k in copies]
+        warnings.warn(f"--resume: workers x devices is {told[1]}, and was {told[0]}: BatchNorm "
+                      "sees other parts of the batches, and all go on with the average of the "
+                      "moving statistics"
+                      + ("" if copies[0][0] == copies[1][0] else "; the epoch begins anew"),
                       RuntimeWarning, stacklevel=2)
     for name in ("device", "omp_num_threads", "versions"):
         if old.get(name) != new[name]:

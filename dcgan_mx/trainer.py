@@ -62,8 +62,9 @@ class Trainer:
         The last step's generated images, in [-1, 1], and the gradient that G last received at them.
     batch : mx.io.DataBatch or None
         The last step's real images.
-    stopping : bool
-        A hook sets it to have `fit` return after the current step, that of all workers.
+    stopping : bool or int
+        A hook sets it to have `fit` return after the current step, that of all workers; a number
+        is then told to all of them, the greatest if there are several.
 
     Raises
     ------
@@ -210,7 +211,8 @@ class Trainer:
                     train_iter.reset()
                 for hook in hooks:
                     hook(self)
-                if self.workers.gather([self.stopping]).any():
+                self.stopping = int(self.workers.gather([self.stopping]).max())
+                if self.stopping:
                     return
 
     def check_finite(self):
@@ -237,8 +239,8 @@ class Trainer:
             (replicas, channels), under `G:aux:NAME` and `D:aux:NAME`; else empty. All of these
             are dicts of np.ndarray, float32.
             `symbols`: both networks' JSON text under `G` and `D`.
-            `counters`: `step`, `epoch`, `nbatch`, `batch_size` of all workers
-            together; `updates`, the numbers of Adam's updates under `G` and `D`; `metrics`, as
+            `counters`: `step`, `epoch`, `nbatch`, `batch_size`; `workers`, their
+            number; `updates`, the numbers of Adam's updates under `G` and `D`; `metrics`, as
             `Metrics.get_state` returns it.
 
         Raises
@@ -254,9 +256,9 @@ class Trainer:
         Parameters
         ----------
         state : dict or None
-            `symbols` is not looked at. With another `batch_size` the epoch begins anew, with
-            another number of `replicas` each gets the averages. None on all workers but the
-            first: they get its.
+            `symbols` is not looked at. With another `batch_size` or other `workers` the epoch
+            begins anew, with another number of `replicas` each gets the averages. None on all
+            workers but the first: they get its.
 
         Raises
         ------

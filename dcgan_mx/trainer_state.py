@@ -23,10 +23,13 @@ class DivergenceError(ValueError):
 def check_finite(trainer):
     """Do what `Trainer.check_finite` says."""
     mx.nd.waitall()
-    for network, mod in _networks(trainer):
-        for arrays in all_arrays(mod):
-            if not mx.nd.multi_all_finite(*arrays, num_arrays=len(arrays)).asscalar():
-                _require_finite(trainer, network, {**get_parameters(mod), **get_statistics(mod)})
+    finite = all(mx.nd.multi_all_finite(*arrays, num_arrays=len(arrays)).asscalar()
+                 for _, mod in _networks(trainer) for arrays in all_arrays(mod))
+    if not trainer.workers.gather([finite]).all():  # all end, or none
+        for network, mod in _networks(trainer):
+            _require_finite(trainer, network, {**get_parameters(mod), **get_statistics(mod)})
+        raise DivergenceError(f"step {trainer.global_step}: a number of another worker is no "
+                              "longer finite: give a lower --lr")
 
 
 def get_state(trainer):
@@ -36,7 +39,7 @@ def get_state(trainer):
     mx.nd.waitall()
     state = {"symbols": {}, "counters": {
         "step": trainer.global_step, "epoch": trainer.epoch, "nbatch": trainer.nbatch,
-        "batch_size": trainer.batch_size * trainer.workers.count, "updates": {},
+        "batch_size": trainer.batch_size, "workers": trainer.workers.count, "updates": {},
         "metrics": trainer.metrics.get_state()}}
     replicas = _gather_statistics(trainer)
     for network, mod in _networks(trainer):
@@ -69,8 +72,9 @@ def set_state(trainer, state):
         if {len(rows) for rows in replicas.values()} == {_count(trainer)}:
             set_statistics(mod, {name: rows[own] for name, rows in replicas.items()})
     trainer.global_step, trainer.epoch = counters["step"], counters["epoch"]
-    # The place in an epoch means nothing in batches of another size: it begins anew.
-    same = counters["batch_size"] == trainer.batch_size * trainer.workers.count
+    # The place in an epoch means nothing in other batches, or in another part of the data.
+    same = ((counters["batch_size"], counters["workers"])
+            == (trainer.batch_size, trainer.workers.count))
     trainer.nbatch = counters["nbatch"] * same
     # The sums over all workers are the first one's to go on with.
     trainer.metrics.reset()

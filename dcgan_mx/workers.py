@@ -18,6 +18,11 @@ class Workers:
     kvstore : mx.kv.KVStore, optional
         Of a type that begins with dist; with any other, or none, there is one worker.
 
+    Raises
+    ------
+    ValueError
+        If the store does not wait for all workers.
+
     Attributes
     ----------
     rank : int
@@ -28,6 +33,8 @@ class Workers:
     def __init__(self, kvstore=None):
         self.rank, self.count = 0, 1
         if kvstore is not None and kvstore.type.startswith("dist"):
+            if "async" in kvstore.type:
+                raise ValueError(f"kvstore is of type {kvstore.type}: give dist_sync")
             self.rank, self.count = kvstore.rank, kvstore.num_workers
         self._kvstore = kvstore
 

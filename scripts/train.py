@@ -27,7 +27,7 @@ def main():
             print(json.dumps(config, indent=2))
         return
 
-    train_cli.require_same_flags(args, workers)
+    train_cli.require_same_flags(args, contexts, workers)
     train_iter = train_cli.make_train_iter(args, workers)
     config["data"] = getattr(train_iter, "fingerprint", None)
     workers.require_same(f"{train_iter.num_batches} batches of {config['data']}", "data")
@@ -42,8 +42,8 @@ def main():
     if workers.rank > 0:
         if args.resume:
             checkpoint.load_latest(None, trainer)
-        train(trainer, train_iter, rand_iter, None, args)
-        return
+        _, received = train(trainer, train_iter, rand_iter, None, args)
+        sys.exit(received and 128 + received)
     run_dir = (Path(args.run_dir) if args.resume else
                rundir.create(args.run_dir, args.dataset, config))
     with rundir.lock(run_dir):
@@ -53,7 +53,7 @@ def main():
             print(f"see {write_report(run_dir)}", flush=True)
         except (ValueError, OSError) as error:  # nothing to show yet, or not to be read
             warnings.warn(f"there is no report: {error}", stacklevel=2)
-    if received is not None:
+    if received:
         # A launcher asks with SIGTERM, whatever signal it had.
         by = f" by {signal.Signals(received).name}" if workers.count == 1 else ""
         with contextlib.suppress(OSError):  # a pipe's other end may have had the signal, too
@@ -74,7 +74,7 @@ def resume(trainer, run_dir, args, config):
 def train(trainer, train_iter, rand_iter, run_dir, args, seconds=0.0):
     """Train with all hooks; save at the end, and when a signal ends the run early.
 
-    Without `run_dir`, nothing is written. Return the last checkpoint's folder, and the signal.
+    Without `run_dir`, nothing is written. Return the last checkpoint's folder, and the signal or 0.
     """
     stop = StopOnSignal()
     if run_dir is not None:
@@ -99,13 +99,15 @@ def train(trainer, train_iter, rand_iter, run_dir, args, seconds=0.0):
         raise RecordError(f"{error}; saved in {saver.wait()}") from None
     except DivergenceError as error:
         saver.close()
-        good = checkpoint.list(run_dir)[-1:] if run_dir else []
+        if run_dir is None:  # the first worker says more
+            raise
+        good = checkpoint.list(run_dir)[-1:]
         raise DivergenceError(f"{error}; the last good checkpoint is {good[0]}" if good else
                               f"{error}; there is no checkpoint yet") from None
     finally:
         progress.close()
         saver.close()  # before the run directory is anyone else's
-    return folder, stop.received
+    return folder, int(trainer.stopping) or stop.received or 0
 
 
 def make_displays(trainer, run_dir, args, progress):

@@ -80,7 +80,11 @@ def test_what_workers_tell_each_other(job, two_contexts):
         assert heard["any"] and not heard["none"]
         assert str(heard["refusal"]).startswith("flags: worker 1 has 1 left, worker 0 0 left"
                                                 if rank else "")
-        assert bool(str(heard["refusal"])) == bool(rank)
+        assert str(heard["refusal"]).endswith("but not flags") == (rank == 0)
+        assert str(heard["resumed"]).startswith("--run-dir elsewhere: is not on the first worker's")
+        assert str(heard["divergence"]) == "step 10: " + (
+            "aux:gbn1_moving_mean of G is no longer finite: give a lower --lr" if rank else
+            "a number of another worker is no longer finite: give a lower --lr")
         for name, value in two_contexts[1].items():  # over the images of both
             assert heard[f"average {name}"] == pytest.approx(value, abs=1e-5)
 
@@ -149,8 +153,9 @@ def test_a_job_goes_on_to_the_bit(tmp_path, script):
     alone = script("train.py", "--resume", "--run-dir", pieces, "--kv-store", "local",
                    "--max-steps", 102)
     assert alone.returncode == 0
-    assert ("warning: --resume: a step takes 1 times 8 images, one part for each worker, and took "
-            "2 times 8") in alone.stderr
+    assert ("warning: --resume: workers x devices is 1 x 1, and was 2 x 1: BatchNorm sees other "
+            "parts") in alone.stderr
+    assert "the epoch begins anew" in alone.stderr
     assert [path.name for path in checkpoint.list(pieces)][-1] == "step-00000102"
     assert not (checkpoint.list(pieces)[-1] / REPLICAS).exists()
 

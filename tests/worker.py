@@ -1,9 +1,10 @@
 """A worker of tests/test_jobs.py: trains, tells what it has and has heard, in a file per rank."""
+import contextlib
 import sys
 
 import numpy as np
 
-from dcgan_mx import RandIter, Trainer, make_dcgan_sym, trainer
+from dcgan_mx import RandIter, Trainer, make_dcgan_sym, train_cli, trainer
 from dcgan_mx.device import make_kvstore
 from dcgan_mx.runtime import mx
 from dcgan_mx.workers import Workers
@@ -33,10 +34,33 @@ def speak(workers):
         refusal = ""
     except ValueError as error:
         refusal = str(error)
-    return {"gathered": workers.gather(values), "shared": workers.share(-values),
+    args = train_cli.parse_train_args(["--dataset", "mnist", "--disp-batches", str(2 + rank)])
+    with contextlib.suppress(ValueError):
+        train_cli.require_same_flags(args, [], workers)
+        refusal += " but not flags"
+    args = train_cli.parse_train_args(["--dataset", "mnist"])
+    args.resume, args.run_dir = rank == 1, "elsewhere"
+    try:
+        train_cli.require_same_flags(args, [], workers)
+        resumed = "taken"
+    except ValueError as error:
+        resumed = str(error)
+    return {"resumed": resumed, "gathered": workers.gather(values),
+            "shared": workers.share(-values),
             "long": workers.share(long), "texts": workers.gather_text("é" * (1 + 9 * rank)),
             "refusal": refusal, "any": workers.gather([rank == 1]).any(),
             "none": workers.gather([False]).any()}
+
+
+def diverge(ours):
+    """What each says when a moving statistic of the second one is not a number."""
+    if ours.workers.rank == 1:
+        ours.modG._exec_group.aux_arrays[0][0][:] = np.nan
+    try:
+        ours.check_finite()
+    except trainer.DivergenceError as error:
+        return str(error)
+    return ""
 
 
 def main(folder, broadcast):
@@ -53,7 +77,7 @@ def main(folder, broadcast):
               for name, array in mod.get_params()[0].items()}
     np.savez(f"{folder}/{broadcast}-{workers.rank}.npz", **params)
     if broadcast == "yes":
-        np.savez(f"{folder}/speech-{workers.rank}.npz", **speak(workers),
+        np.savez(f"{folder}/speech-{workers.rank}.npz", divergence=diverge(ours), **speak(workers),
                  **{f"average {name}": value for name, value in ours.metrics.get().items()})
 
 
