@@ -47,12 +47,12 @@ def make_work():
                 kvstore.pushpull(name, gradient, priority=-i)
         mx.nd.waitall()
     return ({"alone": lambda n: train(alone, n), "together": lambda n: train(together, n),
-             "exchange": exchange}, together.workers, sum(array.size for _, array in gradients))
+             "exchange": exchange}, together.workers, [array.size for _, array in gradients])
 
 
 def work(args):
     """Be one of the two workers; the first one prints."""
-    functions, workers, parameters = make_work()
+    functions, workers, sizes = make_work()
     seconds = {name: [] for name in functions}
     sent = []
     for i in range(args.rounds + 1):
@@ -69,14 +69,14 @@ def work(args):
                 sent += [(count_bytes() - before) / args.steps / 2] * (name == "together")
         workers.gather([0])  # while the first one trains alone, the other one waits here
     if workers.rank == 0:
-        show(args, seconds, sent, parameters)
+        show(args, seconds, sent, sizes)
 
 
-def show(args, seconds, sent, parameters):
+def show(args, seconds, sent, sizes):
     """Print what was measured, beside what the model says."""
     t1, t2, x = (median(seconds[name]) for name in ("alone", "together", "exchange"))
     gain = median(2 * a / b for a, b in zip(seconds["alone"], seconds["together"]))
-    total = 2 * 4 * parameters  # bytes that a worker moves: gradients there, their sums back
+    total = 2 * 4 * sum(sizes)  # bytes that a worker moves: gradients there, their sums back
     print(f"\none worker of 1 thread, batch {BATCH_SIZE}: {t1:.2f} s a step\n"
           f"two workers of 1 thread each: {t2:.2f} s a step, x {gain:.2f} the images per second")
     if args.shared_mbit or args.link_mbit:
@@ -87,14 +87,28 @@ def show(args, seconds, sent, parameters):
               f"a step of two workers: model {t1:.2f} + {wire:.2f} = {t1 + wire:.2f} s")
     else:
         print(f"bytes that a worker moves in a step: {median(sent) / 1e6:.1f} MB; model: "
-              f"2 x 4 bytes x {parameters:,} parameters = {total / 1e6:.1f} MB\n"
+              f"2 x 4 bytes x {sum(sizes):,} parameters = {total / 1e6:.1f} MB\n"
               f"an exchange of gradients by itself: {x:.3f} s; a step of two workers: model "
               f"{t1:.2f} + {x:.3f} = {t1 + x:.2f} s")
-        predict(t1, x, total)
+        predict(t1, x, sizes)
     sys.stdout.flush()
 
 
-def predict(t1, x, total):
+def count_on_the_busiest_wire(sizes, n):
+    """Bytes that leave one of N machines with a worker and a server each, in a step.
+
+    MXNet divides arrays of 10^6 numbers and more evenly among the servers; a smaller one goes to a
+    server by its key (1.9.1, src/kvstore/kvstore_dist.h, EncodeDefaultKey).
+    """
+    loads = [0] * n
+    for key, size in enumerate(sizes):
+        for server in range(n) if size >= 10**6 else [key * 9973 % n]:
+            loads[server] += size / n if size >= 10**6 else size
+    # as a worker, gradients for all other servers; as a server, sums for all other workers
+    return 4 * max(sum(sizes) - load + (n - 1) * load for load in loads)
+
+
+def predict(t1, x, sizes):
     """Print what the model says of networks with a server beside each worker."""
     print("\nthe model for N machines on a switch, a worker and a server on each: x the images per "
           "second of one,\nand the shortest step for which N workers are faster than one\n"
@@ -102,8 +116,7 @@ def predict(t1, x, total):
     for rate in (100, 1000, 10000, 100000):
         line = f"{rate:8}"
         for n in (2, 4, 8):
-            # all but the part for the server beside it leaves a machine, and as much comes back
-            wire = total * (n - 1) / n * 8 / (rate * 1e6)
+            wire = count_on_the_busiest_wire(sizes, n) * 8 / (rate * 1e6)
             gain, shortest = n * t1 / (t1 + x + wire), (x + wire) / (n - 1)
             line += f"{f'x {gain:.2f}':>10}{f'{shortest:.3f} s':>10}"
         print(line)

@@ -77,6 +77,21 @@ def test_no_gpu_is_one_loud_warning_or_an_error(script, one_line_error, tmp_path
                    "--gpu 2: MXNet sees no GPU", reason)
 
 
+def test_a_run_on_several_contexts_goes_on_on_other_devices(script, tmp_path):
+    """What is given takes the place of what the run had, in both directions."""
+    small = ("--dataset", "synthetic", "--size", 16, "--ngf", 4, "--ndf", 4, "--batch-size", 8)
+    run_dir = tmp_path / "run"
+    assert script("train.py", *small, "--cpu-devices", 2, "--max-steps", 1, "--run-dir",
+                  run_dir).returncode == 0
+    resume = ("train.py", "--resume", "--run-dir", run_dir, "--max-steps", 2)
+    done = script(*resume, "--gpu", 0, env={**os.environ, "CUDA_VISIBLE_DEVICES": ""})
+    assert done.returncode == 0
+    assert "workers x devices is 1 x 1, and was 1 x 2: BatchNorm sees other" in done.stderr
+    assert "epoch begins anew" not in done.stderr
+    done = script(*resume, "--cpu-devices", 4, "--dry-run")
+    assert '"gpu": null' in done.stdout and '"cpu(0), cpu(1), cpu(2), cpu(3)"' in done.stdout
+
+
 CARDS = [Gpu("Tesla V100", (7, 0), 0), Gpu("RTX 4090", (8, 9), 0), Gpu("H100", (9, 0), 0)]
 
 

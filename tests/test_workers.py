@@ -137,6 +137,14 @@ def test_a_run_on_two_contexts_goes_on_on_one(tmp_path):
     assert {len(rows) for rows in other["replicas"].values()} == {2}
 
 
+def test_a_place_in_an_epoch_is_of_so_many_workers_and_so_large_batches(tmp_path):
+    trainer = fit([0], [3])
+    state = trainer.get_state()
+    for name, value, nbatch in (("workers", 1, 3), ("workers", 2, 0), ("batch_size", 4, 0)):
+        trainer.set_state({**state, "counters": {**state["counters"], name: value}})
+        assert (trainer.global_step, trainer.nbatch) == (3, nbatch)
+
+
 def test_one_context_writes_no_file_of_replicas(tmp_path):
     fit([0], [1], tmp_path)
     assert not (checkpoint.list(tmp_path)[0] / REPLICAS).exists()
