@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from dcgan_mx import rundir, train_cli
 from dcgan_mx.rundir import RunDirError
+from dcgan_mx.workers import Workers
 
 LINES = [{"epoch": 0, "step": step, "acc": 0.5, "d_entropy": 0.1 + 0.2, "g_entropy": None,
           "images_per_s": 1e-5, "seconds": step / 3} for step in (10, 20, 30)]
@@ -17,13 +18,13 @@ TEXT = "".join(json.dumps(line) + "\n" for line in LINES).encode()
 
 def config():
     args = train_cli.make_train_parser().parse_args(["--dataset", "mnist", "--gpu", "1", "--show"])
-    return train_cli.make_config(args, "cpu(0)")
+    return train_cli.make_config(args, ["cpu(0)"], Workers())
 
 
 def test_flags_come_back_as_they_were(tmp_path):
     rundir.write_config(tmp_path, config())
     args = train_cli.parse_saved(rundir.read_config(tmp_path)["flags"], tmp_path)
-    assert train_cli.make_config(args, "cpu(0)") == config()
+    assert train_cli.make_config(args, ["cpu(0)"], Workers()) == config()
 
 
 def test_log_is_read_and_cut(tmp_path):
