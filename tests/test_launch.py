@@ -105,7 +105,8 @@ else:
 
 def make_env(**more):
     clean = {k: v for k, v in os.environ.items()
-             if k not in ("OMP_NUM_THREADS", "MXNET_OMP_MAX_THREADS")}
+             if not k.startswith("DMLC_") and k not in (
+                 "OMP_NUM_THREADS", "MXNET_OMP_MAX_THREADS", "DCGAN_MX_JOB", "DCGAN_MX_REPORT")}
     return {**clean, "PYTHONPATH": str(ROOT), **more}
 
 
@@ -424,9 +425,15 @@ def test_bad_flags_end_in_one_line(flags, command, message, stand_ins):
     assert launch(flags, command, stand_ins) == (2, f"error: {message}\n")
 
 
-def test_a_job_in_a_job_is_refused():
-    assert launch(["-n", 1], ["true"], make_env(DMLC_ROLE="worker")) == (
-        2, "error: DMLC_ROLE is set: unset it, the launcher sets such variables itself\n")
+@pytest.mark.parametrize("name", ["DMLC_ROLE", "DCGAN_MX_JOB"])
+def test_a_job_in_a_job_is_refused(name):
+    assert launch(["-n", 1], ["true"], make_env(**{name: "worker"})) == (
+        2, f"error: {name} is set: unset it, the launcher sets such variables itself\n")
+
+
+@pytest.mark.parametrize("value", ["", "1"])
+def test_the_variable_of_an_installation_for_gpus_is_no_jobs(value):
+    assert launch(["-n", 1], ["true"], make_env(DCGAN_MX_GPU=value)) == (0, "")
 
 
 @pytest.mark.parametrize("text", ["a\n-oProxyCommand=x", "a b", "a;b", "$(x)", "a:port", "#a",
