@@ -32,7 +32,8 @@ def launch(command, num_workers, num_servers=None, launcher="local", hostfile=No
     host_ip : str, optional
         This host's address for the others.
     start_timeout : float
-        Seconds that the processes may take until all have come to the import of MXNet.
+        Seconds that the processes may take until all have come to the import of MXNet, and that a
+        worker which has ended well may leave others behind that have no rank yet.
     nodes : int, optional
         For slurm: how many nodes the workers, and the servers, are spread over; one for each
         process if left out.

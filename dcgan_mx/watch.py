@@ -10,6 +10,7 @@ from . import hold
 from .job import ROLES
 
 _LINE = 4096  # bytes; longer ones are from strangers
+_ALONE = 10.0  # seconds that workers may go on without a server or the scheduler
 _STOPPED = (0, -signal.SIGTERM, 128 + signal.SIGTERM)
 
 
@@ -24,7 +25,7 @@ class Member:
         self.connection = connection
         self.since = time.monotonic()
         self.buffer = b""
-        self.role = self.status = self.rank = None
+        self.role = self.status = self.rank = self.ended = None
         self.up = self.lost = False
         self.name = ""
 
@@ -57,7 +58,8 @@ class Member:
             self.name = f"process {facts.get('pid')} on {facts.get('host')}"
         self.up = self.up or facts.get("up", False)
         self.rank = facts.get("rank", self.rank)
-        self.status = facts.get("status", self.status)
+        if "status" in facts:
+            self.status, self.ended = facts["status"], time.monotonic()
 
 
 class Watch:
@@ -121,6 +123,7 @@ class Watch:
                 if self._workers_ended():
                     return  # servers have nothing to keep
                 self._check_members()
+                self._check_early(now)
                 missing = self._list_missing()
                 if len(self.signals) > 1 or (self.signals and missing):
                     return
@@ -186,6 +189,21 @@ class Watch:
             elif member.status not in (_STOPPED if self.stopped else (0,)):
                 raise JobError(f"{member} ended with status {member.status}: see its message "
                                f"{self.messages}; the job is ended")
+
+    def _check_early(self, now):
+        """Find who ended well, but before those that now wait for it, for ever and in silence."""
+        for member in self._list():
+            if self.stopped or member.status != 0:
+                continue
+            waiting = [m for m in self._list("worker", ended=False) if m.up]
+            if member.role == "worker":
+                # None has a rank before all have joined; thereafter each may end when it likes.
+                waiting = [m for m in waiting if m.rank is None and member.rank is None]
+            limit = self.start_timeout if member.role == "worker" else _ALONE
+            if waiting and now > member.ended + limit:
+                raise JobError(f"{member} ended too early, with status 0, while "
+                               f"{' and '.join(map(str, waiting))} waited for it; the job is "
+                               "ended")
 
     def _list_missing(self):
         missing = []

@@ -2,6 +2,7 @@
 import contextlib
 import json
 import os
+import re
 import signal
 import socket
 import subprocess
@@ -59,6 +60,19 @@ job.report(up=True)
 (out / f"{os.getpid()}.told").write_text(json.dumps([dict(os.environ), os.getcwd(), sys.argv[3:]]))
 while len(list(out.glob("*.told"))) < number:
     time.sleep(0.02)
+"""
+# One of these ends before the others have begun.
+EARLY = """
+import os, sys, time
+from dcgan_mx import job
+
+name, when = sys.argv[1:]
+leaves = name == os.environ["DMLC_ROLE"] + os.environ.get("DMLC_TASK_ID", "")
+if not leaves or when == "up":
+    job.report(up=True)
+if when == "late":
+    job.report(rank=int(os.environ.get("DMLC_TASK_ID", "7")))
+time.sleep(0 if leaves else 5 if when == "late" else 100.25)
 """
 # What a launcher of this name does with its own flags; the processes get no other variables.
 STAND_IN = """#!%s
@@ -382,6 +396,30 @@ def test_processes_that_start_late_are_named(tmp_path):
                         "--start-timeout\n")
     assert (status, err.count("\n"), err.count("process ")) == (1, 1, 5)
     assert find_processes("100.125") == []
+
+
+@pytest.mark.parametrize("name, when", [
+    ("worker0", "at once"), ("worker0", "up"), ("server2", "at once"), ("scheduler", "up")])
+def test_one_that_leaves_the_others_waiting_is_named(tmp_path, name, when):
+    path = tmp_path / "early.py"
+    path.write_text(EARLY)
+    status, err = launch(["-n", 2, "-s", 1, "--start-timeout", 4],
+                         [sys.executable, path, name, when])
+    host = re.escape(socket.gethostname())
+    workers = rf"worker \(process \d+ on {host}\)"
+    waiting = workers if name == "worker0" else f"{workers} and {workers}"
+    assert re.fullmatch(
+        rf"error: {name.rstrip('02')} \(process \d+ on {host}\) ended too early, with status 0, "
+        rf"while {waiting} waited for it; the job is ended\n", err), err
+    assert status == 1
+    assert find_processes(path) == []
+
+
+def test_workers_that_have_joined_may_end_one_after_the_other(tmp_path):
+    path = tmp_path / "early.py"
+    path.write_text(EARLY.replace('not leaves or when == "up"', "True"))
+    assert launch(["-n", 2, "-s", 1, "--start-timeout", 3],
+                  [sys.executable, path, "worker0", "late"]) == (0, "")
 
 
 def test_ports_that_are_taken(teller):
