@@ -323,6 +323,18 @@ def test_ctrl_c_reaches_only_the_workers(idle):
     assert len(list(folder.glob("stopped-*"))) == 2
 
 
+def test_workers_behind_a_shell_finish_what_they_do(tmp_path, teller):
+    command = teller(9)
+    Path(command[1]).write_text(
+        TELLER.replace("    (out", "    time.sleep(1)\n    (out", 1).replace("(0)", "(143)"))
+    launcher = start(["-n", 2], ["bash", "-c", '"$@"; exit $?', "bash", *command])
+    wait_until(lambda: len(list(tmp_path.glob("*.told"))) == 5)
+    launcher.send_signal(signal.SIGTERM)
+    assert finish(launcher) == (128 + signal.SIGTERM, "")
+    assert len(list(tmp_path.glob("stopped-*"))) == 2
+    wait_until(lambda: not find_processes(tmp_path), 5)
+
+
 def test_a_second_signal_ends_all_at_once(tmp_path, teller):
     command = teller(9)
     Path(command[1]).write_text(TELLER.replace("    sys.exit(0)", "    time.sleep(100)"))
