@@ -80,9 +80,10 @@ def launch(command, num_workers, num_servers=None, launcher="local", hostfile=No
         if launcher != "kubernetes":
             environ[_JOB] = f"{host}:{listener.getsockname()[1]}:{token}"
         options = tracking.make_options(command, launcher, environ, flags, os.getcwd())
-        for number in (signal.SIGINT, signal.SIGTERM):
-            stack.callback(signal.signal, number, signal.signal(
-                number, lambda number, _: watch.signals.append(number)))
+        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+            if number != signal.SIGHUP or signal.getsignal(number) is not signal.SIG_IGN:  # nohup
+                stack.callback(signal.signal, number, signal.signal(
+                    number, lambda number, _: watch.signals.append(number)))
         process, failures = tracking.start(launcher, options, host, environ)
         stack.callback(_end_group, process)
         stack.callback(watch.close)

@@ -124,10 +124,11 @@ def make_env(**more):
     return {**clean, "PYTHONPATH": str(ROOT), **more}
 
 
-def start(flags, command, env=None, cwd=None):
+def start(flags, command, env=None, cwd=None, program=()):
     """Start the launcher."""
     return subprocess.Popen(
-        [sys.executable, ROOT / "scripts/launch.py", *map(str, flags), "--", *map(str, command)],
+        [*program, sys.executable, ROOT / "scripts/launch.py", *map(str, flags), "--",
+         *map(str, command)],
         env=env or make_env(), cwd=cwd, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
 
 
@@ -333,6 +334,24 @@ def test_workers_behind_a_shell_finish_what_they_do(tmp_path, teller):
     assert finish(launcher) == (128 + signal.SIGTERM, "")
     assert len(list(tmp_path.glob("stopped-*"))) == 2
     wait_until(lambda: not find_processes(tmp_path), 5)
+
+
+def test_a_terminal_that_is_closed_asks_the_workers_to_stop(idle):
+    launcher, folder = idle
+    launcher.send_signal(signal.SIGHUP)
+    assert finish(launcher) == (128 + signal.SIGHUP, "")
+    assert len(list(folder.glob("stopped-*"))) == 2
+    assert find_processes(folder) == []
+
+
+def test_nohup_keeps_a_job_without_its_terminal(tmp_path, teller):
+    launcher = start(["-n", 2], teller(6), program=["nohup"])
+    wait_until(lambda: len(list(tmp_path.glob("*.told"))) == 5)
+    launcher.send_signal(signal.SIGHUP)
+    (tmp_path / "6.told").touch()
+    status, err = finish(launcher)
+    assert (status, err.replace("nohup: ignoring input\n", "")) == (0, "")
+    assert list(tmp_path.glob("stopped-*")) == []
 
 
 def test_a_second_signal_ends_all_at_once(tmp_path, teller):
