@@ -454,21 +454,18 @@ def test_workers_that_have_joined_may_end_one_after_the_other(tmp_path):
 
 
 def test_ports_that_are_taken(teller):
-    taken = []
-    try:
-        for port in range(9091, 9999):
-            taken.append(socket.socket())
-            try:
-                taken[-1].bind(("", port))
-            except OSError:
-                continue
-        status, err = launch(["-n", 1], teller(3))
-    finally:
-        for each in taken:
-            each.close()
-    assert err.startswith("error: no port from 9")
-    assert err.endswith(" to 9998 is free for the scheduler: end what has them\n")
-    assert status == 1
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        port = taken.getsockname()[1]
+        few = ("import sys; from dcgan_mx import tracking; from dcgan_mx.launch import launch; "
+               f"tracking._FIRST_PORTS = [{port}]; tracking._LAST_PORT = {port}; "
+               "launch(sys.argv[1:], 1)")
+        done = subprocess.run([sys.executable, "-c", few, *map(str, teller(3))],
+                              env=make_env(), text=True, stderr=subprocess.PIPE, timeout=60,
+                              check=False)
+    assert done.stderr.splitlines()[-1] == (
+        f"dcgan_mx.watch.JobError: no port from {port} to {port} is free for the scheduler: end "
+        "what has them")
 
 
 def test_a_command_that_ends_well_before_it_starts():
@@ -494,6 +491,11 @@ def test_bad_flags_end_in_one_line(flags, command, message, stand_ins):
     assert launch(flags, command, stand_ins) == (2, f"error: {message}\n")
 
 
+def test_an_error_without_a_file_names_none():
+    launcher = start(["-n", 1], ["true"], program=["bash", "-c", 'ulimit -n 8; exec "$@"', "bash"])
+    assert finish(launcher) == (2, "error: Too many open files\n")
+
+
 @pytest.mark.parametrize("name", ["DMLC_ROLE", "DCGAN_MX_JOB"])
 def test_a_job_in_a_job_is_refused(name):
     assert launch(["-n", 1], ["true"], make_env(**{name: "worker"})) == (
@@ -506,7 +508,8 @@ def test_the_variable_of_an_installation_for_gpus_is_no_jobs(value):
 
 
 @pytest.mark.parametrize("text", ["a\n-oProxyCommand=x", "a b", "a;b", "$(x)", "a:port", "#a",
-                                  "a:1:2", "a slots=x", "é"])
+                                  "a:1:2", "a slots=x", "é", "-a", "a:0", "a:65536",
+                                  "a:123456"])
 def test_hosts_that_are_none_are_refused(tmp_path, text):
     path = tmp_path / "hosts"
     path.write_text(text)
@@ -516,10 +519,20 @@ def test_hosts_that_are_none_are_refused(tmp_path, text):
 
 def test_hosts(tmp_path):
     path = tmp_path / "hosts"
-    path.write_text("a\n\nme@b.example:2222\n10.0.0.1 slots=4\n")
+    path.write_text("a\n\nme@b.example:2222\n10.0.0.1 slots=4\nrack_1_node-2:65535\nb:1\n")
     check_hosts(path)
     path.write_text("\n \n")
     with pytest.raises(ValueError, match="is empty: give a host on each line"):
+        check_hosts(path)
+
+
+def test_bytes_that_are_no_text_are_refused(tmp_path):
+    path = tmp_path / "hosts"
+    path.write_bytes(b"a\nb\xff\n")
+    with pytest.raises(ValueError, match="hosts, line 2 is 'b\ufffd': give HOST"):
+        check_hosts(path)
+    path.write_bytes(b"\xef\xbb\xbfa\n")
+    with pytest.raises(ValueError, match="hosts begins with a byte order mark, .*: save it"):
         check_hosts(path)
 
 
