@@ -5,6 +5,7 @@ so it imports nothing of the package. Over one connection it tells the launcher,
 who it is, what its process reports and the status that it ends with; the word `stop` comes back.
 When either end dies the connection does, which the other end notices at once.
 """
+import contextlib
 import ctypes
 import json
 import os
@@ -32,6 +33,50 @@ def _find_role(environ):
         worker = int(environ["DMLC_TASK_ID"]) <= int(environ["DMLC_NUM_WORKER"])
         environ["DMLC_ROLE"] = "worker" if worker else "server"
     return environ.get("DMLC_ROLE", "")
+
+
+def _descends(pid, ancestor):
+    """Whether a process is this one, or a child of a child of it; without /proc, False."""
+    while pid not in (0, 1, ancestor):
+        try:
+            with open(f"/proc/{pid}/stat", "rb") as f:
+                pid = int(f.read().rpartition(b")")[2].split()[1])
+        except OSError:
+            return False
+    return pid == ancestor
+
+
+class _Held:
+    """The command's process, and the one that reports: not the same where the command is a shell.
+
+    A signal is for the one that reports. A shell would die of it, and its end be taken for that of
+    the training, which would still be at its last checkpoint; so no process group is signalled.
+    """
+
+    def __init__(self, process):
+        self.process = process
+        self.reporter = process.pid
+        self.rest = b""
+
+    def hear(self, data):
+        """Take in what the process reports."""
+        *lines, self.rest = (self.rest + data).split(b"\n")
+        for line in lines:
+            with contextlib.suppress(ValueError, TypeError, KeyError):  # the launcher judges it
+                self.reporter = json.loads(line)["pid"]
+
+    def send(self, number):
+        """Signal the one that reports, if it is still there; its number may be another's by now."""
+        if _descends(self.reporter, self.process.pid):
+            os.kill(self.reporter, number)
+        else:
+            self.process.send_signal(number)
+
+    def kill(self):
+        """Kill both."""
+        self.send(signal.SIGKILL)
+        self.process.kill()
+        self.process.wait()
 
 
 def _start(command, environ):
@@ -74,6 +119,7 @@ def main():
         signal.signal(name, lambda *_: None)
     signal.set_wakeup_fd(wakeup.fileno())
     process, reports = _start(sys.argv[1:], environ)
+    held = _Held(process) if process else None
 
     def tell(**facts):
         launcher.sendall(json.dumps(facts).encode() + b"\n")
@@ -84,7 +130,7 @@ def main():
             print(f"error: cannot start {reports}", file=sys.stderr, flush=True)
             tell(status=127)
             return
-        _serve(launcher, process, reports, wake, role == "worker")
+        _serve(launcher, held, reports, wake, role == "worker")
         if process.poll() is not None:
             tell(status=process.returncode)
     except OSError:
@@ -92,31 +138,31 @@ def main():
     finally:
         signal.set_wakeup_fd(-1)  # it is closed soon; Python would complain at a late signal
     if process.poll() is None:
-        process.kill()
-        process.wait()
+        held.kill()
     # The status is 0: the launcher speaks; a word of mpirun or srun, too, would bury its own.
 
 
-def _serve(launcher, process, reports, wake, stops):
+def _serve(launcher, held, reports, wake, stops):
     """Carry reports, signals and the word `stop`, until the process or the launcher ends."""
     with selectors.DefaultSelector() as selector:
         for source in (launcher, reports, wake):
             selector.register(source, selectors.EVENT_READ)
-        while process.poll() is None:
+        while held.process.poll() is None:
             for key, _ in selector.select():
                 if key.fileobj is wake:
                     for number in wake.recv(100):
                         if number != signal.SIGCHLD:
-                            process.send_signal(number)
+                            held.send(number)
                 elif key.fileobj is launcher:
                     word = launcher.recv(100)
                     if not word:
                         return
                     if stops:
-                        process.send_signal(signal.SIGTERM)
+                        held.send(signal.SIGTERM)
                 else:
                     lines = os.read(reports, 4096)
                     if lines:
+                        held.hear(lines)
                         launcher.sendall(lines)
                     else:
                         selector.unregister(reports)

@@ -66,6 +66,8 @@ _report_fd = _take_report_fd()
 def report(**facts):
     """Tell the launcher of this job something about this process; nothing outside of a job.
 
+    Its number goes with it, for its holder: a shell may stand between the two.
+
     Parameters
     ----------
     up : bool
@@ -81,5 +83,5 @@ def report(**facts):
     if _report_fd is None:
         return False
     with contextlib.suppress(OSError):  # the holder is gone, and this process with it
-        os.write(_report_fd, json.dumps(facts).encode() + b"\n")
+        os.write(_report_fd, json.dumps({"pid": os.getpid(), **facts}).encode() + b"\n")
     return True

@@ -11,7 +11,7 @@ PROGRAMS = {"local": "bash", "ssh": "ssh", "mpi": "mpirun", "slurm": "srun", "sg
 # Which launchers a flag is for.
 _USERS = {"hostfile": ("ssh", "mpi"), "host_ip": tuple(PROGRAMS)[1:], "nodes": ("slurm",),
           "yarn_app_dir": ("yarn",), "image": ("kubernetes",)}
-_HOST = re.compile(r"(\w[\w.-]*@)?[A-Za-z0-9][A-Za-z0-9.-]*(:\d{1,5}|\s+slots=\d+)?", re.ASCII)
+_HOST = re.compile(r"(\w[\w.-]*@)?\w[\w.-]*(:(?P<port>\d{1,5})|\s+slots=\d+)?", re.ASCII)
 
 
 def check_hosts(path):
@@ -28,9 +28,14 @@ def check_hosts(path):
     OSError
         If it cannot be read.
     """
-    lines = [line.strip() for line in Path(path).read_text(encoding="utf-8").splitlines()]
+    text = Path(path).read_text(encoding="utf-8", errors="replace")
+    if text.startswith("\ufeff"):
+        raise ValueError(f"--hostfile {path} begins with a byte order mark, which would be taken "
+                         "for a part of the first host's name: save it without one")
+    lines = [line.strip() for line in text.splitlines()]
     for number, line in enumerate(lines, 1):
-        if line and not _HOST.fullmatch(line):
+        host = _HOST.fullmatch(line)
+        if line and not (host and 1 <= int(host.group("port") or 1) < 2**16):
             raise ValueError(f"--hostfile {path}, line {number} is {line!r}: give HOST, HOST:PORT "
                              "or HOST slots=N")
     if not any(lines):

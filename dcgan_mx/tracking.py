@@ -21,7 +21,8 @@ import warnings
 from . import hold
 from .launchers import PROGRAMS
 
-_PORTS = range(9091, 9999)  # the tracker's
+# The tracker's, less those that are left to try when a first one is taken.
+_FIRST_PORTS, _LAST_PORT = range(9091, 9899), 9998
 _TRAVEL = re.compile(r"OMP_NUM_THREADS|KMP_AFFINITY|(MXNET|PS)_\w+")
 _PATHS = ("PYTHONPATH", "LD_LIBRARY_PATH")  # a container has its own
 
@@ -192,9 +193,10 @@ def _run(module, options, host, environ, pipe):
     tracker = module.tracker
     tracker.get_host_ip = lambda *_: host
     # A job that starts a moment later must not find the same port free.
-    port = random.choice(_PORTS[:-100])
+    port = random.choice(_FIRST_PORTS)
     make_tracker = tracker.PSTracker
-    tracker.PSTracker = lambda *args, **kwargs: make_tracker(*args, port=port, **kwargs)
+    tracker.PSTracker = lambda *args, **kwargs: make_tracker(
+        *args, port=port, port_end=_LAST_PORT + 1, **kwargs)
     threading.excepthook = lambda args: send(_explain(args.exc_value, port))
     try:
         module.submit(options)
@@ -233,5 +235,5 @@ def _explain(error, port):
     if local:
         return f"a {local.group(2)} ended with status {local.group(1)}: see its message above"
     if isinstance(error, AttributeError) and "port" in str(error):
-        return f"no port from {port} to {_PORTS[-1]} is free for the scheduler: end what has them"
+        return f"no port from {port} to {_LAST_PORT} is free for the scheduler: end what has them"
     return f"MXNet's tracker: {type(error).__name__}: {' '.join(str(error).split())}"

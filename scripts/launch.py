@@ -55,7 +55,8 @@ def main():
         print(f"error: {error}", file=sys.stderr)
         sys.exit(2)
     except OSError as error:
-        print(f"error: {error.filename}: {error.strerror}", file=sys.stderr)
+        name = f"{error.filename}: " if error.filename else ""
+        print(f"error: {name}{error.strerror or error}", file=sys.stderr)
         sys.exit(2)
     except JobError as error:
         # A progress bar, cut off, leaves its line open on a terminal.

@@ -11,10 +11,10 @@ import pytest
 from dcgan_mx import hold
 
 REPORTER = """
-import os, signal, sys, time
+import json, os, signal, sys, time
 signal.signal(signal.SIGTERM, lambda *_: sys.exit(7))
 fd = int(os.environ["DCGAN_MX_REPORT"].split(":")[0])
-os.write(fd, b'{"up": true}\\n')
+os.write(fd, json.dumps({"pid": int(sys.argv[2]) or os.getpid(), "up": True}).encode() + b"\\n")
 time.sleep(float(sys.argv[1]))
 """
 
@@ -47,10 +47,10 @@ class Launcher:
         self.connection.close()
         return self.holder.returncode, err
 
-    def is_held(self):
-        """Whether the held process is alive."""
+    def is_held(self, pid=None):
+        """Whether the held process, or another one, is alive."""
         try:
-            with open(f"/proc/{self.hello['pid']}/stat") as f:
+            with open(f"/proc/{pid or self.hello['pid']}/stat") as f:
                 return f.read().rsplit(")")[1].split()[0] != "Z"
         except FileNotFoundError:
             return False
@@ -63,11 +63,16 @@ def wait_until(true, seconds=5):
         time.sleep(0.02)
 
 
-def hold_reporter(role="worker", seconds=60):
-    launcher = Launcher(sys.executable, "-c", REPORTER, str(seconds), DMLC_ROLE=role)
-    assert launcher.read() == {"up": True}
+def hold_reporter(role="worker", seconds=60, shell=(), claim=0):
+    launcher = Launcher(*shell, sys.executable, "-c", REPORTER, str(seconds), str(claim),
+                        DMLC_ROLE=role)
+    launcher.facts = launcher.read()
+    assert launcher.facts["up"]
     assert launcher.is_held()
     return launcher
+
+
+SHELL = ("sh", "-c", '"$@"; exit $?', "sh")
 
 
 @pytest.mark.parametrize("command, status", [
@@ -122,6 +127,37 @@ def test_the_launchers_end_is_the_processs():
     launcher.connection.shutdown(socket.SHUT_RDWR)
     assert launcher.finish() == (0, "")
     assert not launcher.is_held()
+
+
+@pytest.mark.parametrize("way", ["stop", "signal"])
+def test_a_shell_does_not_keep_signals_to_itself(way):
+    launcher = hold_reporter(shell=SHELL)
+    if way == "stop":
+        launcher.connection.sendall(b"stop\n")
+    else:
+        launcher.holder.send_signal(signal.SIGTERM)
+    assert launcher.read() == {"status": 7}
+    assert launcher.finish() == (0, "")
+
+
+def test_the_launchers_end_is_that_of_a_process_behind_a_shell():
+    launcher = hold_reporter(shell=SHELL)
+    pid = launcher.facts["pid"]
+    assert launcher.is_held(pid) and pid != launcher.hello["pid"]
+    launcher.connection.shutdown(socket.SHUT_RDWR)
+    assert launcher.finish() == (0, "")
+    assert not launcher.is_held()
+    wait_until(lambda: not launcher.is_held(pid))
+
+
+def test_a_number_that_is_a_strangers_is_not_signalled():
+    with subprocess.Popen(["sleep", "60"]) as stranger:
+        launcher = hold_reporter(claim=stranger.pid)
+        launcher.connection.sendall(b"stop\n")
+        assert launcher.read() == {"status": 7}
+        assert launcher.finish() == (0, "")
+        assert stranger.poll() is None
+        stranger.kill()
 
 
 def test_signals_at_the_end_are_quiet():

@@ -40,7 +40,8 @@ def test_a_bad_value_is_named(name, value):
 
 def report(fd, inode, code="", **passed):
     """What a process writes into a pipe that it is told of."""
-    code = f"from dcgan_mx import job; {code or 'print(job.report(up=True, rank=1))'}"
+    code = "import os; from dcgan_mx import job; " + (
+        code or "print(job.report(up=True, rank=1), os.getpid())")
     done = subprocess.run([sys.executable, "-c", code], timeout=60, check=True, text=True,
                           env={**os.environ, "DCGAN_MX_REPORT": f"{fd}:{inode}"},
                           stdout=subprocess.PIPE, **passed)
@@ -50,14 +51,14 @@ def report(fd, inode, code="", **passed):
 def test_reports_go_into_the_holders_pipe_only(tmp_path):
     here, there = os.pipe()
     inode = os.fstat(there).st_ino
-    assert report(there, inode, pass_fds=[there]) == "True\n"
-    assert os.read(here, 1000) == b'{"up": true, "rank": 1}\n'
-    assert report(there, inode) == "False\n"
+    there_is_one, pid = report(there, inode, pass_fds=[there]).split()
+    assert there_is_one == "True"
+    assert os.read(here, 1000) == b'{"pid": %d, "up": true, "rank": 1}\n' % int(pid)
+    assert report(there, inode).startswith("False ")
     other = os.open(tmp_path / "other", os.O_CREAT | os.O_WRONLY)
-    assert report(other, inode, pass_fds=[other]) == "False\n"
-    assert report("x", "y") == "False\n"
-    child = ("import os; "
-             "print(os.environ.get('DCGAN_MX_REPORT'), os.get_inheritable(job._report_fd))")
+    assert report(other, inode, pass_fds=[other]).startswith("False ")
+    assert report("x", "y").startswith("False ")
+    child = "print(os.environ.get('DCGAN_MX_REPORT'), os.get_inheritable(job._report_fd))"
     assert report(there, inode, child, pass_fds=[there]) == "None False\n"
     os.close(there)
     assert os.read(here, 1000) == b""

@@ -2,6 +2,7 @@
 import contextlib
 import json
 import os
+import re
 import signal
 import socket
 import subprocess
@@ -60,6 +61,19 @@ job.report(up=True)
 while len(list(out.glob("*.told"))) < number:
     time.sleep(0.02)
 """
+# One of these ends before the others have begun.
+EARLY = """
+import os, sys, time
+from dcgan_mx import job
+
+name, when = sys.argv[1:]
+leaves = name == os.environ["DMLC_ROLE"] + os.environ.get("DMLC_TASK_ID", "")
+if not leaves or when == "up":
+    job.report(up=True)
+if when == "late":
+    job.report(rank=int(os.environ.get("DMLC_TASK_ID", "7")))
+time.sleep(0 if leaves else 5 if when == "late" else 100.25)
+"""
 # What a launcher of this name does with its own flags; the processes get no other variables.
 STAND_IN = """#!%s
 import os, subprocess, sys, time
@@ -105,14 +119,16 @@ else:
 
 def make_env(**more):
     clean = {k: v for k, v in os.environ.items()
-             if k not in ("OMP_NUM_THREADS", "MXNET_OMP_MAX_THREADS")}
+             if not k.startswith("DMLC_") and k not in (
+                 "OMP_NUM_THREADS", "MXNET_OMP_MAX_THREADS", "DCGAN_MX_JOB", "DCGAN_MX_REPORT")}
     return {**clean, "PYTHONPATH": str(ROOT), **more}
 
 
-def start(flags, command, env=None, cwd=None):
+def start(flags, command, env=None, cwd=None, program=()):
     """Start the launcher."""
     return subprocess.Popen(
-        [sys.executable, ROOT / "scripts/launch.py", *map(str, flags), "--", *map(str, command)],
+        [*program, sys.executable, ROOT / "scripts/launch.py", *map(str, flags), "--",
+         *map(str, command)],
         env=env or make_env(), cwd=cwd, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
 
 
@@ -308,6 +324,36 @@ def test_ctrl_c_reaches_only_the_workers(idle):
     assert len(list(folder.glob("stopped-*"))) == 2
 
 
+def test_workers_behind_a_shell_finish_what_they_do(tmp_path, teller):
+    command = teller(9)
+    Path(command[1]).write_text(
+        TELLER.replace("    (out", "    time.sleep(1)\n    (out", 1).replace("(0)", "(143)"))
+    launcher = start(["-n", 2], ["bash", "-c", '"$@"; exit $?', "bash", *command])
+    wait_until(lambda: len(list(tmp_path.glob("*.told"))) == 5)
+    launcher.send_signal(signal.SIGTERM)
+    assert finish(launcher) == (128 + signal.SIGTERM, "")
+    assert len(list(tmp_path.glob("stopped-*"))) == 2
+    wait_until(lambda: not find_processes(tmp_path), 5)
+
+
+def test_a_terminal_that_is_closed_asks_the_workers_to_stop(idle):
+    launcher, folder = idle
+    launcher.send_signal(signal.SIGHUP)
+    assert finish(launcher) == (128 + signal.SIGHUP, "")
+    assert len(list(folder.glob("stopped-*"))) == 2
+    assert find_processes(folder) == []
+
+
+def test_nohup_keeps_a_job_without_its_terminal(tmp_path, teller):
+    launcher = start(["-n", 2], teller(6), program=["nohup"])
+    wait_until(lambda: len(list(tmp_path.glob("*.told"))) == 5)
+    launcher.send_signal(signal.SIGHUP)
+    (tmp_path / "6.told").touch()
+    status, err = finish(launcher)
+    assert (status, err.replace("nohup: ignoring input\n", "")) == (0, "")
+    assert list(tmp_path.glob("stopped-*")) == []
+
+
 def test_a_second_signal_ends_all_at_once(tmp_path, teller):
     command = teller(9)
     Path(command[1]).write_text(TELLER.replace("    sys.exit(0)", "    time.sleep(100)"))
@@ -383,22 +429,43 @@ def test_processes_that_start_late_are_named(tmp_path):
     assert find_processes("100.125") == []
 
 
-def test_ports_that_are_taken(teller):
-    taken = []
-    try:
-        for port in range(9091, 9999):
-            taken.append(socket.socket())
-            try:
-                taken[-1].bind(("", port))
-            except OSError:
-                continue
-        status, err = launch(["-n", 1], teller(3))
-    finally:
-        for each in taken:
-            each.close()
-    assert err.startswith("error: no port from 9")
-    assert err.endswith(" to 9998 is free for the scheduler: end what has them\n")
+@pytest.mark.parametrize("name, when", [
+    ("worker0", "at once"), ("worker0", "up"), ("server2", "at once"), ("scheduler", "up")])
+def test_one_that_leaves_the_others_waiting_is_named(tmp_path, name, when):
+    path = tmp_path / "early.py"
+    path.write_text(EARLY)
+    status, err = launch(["-n", 2, "-s", 1, "--start-timeout", 4],
+                         [sys.executable, path, name, when])
+    host = re.escape(socket.gethostname())
+    workers = rf"worker \(process \d+ on {host}\)"
+    waiting = workers if name == "worker0" else f"{workers} and {workers}"
+    assert re.fullmatch(
+        rf"error: {name.rstrip('02')} \(process \d+ on {host}\) ended too early, with status 0, "
+        rf"while {waiting} waited for it; the job is ended\n", err), err
     assert status == 1
+    assert find_processes(path) == []
+
+
+def test_workers_that_have_joined_may_end_one_after_the_other(tmp_path):
+    path = tmp_path / "early.py"
+    path.write_text(EARLY.replace('not leaves or when == "up"', "True"))
+    assert launch(["-n", 2, "-s", 1, "--start-timeout", 3],
+                  [sys.executable, path, "worker0", "late"]) == (0, "")
+
+
+def test_ports_that_are_taken(teller):
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        port = taken.getsockname()[1]
+        few = ("import sys; from dcgan_mx import tracking; from dcgan_mx.launch import launch; "
+               f"tracking._FIRST_PORTS = [{port}]; tracking._LAST_PORT = {port}; "
+               "launch(sys.argv[1:], 1)")
+        done = subprocess.run([sys.executable, "-c", few, *map(str, teller(3))],
+                              env=make_env(), text=True, stderr=subprocess.PIPE, timeout=60,
+                              check=False)
+    assert done.stderr.splitlines()[-1] == (
+        f"dcgan_mx.watch.JobError: no port from {port} to {port} is free for the scheduler: end "
+        "what has them")
 
 
 def test_a_command_that_ends_well_before_it_starts():
@@ -424,13 +491,25 @@ def test_bad_flags_end_in_one_line(flags, command, message, stand_ins):
     assert launch(flags, command, stand_ins) == (2, f"error: {message}\n")
 
 
-def test_a_job_in_a_job_is_refused():
-    assert launch(["-n", 1], ["true"], make_env(DMLC_ROLE="worker")) == (
-        2, "error: DMLC_ROLE is set: unset it, the launcher sets such variables itself\n")
+def test_an_error_without_a_file_names_none():
+    launcher = start(["-n", 1], ["true"], program=["bash", "-c", 'ulimit -n 8; exec "$@"', "bash"])
+    assert finish(launcher) == (2, "error: Too many open files\n")
+
+
+@pytest.mark.parametrize("name", ["DMLC_ROLE", "DCGAN_MX_JOB"])
+def test_a_job_in_a_job_is_refused(name):
+    assert launch(["-n", 1], ["true"], make_env(**{name: "worker"})) == (
+        2, f"error: {name} is set: unset it, the launcher sets such variables itself\n")
+
+
+@pytest.mark.parametrize("value", ["", "1"])
+def test_the_variable_of_an_installation_for_gpus_is_no_jobs(value):
+    assert launch(["-n", 1], ["true"], make_env(DCGAN_MX_GPU=value)) == (0, "")
 
 
 @pytest.mark.parametrize("text", ["a\n-oProxyCommand=x", "a b", "a;b", "$(x)", "a:port", "#a",
-                                  "a:1:2", "a slots=x", "é"])
+                                  "a:1:2", "a slots=x", "é", "-a", "a:0", "a:65536",
+                                  "a:123456"])
 def test_hosts_that_are_none_are_refused(tmp_path, text):
     path = tmp_path / "hosts"
     path.write_text(text)
@@ -440,10 +519,20 @@ def test_hosts_that_are_none_are_refused(tmp_path, text):
 
 def test_hosts(tmp_path):
     path = tmp_path / "hosts"
-    path.write_text("a\n\nme@b.example:2222\n10.0.0.1 slots=4\n")
+    path.write_text("a\n\nme@b.example:2222\n10.0.0.1 slots=4\nrack_1_node-2:65535\nb:1\n")
     check_hosts(path)
     path.write_text("\n \n")
     with pytest.raises(ValueError, match="is empty: give a host on each line"):
+        check_hosts(path)
+
+
+def test_bytes_that_are_no_text_are_refused(tmp_path):
+    path = tmp_path / "hosts"
+    path.write_bytes(b"a\nb\xff\n")
+    with pytest.raises(ValueError, match="hosts, line 2 is 'b\ufffd': give HOST"):
+        check_hosts(path)
+    path.write_bytes(b"\xef\xbb\xbfa\n")
+    with pytest.raises(ValueError, match="hosts begins with a byte order mark, .*: save it"):
         check_hosts(path)
 
 

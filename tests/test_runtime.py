@@ -10,16 +10,16 @@ from dcgan_mx.runtime import physical_cores
 
 PACKAGE = Path(__file__).parent.parent / "dcgan_mx"
 # A module may import, of the package, what stands before it.
-FLOORS = ["version", "processor", "job", "hold", "launchers", "tracking", "launch", "cuda",
-          "runtime", "files", "symbols", "params", "idx", "datasets", "records", "encoding",
+FLOORS = ["version", "processor", "job", "hold", "launchers", "tracking", "watch", "launch",
+          "cuda", "runtime", "files", "symbols", "params", "idx", "datasets", "records", "encoding",
           "packing", "pack_cache", "iterators", "record_iterators", "latent", "visual", "page",
           "workers", "metrics", "device", "module_state", "trainer_state", "trainer",
           "checkpoint_files", "checkpoint", "sample", "hooks", "signals", "rundir", "animate",
           "report", "walkthrough", "cli", "train_cli", "doctor", "__init__"]
 FORBIDDEN = {"trainer": {"cli", "datasets", "iterators", "hooks", "checkpoint"},
              "checkpoint": {"trainer"},
-             **dict.fromkeys(("launch", "visual", "page", "animate", "report", "datasets", "params",
-                              "records", "encoding", "packing", "pack_cache", "files",
+             **dict.fromkeys(("launch", "watch", "visual", "page", "animate", "report", "datasets",
+                              "params", "records", "encoding", "packing", "pack_cache", "files",
                               "rundir"), {"runtime"})}
 
 
