@@ -129,7 +129,9 @@ def start(flags, command, env=None, cwd=None, program=()):
     return subprocess.Popen(
         [*program, sys.executable, ROOT / "scripts/launch.py", *map(str, flags), "--",
          *map(str, command)],
-        env=env or make_env(), cwd=cwd, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+        env=env or make_env(), cwd=cwd, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+        # these tests, too, may run behind nohup
+        preexec_fn=lambda: signal.signal(signal.SIGHUP, signal.SIG_DFL))
 
 
 def finish(launcher, timeout=20):
