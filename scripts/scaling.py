@@ -4,6 +4,7 @@ Two workers of one thread each run on this machine. In every round the first one
 then both train together, then both exchange gradients without training.
 """
 import argparse
+import os
 import subprocess
 import sys
 import time
@@ -125,7 +126,8 @@ def predict(t1, x, sizes):
 def measure(*flags):
     """Start the two workers."""
     subprocess.run([sys.executable, str(LAUNCH), "-n", "2", "-s", "1", "--", sys.executable,
-                    str(Path(__file__).resolve()), "--worker", *flags], check=True)
+                    str(Path(__file__).resolve()), "--worker", *flags], check=True,
+                   env={**os.environ, "OMP_NUM_THREADS": "1"})
 
 
 def main():

@@ -131,7 +131,7 @@ def start(flags, command, env=None, cwd=None, program=()):
          *map(str, command)],
         env=env or make_env(), cwd=cwd, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
         # these tests, too, may run behind nohup
-        preexec_fn=lambda: signal.signal(signal.SIGHUP, signal.SIG_DFL))
+        preexec_fn=lambda: signal.signal(signal.SIGHUP, signal.SIG_DFL))  # noqa: PLW1509
 
 
 def finish(launcher, timeout=20):
