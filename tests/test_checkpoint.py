@@ -57,6 +57,16 @@ def assert_same(first, second):
             np.testing.assert_array_equal(value, second[part][name], err_msg=f"{part} {name}")
 
 
+def test_a_checkpoint_that_names_no_workers_is_of_one(folder):
+    document = json.loads((folder / STATE).read_text())
+    del document["sha256"], document["workers"]
+    (folder / STATE).write_bytes(encode_state(document))
+    assert checkpoint.verify(folder)["workers"] == 1
+    trainer = small(seed=1)
+    checkpoint.load(folder, trainer)
+    assert (trainer.global_step, trainer.workers.count) == (3, 1)
+
+
 @pytest.mark.parametrize("d_steps", [1, 2])
 @pytest.mark.parametrize("dataset", ["mnist", "records"])
 def test_exact_from_every_stopping_point(dataset, d_steps, mnist, photo_rec, tmp_path):
