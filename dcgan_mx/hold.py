@@ -73,7 +73,8 @@ class _Held:
             self.process.send_signal(number)
 
     def kill(self):
-        """Kill both."""
+        """Kill both; a shell that waits for the other would still say that it was killed."""
+        self.process.send_signal(signal.SIGSTOP)
         self.send(signal.SIGKILL)
         self.process.kill()
         self.process.wait()
