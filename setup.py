@@ -1,13 +1,14 @@
 """Packaging; tools are configured in pyproject.toml."""
 import os
+import re
 import runpy
 from pathlib import Path
 
-from setuptools import setup
+from setuptools import find_packages, setup
 
 HERE = Path(__file__).parent
-VERSION = (HERE / "dcgan_mx" / "version.py").read_text().split('"')[-2]
-BUILDS = runpy.run_path(str(HERE / "dcgan_mx" / "cuda.py"))
+VERSION = re.search(r'__version__ = "(.*)"', (HERE / "dcgan_mx" / "__init__.py").read_text())[1]
+BUILDS = runpy.run_path(str(HERE / "dcgan_mx" / "machine" / "cuda.py"))
 GPU = os.environ.get("DCGAN_MX_GPU", "")
 if GPU not in ("", "0", "1"):
     raise ValueError(f"DCGAN_MX_GPU is {GPU!r}: give 1 for MXNet's build for CUDA, or unset it")
@@ -19,7 +20,9 @@ setup(
     long_description=(HERE / "README.md").read_text(encoding="utf-8"),
     long_description_content_type="text/markdown",
     license="Apache-2.0",
-    packages=["dcgan_mx"],
+    packages=find_packages(include=["dcgan_mx", "dcgan_mx.*"]),
+    package_data={"dcgan_mx": ["py.typed"]},
+    entry_points={"console_scripts": ["dcgan-mx = dcgan_mx.commands.main:main"]},
     python_requires=">=3.8",
     install_requires=[
         # Two builds of one package: an extra could add one, but not take the other away.

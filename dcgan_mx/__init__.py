@@ -1,24 +1,27 @@
 """DCGAN on MXNet: the program of the 2016 blog post, exact and fast on today's Python."""
+from __future__ import annotations
+
 import importlib
 
-from .version import __version__
 from .visual import fill_buf, visual  # now, or the module of that name would stand for it
+
+__version__ = "0.1.0"
 
 # Each name is imported when it is asked for: what needs no MXNet does not wait for it.
 _MODULES = {
-    "FolderIter": "record_iterators", "ImagenetIter": "record_iterators", "MnistIter": "iterators",
-    "RandIter": "iterators", "Trainer": "trainer", "get_mnist": "datasets",
+    "FolderIter": "iterators", "ImagenetIter": "iterators", "MnistIter": "iterators",
+    "RandIter": "iterators", "Trainer": "trainer", "get_mnist": "data.datasets",
     "make_dcgan_sym": "symbols"}
 
 __all__ = ["FolderIter", "ImagenetIter", "MnistIter", "RandIter", "Trainer", "__version__",
            "fill_buf", "get_mnist", "make_dcgan_sym", "visual"]
 
 
-def __getattr__(name):
+def __getattr__(name: str) -> object:
     if name not in _MODULES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     return getattr(importlib.import_module(f".{_MODULES[name]}", __name__), name)
 
 
-def __dir__():
+def __dir__() -> list[str]:
     return sorted({*globals(), *_MODULES})

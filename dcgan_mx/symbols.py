@@ -1,5 +1,5 @@
 """The two networks of the DCGAN paper as MXNet symbols, with the names of MXNet's own example."""
-from .runtime import mx
+from .machine.runtime import mx
 
 SIZES = (16, 32, 64, 128, 256)
 # Doubles height and width in a deconvolution, halves them in a convolution.

@@ -1,10 +1,10 @@
 """Adversarial training on two Modules: the step of the blog post, and the loop around it."""
-from . import trainer_state
-from .metrics import Metrics
-from .module_state import pull_parameters
-from .runtime import mx
-from .trainer_state import DivergenceError
-from .workers import Workers
+from .training import trainer_state
+from .training.metrics import Metrics
+from .training.module_state import pull_parameters
+from .machine.runtime import mx
+from .training.trainer_state import DivergenceError
+from .training.workers import Workers
 
 __all__ = ["DivergenceError", "Trainer"]
 

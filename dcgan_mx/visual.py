@@ -3,7 +3,7 @@ import math
 
 import numpy as np
 
-from .files import open_plain, write_atomic
+from .machine.files import open_plain, write_atomic
 
 _MAX_PNG_SIDE = 1_000_000  # pixels; libpng's own limit
 

@@ -1,5 +1,6 @@
 """Make a film of a run's grids: python scripts/animate.py RUN."""
-from dcgan_mx import animate, cli
+from dcgan_mx.commands import cli
+from dcgan_mx.images import animate
 
 
 def main():

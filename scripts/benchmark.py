@@ -80,9 +80,10 @@ def compare(title, loops, rounds, steps):
 
 def measure_checkpoint(rounds=5):
     """Print for how long a checkpoint of the full networks keeps the training waiting."""
-    from dcgan_mx import MnistIter, RandIter, Trainer, hooks, make_dcgan_sym
-    from dcgan_mx.datasets import make_discs
-    from dcgan_mx.runtime import mx
+    from dcgan_mx import MnistIter, RandIter, Trainer, make_dcgan_sym
+    from dcgan_mx.training import hooks
+    from dcgan_mx.data.datasets import make_discs
+    from dcgan_mx.machine.runtime import mx
     trainer = Trainer(*make_dcgan_sym(64, 64, 3), BATCH_SIZE, (3, 64, 64))
     train_iter, rand_iter = MnistIter(make_discs(), BATCH_SIZE), RandIter(BATCH_SIZE, 100)
     step, wait, write = [], [], []
@@ -120,7 +121,7 @@ def draw_photographs(folder, n):
 def measure_data(training_speed, n=3000, rounds=3):
     """Print how fast records are read, and how fast pictures are packed."""
     from dcgan_mx import ImagenetIter
-    im2rec = "import sys, runpy; from dcgan_mx.runtime import mx; del sys.argv[0];" \
+    im2rec = "import sys, runpy; from dcgan_mx.machine.runtime import mx; del sys.argv[0];" \
              "runpy.run_path(sys.argv[0], run_name='__main__')"
     tool = str(Path(sys.modules["mxnet"].__file__).parent / "tools" / "im2rec.py")
     with tempfile.TemporaryDirectory() as scratch:

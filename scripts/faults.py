@@ -11,8 +11,8 @@ import tempfile
 import time
 from pathlib import Path
 
-from dcgan_mx import checkpoint, rundir
-from dcgan_mx.checkpoint import PARAMS, CheckpointError
+from dcgan_mx.runs import checkpoint, rundir
+from dcgan_mx.runs.checkpoint import PARAMS, CheckpointError
 
 TRAIN = Path(__file__).resolve().parent / "train.py"
 CHECKPOINT_STEPS = 5

@@ -2,8 +2,8 @@
 import argparse
 import sys
 
-from dcgan_mx.launch import JobError, launch
-from dcgan_mx.launchers import PROGRAMS
+from dcgan_mx.jobs.launch import JobError, launch
+from dcgan_mx.jobs.launchers import PROGRAMS
 
 
 class Parser(argparse.ArgumentParser):

@@ -9,8 +9,8 @@ BATCH_SIZE, WARM_UP = 64, 3
 def make_ours():
     """Trainer.fit with this package's data path."""
     from dcgan_mx import MnistIter, RandIter, Trainer, make_dcgan_sym
-    from dcgan_mx.datasets import make_discs
-    from dcgan_mx.runtime import mx
+    from dcgan_mx.data.datasets import make_discs
+    from dcgan_mx.machine.runtime import mx
     trainer = Trainer(*make_dcgan_sym(64, 64, 3), BATCH_SIZE, (3, 64, 64))
     train_iter, rand_iter = MnistIter(make_discs(), BATCH_SIZE), RandIter(BATCH_SIZE, 100)
 
@@ -26,7 +26,7 @@ def make_blog():
     from blog_loop import BlogLoop
 
     from dcgan_mx import make_dcgan_sym
-    from dcgan_mx.runtime import mx
+    from dcgan_mx.machine.runtime import mx
     loop = BlogLoop(*make_dcgan_sym(64, 64, 3), BATCH_SIZE, (3, 64, 64))
     batch = mx.io.DataBatch([mx.nd.random.uniform(-1, 1, (BATCH_SIZE, 3, 64, 64))], [])
 
@@ -99,9 +99,9 @@ def make_pytorch():
 def make_our_sampler():
     """Generator.generate, images read back."""
     from dcgan_mx import Trainer, make_dcgan_sym
-    from dcgan_mx.latent import make_latents
-    from dcgan_mx.module_state import get_parameters
-    from dcgan_mx.sample import Generator
+    from dcgan_mx.images.latent import make_latents
+    from dcgan_mx.training.module_state import get_parameters
+    from dcgan_mx.images.sample import Generator
     symG, symD = make_dcgan_sym(64, 64, 3)
     trainer = Trainer(symG, symD, BATCH_SIZE, (3, 64, 64))
     generator = Generator(symG, get_parameters(trainer.modG), batch_size=BATCH_SIZE)

@@ -1,7 +1,8 @@
 """Pack a folder of pictures for training: python scripts/make_rec.py FOLDER OUT.rec."""
-from dcgan_mx import cli, packing
-from dcgan_mx.encoding import FORMATS
-from dcgan_mx.runtime import physical_cores
+from dcgan_mx.commands import cli
+from dcgan_mx.data import packing
+from dcgan_mx.data.encoding import FORMATS
+from dcgan_mx.machine.runtime import physical_cores
 
 
 def main():

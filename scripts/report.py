@@ -1,5 +1,6 @@
 """Write a page about a run, report.html in its folder: python scripts/report.py RUN."""
-from dcgan_mx import cli, report
+from dcgan_mx.commands import cli
+from dcgan_mx.pages import report
 
 
 def main():

@@ -4,9 +4,10 @@ from pathlib import Path
 
 import numpy as np
 
-from dcgan_mx import cli, latent
-from dcgan_mx.device import make_contexts
-from dcgan_mx.sample import load_generator
+from dcgan_mx.commands import cli
+from dcgan_mx.images import latent
+from dcgan_mx.machine.device import make_contexts
+from dcgan_mx.images.sample import load_generator
 from dcgan_mx.visual import make_grid, save_png, to_pixels
 
 

@@ -25,8 +25,8 @@ def count_bytes():
 def make_work():
     """Make the two trainers; return functions of a number of steps, and what else is needed."""
     from dcgan_mx import Trainer, make_dcgan_sym
-    from dcgan_mx.device import make_kvstore
-    from dcgan_mx.runtime import mx
+    from dcgan_mx.machine.device import make_kvstore
+    from dcgan_mx.machine.runtime import mx
     kvstore = make_kvstore("dist_sync")
     syms, shape = make_dcgan_sym(64, 64, 3), (3, 64, 64)
     together = Trainer(*syms, BATCH_SIZE, shape, kvstore=kvstore)

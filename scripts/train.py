@@ -6,14 +6,17 @@ import sys
 import warnings
 from pathlib import Path
 
-from dcgan_mx import RandIter, Trainer, checkpoint, cli, hooks, make_dcgan_sym, rundir, train_cli
-from dcgan_mx.device import make_contexts, make_kvstore
-from dcgan_mx.records import RecordError
-from dcgan_mx.report import write_report
-from dcgan_mx.runtime import mx
-from dcgan_mx.signals import StopOnSignal
+from dcgan_mx import RandIter, Trainer, make_dcgan_sym
+from dcgan_mx.commands import cli, train_cli
+from dcgan_mx.runs import checkpoint, rundir
+from dcgan_mx.training import hooks
+from dcgan_mx.machine.device import make_contexts, make_kvstore
+from dcgan_mx.data.records import RecordError
+from dcgan_mx.pages.report import write_report
+from dcgan_mx.machine.runtime import mx
+from dcgan_mx.machine.signals import StopOnSignal
 from dcgan_mx.trainer import DivergenceError
-from dcgan_mx.workers import Workers
+from dcgan_mx.training.workers import Workers
 
 
 def main():

@@ -6,11 +6,13 @@ from pathlib import Path
 
 import numpy as np
 
-from dcgan_mx import MnistIter, RandIter, Trainer, cli, get_mnist, page, walkthrough
-from dcgan_mx.device import make_contexts
-from dcgan_mx.files import write_atomic
-from dcgan_mx.hooks import Progress
-from dcgan_mx.runtime import mx
+from dcgan_mx import MnistIter, RandIter, Trainer, get_mnist
+from dcgan_mx.commands import cli
+from dcgan_mx.pages import page, walkthrough
+from dcgan_mx.machine.device import make_contexts
+from dcgan_mx.machine.files import write_atomic
+from dcgan_mx.training.hooks import Progress
+from dcgan_mx.machine.runtime import mx
 from dcgan_mx.visual import standardise
 
 

@@ -3,7 +3,7 @@
 Written from the description of MXNet 1.0.0, example/gan/dcgan.py: one Module for each network, D
 bound with gradients for its weights and its input, nothing skipped.
 """
-from dcgan_mx.runtime import mx
+from dcgan_mx.machine.runtime import mx
 
 
 class BlogLoop:

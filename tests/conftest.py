@@ -11,8 +11,10 @@ from browser import start_browser  # noqa: F401  a fixture
 from PIL import Image
 from skimage import data
 
-from dcgan_mx import get_mnist, packing, rundir
-from dcgan_mx.runtime import mx
+from dcgan_mx import get_mnist
+from dcgan_mx.data import packing
+from dcgan_mx.runs import rundir
+from dcgan_mx.machine.runtime import mx
 
 ROOT = Path(__file__).parent.parent
 PHOTOGRAPHS = ("astronaut", "chelsea", "coffee", "rocket")

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from dcgan_mx import make_dcgan_sym
-from dcgan_mx.runtime import mx
+from dcgan_mx.machine.runtime import mx
 from dcgan_mx.symbols import _to_grey
 
 

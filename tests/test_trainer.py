@@ -3,7 +3,7 @@ import pytest
 from blog_loop import BlogLoop
 
 from dcgan_mx import MnistIter, RandIter, Trainer, make_dcgan_sym
-from dcgan_mx.runtime import mx
+from dcgan_mx.machine.runtime import mx
 
 
 def small(seed=0, nc=3, batch_size=4, **options):

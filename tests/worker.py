@@ -4,10 +4,11 @@ import sys
 
 import numpy as np
 
-from dcgan_mx import RandIter, Trainer, make_dcgan_sym, train_cli, trainer
-from dcgan_mx.device import make_kvstore
-from dcgan_mx.runtime import mx
-from dcgan_mx.workers import Workers
+from dcgan_mx import RandIter, Trainer, make_dcgan_sym, trainer
+from dcgan_mx.commands import train_cli
+from dcgan_mx.machine.device import make_kvstore
+from dcgan_mx.machine.runtime import mx
+from dcgan_mx.training.workers import Workers
 
 SHAPE, BATCH_SIZE, STEPS = (3, 16, 16), 32, 10
 

@@ -1,0 +1,1 @@
+"""What a trained generator makes: latent vectors, samples, films."""

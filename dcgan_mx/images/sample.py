@@ -1,0 +1,140 @@
+"""A checkpoint's generator, to make images with."""
+from pathlib import Path
+
+import numpy as np
+
+from ..runs import checkpoint
+from .latent import make_latents
+from ..machine.runtime import first_line, mx
+
+
+class SampleError(ValueError):
+    """There is no generator to sample from, or not in this way."""
+
+
+class Generator:
+    """A generator that makes images and learns no more.
+
+    Parameters
+    ----------
+    symG : mx.sym.Symbol
+        As `make_dcgan_sym` returns it.
+    params : dict of str to np.ndarray, float32
+        Under arg:NAME and aux:NAME, as `module_state.get_parameters` returns them.
+    ctx : mx.Context, optional
+        MXNet's current context if left out.
+    bn : {'moving', 'batch'}
+        BatchNorm takes mean and variance from the training, so that an image depends on its latent
+        vector alone; or from the batch it is made in, as during the training.
+    batch_size : int, at least 1
+        Images at once. With 'batch', the first vectors of seed 0 fill up what is missing.
+
+    Attributes
+    ----------
+    nz : int
+        Length of a latent vector.
+
+    Raises
+    ------
+    SampleError
+        If parameters and network do not belong together.
+    """
+
+    def __init__(self, symG, params, ctx=None, bn="moving", batch_size=64):
+        if bn not in ("moving", "batch"):
+            raise SampleError(f"bn is {bn!r}: give 'moving' or 'batch'")
+        try:
+            self.nz = params["arg:g1_weight"].shape[0]
+            self._shape = (batch_size, self.nz, 1, 1)
+            self._mod = mx.mod.Module(symG, data_names=("rand",), label_names=None,
+                                      context=ctx or mx.current_context())
+            self._mod.bind(data_shapes=[("rand", self._shape)], for_training=False)
+            self.set_params(params)
+        except (mx.base.MXNetError, KeyError, ValueError, RuntimeError) as error:
+            raise SampleError("these are not the parameters of this generator "
+                              f"({first_line(error)}): give a checkpoint that scripts/train.py "
+                              "wrote") from None
+        self._is_train = bn == "batch"
+
+    def set_params(self, params):
+        """Take other parameters of the same network, in the form of `params` above."""
+        self._mod.set_params(*({name[4:]: mx.nd.array(array) for name, array in params.items()
+                                if name.startswith(kind)} for kind in ("arg:", "aux:")),
+                             force_init=True)
+
+    def generate(self, z):
+        """Make an image of each latent vector.
+
+        Parameters
+        ----------
+        z : np.ndarray, (N, nz), float32
+            N at least 1.
+
+        Returns
+        -------
+        np.ndarray, (N, C, H, W), float32
+            In [-1, 1].
+
+        Raises
+        ------
+        SampleError
+            If `z` has another shape.
+        """
+        if z.ndim != 2 or z.shape[1] != self.nz or not len(z):
+            raise SampleError(f"z has shape {z.shape}: give (N, {self.nz}) with N = 1 or more")
+        images = []
+        size = self._shape[0]
+        filler = make_latents(size, self.nz, 0)
+        for start in range(0, len(z), size):
+            part = z[start:start + size]
+            rand = mx.nd.array(np.concatenate([part, filler[len(part):]]).reshape(self._shape))
+            self._mod.forward(mx.io.DataBatch([rand], []), is_train=self._is_train)
+            images.append(self._mod.get_outputs()[0].asnumpy()[:len(part)])
+        return np.concatenate(images)
+
+
+def load_generator(path, ctx=None, bn="moving", batch_size=64):
+    """Load the generator of a checkpoint.
+
+    Parameters
+    ----------
+    path : str or os.PathLike
+        A checkpoint's folder, of which only G's files and state.json are looked at; or a run
+        directory, whose newest checkpoint is taken.
+    ctx, bn, batch_size
+        As `Generator` takes them.
+
+    Returns
+    -------
+    generator : Generator
+    step : int
+        Of the checkpoint.
+
+    Raises
+    ------
+    SampleError
+        If there is no checkpoint, or it is damaged.
+    """
+    path = Path(path)
+    if not path.is_dir():
+        raise SampleError(f"{path} is no folder: give a checkpoint's, RUN/checkpoints/step-..., or "
+                          "a run directory")
+    if not (path / checkpoint.STATE).exists():
+        folders = checkpoint.list(path)
+        if not folders:
+            raise SampleError(f"{path} is no checkpoint, and has none: give another folder, or "
+                              "train longer")
+        path = folders[-1]
+    try:
+        text, params, document = checkpoint.load_network(path, "G")
+    except checkpoint.CheckpointError as error:
+        raise SampleError(f"{error}: give another checkpoint, RUN/checkpoints/step-...") from None
+    if document["latent"] != checkpoint.LATENT:
+        raise SampleError(f"{path}: its latent vectors are {document['latent']!r}, which this "
+                          f"version cannot draw: give one of {checkpoint.LATENT!r} ones")
+    try:
+        symG = mx.sym.load_json(text)
+    except mx.base.MXNetError:
+        raise SampleError(f"{path / 'G-symbol.json'} is no network: give another checkpoint"
+                          ) from None
+    return Generator(symG, params, ctx, bn, batch_size), document["step"]

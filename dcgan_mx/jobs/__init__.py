@@ -1,0 +1,1 @@
+"""Several processes that train together: started, watched and ended as one."""

@@ -1,0 +1,161 @@
+"""A page about a run: its curves, its pictures over time, its settings."""
+import shlex
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+from . import page
+from ..machine.files import write_atomic
+from ..runs.rundir import list_grids, read_config, read_log, resume_command
+from ..visual import read_png
+
+# Kind of grid, what it shows, the most pictures of it.
+_GRIDS = (("gout", "what G makes of random vectors", 24),
+          ("fixed", "what G makes of the same vectors every time", 24),
+          ("diff", "the gradient that D sends back to these images", 8),
+          ("data", "real images", 8))
+_CURVES = (("accuracy of D", {"accuracy": "acc"}),
+           ("entropy, nats", {"D": "d_entropy", "G": "g_entropy"}),
+           ("images/s", {"speed": "images_per_s"}))
+_MAX_POINTS = 400  # more of them make a line that goes up and down a band
+_MAX_WIDTH = 800
+_MAX_SLIDER = 2_400_000  # characters; the four of them and the curves make 10 MB
+
+
+class ReportError(ValueError):
+    """A run has nothing to report yet."""
+
+
+def write_report(run_dir):
+    """Write report.html, which holds all that it shows, into a run directory.
+
+    Parameters
+    ----------
+    run_dir : str or os.PathLike
+
+    Returns
+    -------
+    pathlib.Path
+        Of the page; one that was there is replaced.
+
+    Raises
+    ------
+    ReportError
+        If the run has neither a log line nor a grid.
+    ValueError
+        If a grid is damaged.
+    rundir.RunDirError
+        If config.json or log.jsonl is none of a run.
+    OSError
+        If a file cannot be read or written.
+    """
+    run_dir = Path(run_dir)
+    config, log = read_config(run_dir), read_log(run_dir)
+    grids = {kind: list_grids(run_dir, kind) for kind, _, _ in _GRIDS}
+    steps = [record["step"] for record in log] or [step for found in grids.values()
+                                                   for step in found]
+    if not steps:
+        raise ReportError(f"{run_dir} has no log line and no grid yet: train until the first, "
+                          "which --disp-batches decides")
+    body = [page.note(f"A run of dcgan-mx in {run_dir}"),
+            "<h2>Curves</h2>", _curves(log),
+            "<h2>Pictures</h2>", _pictures(grids),
+            "<h2>Settings</h2>", _settings(config),
+            "<h2>Go on</h2>", _commands(run_dir, config)]
+    text = page.render(f"{config['flags'].get('dataset')}, step {max(steps)}", "\n".join(body))
+    path = run_dir / "report.html"
+    # A path need not be UTF-8, and JSON can hold halves of characters.
+    write_atomic(path, text.encode("utf-8", "backslashreplace"))
+    return path
+
+
+def _curves(log):
+    """The log as plots, and its last line as a table."""
+    if not log:
+        return page.note("log.jsonl has no line yet.")
+    n = -(-len(log) // _MAX_POINTS)
+    groups = [log[i:i + n] for i in range(0, len(log), n)]
+    steps = _means(groups, "step")
+    cells = [page.plot({name: (steps, _means(groups, key)) for name, key in lines.items()},
+                       "step", label) for label, lines in _CURVES]
+    last = log[-1]
+    rows = [("step", last["step"]), ("epochs done", last.get("epoch")),
+            ("accuracy of D", _shown(last.get("acc"), 3)),
+            ("entropy of D, nats", _shown(last.get("d_entropy"), 3)),
+            ("entropy of G, nats", _shown(last.get("g_entropy"), 3)),
+            ("images/s", _shown(last.get("images_per_s"), 1)),
+            ("minutes", _shown(last["seconds"] / 60, 1))]
+    cells.append(page.table(("last line of the log", ""), rows))
+    means = [page.note(f"Every point is the mean of {n} lines of the log.")] if n > 1 else []
+    return "\n".join([*means, page.columns(cells)])
+
+
+def _means(groups, key):
+    """The mean of a number in each group of log lines; None where no line has it."""
+    known = ([record[key] for record in group
+              if type(record.get(key)) in (int, float) and abs(record[key]) < 1e300]
+             for group in groups)
+    return [sum(values) / len(values) if values else None for values in known]
+
+
+def _pictures(grids):
+    """A slider for each kind of grid that is there."""
+    cells = [_slider(grids[kind], f"{kind}: {label}", most)
+             for kind, label, most in _GRIDS if grids[kind]]
+    return page.columns(cells) if cells else page.note("There is no grid yet.")
+
+
+def _slider(grids, label, most):
+    """A slider over the whole time of a run, with fewer pictures where they are large."""
+    steps = list(grids)
+    n = min(most, len(steps))
+    while True:
+        # From the last backwards, so that it is there even where it is the only one.
+        chosen = [steps[i] for i in np.linspace(len(steps) - 1, 0, n).round().astype(int)[::-1]]
+        slider = page.slider([_read(grids[step]) for step in chosen],
+                             [f"step {step}" for step in chosen], label)
+        if len(slider) <= _MAX_SLIDER or n == 1:
+            return slider
+        n //= 2
+
+
+def _read(path):
+    """The pixels of a PNG file, (H, W, C), uint8, scaled down where it is too wide."""
+    pixels = read_png(path)
+    height, width, channels = pixels.shape
+    if width <= _MAX_WIDTH:
+        return pixels
+    size = _MAX_WIDTH, max(1, round(height * _MAX_WIDTH / width))
+    return cv2.resize(pixels, size, interpolation=cv2.INTER_AREA).reshape(*size[::-1], channels)
+
+
+def _settings(config):
+    """The flags, and what else explains the numbers."""
+    flags = [("--" + name.replace("_", "-"), _shown(value))
+             for name, value in config["flags"].items()]
+    others = []
+    for name, value in config.items():
+        if isinstance(value, dict) and name != "flags":
+            others += [(f"{name}: {key}", _shown(part)) for key, part in value.items()]
+        elif name != "flags":
+            others.append((name, _shown(value)))
+    return page.columns([page.table(("flag", "value"), flags),
+                         page.table(("device and versions", ""), others)])
+
+
+def _commands(run_dir, config):
+    """How to train on, and how to draw from what was trained."""
+    return "\n".join([page.note("To train on:"),
+                      page.code(resume_command(run_dir, config)),
+                      page.note("To have G make pictures:"),
+                      page.code(f"python scripts/sample.py {shlex.quote(str(run_dir))}")])
+
+
+def _shown(value, digits=None):
+    """A value for people to read."""
+    if isinstance(value, bool) or value is None:
+        return {True: "yes", False: "no", None: "none"}[value]
+    if digits is not None and isinstance(value, float):
+        return f"{value:.{digits}f}"
+    return str(value)

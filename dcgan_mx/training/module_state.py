@@ -1,0 +1,117 @@
+"""What a Module remembers, as NumPy arrays; what has no public name in MXNet 1.9.1 is here only.
+
+A Module on several contexts has a copy of its parameters and of Adam's moments on each. They are
+kept identical, so that the first context's stand for all. Moving statistics differ: each context
+has those of the images that it has seen.
+"""
+import numpy as np
+
+from ..machine.runtime import mx
+
+
+def get_parameters(mod):
+    """Copy a Module's parameters and its moving statistics, averaged over its contexts.
+
+    Parameters
+    ----------
+    mod : mx.mod.Module
+
+    Returns
+    -------
+    dict of str to np.ndarray, float32
+        Under arg:NAME and aux:NAME.
+    """
+    group = mod._exec_group
+    return {**{f"arg:{name}": arrays[0].asnumpy()
+               for name, arrays in zip(group.param_names, group.param_arrays)},
+            **average(get_statistics(mod))}
+
+
+def set_parameters(mod, arrays):
+    """Set a Module's parameters and moving statistics from what `get_parameters` returned."""
+    params = {kind: {name[4:]: mx.nd.array(array) for name, array in arrays.items()
+                     if name.startswith(kind)} for kind in ("arg:", "aux:")}
+    mod.set_params(params["arg:"], params["aux:"])
+
+
+def get_statistics(mod):
+    """Copy a Module's moving statistics from each of its contexts.
+
+    Parameters
+    ----------
+    mod : mx.mod.Module
+
+    Returns
+    -------
+    dict of str to np.ndarray, (contexts, channels), float32
+        Under aux:NAME.
+    """
+    group = mod._exec_group
+    return {f"aux:{name}": np.stack([array.asnumpy() for array in arrays])
+            for name, arrays in zip(group.aux_names, group.aux_arrays)}
+
+
+def set_statistics(mod, statistics):
+    """Set a Module's moving statistics from what `get_statistics` returned."""
+    group = mod._exec_group
+    for name, arrays in zip(group.aux_names, group.aux_arrays):
+        for array, values in zip(arrays, statistics[f"aux:{name}"]):
+            array[:] = values
+
+
+def average(statistics):
+    """Return the means over the first axis of what `get_statistics` returned, float32."""
+    return {name: rows.mean(0, np.float64).astype(np.float32)
+            for name, rows in statistics.items()}
+
+
+def all_arrays(mod):
+    """The arrays that a Module trains, and its statistics, for each of its contexts."""
+    group = mod._exec_group
+    return list(zip(*group.param_arrays, *group.aux_arrays))
+
+
+def pull_parameters(mod, kvstore):
+    """Set a Module's parameters to those that the KVStore was given by its first worker."""
+    group = mod._exec_group
+    for name, arrays in zip(group.param_names, group.param_arrays):
+        kvstore.pull(name, arrays)
+
+
+def get_adam(mod):
+    """Copy Adam's moments and its number of updates.
+
+    Parameters
+    ----------
+    mod : mx.mod.Module
+
+    Returns
+    -------
+    moments : dict of str to np.ndarray, float32
+        Under mean:NAME and var:NAME; empty before the first update.
+    updates : int
+    """
+    updater, names = mod._updater, mod._exec_group.param_names
+    updater.optimizer._set_current_context(mod._context[0].device_id)
+    moments = {}
+    for i, name in enumerate(names):
+        for kind, array in zip(("mean", "var"), updater.states.get(i * len(mod._context), ())):
+            moments[f"{kind}:{name}"] = array.asnumpy()
+    return moments, updater.optimizer._index_update_count.get(0, 0)
+
+
+def set_adam(mod, moments, updates):
+    """Set Adam's moments and its number of updates."""
+    updater, group, contexts = mod._updater, mod._exec_group, mod._context
+    updater.states.clear()
+    updater.optimizer._all_index_update_counts.clear()
+    for k, ctx in enumerate(contexts):
+        updater.optimizer._set_current_context(ctx.device_id)
+        for i, name in enumerate(group.param_names):
+            index = i * len(contexts) + k  # as Module numbers them
+            updater.optimizer._index_update_count[index] = updates
+            if updates:
+                updater.states[index] = tuple(mx.nd.array(moments[f"{kind}:{name}"], ctx)
+                                              for kind in ("mean", "var"))
+                updater.states_synced[index] = True
+    updater.optimizer.num_update = updates

@@ -1,0 +1,166 @@
+"""All that a training's next step depends on, as NumPy arrays: copied, checked, put back."""
+import json
+
+import numpy as np
+
+from .module_state import (
+    all_arrays,
+    average,
+    get_adam,
+    get_parameters,
+    get_statistics,
+    set_adam,
+    set_parameters,
+    set_statistics,
+)
+from ..machine.runtime import mx
+
+
+class DivergenceError(ValueError):
+    """A number of the training is no longer finite."""
+
+
+def check_finite(trainer):
+    """Do what `Trainer.check_finite` says."""
+    mx.nd.waitall()
+    finite = all(mx.nd.multi_all_finite(*arrays, num_arrays=len(arrays)).asscalar()
+                 for _, mod in _networks(trainer) for arrays in all_arrays(mod))
+    if not trainer.workers.gather([finite]).all():  # all end, or none
+        for network, mod in _networks(trainer):
+            _require_finite(trainer, network, {**get_parameters(mod), **get_statistics(mod)})
+        raise DivergenceError(f"step {trainer.global_step}: a number of another worker is no "
+                              "longer finite: give a lower --lr")
+
+
+def get_state(trainer):
+    """Do what `Trainer.get_state` says."""
+    # On a CPU, BatchNorm's backward writes the moving statistics behind the engine's back
+    # (apache/mxnet#18610): without this wait they are read before their latest updates.
+    mx.nd.waitall()
+    state = {"symbols": {}, "counters": {
+        "step": trainer.global_step, "epoch": trainer.epoch, "nbatch": trainer.nbatch,
+        "batch_size": trainer.batch_size, "workers": trainer.workers.count, "updates": {},
+        "metrics": trainer.metrics.get_state()}}
+    replicas = _gather_statistics(trainer)
+    for network, mod in _networks(trainer):
+        state["symbols"][network] = mod.symbol.tojson()
+        moments, state["counters"]["updates"][network] = get_adam(mod)
+        averages = {name[2:]: array for name, array in average(replicas).items()
+                    if name.startswith(network)}
+        for part, arrays in ((network, {**get_parameters(mod), **averages}),
+                             (f"{network}-optimizer", moments)):
+            _require_finite(trainer, part, arrays)
+            state[part] = arrays
+    state["replicas"] = replicas if _count(trainer) > 1 else {}
+    return state
+
+
+def set_state(trainer, state):
+    """Do what `Trainer.set_state` says."""
+    if trainer.workers.rank == 0:
+        _require_fitting(trainer, state)
+    if trainer.workers.count > 1:
+        state = _share(trainer, state)
+    counters = state["counters"]
+    contexts = len(trainer.contexts)
+    own = slice(trainer.workers.rank * contexts, (trainer.workers.rank + 1) * contexts)
+    for network, mod in _networks(trainer):
+        set_parameters(mod, state[network])
+        set_adam(mod, state[f"{network}-optimizer"], counters["updates"][network])
+        replicas = {name[2:]: rows for name, rows in state["replicas"].items()
+                    if name.startswith(network)}
+        if {len(rows) for rows in replicas.values()} == {_count(trainer)}:
+            set_statistics(mod, {name: rows[own] for name, rows in replicas.items()})
+    trainer.global_step, trainer.epoch = counters["step"], counters["epoch"]
+    # The place in an epoch means nothing in other batches, or in another part of the data.
+    same = ((counters["batch_size"], counters["workers"])
+            == (trainer.batch_size, trainer.workers.count))
+    trainer.nbatch = counters["nbatch"] * same
+    # The sums over all workers are the first one's to go on with.
+    trainer.metrics.reset()
+    if trainer.workers.rank == 0:
+        trainer.metrics.set_state(counters["metrics"])
+    trainer.outG = trainer.diffD = trainer.batch = None
+
+
+def _networks(trainer):
+    return ("G", trainer.modG), ("D", trainer.modD)
+
+
+def _count(trainer):
+    """How many copies of the networks there are, each with its own moving statistics."""
+    return trainer.workers.count * len(trainer.contexts)
+
+
+def _gather_statistics(trainer):
+    """Return the moving statistics of all copies, (copies, channels), under G: and D: and NAME."""
+    statistics = {f"{network}:{name}": rows for network, mod in _networks(trainer)
+                  for name, rows in get_statistics(mod).items()}
+    gathered = trainer.workers.gather(_flatten(statistics))
+    parts = [_unflatten(values, statistics) for values in gathered]
+    return {name: np.concatenate([part[name] for part in parts]) for name in statistics}
+
+
+def _share(trainer, state):
+    """Return the state of worker 0 on all workers; the others' `state` is not looked at."""
+    head = ""
+    if trainer.workers.rank == 0:
+        head = json.dumps([state["counters"], {name: rows.shape for name, rows
+                                               in state["replicas"].items()}])
+    counters, shapes = json.loads(trainer.workers.gather_text(head)[0])
+    like = {("replicas", name): np.empty(shape, np.float32) for name, shape in shapes.items()}
+    for network, mod in _networks(trainer):
+        for name, array in get_parameters(mod).items():
+            like[network, name] = array
+            if name.startswith("arg:") and counters["updates"][network]:
+                for kind in ("mean", "var"):
+                    like[f"{network}-optimizer", f"{kind}:{name[4:]}"] = array
+    if trainer.workers.rank == 0:
+        like = {(part, name): state[part][name] for part, name in like}
+    shared = {"counters": counters, "G-optimizer": {}, "D-optimizer": {}, "replicas": {}}
+    for (part, name), array in _unflatten(trainer.workers.share(_flatten(like)), like).items():
+        shared.setdefault(part, {})[name] = array
+    return shared
+
+
+def _flatten(arrays):
+    return np.concatenate([array.ravel() for array in arrays.values()])
+
+
+def _unflatten(values, like):
+    """Cut what `_flatten` made of arrays of the same shapes into these."""
+    ends = np.cumsum([array.size for array in like.values()])[:-1]
+    return {name: part.reshape(array.shape)
+            for (name, array), part in zip(like.items(), np.split(values, ends))}
+
+
+def _require_fitting(trainer, state):
+    counters = state["counters"]
+    for network, mod in _networks(trainer):
+        shapes = {name: array.shape for name, array in get_parameters(mod).items()}
+        moments = {f"{kind}:{name[4:]}": shape for name, shape in shapes.items()
+                   if name.startswith("arg:") for kind in ("mean", "var")}
+        _require_shapes(network, state[network], shapes)
+        _require_shapes(f"{network}-optimizer", state[f"{network}-optimizer"],
+                        moments if counters["updates"][network] else {})
+        replicas = {name[2:]: rows for name, rows in state["replicas"].items()
+                    if name.startswith(network)}
+        copies = len(next(iter(replicas.values()), ()))
+        _require_shapes(f"{network}'s replicas", replicas, {
+            name: (copies, *shape) for name, shape in shapes.items()
+            if copies and name.startswith("aux:")})
+
+
+def _require_shapes(part, arrays, shapes):
+    for name in sorted({*arrays, *shapes}):
+        found = arrays[name].shape if name in arrays else None
+        if found != shapes.get(name) or arrays[name].dtype != np.float32:
+            raise ValueError(f"{name} of {part} has shape {found}, not {shapes.get(name)}: it is "
+                             "of other networks")
+
+
+def _require_finite(trainer, part, arrays):
+    for name, array in arrays.items():
+        if not np.isfinite(array).all():
+            raise DivergenceError(f"step {trainer.global_step}: {name} of {part} is no longer "
+                                  "finite: give a lower --lr")

@@ -1,0 +1,108 @@
+"""What the workers of a job tell each other, through the KVStore that adds their gradients."""
+import weakref
+
+import numpy as np
+
+from ..machine.runtime import mx
+
+_CHUNK = 1 << 20  # numbers that are sent at once
+# Which shapes each store has a key for: it refuses to be given one twice.
+_known_shapes: "weakref.WeakKeyDictionary[mx.kv.KVStore, set]" = weakref.WeakKeyDictionary()
+
+
+class Workers:
+    """All workers of a job, of which this process is one. What it offers, all have to call.
+
+    Parameters
+    ----------
+    kvstore : mx.kv.KVStore, optional
+        Of a type that begins with dist; with any other, or none, there is one worker.
+
+    Raises
+    ------
+    ValueError
+        If the store does not wait for all workers.
+
+    Attributes
+    ----------
+    rank : int
+        This worker's number, from 0.
+    count : int
+    """
+
+    def __init__(self, kvstore=None):
+        self.rank, self.count = 0, 1
+        if kvstore is not None and kvstore.type.startswith("dist"):
+            if "async" in kvstore.type:
+                raise ValueError(f"kvstore is of type {kvstore.type}: give dist_sync")
+            self.rank, self.count = kvstore.rank, kvstore.num_workers
+        self._kvstore = kvstore
+
+    def gather(self, values):
+        """Return the numbers of all workers.
+
+        Parameters
+        ----------
+        values : array_like, (n,), float32
+            The same n for all.
+
+        Returns
+        -------
+        np.ndarray, (count, n), float32
+            Bit for bit, by rank.
+        """
+        values = np.asarray(values, np.float32)
+        rows = np.full((self.count, *values.shape), -0.0, np.float32)
+        rows[self.rank] = values
+        return self._add(rows)
+
+    def gather_text(self, text):
+        """Return a list of the texts of all workers, by rank."""
+        raw = text.encode()
+        size = int(self.gather([len(raw)]).max())
+        rows = self.gather(np.frombuffer(raw.ljust(size, b"\0"), np.uint8))
+        return [row.astype(np.uint8).tobytes().rstrip(b"\0").decode() for row in rows]
+
+    def share(self, values):
+        """Return the numbers of worker 0.
+
+        Parameters
+        ----------
+        values : np.ndarray, (n,), float32
+            The others' are not looked at, but for n.
+
+        Returns
+        -------
+        np.ndarray, (n,), float32
+            Bit for bit.
+        """
+        if self.rank:
+            values = np.full_like(values, -0.0)
+        return np.concatenate([self._add(values[start:start + _CHUNK])
+                               for start in range(0, len(values), _CHUNK)])
+
+    def require_same(self, text, what):
+        """Raise ValueError if this worker's text differs from that of worker 0.
+
+        Parameters
+        ----------
+        text : str
+        what : str
+            How the error begins.
+        """
+        first = self.gather_text(text)[0]
+        if text != first:
+            raise ValueError(f"{what}: worker {self.rank} has {text}, worker 0 {first}: start all "
+                             "with the same command, on the same data")
+
+    def _add(self, values):
+        """Add arrays up. What is not to count is -0.0: -0.0 + x is x for every x, 0.0 too."""
+        if self.count == 1:
+            return values
+        array, key = mx.nd.array(values), f"workers:{values.shape}"
+        shapes = _known_shapes.setdefault(self._kvstore, set())
+        if values.shape not in shapes:
+            self._kvstore.init(key, array)
+            shapes.add(values.shape)
+        self._kvstore.pushpull(key, array, out=array)
+        return array.asnumpy()

@@ -1,0 +1,167 @@
+"""Training in jobs of several processes, as scripts/launch.py starts them."""
+import contextlib
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+import worker
+from conftest import ROOT, read_numbers
+
+from dcgan_mx import RandIter
+from dcgan_mx.runs import checkpoint
+from dcgan_mx.runs.checkpoint import PARAMS
+from dcgan_mx.runs.checkpoint_files import REPLICAS, STATE
+from dcgan_mx.machine.runtime import mx
+
+LAUNCH = [sys.executable, str(ROOT / "scripts" / "launch.py"), "-n", "2", "-s", "1", "--",
+          sys.executable]
+# Importing MXNet has set it here, for one process that has the machine for itself.
+ENV = {name: value for name, value in os.environ.items() if name != "OMP_NUM_THREADS"}
+
+
+def run(*command):
+    """Run a job to its end; return the launcher."""
+    return subprocess.run([*LAUNCH, *map(str, command)], capture_output=True, text=True,
+                          env=ENV, timeout=100, check=False)
+
+
+@pytest.fixture(scope="module")
+def job(tmp_path_factory):
+    """The folder in which tests/worker.py has left what two workers had, with and without."""
+    folder = tmp_path_factory.mktemp("job")
+    for broadcast in ("yes", "no"):
+        done = run(Path(__file__).with_name("worker.py"), folder, broadcast)
+        assert done.returncode == 0, done.stderr
+    return folder
+
+
+@pytest.fixture(scope="module")
+def two_contexts():
+    """The parameters of the same training on two contexts."""
+    trainer = worker.make_trainer(2 * worker.BATCH_SIZE, 0, ctx=[mx.cpu(0), mx.cpu(1)])
+    noise = RandIter(2 * worker.BATCH_SIZE, 5)
+    for parts in zip(worker.make_images(2, 0), worker.make_images(2, 1)):
+        images = mx.nd.concat(*(part.data[0] for part in parts), dim=0)
+        trainer.step(mx.io.DataBatch([images], []), noise.next())
+    state = trainer.get_state()
+    return ({name[4:]: array for network in "GD" for name, array in state[network].items()
+             if name.startswith("arg:")}, trainer.metrics.get())
+
+
+def test_two_workers_are_two_contexts(job, two_contexts):
+    """Batches of 32, ten steps: equal; and the workers to one another, to the bit."""
+    first, second = (dict(np.load(job / f"yes-{rank}.npz")) for rank in (0, 1))
+    assert first.keys() == second.keys() == two_contexts[0].keys()
+    for name, array in two_contexts[0].items():
+        np.testing.assert_allclose(first[name], array, rtol=0, atol=1e-6)
+        assert first[name].tobytes() == second[name].tobytes()
+
+
+def test_without_the_first_ones_weights_they_are_not(job, two_contexts):
+    """What the test above sees if nobody sends initial weights."""
+    first, second = (dict(np.load(job / f"no-{rank}.npz")) for rank in (0, 1))
+    assert abs(first["g1_weight"] - second["g1_weight"]).max() > 0.01
+    assert abs(second["g1_weight"] - two_contexts[0]["g1_weight"]).max() > 0.01
+
+
+def test_what_workers_tell_each_other(job, two_contexts):
+    for rank in (0, 1):
+        heard = dict(np.load(job / f"speech-{rank}.npz"))
+        values = np.array([[0.0, -0.0, 1e-45, 3.4e38, own] for own in (0, 1)], np.float32)
+        assert heard["gathered"].tobytes() == values.tobytes()
+        assert heard["shared"].tobytes() == (-values[0]).tobytes()
+        np.testing.assert_array_equal(heard["long"], np.arange(2**20 + 3))
+        assert heard["texts"].tolist() == ["é", "é" * 10]
+        assert heard["any"] and not heard["none"]
+        assert str(heard["refusal"]).startswith("flags: worker 1 has 1 left, worker 0 0 left"
+                                                if rank else "")
+        assert str(heard["refusal"]).endswith("but not flags") == (rank == 0)
+        assert str(heard["resumed"]).startswith("--run-dir elsewhere: is not on the first worker's")
+        assert str(heard["divergence"]) == "step 10: " + (
+            "aux:gbn1_moving_mean of G is no longer finite: give a lower --lr" if rank else
+            "a number of another worker is no longer finite: give a lower --lr")
+        for name, value in two_contexts[1].items():  # over the images of both
+            assert heard[f"average {name}"] == pytest.approx(value, abs=1e-5)
+
+
+TRAIN = [ROOT / "scripts" / "train.py", "--dataset", "synthetic", "--size", 16, "--ngf", 4,
+         "--ndf", 4, "--batch-size", 8, "--disp-batches", 2, "--checkpoint-steps", 10,
+         "--kv-store", "dist_sync", "--max-steps", 100, "--num-epochs", 5]
+
+
+def read_run(run_dir):
+    folder = checkpoint.list(run_dir)[-1]
+    return [(folder / name).read_bytes() for name in (*PARAMS, REPLICAS, STATE)]
+
+
+def wait_for(condition, process):
+    deadline = time.monotonic() + 60
+    while not condition():
+        assert process.poll() is None and time.monotonic() < deadline, process.communicate()
+        time.sleep(0.01)
+
+
+def find_workers(run_dir):
+    """Process numbers of the workers that train into a run directory."""
+    found = []
+    for folder in Path("/proc").glob("[0-9]*"):
+        with contextlib.suppress(OSError):
+            if (str(run_dir).encode() in (folder / "cmdline").read_bytes()
+                    and b"train.py" in (folder / "cmdline").read_bytes().split(b"\0")[1]
+                    and b"DMLC_ROLE=worker" in (folder / "environ").read_bytes()):
+                found.append(int(folder.name))
+    return found
+
+
+def test_a_job_goes_on_to_the_bit(tmp_path, script):
+    """Stopped by SIGTERM, then by the death of a worker, then left alone: as if never stopped."""
+    whole, pieces = tmp_path / "whole", tmp_path / "pieces"
+    done = run(*TRAIN, "--run-dir", whole)
+    assert done.returncode == 0, done.stderr
+    for number in (signal.SIGTERM, signal.SIGKILL):
+        process = subprocess.Popen([*LAUNCH, *map(str, TRAIN), "--run-dir", str(pieces),
+                                    "--resume"], stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+                                   text=True, env=ENV)
+        before = len(checkpoint.list(pieces))
+        wait_for(lambda n=before: len(checkpoint.list(pieces)) > n, process)
+        if number == signal.SIGTERM:
+            process.send_signal(number)
+        else:
+            os.kill(find_workers(pieces)[-1], number)
+        output, errors = process.communicate(timeout=30)
+        if number == signal.SIGTERM:
+            assert process.returncode == 143 and "stopped after step" in output
+            assert (f"to go on: python scripts/launch.py -n 2 -- python scripts/train.py --resume "
+                    f"--run-dir {pieces}\n") in output
+        else:
+            assert process.returncode == 1
+            message, = re.findall("error: .*", errors)
+            assert re.search("worker [01] .*killed by SIGKILL", message)
+        assert find_workers(pieces) == []
+    assert int(checkpoint.list(pieces)[-1].name[5:]) < 100
+    done = run(TRAIN[0], "--run-dir", pieces, "--resume")
+    assert done.returncode == 0, done.stderr
+    assert f"going on from {pieces}" in done.stdout
+    assert read_run(whole) == read_run(pieces)
+    assert read_numbers(whole) == read_numbers(pieces)
+
+    alone = script("train.py", "--resume", "--run-dir", pieces, "--kv-store", "local",
+                   "--max-steps", 102)
+    assert alone.returncode == 0
+    assert ("warning: --resume: workers x devices is 1 x 1, and was 2 x 1: BatchNorm sees other "
+            "parts") in alone.stderr
+    assert "the epoch begins anew" in alone.stderr
+    assert [path.name for path in checkpoint.list(pieces)][-1] == "step-00000102"
+    assert not (checkpoint.list(pieces)[-1] / REPLICAS).exists()
+
+
+def test_a_saved_job_asks_for_its_launcher(tmp_path, script, one_line_error):
+    done = script("train.py", *TRAIN[1:], "--run-dir", tmp_path / "run")
+    one_line_error(done, "--kv-store dist_sync", "scripts/launch.py", "--kv-store local")
+    assert not (tmp_path / "run").exists()

@@ -1,0 +1,216 @@
+import json
+import os
+import shlex
+
+import cv2
+import numpy as np
+import pytest
+from browser import check_page
+from test_page import attributes, decode, shown
+
+from dcgan_mx.runs import rundir
+from dcgan_mx.pages.report import ReportError, write_report
+from dcgan_mx.visual import save_png
+
+CONFIG = {"flags": {"dataset": "mnist", "lr": 2e-4, "gpu": None, "require_gpu": False},
+          "device": "cpu(0)", "versions": {"mxnet": "1.9.1"}, "data": None}
+
+
+def line(step, **others):
+    """A line of a log."""
+    return {"epoch": step // 937, "step": step, "acc": 0.75, "d_entropy": 0.5, "g_entropy": 2.0,
+            "images_per_s": 100.0, "seconds": step * 0.64, **others}
+
+
+@pytest.fixture
+def make_run(tmp_path):
+    """Make the folder of a run: its log lines, the steps of its grids, a grid's (height, width)."""
+    def make(lines=(), grids=None, name="run", config=CONFIG, shape=(20, 30, 3)):
+        run_dir = tmp_path / name
+        (run_dir / "grids").mkdir(parents=True)
+        rundir.write_config(run_dir, config)
+        (run_dir / "log.jsonl").write_text("".join(json.dumps(one) + "\n" for one in lines))
+        for kind, steps in (grids or {}).items():
+            for i, step in enumerate(steps):
+                save_png(run_dir / "grids" / f"{kind}-{step:08d}.png",
+                         np.full(shape, 40 * i % 256, np.uint8))
+        return run_dir
+    return make
+
+
+def captions(text):
+    """The captions of all sliders, as one list each."""
+    return [attributes(part, "data-caption") for part in text.split("<figure")
+            if part.startswith(' class="slider"')]
+
+
+def polylines(text):
+    """The number of corners of each line of each plot."""
+    return [[len(points.split()) for points in attributes(part, "points")]
+            for part in text.split("<figure") if part.startswith(' class="plot"')]
+
+
+def test_a_report_tells_all_of_a_run(make_run):
+    steps = range(10, 130, 10)
+    run_dir = make_run([line(step) for step in steps],
+                       dict.fromkeys(("gout", "fixed", "diff", "data"), steps))
+    path = write_report(run_dir)
+    text = path.read_text(encoding="utf-8")
+    assert path == run_dir / "report.html"
+    assert sorted(os.listdir(run_dir)) == ["config.json", "grids", "log.jsonl", "report.html"]
+    assert "<h1>mnist, step 120</h1>" in text
+    assert polylines(text) == [[12], [12, 12], [12]]
+    for cells in (("step", "120"), ("accuracy of D", "0.750"), ("entropy of G, nats", "2.000"),
+                  ("minutes", "1.3"), ("--lr", "0.0002"), ("--gpu", "none"), ("device", "cpu(0)"),
+                  ("--require-gpu", "no"), ("versions: mxnet", "1.9.1")):
+        assert "<tr>" + "".join(f"<td>{cell}</td>" for cell in cells) + "</tr>" in text
+    every = [f"step {step}" for step in steps]
+    gout, fixed, diff, data = captions(text)
+    assert gout == fixed == every
+    assert diff == data and len(diff) == 8 and (diff[0], diff[-1]) == (every[0], every[-1])
+    for uri, caption in zip(attributes(text, "src"), gout):
+        assert (decode(uri)[0] == 40 * every.index(caption) % 256).all()
+    assert f"python scripts/train.py --resume --run-dir {run_dir}<" in text
+    assert f"python scripts/sample.py {run_dir}<" in text
+
+
+def test_pictures_are_spread_over_the_whole_run(make_run):
+    steps = [10 * i for i in range(1, 101)]
+    gout, data = captions(write_report(make_run(grids={"gout": steps, "data": steps})).read_text())
+    for found, n in ((gout, 24), (data, 8)):
+        numbers = [int(caption[5:]) for caption in found]
+        assert len(numbers) == n and (numbers[0], numbers[-1]) == (10, 1000)
+        assert np.ptp(np.diff(numbers)) <= 10 and set(numbers) <= set(steps)
+
+
+def test_a_long_log_is_averaged(make_run):
+    """8 lines a point; one speed of 900 among 100 is 200 in the mean, and nothing is lost at 0."""
+    lines = [line(10 * i, images_per_s=900.0 if i == 100 else 100.0,
+                  g_entropy=None if i <= 1600 else 2.0) for i in range(1, 3201)]
+    text = write_report(make_run(lines)).read_text()
+    assert "Every point is the mean of 8 lines of the log." in text
+    assert polylines(text) == [[400], [400, 200], [400]]
+    speeds = [float(pair.split(",")[1]) for pair in attributes(text, "points")[-1].split()]
+    assert len(set(speeds)) == 2 and speeds.index(min(speeds)) == 12
+    assert ">200</text>" in text and ">900</text>" not in text
+
+
+def test_large_pictures_are_scaled_and_fewer(make_run, tmp_path):
+    """Noise, the worst there is: 1600 x 1200 pixels, and still every slider is below 2.4 MB."""
+    run_dir = make_run()
+    noise = np.random.default_rng(0).integers(0, 256, (1200, 1600, 3), np.uint8)
+    save_png(run_dir / "grids" / "gout-00000000.png", noise)
+    for i in range(1, 24):
+        os.link(run_dir / "grids" / "gout-00000000.png", run_dir / "grids" / f"gout-{i:08d}.png")
+    path = write_report(run_dir)
+    text = path.read_text()
+    sizes = {decode(uri)[0].shape for uri in attributes(text, "src")}
+    assert sizes == {(600, 800, 3)}
+    assert 3 <= len(captions(text)[0]) < 24 and captions(text)[0][-1] == "step 23"
+    assert path.stat().st_size < 2_500_000
+
+
+@pytest.mark.parametrize("lines, grids, words, absent", [
+    ([line(10)], {}, "There is no grid yet.", 'class="slider"'),
+    ([], {"gout": [20]}, "log.jsonl has no line yet.", 'class="plot"')])
+def test_what_is_missing_is_left_out_and_told(lines, grids, words, absent, make_run):
+    text = write_report(make_run(lines, grids)).read_text()
+    assert words in text and absent not in text
+    assert f"<h1>mnist, step {20 if grids else 10}</h1>" in text
+
+
+def test_an_entropy_that_was_not_measured(make_run):
+    lines = [line(10, g_entropy=None), line(20), line(30, g_entropy=None), line(40), line(50)]
+    text = write_report(make_run([*lines, line(60, g_entropy=None)])).read_text()
+    assert polylines(text) == [[6], [6, 2], [6]] and text.count("<circle") == 1
+    assert "<td>entropy of G, nats</td><td>none</td>" in text
+
+
+def test_grey_grids_stay_grey(make_run):
+    text = write_report(make_run(grids={"gout": [1]}, shape=(20, 30, 1))).read_text()
+    assert decode(attributes(text, "src")[0])[0].shape == (20, 30, 1)
+
+
+def test_other_files_are_no_grids(make_run):
+    run_dir = make_run(grids={"gout": [10]})
+    for name in ("gout-1.png", "gout-00000020.jpg", ".gout-00000030.png.7.tmp", "mine.png"):
+        (run_dir / "grids" / name).write_text("no picture")
+    assert captions(write_report(run_dir).read_text()) == [["step 10"]]
+
+
+def test_nothing_to_report(make_run):
+    run_dir = make_run()
+    with pytest.raises(ReportError, match="no log line and no grid yet: train until"):
+        write_report(run_dir)
+    assert not (run_dir / "report.html").exists()
+
+
+@pytest.mark.parametrize("keep", [0, 1, 40, -20])
+def test_a_damaged_grid_is_named(keep, make_run):
+    run_dir = make_run([line(10)], {"gout": [10, 20]})
+    damaged = run_dir / "grids" / "gout-00000020.png"
+    damaged.write_bytes(damaged.read_bytes()[:keep])
+    with pytest.raises(ValueError, match=f"{damaged} is no PNG file, or is damaged: delete it"):
+        write_report(run_dir)
+    damaged.unlink()
+    write_report(run_dir)
+
+
+def test_a_link_is_not_followed(make_run, tmp_path):
+    run_dir = make_run([line(10)])
+    cv2.imwrite(str(tmp_path / "secret.png"), np.zeros((2, 2, 3), np.uint8))
+    (run_dir / "grids" / "gout-00000010.png").symlink_to(tmp_path / "secret.png")
+    with pytest.raises(OSError, match="gout-00000010.png"):
+        write_report(run_dir)
+
+
+def test_no_text_of_a_run_becomes_markup(make_run):
+    evil = "<script>alert(1)</script>"
+    config = {"flags": {"dataset": evil, f"data_path{evil}": "\ud800" + evil}, evil: {evil: evil}}
+    run_dir = make_run([line(10, epoch=evil)], name=f"a {evil[:8]} 'b'", config=config)
+    text = write_report(run_dir).read_text(encoding="utf-8")
+    assert "<script>alert" not in text and text.count("&lt;script&gt;alert(1)&lt;/script&gt;") >= 7
+    assert "&lt;script&gt;" in text.split("--run-dir ")[1]
+    assert shlex.split(shlex.quote(str(run_dir))) == [str(run_dir)]
+
+
+@pytest.fixture
+def long_run(make_run):
+    """A run with long names and everything in it."""
+    flags = {**CONFIG["flags"], "data_path": "/a" * 300, "run_dir": "x" * 300}
+    steps = range(10, 60, 10)
+    return make_run([line(step) for step in steps], {"gout": steps, "diff": steps},
+                    name="a very " + "long" * 50 + " name", shape=(900, 900, 3),
+                    config={**CONFIG, "flags": flags, "data": {"sha256": "ab" * 32}})
+
+
+def test_in_a_browser(browser, long_run):
+    path = write_report(long_run)
+    check_page(browser, path)
+    assert shown(browser) == [("step 50", 4), ("step 50", 4)]
+    browser.find_elements("css selector", ".slider input")[1].send_keys("\ue012\ue012")  # left
+    assert shown(browser) == [("step 50", 4), ("step 30", 2)]
+    for figure in browser.find_elements("css selector", ".plot svg"):
+        assert figure.size["width"] > 400 and figure.aria_role == "image"
+
+
+def test_report_of_a_real_run(script, tmp_path):
+    run_dir = tmp_path / "my run"
+    done = script("train.py", "--dataset", "synthetic", "--size", 16, "--ngf", 4, "--ndf", 4,
+                  "--max-steps", 4, "--disp-batches", 2, "--run-dir", run_dir)
+    assert done.returncode == 0, done.stderr
+    done = script("report.py", run_dir)
+    assert (done.returncode, done.stdout) == (0, f"{run_dir / 'report.html'}\n"), done.stderr
+    text = (run_dir / "report.html").read_text()
+    assert "synthetic, step 4" in text and polylines(text) == [[2], [2, 2], [2]]
+    assert set(map(tuple, captions(text))) == {("step 2", "step 4")}
+    assert f"&#x27;{run_dir}&#x27;" in text  # quoted for a shell
+    done = script("train.py", "--resume", "--run-dir", run_dir, "--max-steps", 6)
+    assert done.returncode == 0, done.stderr
+
+
+def test_bad_arguments_of_report(script, one_line_error, make_run, tmp_path):
+    one_line_error(script("report.py"), "RUN")
+    one_line_error(script("report.py", tmp_path / "no"), tmp_path / "no" / "config.json",
+                   "No such file")
+    one_line_error(script("report.py", make_run()), "no log line and no grid yet")

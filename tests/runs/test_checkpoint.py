@@ -1,0 +1,362 @@
+import json
+import os
+import resource
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+from conftest import read_numbers
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from dcgan_mx import ImagenetIter, MnistIter, RandIter, Trainer, make_dcgan_sym
+from dcgan_mx.data import records
+from dcgan_mx.runs import checkpoint
+from dcgan_mx.training import hooks
+from dcgan_mx.runs.checkpoint import PARAMS, STATE, SYMBOLS, CheckpointError
+from dcgan_mx.runs.checkpoint_files import encode_state
+from dcgan_mx.data.datasets import make_discs
+from dcgan_mx.machine.runtime import mx
+from dcgan_mx.trainer import DivergenceError
+
+FILES = (*SYMBOLS, *PARAMS, STATE)
+
+
+def small(d_steps=1, channels=4, seed=0):
+    mx.random.seed(seed)
+    return Trainer(*make_dcgan_sym(channels, channels, 3, size=16), 4, (3, 16, 16), nz=5,
+                   d_steps=d_steps)
+
+
+@pytest.fixture
+def trained(make_batches):
+    trainer = small()
+    for pair in make_batches(3, 4, (3, 16, 16), nz=5):
+        trainer.step(*pair)
+    return trainer
+
+
+@pytest.fixture
+def folder(trained, tmp_path):
+    return checkpoint.save(tmp_path, trained, seed=7)
+
+
+def assert_same(first, second):
+    """Two states, all but the times: to the bit."""
+    assert first["counters"] == second["counters"]
+    for part in ("G", "D", "G-optimizer", "D-optimizer"):
+        assert first[part].keys() == second[part].keys()
+        for name, value in first[part].items():
+            np.testing.assert_array_equal(value, second[part][name], err_msg=f"{part} {name}")
+
+
+def test_a_checkpoint_that_names_no_workers_is_of_one(folder):
+    document = json.loads((folder / STATE).read_text())
+    del document["sha256"], document["workers"]
+    (folder / STATE).write_bytes(encode_state(document))
+    assert checkpoint.verify(folder)["workers"] == 1
+    trainer = small(seed=1)
+    checkpoint.load(folder, trainer)
+    assert (trainer.global_step, trainer.workers.count) == (3, 1)
+
+
+@pytest.mark.parametrize("d_steps", [1, 2])
+@pytest.mark.parametrize("dataset", ["mnist", "records"])
+def test_exact_from_every_stopping_point(dataset, d_steps, mnist, photo_rec, tmp_path):
+    """Two epochs of 5 batches, a log line every 3 steps: stopped after step 1, 2, ... 10."""
+    rec = tmp_path / "23.rec"
+    rec.write_bytes(photo_rec.read_bytes()[:records.scan(photo_rec)[0][23]])
+
+    def fit(trainer, max_steps, path):
+        train_iter = (MnistIter(mnist[:23], 4, (3, 16, 16)) if dataset == "mnist" else
+                      ImagenetIter(rec, 4, (3, 16, 16)))
+        assert train_iter.num_batches == 5
+        trainer.fit(train_iter, RandIter(4, 5), 2, max_steps=max_steps,
+                    hooks=[hooks.display_every(3, hooks.make_log(path))])
+
+    whole = small(d_steps)
+    (tmp_path / "whole").mkdir()
+    fit(whole, None, tmp_path / "whole" / "log.jsonl")
+    assert whole.global_step == 10
+    expected = whole.get_state()
+    for stop in range(1, 11):
+        run_dir = tmp_path / f"{stop}"
+        run_dir.mkdir()
+        first = small(d_steps)
+        fit(first, stop, run_dir / "log.jsonl")
+        checkpoint.save(run_dir, first)
+        second = small(d_steps, seed=99)
+        assert checkpoint.load_latest(run_dir, second).name == f"step-{stop:08d}"
+        fit(second, None, run_dir / "log.jsonl")
+        assert_same(second.get_state(), expected)
+        assert read_numbers(run_dir) == read_numbers(tmp_path / "whole")
+
+
+def test_plain_mxnet_loads_it(trained, folder, parameters):
+    loaded = {}
+    for prefix, mod in (("G", trained.modG), ("D", trained.modD)):
+        symbol, arg_params, aux_params = mx.model.load_checkpoint(str(folder / prefix), 0)
+        assert symbol.tojson() == mod.symbol.tojson()
+        loaded.update({k: v.asnumpy() for k, v in {**arg_params, **aux_params}.items()})
+    expected = parameters(trained)
+    assert loaded.keys() == expected.keys()
+    for name, value in expected.items():
+        np.testing.assert_array_equal(loaded[name], value)
+
+
+def test_moving_statistics_have_their_latest_updates(folder):
+    """MXNet's own save gives the initial 0 and 1 here (apache/mxnet#18610)."""
+    _, _, aux = mx.model.load_checkpoint(str(folder / "D"), 0)
+    mean, var = aux["dbn2_moving_mean"].asnumpy(), aux["dbn2_moving_var"].asnumpy()
+    # Three updates a step, momentum 0.9: what is left of the initial variance of 1.
+    assert (var < 0.9 ** 9 + 0.1).all() and (var > 0.9 ** 9).all()
+    assert (mean != 0).all()
+
+
+def test_state_says_where_it_is(folder):
+    state = checkpoint.verify(folder)
+    assert (state["step"], state["epoch"], state["nbatch"], state["seed"]) == (3, 0, 0, 7)
+    assert state["updates"] == {"G": 3, "D": 3}
+
+
+def test_before_the_first_update_of_g(tmp_path, make_batches):
+    trainer, (pair,) = small(d_steps=2), make_batches(1, 4, (3, 16, 16), nz=5)
+    trainer.step(*pair)
+    checkpoint.save(tmp_path, trainer)
+    other = small(d_steps=2, seed=1)
+    checkpoint.load_latest(tmp_path, other)
+    assert other.get_state()["counters"]["updates"] == {"G": 0, "D": 1}
+    assert_same(other.get_state(), trainer.get_state())
+
+
+def test_keep_never_counts_what_lies_ahead(trained, folder, tmp_path):
+    """A checkpoint of a later step, of another past, is no reason to remove this one."""
+    shutil.copytree(folder, tmp_path / "checkpoints" / "step-00000009")
+    assert checkpoint.save(tmp_path, trained, keep=1).exists()
+    assert [path.name for path in checkpoint.list(tmp_path)] == ["step-00000003", "step-00000009"]
+
+
+def test_another_batch_size_begins_the_epoch_anew(tmp_path):
+    images = make_discs(23)
+    first = small()
+    first.fit(MnistIter(images, 4, (3, 16, 16)), RandIter(4, 5), 9, max_steps=8)
+    checkpoint.save(tmp_path, first)
+    second = Trainer(*make_dcgan_sym(4, 4, 3, size=16), 8, (3, 16, 16), nz=5)
+    checkpoint.load_latest(tmp_path, second)
+    assert (first.epoch, first.nbatch) == (1, 3)
+    assert (second.global_step, second.epoch, second.nbatch) == (8, 1, 0)
+
+
+def test_numbers_that_are_not_finite_are_not_loaded(trained, tmp_path):
+    state = trained.get_state()
+    state["G"]["arg:g1_weight"].flat[0] = np.nan
+    folder = checkpoint.write(tmp_path, state)
+    with pytest.raises(CheckpointError, match="arg:g1_weight is not finite"):
+        checkpoint.load(folder, small())
+
+
+def test_keep_and_list(trained, tmp_path, make_batches):
+    for pair in make_batches(4, 4, (3, 16, 16), nz=5):
+        trained.step(*pair)
+        checkpoint.save(tmp_path, trained, keep=2)
+    assert [path.name for path in checkpoint.list(tmp_path)] == ["step-00000006", "step-00000007"]
+    assert sorted(os.listdir(tmp_path / "checkpoints")) == ["step-00000006", "step-00000007"]
+    assert checkpoint.list(tmp_path / "nowhere") == []
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_every_byte_counts(name, folder):
+    """Each byte of the small files and a thousand of the large ones, flipped or cut off."""
+    path = folder / name
+    content = path.read_bytes()
+    places = range(len(content)) if len(content) < 1000 else np.unique(
+        np.linspace(0, len(content) - 1, 1000, dtype=int))
+    for i in places:
+        path.write_bytes(content[:i] + bytes([content[i] ^ 1 << i % 8]) + content[i + 1:])
+        with pytest.raises(CheckpointError, match=name):
+            checkpoint.verify(folder)
+        path.write_bytes(content[:i])
+        with pytest.raises(CheckpointError, match=name):
+            checkpoint.verify(folder)
+    path.write_bytes(content + b" ")
+    with pytest.raises(CheckpointError, match=name):
+        checkpoint.verify(folder)
+    path.unlink()
+    with pytest.raises(CheckpointError, match=name):
+        checkpoint.verify(folder)
+
+
+def test_the_newest_good_one_is_taken(trained, folder, tmp_path, make_batches):
+    expected = trained.get_state()
+    for pair in make_batches(2, 4, (3, 16, 16), nz=5):
+        trained.step(*pair)
+        checkpoint.save(tmp_path, trained)
+    newest = checkpoint.list(tmp_path)
+    (newest[2] / "D-0000.params").write_bytes(b"")
+    shutil.rmtree(newest[1])
+    newest[1].mkdir()
+    other = small(seed=1)
+    with pytest.warns(RuntimeWarning) as caught:
+        assert checkpoint.load_latest(tmp_path, other) == folder
+    assert [str(w.message).split(";")[0] for w in caught
+            if w.category is RuntimeWarning] == [
+        f"{newest[2] / 'D-0000.params'} is damaged",
+        f"{newest[1] / STATE}: No such file or directory"]
+    assert_same(other.get_state(), expected)
+    assert sorted(p.name for p in folder.parent.iterdir()) == [
+        "step-00000003", "step-00000004.damaged", "step-00000005.damaged"]
+    for path in newest[1:]:
+        path.with_name(f"{path.name}.damaged").rename(path)
+    shutil.rmtree(folder)
+    before = other.get_state()
+    with pytest.warns(RuntimeWarning), pytest.raises(CheckpointError, match="none of the 2"):
+        checkpoint.load_latest(tmp_path, other)
+    assert_same(other.get_state(), before)
+    assert checkpoint.load_latest(tmp_path / "empty", other) is None
+
+
+def test_other_networks_are_refused_and_nothing_changes(folder):
+    other = small(channels=8)
+    before = other.get_state()
+    with pytest.raises(CheckpointError, match="of other networks"):
+        checkpoint.load(folder, other)
+    assert_same(other.get_state(), before)
+
+
+def resealed(folder, **changes):
+    """Change state.json and seal it again, as a stranger with evil in mind would."""
+    document = json.loads((folder / STATE).read_bytes())
+    del document["sha256"]
+    document.update(changes)
+    (folder / STATE).write_bytes(encode_state(document))
+
+
+@pytest.mark.parametrize("changes", [
+    {"step": -1}, {"step": "3"}, {"step": True}, {"epoch": 2**60}, {"updates": {"G": 1}},
+    {"metrics": []}, {"format": 2}, {"more": 1}, {"files": {}},
+    {"files": {"../../secret": "0" * 64}}, {"files": {"/etc/passwd": "0" * 64}}])
+def test_a_sealed_state_is_checked_all_the_same(changes, folder, tmp_path):
+    (tmp_path / "secret").write_text("x")
+    resealed(folder, **changes)
+    with pytest.raises(CheckpointError, match=f"{STATE} is not of this version"):
+        checkpoint.verify(folder)
+
+
+def test_links_and_pipes_are_not_followed(folder, tmp_path):
+    path = folder / "G-0000.params"
+    path.rename(tmp_path / "elsewhere")
+    path.symlink_to(tmp_path / "elsewhere")
+    with pytest.raises(CheckpointError, match="G-0000.params"):
+        checkpoint.verify(folder)
+    path.unlink()
+    os.mkfifo(path)
+    with pytest.raises(CheckpointError, match="is no plain file"):
+        checkpoint.verify(folder)
+
+
+def test_no_pickle_in_a_checkpoint(folder):
+    """Only JSON and .params: every file is one of the two, parsed here from end to end."""
+    assert sorted(os.listdir(folder)) == sorted(FILES)
+    for name in FILES:
+        if name.endswith(".json"):
+            json.loads((folder / name).read_bytes())
+        else:
+            checkpoint.parse_params((folder / name).read_bytes(), name)
+
+
+@pytest.mark.usefixtures("bounded_memory")
+@settings(max_examples=2000, deadline=None,
+          suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(name=st.sampled_from(FILES), at=st.floats(0, 1, exclude_max=True),
+       junk=st.binary(max_size=20), cut=st.booleans())
+def test_mutations_load_or_are_refused(shared_folder, name, at, junk, cut):
+    """The fuzzer knows the format: it mutates a file and seals state.json again."""
+    folder, trainer, contents = shared_folder
+    content = contents[name]
+    i = int(at * len(content))
+    mutated = content[:i] + junk + (b"" if cut else content[i + len(junk):])
+    (folder / name).write_bytes(mutated)
+    try:
+        if name != STATE:
+            document = json.loads(contents[STATE])
+            resealed(folder, files={**document["files"],
+                                    name: checkpoint.hashlib.sha256(mutated).hexdigest()})
+        checkpoint.load(folder, trainer)
+    except CheckpointError:
+        pass
+    finally:
+        for restored in (name, STATE):
+            (folder / restored).write_bytes(contents[restored])
+
+
+@pytest.fixture(scope="module")
+def shared_folder(tmp_path_factory):
+    trainer = small()
+    trainer.fit(MnistIter(make_discs(8), 4, (3, 16, 16)), RandIter(4, 5), 1)
+    folder = checkpoint.save(tmp_path_factory.mktemp("run"), trainer)
+    return folder, trainer, {name: (folder / name).read_bytes() for name in FILES}
+
+
+def test_a_file_size_limit_leaves_the_older_one(trained, folder, tmp_path, make_batches):
+    before = {path.name: path.read_bytes() for path in folder.iterdir()}
+    trained.step(*make_batches(1, 4, (3, 16, 16), nz=5)[0])
+    limit = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (5000, limit[1]))
+    try:
+        with pytest.raises(OSError, match="too large"):
+            checkpoint.save(tmp_path, trained)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limit)
+    assert os.listdir(tmp_path / "checkpoints") == ["step-00000003"]
+    assert {path.name: path.read_bytes() for path in folder.iterdir()} == before
+    checkpoint.save(tmp_path, trained)
+    assert sorted(os.listdir(tmp_path / "checkpoints")) == ["step-00000003", "step-00000004"]
+
+
+def test_saver_writes_in_the_background_what_save_writes(trained, folder, tmp_path):
+    saver = hooks.Saver(tmp_path / "other", seed=7)
+    (tmp_path / "other").mkdir()
+    assert saver.wait() is None
+    saver.save(trained)
+    assert saver.step == 3
+    written = saver.wait()
+    assert {p.name: p.read_bytes() for p in written.iterdir()} == {
+        p.name: p.read_bytes() for p in folder.iterdir()}
+
+
+def test_saver_reports_a_failure(trained, tmp_path):
+    saver = hooks.Saver(tmp_path / "missing" / "run")
+    saver.save(trained)
+    with pytest.raises(OSError, match="missing"):
+        saver.save(trained)
+
+
+def test_a_number_that_is_not_finite_is_never_saved(trained, folder, tmp_path):
+    arg_params, aux_params = trained.modG.get_params()
+    arg_params["g2_weight"][0, 0, 0, 0] = float("inf")
+    trained.modG.set_params(arg_params, aux_params)
+    trained.global_step = 4
+    for act in (trained.check_finite, lambda: checkpoint.save(tmp_path, trained)):
+        with pytest.raises(DivergenceError, match="step 4: arg:g2_weight of G"):
+            act()
+    assert checkpoint.list(tmp_path) == [folder]
+
+
+def test_memory_stays_flat(tmp_path):
+    """2,000 steps with log, grids and checkpoints: after the first 200, within 5 %."""
+    sizes = []
+
+    def measure(trainer):
+        if trainer.global_step in (200, 2000):
+            mx.nd.waitall()
+            pages = int(Path("/proc/self/statm").read_text().split()[1])
+            sizes.append(pages * resource.getpagesize())
+
+    saver = hooks.Saver(tmp_path, keep=2)
+    small().fit(MnistIter(make_discs(64), 4, (3, 16, 16)), RandIter(4, 5), 1000, max_steps=2000,
+                hooks=[hooks.display_every(50, hooks.make_log(tmp_path / "log.jsonl"),
+                                           hooks.make_grids(tmp_path / "grids")),
+                       hooks.save_every(saver, 50), measure])
+    saver.wait()
+    assert sizes[1] < 1.05 * sizes[0]
