@@ -2,8 +2,15 @@
 from __future__ import annotations
 
 import importlib
+from typing import TYPE_CHECKING
 
 from .visual import fill_buf, visual  # now, or the module of that name would stand for it
+
+if TYPE_CHECKING:
+    from .data.datasets import get_mnist
+    from .iterators import FolderIter, ImagenetIter, MnistIter, RandIter
+    from .symbols import make_dcgan_sym
+    from .trainer import Trainer
 
 __version__ = "0.1.0"
 

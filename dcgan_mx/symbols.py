@@ -1,4 +1,8 @@
 """The two networks of the DCGAN paper as MXNet symbols, with the names of MXNet's own example."""
+from __future__ import annotations
+
+from typing import Any
+
 from .machine.runtime import mx
 
 SIZES = (16, 32, 64, 128, 256)
@@ -6,22 +10,23 @@ SIZES = (16, 32, 64, 128, 256)
 DOUBLE = {"kernel": (4, 4), "stride": (2, 2), "pad": (1, 1)}
 
 
-def make_dcgan_sym(ngf, ndf, nc, no_bias=True, fix_gamma=True, eps=1e-5 + 1e-12, size=64):
+def make_dcgan_sym(ngf: int, ndf: int, nc: int, no_bias: bool = True, fix_gamma: bool = True,
+                   eps: float = 1e-5 + 1e-12, size: int = 64) -> tuple[Any, Any]:
     """Make the generator and the discriminator.
 
     Parameters
     ----------
-    ngf, ndf : int, at least 1
+    ngf, ndf : at least 1
         Channels of the generator's last and of the discriminator's first hidden layer.
-    nc : {1, 3}
+    nc : 1 or 3
         Channels of an image.
-    no_bias : bool
+    no_bias
         Leave out the biases of all (de)convolutions.
-    fix_gamma : bool
+    fix_gamma
         Hold the scale of every BatchNorm at 1.
-    eps : float
+    eps
         Added to the variance in BatchNorm; cuDNN wants more than 1e-5.
-    size : {16, 32, 64, 128, 256}
+    size : 16, 32, 64, 128 or 256
         Height and width of an image in pixels. At 64 the graph is the reference's, name for name;
         other sizes have fewer or more stages, none wider than 8 * ngf or 8 * ndf.
 
@@ -54,13 +59,13 @@ def make_dcgan_sym(ngf, ndf, nc, no_bias=True, fix_gamma=True, eps=1e-5 + 1e-12,
     return _generator(ngf, nc, no_bias, bn, size), _discriminator(ndf, nc, no_bias, bn, size)
 
 
-def _widths(size):
+def _widths(size: int) -> list[int]:
     """Multiples of ngf (or ndf) from the 4x4 stage to the one of half the image's size."""
     stages = size.bit_length() - 3  # 4 x 4, 8 x 8, ..., size/2 x size/2
     return [min(8, 2 ** (stages - 1 - i)) for i in range(stages)]
 
 
-def _generator(ngf, nc, no_bias, bn, size):
+def _generator(ngf: int, nc: int, no_bias: bool, bn: dict[str, Any], size: int) -> Any:
     # (N, nz, 1, 1)
     x = mx.sym.Variable("rand")
     for i, width in enumerate(_widths(size), 1):
@@ -77,7 +82,7 @@ def _generator(ngf, nc, no_bias, bn, size):
     return mx.sym.Activation(x, name=f"gact{i + 1}", act_type="tanh")
 
 
-def _to_grey(x, name, ngf, no_bias, size):
+def _to_grey(x: Any, name: str, ngf: int, no_bias: bool, size: int) -> Any:
     """Deconvolve to one channel by the definition: the kernel times each pixel, then col2im.
 
     On a CPU, MXNet 1.9.1 has no data gradient for a Deconvolution to one channel ("could not create
@@ -97,7 +102,7 @@ def _to_grey(x, name, ngf, no_bias, size):
     return mx.sym.broadcast_add(x, mx.sym.reshape(bias, (1, 1, 1, 1)), name=f"{name}_add")
 
 
-def _discriminator(ndf, nc, no_bias, bn, size):
+def _discriminator(ndf: int, nc: int, no_bias: bool, bn: dict[str, Any], size: int) -> Any:
     # (N, nc, size, size)
     x = mx.sym.Variable("data")
     for i, width in enumerate(reversed(_widths(size)), 1):

@@ -1,8 +1,14 @@
 """Adversarial training on two Modules: the step of the blog post, and the loop around it."""
-from .training import trainer_state
-from .training.metrics import Metrics
-from .training.module_state import pull_parameters
+from __future__ import annotations
+
+from typing import Any, Sequence
+
 from .machine.runtime import mx
+from .runs.ending import Ending
+from .training import trainer_state
+from .training.loop import Batches, Hook, agree_to_stop, end_hooks, make_ending
+from .training.metrics import Metrics
+from .training.modules import bind_modules
 from .training.trainer_state import DivergenceError
 from .training.workers import Workers
 
@@ -20,28 +26,28 @@ class Trainer:
     ----------
     symG, symD : mx.sym.Symbol
         As `make_dcgan_sym` returns them.
-    batch_size : int, at least 1
+    batch_size : at least 1
         Images a step, over all contexts of this process.
-    data_shape : tuple of int, (C, H, W)
+    data_shape : (C, H, W)
         Shape of one image.
-    nz : int, at least 1
+    nz : at least 1
         Length of the latent vector.
-    ctx : mx.Context or list of mx.Context, optional
+    ctx : mx.Context or list of mx.Context
         Where to train; MXNet's current context if left out. Several share each batch equally;
         BatchNorm sees each part by itself.
-    lr, beta1, wd : float
+    lr, beta1, wd
         Adam's learning rate (above 0), first decay rate (in [0, 1)) and weight decay (at least 0).
-    d_steps : int, at least 1
+    d_steps : at least 1
         D's updates for each update of G, the k of the paper's Algorithm 1. Every call of `step`
         updates D with new images and new noise; every `d_steps`-th one goes on to update G.
-    g_loss : {'nonsaturating', 'saturating'}
+    g_loss : 'nonsaturating' or 'saturating'
         G maximises log D(G(z)), or minimises log(1 - D(G(z))).
-    kvstore : mx.kv.KVStore, optional
+    kvstore : mx.kv.KVStore
         Adds up the gradients of several contexts, and, if it is of a type that begins with dist,
         of several workers, which all begin with the parameters of the first. With such a store
         `step`, `fit`, `get_state`, `set_state` and `metrics` are for all workers to call.
         A local one is made for several contexts if it is left out.
-    initializer : mx.init.Initializer, optional
+    initializer : mx.init.Initializer
         Of both networks' weights; N(0, 0.02) if left out.
 
     Attributes
@@ -65,6 +71,10 @@ class Trainer:
     stopping : bool or int
         A hook sets it to have `fit` return after the current step, that of all workers; a number
         is then told to all of them, the greatest if there are several.
+    stepping : bool
+        A step of `fit` is half done: the networks are between two states.
+    ending : Ending, BaseException or None
+        How the last `fit` ended, or what ended it; None while it trains.
 
     Raises
     ------
@@ -76,8 +86,10 @@ class Trainer:
     Source: MXNet 1.0.0, example/gan/dcgan.py; Goodfellow et al., NIPS 2014, Algorithm 1.
     """
 
-    def __init__(self, symG, symD, batch_size, data_shape, nz=100, ctx=None, lr=2e-4, beta1=0.5,
-                 wd=0.0, d_steps=1, g_loss="nonsaturating", kvstore=None, initializer=None):
+    def __init__(self, symG: Any, symD: Any, batch_size: int, data_shape: tuple[int, int, int],
+                 nz: int = 100, ctx: Any = None, lr: float = 2e-4, beta1: float = 0.5,
+                 wd: float = 0.0, d_steps: int = 1, g_loss: str = "nonsaturating",
+                 kvstore: Any = None, initializer: Any = None) -> None:
         ctx = ctx if isinstance(ctx, list) else [ctx or mx.current_context()]
         for name, value, good, mend in (
                 ("batch_size", batch_size, batch_size >= 1 and batch_size % len(ctx) == 0,
@@ -102,33 +114,21 @@ class Trainer:
                              "different names, by which the KVStore tells them apart")
         self.workers = Workers(kvstore)
         self.metrics = Metrics(self.workers)
-        self.outG = self.diffD = self.batch = None
-        self.stopping = False
+        self.outG: Any = None
+        self.diffD: Any = None
+        self.batch: Any = None
+        self.stopping: bool | int = False
+        self.stepping = False
+        self.ending: Ending | BaseException | None = None
+        self._batches: Batches | None = None
         self.contexts = ctx
-        data, label = [("data", (batch_size, *data_shape))], [("label", (batch_size,))]
-        self.modG = mx.mod.Module(symG, data_names=("rand",), label_names=None, context=ctx)
-        self.modG.bind(data_shapes=[("rand", (batch_size, nz, 1, 1))])
-        self.modD = mx.mod.Module(symD, data_names=("data",), label_names=("label",), context=ctx)
-        self.modD.bind(data_shapes=data, label_shapes=label)
-        for mod in (self.modG, self.modD):
-            mod.init_params(initializer=initializer or mx.init.Normal(0.02))
-            mod.init_optimizer(kvstore, optimizer="adam", optimizer_params={
-                "learning_rate": lr, "beta1": beta1, "wd": wd})
-            if self.workers.count > 1:  # the store adds gradients: it sends no weights by itself
-                pull_parameters(mod, kvstore)
-        # Two more views of modD's memory. One adds its gradients to those that are there; the
-        # other is D as G sees it, with a gradient for the images only.
-        self._modD_adding, self._modDG = (
-            mx.mod.Module(symD, data_names=("data",), label_names=("label",), context=ctx)
-            for _ in range(2))
-        self._modD_adding.bind(data_shapes=data, label_shapes=label, shared_module=self.modD,
-                               grad_req="add")
-        self._modDG.bind(data_shapes=data, label_shapes=label, shared_module=self.modD,
-                         inputs_need_grad=True,
-                         grad_req={**dict.fromkeys(symD.list_arguments(), "null"), "data": "write"})
+        self.modG, self.modD, self._modD_adding, self._modDG = bind_modules(
+            symG, symD, batch_size, data_shape, nz, ctx, kvstore,
+            initializer or mx.init.Normal(0.02),
+            {"learning_rate": lr, "beta1": beta1, "wd": wd})
         self._fake, self._real = (mx.nd.full((batch_size,), value) for value in (0, 1))
 
-    def step(self, batch, rbatch):
+    def step(self, batch: Any, rbatch: Any) -> None:
         """Train D on `batch` and on images made from `rbatch`, then (see `d_steps`) train G.
 
         Nothing here waits for the device.
@@ -173,49 +173,67 @@ class Trainer:
             self.diffD = diffD[0]
         self.outG, self.batch = outG[0], batch
 
-    def fit(self, train_iter, rand_iter, num_epochs, hooks=(), max_steps=None):
+    def fit(self, train_iter: Any, rand_iter: Any, num_epochs: int | None,
+            hooks: Sequence[Hook] = (), max_steps: int | None = None) -> None:
         """Train until `num_epochs` epochs or `max_steps` steps are done, counted from the first.
 
         Parameters
         ----------
         train_iter : mx.io.DataIter
             Batches of real images; reset at the end of every epoch. If it has a method `seek`, as
-            this package's iterators have, it starts at the trainer's `epoch` and `nbatch`.
+            this package's iterators have, it starts at the trainer's `epoch` and `nbatch`; any
+            other one goes on where the last `fit` left it.
         rand_iter : mx.io.DataIter
-            Batches of noise, without end; likewise from the trainer's `global_step`.
-        num_epochs : int
-        hooks : sequence of callable
+            Batches of noise, without end; sought likewise, from the trainer's `global_step`.
+        num_epochs
+            None: as many as `max_steps` takes.
+        hooks
             Each is called with the trainer after every step. `nbatch` is 0 when the step was the
-            last of its epoch, and `epoch` counts that epoch.
-        max_steps : int, optional
+            last of its epoch, and `epoch` counts that epoch. Where a hook has a method `end`, that
+            is called with the trainer at the end, whatever it is that ends the training.
+        max_steps
 
         Raises
         ------
         ValueError
             If `train_iter` has no batch.
         """
-        self.stopping = False
-        for it, position in ((train_iter, (self.epoch, self.nbatch)),
-                             (rand_iter, (self.global_step,))):
-            if hasattr(it, "seek"):
-                it.seek(*position)
-        while self.epoch < num_epochs:
-            for batch, last in _mark_last(train_iter):
-                if max_steps is not None and self.global_step >= max_steps:
-                    return
-                self.step(batch, rand_iter.next())
-                self.metrics.wait(ahead=3 * STEPS_AHEAD)
-                self.nbatch += 1
-                if last:
-                    self.epoch, self.nbatch = self.epoch + 1, 0
-                    train_iter.reset()
-                for hook in hooks:
-                    hook(self)
-                self.stopping = int(self.workers.gather([self.stopping]).max())
-                if self.stopping:
-                    return
+        self.stopping, self.stepping, self.ending = False, False, None
+        try:
+            self.ending = self._fit(train_iter, rand_iter, num_epochs, hooks, max_steps)
+        except BaseException as error:
+            self.ending = error
+        end_hooks(self, hooks)
+        if isinstance(self.ending, BaseException):
+            raise self.ending
 
-    def check_finite(self):
+    def _fit(self, train_iter: Any, rand_iter: Any, num_epochs: int | None, hooks: Sequence[Hook],
+             max_steps: int | None) -> Ending:
+        if hasattr(rand_iter, "seek"):
+            rand_iter.seek(self.global_step)
+        if self._batches is None or self._batches.source is not train_iter:
+            self._batches = Batches(train_iter)
+        self._batches.seek(self.epoch, self.nbatch)
+        while not self.stopping:
+            if num_epochs is not None and self.epoch >= num_epochs:
+                return Ending("num_epochs", self.global_step, self.epoch, num_epochs)
+            if max_steps is not None and self.global_step >= max_steps:
+                return Ending("max_steps", self.global_step, self.epoch, max_steps)
+            batch, last = self._batches.take()
+            rbatch = rand_iter.next()
+            self.stepping = True
+            self.step(batch, rbatch)
+            self.stepping = False
+            self.metrics.wait(ahead=3 * STEPS_AHEAD)
+            self.nbatch += 1
+            if last:
+                self.epoch, self.nbatch = self.epoch + 1, 0
+            for hook in hooks:
+                hook(self)
+            agree_to_stop(self)
+        return make_ending(self)
+
+    def check_finite(self) -> None:
         """Wait for the device, and raise if a parameter or a moving statistic is not finite.
 
         Raises
@@ -225,7 +243,7 @@ class Trainer:
         """
         trainer_state.check_finite(self)
 
-    def get_state(self):
+    def get_state(self) -> dict[str, Any]:
         """Wait for the device, and copy all that the next step depends on.
 
         Returns
@@ -250,12 +268,12 @@ class Trainer:
         """
         return trainer_state.get_state(self)
 
-    def set_state(self, state):
+    def set_state(self, state: dict[str, Any] | None) -> None:
         """Go back to, or on from, what `get_state` returned.
 
         Parameters
         ----------
-        state : dict or None
+        state
             `symbols` is not looked at. With another `batch_size` or other `workers` the epoch
             begins anew, with another number of `replicas` each gets the averages. None on all
             workers but the first: they get its.
@@ -267,14 +285,3 @@ class Trainer:
         """
         trainer_state.set_state(self, state)
 
-
-def _mark_last(batches):
-    """Yield each batch with whether it is the last one."""
-    batches = iter(batches)
-    batch = next(batches, None)
-    if batch is None:
-        raise ValueError("train_iter is empty: give an iterator with at least one batch")
-    for following in batches:
-        yield batch, False
-        batch = following
-    yield batch, True

@@ -1,24 +1,26 @@
 """Images to grids, grids to PNG files and windows."""
+from __future__ import annotations
+
 import math
 
 import numpy as np
 
-from .machine.files import open_plain, write_atomic
+from .machine.files import StrPath, open_plain, write_atomic
 
 _MAX_PNG_SIDE = 1_000_000  # pixels; libpng's own limit
 
 
-def standardise(grad):
+def standardise(grad: np.ndarray) -> np.ndarray:
     """Shift and scale an array to mean 0 and deviation 1.
 
     Parameters
     ----------
-    grad : np.ndarray, (N, C, H, W), float32
+    grad : (N, C, H, W), float32
         Any range.
 
     Returns
     -------
-    np.ndarray, (N, C, H, W), float32
+    (N, C, H, W), float32
         All 0 if `grad` is constant.
 
     Raises
@@ -33,20 +35,21 @@ def standardise(grad):
     if not np.isfinite(grad).all():
         raise ValueError("grad holds nan or infinity: the training has diverged")
     deviation = grad.std()
-    return (grad - grad.mean()) / (deviation if deviation > 0 else 1)
+    result: np.ndarray = (grad - grad.mean()) / (deviation if deviation > 0 else 1)
+    return result
 
 
-def to_pixels(X):
+def to_pixels(X: np.ndarray) -> np.ndarray:
     """Images of a network to pixels.
 
     Parameters
     ----------
-    X : np.ndarray, (N, C, H, W), float
+    X : (N, C, H, W), float
         In [-1, 1], clipped; C is 1 or 3 (RGB).
 
     Returns
     -------
-    np.ndarray, (N, H, W, C), uint8
+    (N, H, W, C), uint8
         Rounded, so that a pixel p that was scaled by p / 127.5 - 1 comes back as p.
 
     Raises
@@ -59,17 +62,17 @@ def to_pixels(X):
     return np.rint(np.clip((X.transpose(0, 2, 3, 1) + 1) * 127.5, 0, 255)).astype(np.uint8)
 
 
-def fill_buf(buf, i, img, shape):
+def fill_buf(buf: np.ndarray, i: int, img: np.ndarray, shape: tuple[int, int]) -> None:
     """Copy image number `i` into its place in a big buffer, row by row.
 
     Parameters
     ----------
-    buf : np.ndarray, (rows * height, columns * width, C)
+    buf : (rows * height, columns * width, C)
         Written in place.
-    i : int
+    i
         From 0 to rows * columns - 1.
-    img : np.ndarray, (height, width, C)
-    shape : tuple of int
+    img : (height, width, C)
+    shape
         (width, height) of an image in pixels.
 
     Raises
@@ -90,19 +93,19 @@ def fill_buf(buf, i, img, shape):
     buf[y:y + height, x:x + width] = img
 
 
-def make_grid(X, columns=None):
+def make_grid(X: np.ndarray, columns: int | None = None) -> np.ndarray:
     """Tile images into one, row by row.
 
     Parameters
     ----------
-    X : np.ndarray, (N, C, H, W), float
+    X : (N, C, H, W), float
         In [-1, 1]; N at least 1; C is 1 or 3 (RGB).
-    columns : int, at least 1, optional
+    columns : at least 1
         Images in a row; if left out, the grid has ceil(sqrt(N)) a side.
 
     Returns
     -------
-    np.ndarray, (rows * H, columns * W, C), uint8
+    (rows * H, columns * W, C), uint8
         Places without an image are black.
 
     Raises
@@ -122,13 +125,12 @@ def make_grid(X, columns=None):
     return buf
 
 
-def save_png(path, pixels):
+def save_png(path: StrPath, pixels: np.ndarray) -> None:
     """Write pixels as a PNG file, complete or not at all.
 
     Parameters
     ----------
-    path : str or os.PathLike
-    pixels : np.ndarray, (H, W, C), uint8
+    pixels : (H, W, C), uint8
         C is 1 or 3 (RGB).
 
     Raises
@@ -148,16 +150,12 @@ def save_png(path, pixels):
     write_atomic(path, cv2.imencode(".png", pixels)[1].tobytes())
 
 
-def read_png(path):
+def read_png(path: StrPath) -> np.ndarray:
     """Read a PNG file.
-
-    Parameters
-    ----------
-    path : str or os.PathLike
 
     Returns
     -------
-    np.ndarray, (H, W, C), uint8
+    (H, W, C), uint8
         C is 1 or 3 (RGB).
 
     Raises
@@ -172,7 +170,8 @@ def read_png(path):
     with open_plain(path) as f:
         raw = f.read()
     try:
-        pixels = cv2.imdecode(np.frombuffer(raw, np.uint8), cv2.IMREAD_ANYCOLOR)
+        pixels: np.ndarray | None = cv2.imdecode(np.frombuffer(raw, np.uint8),
+                                                 cv2.IMREAD_ANYCOLOR)
     except cv2.error:  # an empty file, or one of absurd size
         pixels = None
     if pixels is None:
@@ -180,14 +179,14 @@ def read_png(path):
     return pixels[..., None] if pixels.ndim == 2 else cv2.cvtColor(pixels, cv2.COLOR_BGR2RGB)
 
 
-def visual(title, X):
+def visual(title: str, X: np.ndarray) -> None:
     """Show images as a grid in a window, and go on.
 
     Parameters
     ----------
-    title : str
+    title
         Names the window; the same title draws into the same window.
-    X : np.ndarray, (N, C, H, W), float
+    X : (N, C, H, W), float
         In [-1, 1]; C is 1 or 3 (RGB).
 
     Raises
@@ -211,7 +210,7 @@ def visual(title, X):
     plt.pause(0.001)
 
 
-def can_show():
+def can_show() -> bool:
     """Whether matplotlib has windows here, and not only files."""
     import matplotlib.pyplot as plt
     return plt.get_backend().lower() not in ("agg", "cairo", "pdf", "pgf", "ps", "svg", "template")

@@ -3,6 +3,8 @@
 Each contestant is a process that trains a few steps when it is its turn; ratios are taken within a
 round of a few seconds, so that they hold while the machine's speed drifts. Medians are printed.
 """
+from __future__ import annotations
+
 import argparse
 import os
 import random
@@ -12,6 +14,7 @@ import sys
 import tempfile
 import time
 from pathlib import Path
+from typing import Any, Mapping, Sequence
 
 import scaling
 from tqdm import tqdm
@@ -23,40 +26,44 @@ BATCH_SIZE = 64
 class Contestant:
     """A process that trains when it is asked to, and sleeps otherwise."""
 
-    def __init__(self, name, loop, env):
-        self.name, self.speeds = name, []
+    def __init__(self, name: str, loop: str, env: Mapping[str, str]) -> None:
+        self.name = name
+        self.speeds: list[float] = []
         clean = {k: v for k, v in os.environ.items() if not k.startswith(("OMP_", "MXNET_"))}
         self._process = subprocess.Popen(
             [sys.executable, str(SCRIPTS / "loops.py"), loop], env={**clean, **env}, text=True,
             stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+        assert self._process.stdin and self._process.stdout  # mypy sees no pipes
+        self._input, self._output = self._process.stdin, self._process.stdout
         self._answer()
 
-    def _answer(self):
-        line = self._process.stdout.readline()
+    def _answer(self) -> str:
+        line = self._output.readline()
         if not line:
             raise ChildProcessError(f"the process of {self.name!r} ended early")
         return line
 
-    def train(self, steps):
+    def train(self, steps: int) -> None:
         """Train and note the speed in images per second."""
-        self._process.stdin.write(f"{steps}\n")
-        self._process.stdin.flush()
+        self._input.write(f"{steps}\n")
+        self._input.flush()
         self.speeds.append(BATCH_SIZE * steps / float(self._answer()))
 
-    def close(self):
+    def close(self) -> None:
         """End the process."""
-        self._process.stdin.close()
+        self._input.close()
         self._process.wait()
 
 
-def find_pytorch():
+def find_pytorch() -> str | None:
     """Return PyTorch's version; None if it is not installed."""
     probe = [sys.executable, "-c", "import torch; print(torch.__version__)"]
     done = subprocess.run(probe, capture_output=True, text=True, check=False)
     return done.stdout.strip() if done.returncode == 0 else None
 
 
-def compare(title, loops, rounds, steps):
+def compare(title: str, loops: Sequence[tuple[str, str, Mapping[str, str]]], rounds: int,
+            steps: int) -> float:
     """Print a table of speeds; return that of the first in images/s.
 
     `loops` are (name, loop, environment).
@@ -78,17 +85,19 @@ def compare(title, loops, rounds, steps):
     return statistics.median(ours)
 
 
-def measure_checkpoint(rounds=5):
+def measure_checkpoint(rounds: int = 5) -> None:
     """Print for how long a checkpoint of the full networks keeps the training waiting."""
     from dcgan_mx import MnistIter, RandIter, Trainer, make_dcgan_sym
-    from dcgan_mx.training import hooks
     from dcgan_mx.data.datasets import make_discs
     from dcgan_mx.machine.runtime import mx
+    from dcgan_mx.training.saver import Saver
     trainer = Trainer(*make_dcgan_sym(64, 64, 3), BATCH_SIZE, (3, 64, 64))
     train_iter, rand_iter = MnistIter(make_discs(), BATCH_SIZE), RandIter(BATCH_SIZE, 100)
-    step, wait, write = [], [], []
+    step: list[float] = []
+    wait: list[float] = []
+    write: list[float] = []
     with tempfile.TemporaryDirectory() as folder:
-        saver = hooks.Saver(folder, keep=1)
+        saver = Saver(folder, keep=1)
         for _ in range(rounds + 1):
             start = time.perf_counter()
             trainer.fit(train_iter, rand_iter, 1000, max_steps=trainer.global_step + 2)
@@ -106,31 +115,32 @@ def measure_checkpoint(rounds=5):
           f"{statistics.median(write[1:]):.0f}, a step {statistics.median(step[1:]):.0f}")
 
 
-def draw_photographs(folder, n):
+def draw_photographs(folder: Path, n: int) -> None:
     """Write JPEG files of 400x300 pixels, as detailed as photographs are."""
     import cv2
     import numpy as np
     rng = np.random.default_rng(0)
     for i in range(n):
-        image = sum(cv2.resize(rng.normal(0, 300 / side, (side, side, 3)), (400, 300),
-                               interpolation=cv2.INTER_CUBIC) for side in (4, 16, 64, 150))
+        image: Any = sum(cv2.resize(rng.normal(0, 300 / side, (side, side, 3)), (400, 300),
+                                    interpolation=cv2.INTER_CUBIC) for side in (4, 16, 64, 150))
         cv2.imwrite(str(folder / f"{i}.jpg"), (128 + image).clip(0, 255).astype(np.uint8),
                     [cv2.IMWRITE_JPEG_QUALITY, 92])
 
 
-def measure_data(training_speed, n=3000, rounds=3):
+def measure_data(training_speed: float, n: int = 3000, rounds: int = 3) -> None:
     """Print how fast records are read, and how fast pictures are packed."""
     from dcgan_mx import ImagenetIter
     im2rec = "import sys, runpy; from dcgan_mx.machine.runtime import mx; del sys.argv[0];" \
              "runpy.run_path(sys.argv[0], run_name='__main__')"
-    tool = str(Path(sys.modules["mxnet"].__file__).parent / "tools" / "im2rec.py")
+    mxnet: Any = sys.modules["mxnet"]
+    tool = str(Path(mxnet.__file__).parent / "tools" / "im2rec.py")
     with tempfile.TemporaryDirectory() as scratch:
         folder, rec = Path(scratch) / "in", Path(scratch) / "a.rec"
         folder.mkdir()
         draw_photographs(folder, n)
         theirs = [sys.executable, "-W", "ignore", "-c", im2rec, tool]
         prefix = str(Path(scratch) / "b")
-        times = []
+        times: list[list[float]] = []
         for _ in range(rounds):
             times.append([])
             for command in (
@@ -156,7 +166,7 @@ def measure_data(training_speed, n=3000, rounds=3):
           f"x {statistics.median(t[2] / t[0] for t in times):.2f} without making its list")
 
 
-def measure_run(data):
+def measure_run(data: str) -> None:
     """Print peak memory of training on all of MNIST, and the time to the first grid."""
     from dcgan_mx import get_mnist
     get_mnist(data)
@@ -178,7 +188,7 @@ def measure_run(data):
           f"first grid after {seconds:.1f} s")
 
 
-def main():
+def main() -> None:
     """Parse the flags and measure."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--rounds", type=int, default=24, help="default: %(default)s")
@@ -188,10 +198,12 @@ def main():
     args = parser.parse_args()
     # What MXNet takes by itself on x86: half of the processors (src/engine/openmp.cc).
     as_installed = {"OMP_NUM_THREADS": str(max(1, len(os.sched_getaffinity(0)) // 2))}
-    loops = [("dcgan_mx", "ours", {}),
-             ("the blog's loop, MXNet as installed", "blog", as_installed),
-             ("the blog's loop, the same threads", "blog", {})]
-    samplers = [("dcgan_mx, scripts/sample.py", "our-sampler", {})]
+    loops: list[tuple[str, str, dict[str, str]]] = [
+        ("dcgan_mx", "ours", {}),
+        ("the blog's loop, MXNet as installed", "blog", as_installed),
+        ("the blog's loop, the same threads", "blog", {})]
+    samplers: list[tuple[str, str, dict[str, str]]] = [
+        ("dcgan_mx, scripts/sample.py", "our-sampler", {})]
     torch = find_pytorch()
     if torch:
         loops.append((f"PyTorch {torch}, its DCGAN example", "pytorch", {}))

@@ -3,6 +3,8 @@
 The end has to be that of a run that nobody touched: parameters, moments and the log's numbers to
 the bit. Every second kill waits for a checkpoint to be half-written.
 """
+from __future__ import annotations
+
 import argparse
 import random
 import subprocess
@@ -10,15 +12,17 @@ import sys
 import tempfile
 import time
 from pathlib import Path
+from typing import Any
 
-from dcgan_mx.runs import checkpoint, rundir
+from dcgan_mx.runs import checkpoint
 from dcgan_mx.runs.checkpoint import PARAMS, CheckpointError
+from dcgan_mx.runs.run import Run
 
 TRAIN = Path(__file__).resolve().parent / "train.py"
 CHECKPOINT_STEPS = 5
 
 
-def start(run_dir, steps):
+def start(run_dir: Path, steps: int) -> subprocess.Popen[str]:
     """Start or resume the run."""
     return subprocess.Popen(
         [sys.executable, str(TRAIN), "--dataset", "synthetic", "--size", "16", "--ngf", "4",
@@ -28,23 +32,24 @@ def start(run_dir, steps):
         stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
 
 
-def wait_to_train(process):
+def wait_to_train(process: subprocess.Popen[str]) -> bool:
     """Read its output until it trains; return whether it got there."""
+    assert process.stdout  # mypy sees no pipe
     return any(line.startswith("writing to") for line in process.stdout)
 
 
-def log(run_dir):
+def log(run_dir: Path) -> list[dict[str, Any]]:
     """Return the log without its times."""
     return [{k: v for k, v in record.items() if k not in ("images_per_s", "seconds")}
-            for record in rundir.read_log(run_dir)]
+            for record in Run(run_dir).read_log()]
 
 
-def half_written(run_dir):
+def half_written(run_dir: Path) -> list[Path]:
     """Return the folders of checkpoints that are being written."""
     return list((run_dir / "checkpoints").glob(".step-*.tmp"))
 
 
-def count_damaged(run_dir):
+def count_damaged(run_dir: Path) -> int:
     """Return how many checkpoints under a final name are not whole."""
     damaged = 0
     for folder in checkpoint.list(run_dir):
@@ -56,7 +61,8 @@ def count_damaged(run_dir):
     return damaged
 
 
-def kill_once(run_dir, steps, in_save, rng):
+def kill_once(run_dir: Path, steps: int, in_save: bool,
+              rng: random.Random) -> tuple[bool, int] | None:
     """Start the run, kill it; return (inside a save, steps lost), or None if it was done first."""
     process = start(run_dir, steps)
     if not wait_to_train(process):
@@ -79,7 +85,7 @@ def kill_once(run_dir, steps, in_save, rng):
     return bool(half_written(run_dir)), steps_done - (int(newest[0].name[5:]) if newest else 0)
 
 
-def finish(run_dir, steps):
+def finish(run_dir: Path, steps: int) -> tuple[list[bytes], list[dict[str, Any]]]:
     """Let the run come to its end; return its last checkpoint's arrays and its log."""
     process = start(run_dir, steps)
     _, errors = process.communicate()
@@ -89,7 +95,7 @@ def finish(run_dir, steps):
     return [(folder / name).read_bytes() for name in PARAMS], log(run_dir)
 
 
-def main():
+def main() -> None:
     """Parse the flags, kill, resume and compare."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--kills", type=int, default=100, help="default: %(default)s")
@@ -98,7 +104,8 @@ def main():
     args = parser.parse_args()
     rng = random.Random(args.seed)
     with tempfile.TemporaryDirectory() as folder:
-        run_dir, lost, in_save, damaged = Path(folder) / "run", [], 0, 0
+        run_dir, in_save, damaged = Path(folder) / "run", 0, 0
+        lost: list[int] = []
         for i in range(args.kills):
             killed = kill_once(run_dir, args.steps, i % 2 == 1, rng)
             if killed is None:

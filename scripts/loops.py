@@ -1,12 +1,18 @@
 """What scripts/benchmark.py compares: each loop trains or samples so many batches when asked to."""
+from __future__ import annotations
+
 import sys
 import time
 from pathlib import Path
+from typing import TYPE_CHECKING, Any, Callable
+
+if TYPE_CHECKING:
+    import numpy as np
 
 BATCH_SIZE, WARM_UP = 64, 3
 
 
-def make_ours():
+def make_ours() -> Callable[[int], None]:
     """Trainer.fit with this package's data path."""
     from dcgan_mx import MnistIter, RandIter, Trainer, make_dcgan_sym
     from dcgan_mx.data.datasets import make_discs
@@ -14,13 +20,13 @@ def make_ours():
     trainer = Trainer(*make_dcgan_sym(64, 64, 3), BATCH_SIZE, (3, 64, 64))
     train_iter, rand_iter = MnistIter(make_discs(), BATCH_SIZE), RandIter(BATCH_SIZE, 100)
 
-    def train(n):
+    def train(n: int) -> None:
         trainer.fit(train_iter, rand_iter, 1000, max_steps=trainer.global_step + n)
         mx.nd.waitall()
     return train
 
 
-def make_blog():
+def make_blog() -> Callable[[int], None]:
     """The blog's loop, metrics read in every iteration, with batches that cost nothing."""
     sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "tests"))
     from blog_loop import BlogLoop
@@ -30,7 +36,7 @@ def make_blog():
     loop = BlogLoop(*make_dcgan_sym(64, 64, 3), BATCH_SIZE, (3, 64, 64))
     batch = mx.io.DataBatch([mx.nd.random.uniform(-1, 1, (BATCH_SIZE, 3, 64, 64))], [])
 
-    def train(n):
+    def train(n: int) -> None:
         for _ in range(n):
             noise = mx.nd.random.normal(shape=(BATCH_SIZE, 100, 1, 1))
             loop.step(batch, mx.io.DataBatch([noise], []))
@@ -38,11 +44,11 @@ def make_blog():
     return train
 
 
-def make_pytorch_networks():
+def make_pytorch_networks() -> tuple[Any, Any]:
     """The networks of PyTorch's DCGAN example, with its initial weights."""
     from torch import nn
 
-    def block(layer, normalise, activation):
+    def block(layer: Any, normalise: bool, activation: Any) -> list[Any]:
         return [layer, *([nn.BatchNorm2d(layer.out_channels)] if normalise else []), activation]
 
     up = [nn.ConvTranspose2d(a, b, 4, s, p, bias=False) for a, b, s, p in (
@@ -62,7 +68,7 @@ def make_pytorch_networks():
     return netG, netD
 
 
-def make_pytorch():
+def make_pytorch() -> Callable[[int], None]:
     """The loop of PyTorch's DCGAN example (examples/dcgan), with a batch that costs nothing."""
     import torch
     from torch import nn
@@ -74,7 +80,7 @@ def make_pytorch():
     real = torch.rand(BATCH_SIZE, 3, 64, 64) * 2 - 1
     ones, zeros = torch.ones(BATCH_SIZE), torch.zeros(BATCH_SIZE)
 
-    def train(n):
+    def train(n: int) -> None:
         for _ in range(n):
             netD.zero_grad()
             output = netD(real).view(-1)
@@ -96,30 +102,30 @@ def make_pytorch():
     return train
 
 
-def make_our_sampler():
+def make_our_sampler() -> Callable[[int], np.ndarray]:
     """Generator.generate, images read back."""
     from dcgan_mx import Trainer, make_dcgan_sym
     from dcgan_mx.images.latent import make_latents
-    from dcgan_mx.training.module_state import get_parameters
     from dcgan_mx.images.sample import Generator
+    from dcgan_mx.training.module_state import get_parameters
     symG, symD = make_dcgan_sym(64, 64, 3)
     trainer = Trainer(symG, symD, BATCH_SIZE, (3, 64, 64))
     generator = Generator(symG, get_parameters(trainer.modG), batch_size=BATCH_SIZE)
     return lambda n: generator.generate(make_latents(n * BATCH_SIZE, 100))
 
 
-def make_pytorch_sampler():
+def make_pytorch_sampler() -> Callable[[int], list[np.ndarray]]:
     """PyTorch's generator in eval mode."""
     import torch
     netG = make_pytorch_networks()[0].eval()
 
-    def sample(n):
+    def sample(n: int) -> list[np.ndarray]:
         with torch.inference_mode():
             return [netG(torch.randn(BATCH_SIZE, 100, 1, 1)).numpy() for _ in range(n)]
     return sample
 
 
-def serve(train):
+def serve(train: Callable[[int], object]) -> None:
     """Train as many steps as each line of the input says, after one more; print the seconds."""
     train(WARM_UP)
     print("ready", flush=True)
@@ -130,8 +136,9 @@ def serve(train):
         print(time.perf_counter() - start, flush=True)
 
 
-LOOPS = {"ours": make_ours, "blog": make_blog, "pytorch": make_pytorch,
-         "our-sampler": make_our_sampler, "pytorch-sampler": make_pytorch_sampler}
+LOOPS: dict[str, Callable[[], Callable[[int], object]]] = {
+    "ours": make_ours, "blog": make_blog, "pytorch": make_pytorch,
+    "our-sampler": make_our_sampler, "pytorch-sampler": make_pytorch_sampler}
 
 if __name__ == "__main__":
     serve(LOOPS[sys.argv[1]]())

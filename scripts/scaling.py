@@ -3,6 +3,8 @@
 Two workers of one thread each run on this machine. In every round the first one trains by itself,
 then both train together, then both exchange gradients without training.
 """
+from __future__ import annotations
+
 import argparse
 import os
 import subprocess
@@ -10,19 +12,23 @@ import sys
 import time
 from pathlib import Path
 from statistics import median
+from typing import TYPE_CHECKING, Callable, Sequence
+
+if TYPE_CHECKING:
+    from dcgan_mx.training.workers import Workers
 
 BATCH_SIZE = 64
 LAUNCH = Path(__file__).resolve().parent / "launch.py"
 
 
-def count_bytes():
+def count_bytes() -> int:
     """Bytes that the loopback device has carried (Linux)."""
     with open("/proc/net/dev") as f:
         fields = next(line for line in f if line.strip().startswith("lo:")).split(":")[1].split()
     return int(fields[0])
 
 
-def make_work():
+def make_work() -> tuple[dict[str, Callable[[int], None]], Workers, list[int]]:
     """Make the two trainers; return functions of a number of steps, and what else is needed."""
     from dcgan_mx import Trainer, make_dcgan_sym
     from dcgan_mx.machine.device import make_kvstore
@@ -36,13 +42,13 @@ def make_work():
     gradients = [(name, mx.nd.zeros(array.shape)) for mod in (together.modG, together.modD)
                  for name, array in mod.get_params()[0].items()]
 
-    def train(trainer, n):
+    def train(trainer: Trainer, n: int) -> None:
         for _ in range(n):
             trainer.step(batch, noise)
         trainer.metrics.reset()
         mx.nd.waitall()
 
-    def exchange(n):
+    def exchange(n: int) -> None:
         for _ in range(n):
             for i, (name, gradient) in enumerate(gradients):
                 kvstore.pushpull(name, gradient, priority=-i)
@@ -51,11 +57,11 @@ def make_work():
              "exchange": exchange}, together.workers, [array.size for _, array in gradients])
 
 
-def work(args):
+def work(args: argparse.Namespace) -> None:
     """Be one of the two workers; the first one prints."""
     functions, workers, sizes = make_work()
-    seconds = {name: [] for name in functions}
-    sent = []
+    seconds: dict[str, list[float]] = {name: [] for name in functions}
+    sent: list[float] = []
     for i in range(args.rounds + 1):
         for name, function in functions.items():
             if name == "alone" and workers.rank:
@@ -73,7 +79,8 @@ def work(args):
         show(args, seconds, sent, sizes)
 
 
-def show(args, seconds, sent, sizes):
+def show(args: argparse.Namespace, seconds: dict[str, list[float]], sent: list[float],
+         sizes: Sequence[int]) -> None:
     """Print what was measured, beside what the model says."""
     t1, t2, x = (median(seconds[name]) for name in ("alone", "together", "exchange"))
     gain = median(2 * a / b for a, b in zip(seconds["alone"], seconds["together"]))
@@ -95,13 +102,13 @@ def show(args, seconds, sent, sizes):
     sys.stdout.flush()
 
 
-def count_on_the_busiest_wire(sizes, n):
+def count_on_the_busiest_wire(sizes: Sequence[int], n: int) -> float:
     """Bytes that leave one of N machines with a worker and a server each, in a step.
 
     MXNet divides arrays of 10^6 numbers and more evenly among the servers; a smaller one goes to a
     server by its key (1.9.1, src/kvstore/kvstore_dist.h, EncodeDefaultKey).
     """
-    loads = [0] * n
+    loads: list[float] = [0] * n
     for key, size in enumerate(sizes):
         for server in range(n) if size >= 10**6 else [key * 9973 % n]:
             loads[server] += size / n if size >= 10**6 else size
@@ -109,7 +116,7 @@ def count_on_the_busiest_wire(sizes, n):
     return 4 * max(sum(sizes) - load + (n - 1) * load for load in loads)
 
 
-def predict(t1, x, sizes):
+def predict(t1: float, x: float, sizes: Sequence[int]) -> None:
     """Print what the model says of networks with a server beside each worker."""
     print("\nthe model for N machines on a switch, a worker and a server on each: x the images per "
           "second of one,\nand the shortest step for which N workers are faster than one\n"
@@ -123,14 +130,14 @@ def predict(t1, x, sizes):
         print(line)
 
 
-def measure(*flags):
+def measure(*flags: str) -> None:
     """Start the two workers."""
     subprocess.run([sys.executable, str(LAUNCH), "-n", "2", "-s", "1", "--", sys.executable,
                     str(Path(__file__).resolve()), "--worker", *flags], check=True,
                    env={**os.environ, "OMP_NUM_THREADS": "1"})
 
 
-def main():
+def main() -> None:
     """Parse the flags and measure."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--rounds", type=int, default=8, help="default: %(default)s")

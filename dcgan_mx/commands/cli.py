@@ -1,126 +1,105 @@
-"""What the command lines of all scripts share: flags, errors, progress."""
+"""What command lines share: flags, their ranges, what they show."""
+from __future__ import annotations
+
 import argparse
-import contextlib
-import os
 import sys
-import traceback
-import warnings
+from typing import Any, Callable, Iterable, NoReturn
 
-import cv2
-from tqdm import tqdm
-
-from ..machine.runtime import first_line, mx
+from ..runs.settings import Flag, Range
 
 
 class Parser(argparse.ArgumentParser):
-    """Answers a bad flag with a ValueError of one line."""
+    """Answers a bad flag with a ValueError of one line.
 
-    def __init__(self, description):
-        super().__init__(description=description, allow_abbrev=False)
+    Parameters
+    ----------
+    command
+        Its name, as the user types it.
+    description
+    """
 
-    def add(self, flag, text, **kwargs):
+    def __init__(self, command: str, description: str, **kwargs: Any) -> None:
+        super().__init__(prog=command, description=description, allow_abbrev=False, **kwargs)
+        self._groups: dict[str, Any] = {}
+
+    def add(self, flag: str, text: str, group: str = "", **kwargs: Any) -> None:
         """Add a flag whose help ends with its default, where it has one."""
         if kwargs.get("default") not in (None, ()):
             text += " (default: %(default)s)"
-        self.add_argument(flag, help=text, **kwargs)
+        self._group(group).add_argument(flag, help=text, **kwargs)
 
-    def error(self, message):
+    def add_setting(self, name: str, flag: Flag, default: Any) -> None:
+        """Add the flag of a setting; what is not given is not in the result.
+
+        A switch gets a counterpart, `--no-NAME`, that turns it off for a run that has it.
+        """
+        shown = flag.shown if default is None else default
+        text = flag.text if default is False or shown is None else f"{flag.text} (default: {shown})"
+        words = "--" + name.replace("_", "-")
+        group = self._group(flag.group)
+        if flag.takes is bool:
+            group.add_argument(words, action="store_true", default=argparse.SUPPRESS, help=text)
+            group.add_argument(words.replace("--", "--no-", 1), dest=name, action="store_false",
+                               default=argparse.SUPPRESS, help=argparse.SUPPRESS)
+            return
+        kwargs: dict[str, Any] = {"metavar": flag.metavar} if flag.metavar else {}
+        if isinstance(flag.takes, Range):
+            kwargs["type"] = convert(flag.takes)
+        elif isinstance(flag.takes, tuple):
+            kwargs.update(choices=flag.takes, type=type(flag.takes[0]))
+        group.add_argument(words, default=argparse.SUPPRESS, help=text, **kwargs)
+
+    def _group(self, name: str) -> Any:
+        if not name:
+            return self
+        if name not in self._groups:
+            self._groups[name] = self.add_argument_group(name)
+        return self._groups[name]
+
+    def error(self, message: str) -> NoReturn:
         """Raise the error."""
         raise ValueError(f"{message}; see --help")
 
 
-def run(main):
-    """Call a script's main function; bad input becomes one line and exit status 2.
-
-    Parameters
-    ----------
-    main : callable
-        Without arguments.
-    """
-    for module in (cv2, getattr(cv2.utils, "logging", None)):  # OpenCV 4, OpenCV 5
-        if hasattr(module, "setLogLevel"):
-            module.setLogLevel(0)  # silent: a damaged picture gets one line, from us
-    warnings.showwarning = lambda message, *_, **__: print(f"warning: {message}", file=sys.stderr)
-    try:
-        main()
-    except KeyboardInterrupt:
-        sys.exit(130)
-    except OSError as error:
-        what = f"{error.filename}: {error.strerror}" if error.filename else str(error)
-        sys.exit(_fail(f"{what}; mend that, or give another path"))
-    except ValueError as error:
-        print_skipped(getattr(error, "skipped", None))
-        sys.exit(_fail(str(error)))
-    except (mx.base.MXNetError, MemoryError) as error:
-        sys.exit(_fail(f"MXNet or Python: {first_line(error)}; see that the device has the memory"))
-    except Exception:
-        if _in_job():
-            traceback.print_exc()
-            _leave_job(1)
-        raise
-    finally:
-        with contextlib.suppress(mx.base.MXNetError):
-            mx.nd.waitall()  # MXNet must not be at work when the process ends
+def number(kind: type, least: float | None = None, above: float | None = None,
+           below: float = float("inf")) -> Callable[[str], Any]:
+    """Make the type of a flag: a number in a range, as `Range` has it."""
+    return convert(Range(kind, least, above, below))
 
 
-def _fail(message):
-    sys.stderr.write("error: " + " ".join(message.split()) + "\n")  # in one piece: workers share it
-    _leave_job(2)
-    return 2
-
-
-def _in_job():
-    return bool(os.environ.get("DMLC_ROLE"))
-
-
-def _leave_job(status):
-    """End a worker at once: at its usual end MXNet would wait for the others, who wait for it."""
-    if _in_job():
-        sys.stdout.flush()
-        sys.stderr.flush()
-        os._exit(status)
-
-
-def number(kind, least=None, above=None, below=float("inf")):
-    """Make the type of a flag: a number in a range; nan is in none.
-
-    Parameters
-    ----------
-    kind : type
-        int or float.
-    least, above, below : int or float
-        least <= number, or above < number; number < below.
-    """
-    bound = f"from {least}" if above is None else f"above {above}"
-    if below < float("inf"):
-        bound += f" and below {below}"
-    mend = f"give a {'whole ' if kind is int else ''}number {bound}"
-
-    def convert(text):
+def convert(numbers: Range) -> Callable[[str], Any]:
+    """Make the type of a flag that takes what a range has."""
+    def to_number(text: str) -> Any:
         try:
-            value = kind(text)
+            value = numbers.kind(text)
         except ValueError:
-            raise argparse.ArgumentTypeError(f"{text!r} is no such number: {mend}") from None
-        if not ((least <= value if above is None else above < value) and value < below):
-            raise argparse.ArgumentTypeError(f"{text} is out of range: {mend}")
+            raise argparse.ArgumentTypeError(f"{text!r} is no such number: {numbers.mend}"
+                                             ) from None
+        try:
+            numbers.require(value)
+        except ValueError as error:
+            raise argparse.ArgumentTypeError(str(error)) from None
         return value
-    return convert
+    return to_number
 
 
-def show_packing(names):
+def show_packing(names: Iterable[str]) -> Iterable[str]:
     """Show a progress bar while a folder is packed; `progress` of `packing.pack`."""
-    return tqdm(names, desc="packing", unit="file", dynamic_ncols=True)
+    from tqdm import tqdm
+
+    bar: Iterable[str] = tqdm(names, desc="packing", unit="file", dynamic_ncols=True)
+    return bar
 
 
-def print_skipped(skipped):
+def print_skipped(skipped: Iterable[tuple[str, str]]) -> None:
     """Name each file that was left out of a pack, and why, on the standard error.
 
     Parameters
     ----------
-    skipped : list of (str, str) or None
+    skipped
         As `packing.pack` returns them.
     """
-    for name, reason in skipped or ():
+    for name, reason in skipped:
         shown = "".join(c if c.isprintable() else c.encode("unicode_escape").decode()
                         for c in name)
         print(f"skipped: {shown}: {' '.join(reason.split())}", file=sys.stderr)

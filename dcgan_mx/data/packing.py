@@ -1,4 +1,6 @@
 """Pictures in a folder become one record file; what is no picture is listed with its reason."""
+from __future__ import annotations
+
 import hashlib
 import io
 import os
@@ -6,12 +8,16 @@ import stat
 import warnings
 from array import array
 from collections import deque
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
+from typing import Callable, Iterable, Iterator, TypeVar
 
+from ..machine.files import StrPath, open_plain, write_atomic
 from .encoding import encode
-from ..machine.files import open_plain, write_atomic
 from .records import frame, read_picture, scan
+
+_Item = TypeVar("_Item")
+_Result = TypeVar("_Result")
 
 
 class PackingError(ValueError):
@@ -23,24 +29,20 @@ class PackingError(ValueError):
         Files that were left out, and why.
     """
 
-    def __init__(self, message, skipped=()):
+    def __init__(self, message: str, skipped: Iterable[tuple[str, str]] = ()) -> None:
         super().__init__(message)
         self.skipped = sorted(skipped)
 
 
-def list_files(folder):
+def list_files(folder: StrPath) -> tuple[dict[str, tuple[int, int, int]], list[tuple[str, str]]]:
     """List what is in a folder and below; a folder that links lead to again is read once.
-
-    Parameters
-    ----------
-    folder : str or os.PathLike
 
     Returns
     -------
-    files : dict of str to (int, int, int)
+    files
         Names relative to `folder`, in sorted order, with size in bytes and the times, in ns, of the
         last changes of content and of rights.
-    skipped : list of (str, str)
+    skipped
         Names, and why they are no files.
 
     Raises
@@ -48,7 +50,9 @@ def list_files(folder):
     OSError
         If the folder itself cannot be listed.
     """
-    files, skipped, seen = {}, [], set()
+    files: dict[str, tuple[int, int, int]] = {}
+    skipped: list[tuple[str, str]] = []
+    seen = set()
     folders = [""]
     while folders:
         prefix = folders.pop()
@@ -64,14 +68,14 @@ def list_files(folder):
         except OSError as error:
             if not prefix:
                 raise
-            skipped.append((prefix, error.strerror))
+            skipped.append((prefix, error.strerror or str(error)))
             continue
         for entry in entries:
             name = os.path.join(prefix, entry.name)
             try:
                 status = entry.stat()
             except OSError as error:
-                skipped.append((name, error.strerror))
+                skipped.append((name, error.strerror or str(error)))
                 continue
             if stat.S_ISDIR(status.st_mode):
                 folders.append(name)
@@ -82,35 +86,37 @@ def list_files(folder):
     return dict(sorted(files.items())), sorted(skipped)
 
 
-def _times(status):
+def _times(status: os.stat_result) -> tuple[int, int, int]:
     return status.st_size, status.st_mtime_ns, status.st_ctime_ns
 
 
-def pack(folder, out, resize=256, quality=95, threads=1, least=1, progress=iter):
+def pack(folder: StrPath, out: StrPath, resize: int = 256, quality: int = 95, threads: int = 1,
+         least: int = 1, progress: Callable[[Iterable[str]], Iterable[str]] = iter,
+         ) -> tuple[int, list[tuple[str, str]]]:
     """Pack the pictures in a folder and below, or in a record file, into a record file.
 
     Parameters
     ----------
-    folder : str or os.PathLike
+    folder
         A record file is packed anew, record by record, to scale what is in it.
-    out : str or os.PathLike
+    out
         Replaced, when all is done, if it exists; its index, for other programs, gets the same name
         with the ending .idx.
-    resize, quality : int
+    resize, quality
         As `encode` takes them.
-    threads : int, at least 1
+    threads : at least 1
         Their number changes no byte.
-    least : int
+    least
         Pictures without which nothing is written.
-    progress : callable
+    progress
         Wraps the list of names while they are read, as tqdm does.
 
     Returns
     -------
-    n : int
+    n
         Pictures in the file. The order of a folder's, that of a digest of their names, looks
         random, so that each part of the file is a fair sample.
-    skipped : list of (str, str)
+    skipped
         Each file or record left out, and why.
 
     Raises
@@ -126,18 +132,19 @@ def pack(folder, out, resize=256, quality=95, threads=1, least=1, progress=iter)
     if not out.name or out.suffix == ".idx" or out.is_dir():
         raise PackingError(f"{str(out)!r} cannot be the record file: give a name as in OUT.rec")
     index = out.with_suffix(".idx")
-    source = _Records(folder) if os.path.isfile(folder) else _Folder(folder, out)
+    source: _Records | _Folder = (_Records(folder) if os.path.isfile(folder)
+                                  else _Folder(folder, out))
     skipped, offsets, position = source.skipped, array("q"), 0
 
-    def read(name):
+    def read(name: str) -> tuple[bytes | None, str]:
         try:
-            return source.read(name, resize, quality), None
+            return source.read(name, resize, quality), ""
         except OSError as error:
             return None, error.strerror or f"is damaged: {error}"
         except Exception as error:  # a decoder that meets a damaged file raises what it likes
             return None, str(error) if type(error) is ValueError else f"is damaged: {error!r}"
 
-    def records():
+    def records() -> Iterator[bytes]:
         nonlocal position
         for name, (picture, reason) in _map_in_order(read, progress(source.names), threads):
             if picture is None:
@@ -162,7 +169,7 @@ def pack(folder, out, resize=256, quality=95, threads=1, least=1, progress=iter)
 class _Folder:
     """The files in a folder, by name."""
 
-    def __init__(self, folder, out):
+    def __init__(self, folder: StrPath, out: Path) -> None:
         if Path(folder).resolve() in out.resolve().parents:
             raise PackingError(f"{out} is in the folder that it is made of: give a place outside "
                                f"of {folder}")
@@ -171,7 +178,7 @@ class _Folder:
         self.names = sorted(self._files,
                             key=lambda name: hashlib.sha256(os.fsencode(name)).digest())
 
-    def read(self, name, resize, quality):
+    def read(self, name: str, resize: int, quality: int) -> bytes:
         path = os.path.join(self._folder, name)
         with open_plain(path, follow=True) as f:
             picture = encode(f, resize, quality)
@@ -179,32 +186,33 @@ class _Folder:
             raise ValueError("changed while the folder was packed")
         return picture
 
-    def added(self):
+    def added(self) -> Iterable[str]:
         return list_files(self._folder)[0].keys() - self._files.keys()
 
 
 class _Records:
     """The records of a file, by number."""
 
-    def __init__(self, path):
+    def __init__(self, path: StrPath) -> None:
         self._path = path
         self._offsets = scan(path)[0]
         self.names = [f"record {n}" for n in range(1, len(self._offsets) + 1)]
-        self.skipped = []
+        self.skipped: list[tuple[str, str]] = []
 
-    def read(self, name, resize, quality):
+    def read(self, name: str, resize: int, quality: int) -> bytes:
         with open_plain(self._path, follow=True) as f:
             picture = read_picture(f, self._offsets[int(name.split()[1]) - 1])
         return encode(io.BytesIO(picture), resize, quality)
 
-    def added(self):
+    def added(self) -> Iterable[str]:
         return ()
 
 
-def _map_in_order(function, items, threads):
+def _map_in_order(function: Callable[[_Item], _Result], items: Iterable[_Item],
+                  threads: int) -> Iterator[tuple[_Item, _Result]]:
     """Yield each item and its result, with a few calls at work ahead in threads."""
     with ThreadPoolExecutor(threads) as pool:
-        ahead = deque()
+        ahead: deque[tuple[_Item, Future[_Result]]] = deque()
         for item in items:
             ahead.append((item, pool.submit(function, item)))
             if len(ahead) > 4 * threads:

@@ -1,13 +1,17 @@
 """RecordIO, the file format of MXNet's record readers: framing records, and finding them."""
+from __future__ import annotations
+
 import hashlib
 import os
 import struct
 import zlib
+from typing import BinaryIO
 
 import cv2
 import numpy as np
 
-from ..machine.files import open_plain
+from ..machine.files import StrPath, open_plain
+from ..machine.typed import typed
 
 _MAGIC = 0xced7230a
 _WHOLE, _FIRST, _MIDDLE, _LAST = range(4)  # what a part is of its record
@@ -20,19 +24,15 @@ class RecordError(ValueError):
     """A record file is damaged, or holds something else than pictures."""
 
 
-def frame(picture, n):
+def frame(picture: bytes, n: int) -> bytes:
     """Put an encoded picture into the bytes of one record.
 
     Parameters
     ----------
-    picture : bytes
+    picture
         A JPEG or PNG file, below 512 MiB.
-    n : int
+    n
         The record's id; its label is 0, its second id a checksum of the picture.
-
-    Returns
-    -------
-    bytes
 
     Notes
     -----
@@ -52,20 +52,16 @@ def frame(picture, n):
     return b"".join(pieces)
 
 
-def scan(path):
+def scan(path: StrPath) -> tuple[np.ndarray, int, str]:
     """Find the records of a file, reading only the headers of those without a checksum.
-
-    Parameters
-    ----------
-    path : str or os.PathLike
 
     Returns
     -------
-    offsets : np.ndarray, (N,), int64
+    offsets : (N,), int64
         Where each record begins, in bytes.
-    label_width : int
+    label_width
         Labels that each record has.
-    digest : str
+    digest
         SHA-256 of the offsets and checksums: other pictures give another one, where each record
         has a checksum.
 
@@ -76,7 +72,8 @@ def scan(path):
     OSError
         If it cannot be read.
     """
-    mend = "pack the pictures again with scripts/make_rec.py"
+    mend = f"pack the pictures again with {typed('pack')}"
+    label_width: int | None
     offsets, label_width, inside, position = [], None, False, 0
     checks = {}
     with open_plain(path, follow=True) as f:
@@ -104,36 +101,34 @@ def scan(path):
             position += 8 + length + -length % 4
         if position != size or inside:
             raise RecordError(f"{path} is cut off in record {len(offsets)}: {mend}")
-        if not offsets:
+        if label_width is None:
             raise RecordError(f"{path} is empty: {mend}")
         for n, offset in enumerate(offsets, 1):
             if offset in checks and zlib.crc32(read_picture(f, offset)) != checks[offset]:
                 raise RecordError(f"{path}: record {n} is damaged: {mend}")
     places = np.array([(offset, checks.get(offset, -1)) for offset in offsets], np.int64)
-    return places[:, 0].copy(), label_width, hashlib.sha256(places).hexdigest()
+    return places[:, 0].copy(), label_width, hashlib.sha256(places.tobytes()).hexdigest()
 
 
-def find_bad(path, offsets, least):
+def find_bad(path: StrPath, offsets: np.ndarray, least: int) -> str | None:
     """Find the first record whose picture OpenCV cannot decode, or that is small.
 
     Parameters
     ----------
-    path : str or os.PathLike
-    offsets : np.ndarray, (N,), int64
+    offsets : (N,), int64
         As `scan` returns them.
-    least : int
+    least
         Pixels that each side must have.
 
     Returns
     -------
-    str or None
-        The number of the record, from 1, and what is wrong with it.
+    The number of the record, from 1, and what is wrong with it.
     """
     with open_plain(path, follow=True) as f:
         for n, offset in enumerate(offsets, 1):
             try:
-                image = cv2.imdecode(np.frombuffer(read_picture(f, offset), np.uint8),
-                                     cv2.IMREAD_COLOR)
+                image: np.ndarray | None = cv2.imdecode(
+                    np.frombuffer(read_picture(f, offset), np.uint8), cv2.IMREAD_COLOR)
             except cv2.error:  # of absurd size
                 image = None
             if image is None:
@@ -144,19 +139,15 @@ def find_bad(path, offsets, least):
     return None
 
 
-def read_picture(f, offset):
+def read_picture(f: BinaryIO, offset: int) -> bytes:
     """Return the encoded picture of a record.
 
     Parameters
     ----------
-    f : file object
-        Binary, of a file that `scan` accepts.
-    offset : int
+    f
+        Of a file that `scan` accepts.
+    offset
         Where the record begins, as `scan` says.
-
-    Returns
-    -------
-    bytes
     """
     f.seek(offset)
     content, kind = b"", _FIRST

@@ -1,4 +1,6 @@
 """The grids of a run as a film."""
+from __future__ import annotations
+
 import contextlib
 import io
 import shutil
@@ -8,8 +10,8 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
-from ..machine.files import write_atomic
-from ..runs.rundir import list_grids
+from ..machine.files import StrPath, write_atomic
+from ..runs.run import Run
 from ..visual import read_png
 
 KINDS = ("fixed", "gout", "diff", "data")
@@ -19,18 +21,17 @@ class AnimationError(ValueError):
     """A run has no grids, or they cannot be shown together."""
 
 
-def write_frame(pixels, step):
+def write_frame(pixels: np.ndarray, step: int) -> np.ndarray:
     """Write the step below a grid.
 
     Parameters
     ----------
-    pixels : np.ndarray, (H, W, C), uint8
+    pixels : (H, W, C), uint8
         C is 1 or 3 (RGB).
-    step : int
 
     Returns
     -------
-    np.ndarray, (H + 24, W, 3), uint8
+    (H + 24, W, 3), uint8
         W and H + 24 are made even, as MP4 needs them.
     """
     height, width = pixels.shape[:2]
@@ -41,25 +42,24 @@ def write_frame(pixels, step):
     return np.asarray(frame)
 
 
-def animate(run_dir, out=None, kind=None, seconds=8.0):
+def animate(run_dir: StrPath, out: StrPath | None = None, kind: str | None = None,
+            seconds: float = 8.0) -> list[Path]:
     """Make a GIF of a run's grids, and an MP4 where ffmpeg is installed.
 
     Parameters
     ----------
-    run_dir : str or os.PathLike
-    out : str or os.PathLike, optional
+    out
         The GIF; `KIND.gif` in the run directory if left out. The MP4 has the same name but for
         its ending. Both are replaced if they are there.
-    kind : {'fixed', 'gout', 'diff', 'data'}, optional
+    kind : 'fixed', 'gout', 'diff' or 'data'
         If left out, the first of these that there is.
-    seconds : float, above 0, below 600
+    seconds : above 0, below 600
         Of the whole film; the last frame stays for a second more. Of more grids than 25 a second,
         as many as that are shown, evenly chosen.
 
     Returns
     -------
-    list of pathlib.Path
-        What was written.
+    What was written.
 
     Raises
     ------
@@ -73,8 +73,8 @@ def animate(run_dir, out=None, kind=None, seconds=8.0):
     run_dir = Path(run_dir)
     if not run_dir.is_dir():
         raise AnimationError(f"{run_dir} is no folder: give a run directory")
-    kind = kind or next((name for name in KINDS if list_grids(run_dir, name)), "fixed")
-    grids = list_grids(run_dir, kind)
+    kind = kind or next((name for name in KINDS if Run(run_dir).list_grids(name)), "fixed")
+    grids = Run(run_dir).list_grids(kind)
     if not grids:
         raise AnimationError(f"{run_dir / 'grids'} has no {kind}-*.png: train longer, or with "
                              "--fixed-noise")
@@ -101,7 +101,7 @@ def animate(run_dir, out=None, kind=None, seconds=8.0):
     return [out, out.with_suffix(".mp4")]
 
 
-def _write_mp4(path, frames, hold):
+def _write_mp4(path: Path, frames: list[np.ndarray], hold: int) -> None:
     """Write frames of so many milliseconds through ffmpeg, complete or not at all."""
     height, width = frames[0].shape[:2]
     temporary = path.with_name(f".{path.name}.tmp.mp4")

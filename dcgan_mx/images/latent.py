@@ -1,4 +1,6 @@
 """Latent vectors: drawn from seeds, walked between, added and subtracted."""
+from __future__ import annotations
+
 import re
 
 import numpy as np
@@ -6,37 +8,37 @@ import numpy as np
 from ..data.epochs import LATENT, generator
 
 
-def make_latents(n, nz, seed=0):
+def make_latents(n: int, nz: int, seed: int = 0) -> np.ndarray:
     """Draw latent vectors.
 
     Parameters
     ----------
-    n, nz : int, at least 1
+    n, nz : at least 1
         Vectors, and numbers in each.
-    seed : int, at least 0
+    seed : at least 0
         The first vector of a seed is the same for every `n`.
 
     Returns
     -------
-    np.ndarray, (n, nz), float32
+    (n, nz), float32
         From N(0, 1), as `RandIter` draws them.
     """
     return generator(seed, LATENT, 0).standard_normal((n, nz), np.float32)
 
 
-def slerp(a, b, t):
+def slerp(a: np.ndarray, b: np.ndarray, t: np.ndarray) -> np.ndarray:
     """Go from one vector to another on a great circle.
 
     Parameters
     ----------
-    a, b : np.ndarray, (nz,), float32
+    a, b : (nz,), float32
         Not zero, and not opposite to each other.
-    t : np.ndarray, (steps,), float
+    t : (steps,), float
         In [0, 1]; 0 gives `a` and 1 gives `b`, to the bit.
 
     Returns
     -------
-    np.ndarray, (steps, nz), float32
+    (steps, nz), float32
         The angle to `a` and the norm go evenly from one end to the other.
 
     Raises
@@ -68,18 +70,18 @@ def slerp(a, b, t):
     return path.astype(np.float32)
 
 
-def sweep(z, dim, values):
+def sweep(z: np.ndarray, dim: int, values: np.ndarray) -> np.ndarray:
     """Vary one number of a vector.
 
     Parameters
     ----------
-    z : np.ndarray, (nz,), float32
-    dim : int, from 0 to nz - 1
-    values : np.ndarray, (steps,), float
+    z : (nz,), float32
+    dim : from 0 to nz - 1
+    values : (steps,), float
 
     Returns
     -------
-    np.ndarray, (steps, nz), float32
+    (steps, nz), float32
 
     Raises
     ------
@@ -93,18 +95,17 @@ def sweep(z, dim, values):
     return vectors
 
 
-def parse_arithmetic(expression):
+def parse_arithmetic(expression: str) -> list[tuple[int, list[int]]]:
     """Read groups of seeds with signs between them.
 
     Parameters
     ----------
-    expression : str
+    expression
         Such as "1,2,3 - 4,5,6 + 7,8,9".
 
     Returns
     -------
-    list of (int, list of int)
-        Sign, 1 or -1, and seeds of each group.
+    Sign, 1 or -1, and seeds of each group.
 
     Raises
     ------
@@ -119,21 +120,21 @@ def parse_arithmetic(expression):
             for sign, seeds in re.findall(rf"([+-]?)({group})", expression)]
 
 
-def add(terms, nz):
+def add(terms: list[tuple[int, list[int]]],
+        nz: int) -> tuple[list[np.ndarray], np.ndarray, np.ndarray]:
     """Add the averages of groups of latent vectors.
 
     Parameters
     ----------
-    terms : list of (int, list of int)
+    terms
         As `parse_arithmetic` returns them.
-    nz : int
 
     Returns
     -------
-    groups : list of np.ndarray, (len(seeds), nz), float32
+    groups : (len(seeds), nz), float32
         The vectors of each group.
-    averages : np.ndarray, (len(terms), nz), float32
-    total : np.ndarray, (nz,), float32
+    averages : (len(terms), nz), float32
+    total : (nz,), float32
         The averages with their signs, added from left to right.
 
     Notes

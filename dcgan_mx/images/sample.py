@@ -1,11 +1,15 @@
 """A checkpoint's generator, to make images with."""
+from __future__ import annotations
+
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
+from ..machine.files import StrPath
+from ..machine.runtime import first_line, mx
 from ..runs import checkpoint
 from .latent import make_latents
-from ..machine.runtime import first_line, mx
 
 
 class SampleError(ValueError):
@@ -19,14 +23,14 @@ class Generator:
     ----------
     symG : mx.sym.Symbol
         As `make_dcgan_sym` returns it.
-    params : dict of str to np.ndarray, float32
+    params : float32
         Under arg:NAME and aux:NAME, as `module_state.get_parameters` returns them.
-    ctx : mx.Context, optional
+    ctx : mx.Context
         MXNet's current context if left out.
-    bn : {'moving', 'batch'}
+    bn : 'moving' or 'batch'
         BatchNorm takes mean and variance from the training, so that an image depends on its latent
         vector alone; or from the batch it is made in, as during the training.
-    batch_size : int, at least 1
+    batch_size : at least 1
         Images at once. With 'batch', the first vectors of seed 0 fill up what is missing.
 
     Attributes
@@ -40,7 +44,8 @@ class Generator:
         If parameters and network do not belong together.
     """
 
-    def __init__(self, symG, params, ctx=None, bn="moving", batch_size=64):
+    def __init__(self, symG: Any, params: dict[str, np.ndarray], ctx: Any = None,
+                 bn: str = "moving", batch_size: int = 64) -> None:
         if bn not in ("moving", "batch"):
             raise SampleError(f"bn is {bn!r}: give 'moving' or 'batch'")
         try:
@@ -52,27 +57,27 @@ class Generator:
             self.set_params(params)
         except (mx.base.MXNetError, KeyError, ValueError, RuntimeError) as error:
             raise SampleError("these are not the parameters of this generator "
-                              f"({first_line(error)}): give a checkpoint that scripts/train.py "
+                              f"({first_line(error)}): give a checkpoint that dcgan-mx train "
                               "wrote") from None
         self._is_train = bn == "batch"
 
-    def set_params(self, params):
+    def set_params(self, params: dict[str, np.ndarray]) -> None:
         """Take other parameters of the same network, in the form of `params` above."""
         self._mod.set_params(*({name[4:]: mx.nd.array(array) for name, array in params.items()
                                 if name.startswith(kind)} for kind in ("arg:", "aux:")),
                              force_init=True)
 
-    def generate(self, z):
+    def generate(self, z: np.ndarray) -> np.ndarray:
         """Make an image of each latent vector.
 
         Parameters
         ----------
-        z : np.ndarray, (N, nz), float32
+        z : (N, nz), float32
             N at least 1.
 
         Returns
         -------
-        np.ndarray, (N, C, H, W), float32
+        (N, C, H, W), float32
             In [-1, 1].
 
         Raises
@@ -93,12 +98,13 @@ class Generator:
         return np.concatenate(images)
 
 
-def load_generator(path, ctx=None, bn="moving", batch_size=64):
+def load_generator(path: StrPath, ctx: Any = None, bn: str = "moving",
+                   batch_size: int = 64) -> tuple[Generator, int]:
     """Load the generator of a checkpoint.
 
     Parameters
     ----------
-    path : str or os.PathLike
+    path
         A checkpoint's folder, of which only G's files and state.json are looked at; or a run
         directory, whose newest checkpoint is taken.
     ctx, bn, batch_size
@@ -106,8 +112,8 @@ def load_generator(path, ctx=None, bn="moving", batch_size=64):
 
     Returns
     -------
-    generator : Generator
-    step : int
+    generator
+    step
         Of the checkpoint.
 
     Raises

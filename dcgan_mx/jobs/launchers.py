@@ -1,9 +1,14 @@
 """What each launcher of jobs needs, checked before one is started."""
+from __future__ import annotations
+
 import importlib.util
 import os
 import re
 import shutil
 from pathlib import Path
+from typing import Any
+
+from ..machine.files import StrPath
 
 # What each launcher needs on the path.
 PROGRAMS = {"local": "bash", "ssh": "ssh", "mpi": "mpirun", "slurm": "srun", "sge": "qsub",
@@ -14,12 +19,8 @@ _USERS = {"hostfile": ("ssh", "mpi"), "host_ip": tuple(PROGRAMS)[1:], "nodes": (
 _HOST = re.compile(r"(\w[\w.-]*@)?\w[\w.-]*(:(?P<port>\d{1,5})|\s+slots=\d+)?", re.ASCII)
 
 
-def check_hosts(path):
+def check_hosts(path: StrPath) -> None:
     """Check a hosts file, whose lines the tracker puts into a shell's.
-
-    Parameters
-    ----------
-    path : str or os.PathLike
 
     Raises
     ------
@@ -42,12 +43,12 @@ def check_hosts(path):
         raise ValueError(f"--hostfile {path} is empty: give a host on each line")
 
 
-def check_launcher(launcher, **flags):
+def check_launcher(launcher: str, **flags: Any) -> None:
     """Check that a launcher has what it needs here, and has a use for what is given.
 
     Parameters
     ----------
-    launcher : str
+    launcher
         A name in `PROGRAMS`.
     hostfile, host_ip, nodes, yarn_app_dir, image : optional
         As for `launch.launch`.
@@ -85,7 +86,7 @@ def check_launcher(launcher, **flags):
                          "it, or take another launcher")
 
 
-def _check_yarn(app_dir):
+def _check_yarn(app_dir: str) -> None:
     hadoop = os.environ.get("HADOOP_HOME", "")
     if not os.path.exists(os.path.join(hadoop, "bin", "hadoop")):
         raise ValueError(f"HADOOP_HOME is {hadoop!r}: set it to the folder of Hadoop, the one "

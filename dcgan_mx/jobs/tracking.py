@@ -3,10 +3,13 @@
 The tracker (`dmlc_tracker`, beside `mxnet`) puts commands into shell lines as they are, watches
 nothing and knows nothing of Python 3.9 and newer; what it lacks is added from outside.
 """
+from __future__ import annotations
+
 import contextlib
 import importlib
 import multiprocessing
 import multiprocessing.connection
+import multiprocessing.process
 import os
 import random
 import re
@@ -17,6 +20,7 @@ import threading
 import time
 import types
 import warnings
+from typing import Any, Iterable
 
 from . import hold
 from .launchers import PROGRAMS
@@ -27,18 +31,13 @@ _TRAVEL = re.compile(r"OMP_NUM_THREADS|KMP_AFFINITY|(MXNET|PS)_\w+")
 _PATHS = ("PYTHONPATH", "LD_LIBRARY_PATH")  # a container has its own
 
 
-def quote(words, launcher):
+def quote(words: Iterable[str], launcher: str) -> str:
     """Write words as a line that one shell takes apart into the same words.
 
     Parameters
     ----------
-    words : list of str
-    launcher : str
+    launcher
         A name in `launchers.PROGRAMS`; for ssh the tracker puts the line between single quotes.
-
-    Returns
-    -------
-    str
 
     Raises
     ------
@@ -52,19 +51,17 @@ def quote(words, launcher):
     return " ".join(re.sub(r"[^\w@%+=:,./-]", r"\\\g<0>", word) or '""' for word in words)
 
 
-def find_host(launcher, host_ip=None):
+def find_host(launcher: str, host_ip: str | None = None) -> str:
     """Return the address of this host that all processes of a job reach.
 
     Parameters
     ----------
-    launcher : str
-    host_ip : str, optional
+    host_ip
         Taken as it is.
 
     Returns
     -------
-    str
-        An IPv4 address; the loopback one for local jobs.
+    An IPv4 address; the loopback one for local jobs.
 
     Raises
     ------
@@ -74,13 +71,14 @@ def find_host(launcher, host_ip=None):
     if host_ip or launcher == "local":
         return host_ip or "127.0.0.1"
     try:
-        return _import("tracker").get_host_ip()
+        host: str = _import("tracker").get_host_ip()
+        return host
     except OSError as error:
         raise ValueError(f"this host's address cannot be found ({error}): give --host-ip"
                          ) from None
 
 
-def _import(name):
+def _import(name: str) -> Any:
     try:
         return importlib.import_module(f"dmlc_tracker.{name}")
     except ModuleNotFoundError as error:
@@ -88,19 +86,18 @@ def _import(name):
                          ) from None
 
 
-def make_options(command, launcher, environ, flags, cwd):
+def make_options(command: list[str], launcher: str, environ: dict[str, str],
+                 flags: dict[str, object], cwd: str) -> Any:
     """Return what the tracker's submit functions take.
 
     Parameters
     ----------
-    command : list of str
-    launcher : str
-    environ : dict of str to str
+    environ
         Variables of this job; they and those of this process that matter travel with the command
         where a launcher would not hand them on.
-    flags : dict of str to object
+    flags
         Options of the tracker that differ from their defaults, such as `num_workers`.
-    cwd : str
+    cwd
         Where the command runs.
 
     Returns
@@ -134,24 +131,24 @@ def make_options(command, launcher, environ, flags, cwd):
     return options
 
 
-def start(launcher, options, host, environ):
+def start(launcher: str, options: Any, host: str, environ: dict[str, str]
+          ) -> tuple[multiprocessing.process.BaseProcess, multiprocessing.connection.Connection]:
     """Start the tracker and, through it, the job, all in a process group of the tracker's.
 
     Parameters
     ----------
-    launcher : str
     options : argparse.Namespace
         From `make_options`.
-    host : str
+    host
         From `find_host`.
-    environ : dict of str to str
+    environ
         Variables to add to the environment.
 
     Returns
     -------
-    process : multiprocessing.Process
+    process
         Its id is that of the group. It ends when all that it has started has ended.
-    failures : multiprocessing.connection.Connection
+    failures
         Gives a str for each failure; None at the end of `submit`.
     """
     module = _import(launcher)
@@ -164,14 +161,15 @@ def start(launcher, options, host, environ):
     return process, failures
 
 
-def _run(module, options, host, environ, pipe):
+def _run(module: Any, options: Any, host: str, environ: dict[str, str],
+         pipe: multiprocessing.connection.Connection) -> None:
     os.setsid()  # a terminal's Ctrl-C reaches the launcher only, and ssh finds nobody to ask
     signal.signal(signal.SIGTERM, lambda *_: None)  # it is for those that this one waits for
     signal.signal(signal.SIGINT, lambda *_: None)
     os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
     lock = threading.Lock()
 
-    def send(message):
+    def send(message: str | None) -> None:
         with lock, contextlib.suppress(OSError):
             pipe.send(message)
     send(None)
@@ -185,7 +183,8 @@ def _run(module, options, host, environ, pipe):
         del os.environ[name]  # ssh.py would put it into a shell's line as it is
     os.environ.update(environ)
     if not hasattr(threading.Thread, "isAlive"):  # until Python 3.8
-        threading.Thread.isAlive = threading.Thread.is_alive  # type: ignore[attr-defined]
+        thread_class: Any = threading.Thread
+        thread_class.isAlive = threading.Thread.is_alive
     if module.__name__.endswith(".sge"):
         sys.stdout = open(os.devnull, "w")  # noqa: SIM115  sge.py prints the line with the token
     if module.__name__.endswith(".slurm"):
@@ -208,19 +207,20 @@ def _run(module, options, host, environ, pipe):
     send(None)
 
 
-def _call_without_share(line, **kwargs):
+def _call_without_share(line: str, **kwargs: Any) -> int:
     """Call srun without the flag that it lost in Slurm 17.11; slurm.py gives it nevertheless."""
     return subprocess.check_call(line.replace(" --share ", " ", 1), **kwargs)
 
 
-def _end_with_parent():
-    multiprocessing.connection.wait([multiprocessing.parent_process().sentinel])
+def _end_with_parent() -> None:
+    parent: Any = multiprocessing.parent_process()
+    multiprocessing.connection.wait([parent.sentinel])
     os.killpg(0, signal.SIGTERM)  # srun and mpirun have something to give back
     time.sleep(3)
     os.killpg(0, signal.SIGKILL)
 
 
-def _explain(error, port):
+def _explain(error: BaseException | None, port: int) -> str:
     """Put an error of the tracker's into one line."""
     if isinstance(error, subprocess.CalledProcessError):
         words = [word for word in str(error.cmd).split() if "=" not in word]

@@ -1,13 +1,18 @@
 """Watch every process of a job: its start, its reports, its end."""
+from __future__ import annotations
+
 import contextlib
 import hmac
 import json
 import selectors
 import signal
+import socket
 import time
+from multiprocessing.connection import Connection
+from typing import Any
 
-from . import hold
 from ..machine.job import ROLES
+from . import hold
 
 _LINE = 4096  # bytes; longer ones are from strangers
 _ALONE = 10.0  # seconds that workers may go on without a server or the scheduler
@@ -21,19 +26,22 @@ class JobError(RuntimeError):
 class Member:
     """A process of the job, or who claims to be one, at the other end of a connection."""
 
-    def __init__(self, connection):
+    def __init__(self, connection: socket.socket) -> None:
         self.connection = connection
         self.since = time.monotonic()
         self.buffer = b""
-        self.role = self.status = self.rank = self.ended = None
+        self.role: str | None = None
+        self.status: int | None = None
+        self.rank: int | None = None
+        self.ended = 0.0  # when the status came
         self.up = self.lost = False
         self.name = ""
 
-    def __str__(self):
+    def __str__(self) -> str:
         rank = f" {self.rank}" if self.rank is not None else ""
         return f"{self.role}{rank} ({self.name})"
 
-    def read(self, token):
+    def read(self, token: str) -> bool:
         """Take in what has arrived; return whether to go on reading."""
         try:
             data = self.connection.recv(_LINE)
@@ -48,7 +56,7 @@ class Member:
         self.lost = not data or len(self.buffer) > _LINE
         return not self.lost
 
-    def _take(self, facts, token):
+    def _take(self, facts: dict[str, Any], token: str) -> None:
         if self.role is None:
             if not hmac.compare_digest(str(facts.get("token")).encode(), token.encode()):
                 raise ValueError
@@ -67,13 +75,13 @@ class Watch:
 
     Parameters
     ----------
-    token : str
+    token
         What a member has to know.
-    counts : dict of str to int
+    counts
         How many there are of each role.
-    start_timeout : float
+    start_timeout
         As for `launch.launch`.
-    messages : str
+    messages
         Where those of the processes are.
 
     Attributes
@@ -82,22 +90,23 @@ class Watch:
         Those that have arrived here; a handler adds them.
     """
 
-    def __init__(self, token, counts, start_timeout, messages):
+    def __init__(self, token: str, counts: dict[str, int], start_timeout: float,
+                 messages: str) -> None:
         self.token, self.counts, self.start_timeout = token, counts, start_timeout
         self.messages = messages
-        self.signals = []
-        self.members = []
-        self.failure = None  # what the tracker says
+        self.signals: list[int] = []
+        self.members: list[Member] = []
+        self.failure: str | None = None  # what the tracker says
         self.stopped = False
 
-    def run(self, listener, failures):
+    def run(self, listener: socket.socket, failures: Connection) -> None:
         """Return when all workers have ended well, or when a signal asks to.
 
         Parameters
         ----------
-        listener : socket.socket
+        listener
             Where the members come to.
-        failures : multiprocessing.connection.Connection
+        failures
             From `tracking.start`.
 
         Raises
@@ -117,7 +126,7 @@ class Watch:
                         self._hear(failures, selector)
                     elif not key.data.read(self.token):
                         selector.unregister(key.fileobj)
-                        key.fileobj.close()
+                        key.data.connection.close()
                 now = time.monotonic()
                 self._drop_strangers(selector, now)
                 if self._workers_ended():
@@ -136,12 +145,12 @@ class Watch:
                                    f"{self.start_timeout:g} s: see what keeps them, or give a "
                                    "longer --start-timeout")
 
-    def close(self):
+    def close(self) -> None:
         """Let go of all members, which ends those that are left."""
         for member in self.members:
             member.connection.close()
 
-    def _accept(self, listener, selector):
+    def _accept(self, listener: socket.socket, selector: selectors.BaseSelector) -> None:
         with contextlib.suppress(OSError):
             connection, _ = listener.accept()
             hold.keep_alive(connection)
@@ -150,7 +159,7 @@ class Watch:
             self.members.append(member)
             selector.register(connection, selectors.EVENT_READ, member)
 
-    def _hear(self, failures, selector):
+    def _hear(self, failures: Connection, selector: selectors.BaseSelector) -> None:
         try:
             message = failures.recv()
         except EOFError:
@@ -161,7 +170,7 @@ class Watch:
                 selector.unregister(failures)
         self.failure = self.failure or message
 
-    def _drop_strangers(self, selector, now):
+    def _drop_strangers(self, selector: selectors.BaseSelector, now: float) -> None:
         for member in list(self.members):
             if member.role is None and (member.lost or now > member.since + 10):
                 self.members.remove(member)
@@ -169,15 +178,15 @@ class Watch:
                     selector.unregister(member.connection)
                     member.connection.close()
 
-    def _list(self, role=None, ended=None):
+    def _list(self, role: str | None = None, ended: bool | None = None) -> list[Member]:
         return [m for m in self.members if m.role and role in (None, m.role)
                 and ended in (None, m.status is not None)]
 
-    def _workers_ended(self):
+    def _workers_ended(self) -> bool:
         good = _STOPPED if self.stopped else (0,)
         return sum(m.status in good for m in self._list("worker")) >= self.counts["worker"]
 
-    def _check_members(self):
+    def _check_members(self) -> None:
         for member in self._list():
             if member.status is None:
                 if member.lost:
@@ -190,7 +199,7 @@ class Watch:
                 raise JobError(f"{member} ended with status {member.status}: see its message "
                                f"{self.messages}; the job is ended")
 
-    def _check_early(self, now):
+    def _check_early(self, now: float) -> None:
         """Find who ended well, but before those that now wait for it, for ever and in silence."""
         for member in self._list():
             if self.stopped or member.status != 0:
@@ -205,7 +214,7 @@ class Watch:
                                f"{' and '.join(map(str, waiting))} waited for it; the job is "
                                "ended")
 
-    def _list_missing(self):
+    def _list_missing(self) -> list[str]:
         missing = []
         for role, count in self.counts.items():
             late = [m for m in self._list(role) if not m.up and m.status is None]
@@ -215,14 +224,14 @@ class Watch:
                 missing.append(f"{n} of {count} {role}{'s' * (count > 1)}{names}")
         return missing
 
-    def _stop(self):
+    def _stop(self) -> None:
         self.stopped = True
         for member in self._list("worker", ended=False):
             with contextlib.suppress(OSError):
                 member.connection.sendall(b"stop\n")
 
 
-def _name_signal(number):
+def _name_signal(number: int) -> str:
     try:
         return signal.Signals(number).name
     except ValueError:  # a real-time signal

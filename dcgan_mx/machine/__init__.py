@@ -1,1 +1,1 @@
-"""This machine and this process: MXNet's import, processors, GPUs, files, signals."""
+"""The machine and the process: MXNet's import, processors, GPUs, files, signals."""

@@ -3,10 +3,12 @@
 The build for CUDA brings machine code for some GPUs, but no CUDA library; those come as packages
 of their own. They lie where no loader looks, so they are loaded by path before MXNet is.
 """
+from __future__ import annotations
+
 import ctypes
 import importlib.metadata
 from pathlib import Path
-from typing import List, NamedTuple, Optional, Tuple
+from typing import NamedTuple
 
 CPU_BUILD = "mxnet"
 GPU_BUILD = "mxnet-cu117"
@@ -45,7 +47,7 @@ class Trouble(NamedTuple):
 class BuildError(ImportError):
     """MXNet's build, as it is installed, cannot be loaded here; `trouble` says why."""
 
-    def __init__(self, *trouble):
+    def __init__(self, *trouble: str) -> None:
         self.trouble = Trouble(*trouble)
         super().__init__(": ".join(trouble))
 
@@ -54,25 +56,24 @@ class Gpu(NamedTuple):
     """A GPU as the driver describes it; `memory` in bytes."""
 
     name: str
-    capability: Tuple[int, int]
+    capability: tuple[int, int]
     memory: int
 
 
 class Driver(NamedTuple):
     """The NVIDIA driver: the CUDA version that it is for, as 11070, and what keeps it from use."""
 
-    version: Optional[int]
-    gpus: List[Gpu]
-    trouble: Optional[Trouble]
+    version: int | None
+    gpus: list[Gpu]
+    trouble: Trouble | None
 
 
-def find_builds():
+def find_builds() -> list[str]:
     """Return the names of the installed packages that hold MXNet.
 
     Returns
     -------
-    list of str
-        Empty if there is none, or one that no package manager knows.
+    Empty if there is none, or one that no package manager knows.
     """
     found = []
     for name in _BUILDS:
@@ -84,7 +85,7 @@ def find_builds():
     return found
 
 
-def load_libraries():
+def load_libraries() -> None:
     """Load what MXNet's build needs to be imported; nothing for the one without CUDA.
 
     Raises
@@ -114,7 +115,7 @@ def load_libraries():
         _check_short_name()
 
 
-def _find(package, library):
+def _find(package: str, library: str) -> Path:
     """Return the path of a package's library; its bare name, for the system's loader, if none."""
     try:
         found = importlib.metadata.distribution(package)
@@ -124,7 +125,7 @@ def _find(package, library):
     return Path(str(found.locate_file(f"nvidia/{folder}/lib/{library}")))
 
 
-def _load(package, version, library):
+def _load(package: str, version: str, library: str) -> None:
     try:
         ctypes.CDLL(str(_find(package, library)), ctypes.RTLD_GLOBAL)
     except OSError as error:
@@ -133,7 +134,7 @@ def _load(package, version, library):
             f"pip install --force-reinstall --no-deps {package}=={version}") from None
 
 
-def _check_short_name():
+def _check_short_name() -> None:
     """Raise BuildError if cuDNN cannot find the driver.
 
     cuDNN 8.5 loads it as libcuda.so, from its own folder or the system's, before the first
@@ -153,18 +154,17 @@ def _check_short_name():
                 f"ln -sf {driver.with_name(_DRIVER)} {link}") from None
 
 
-def why_not(capability):
+def why_not(capability: tuple[int, int]) -> Trouble | None:
     """Say why MXNet's build for CUDA cannot compute on a GPU.
 
     Parameters
     ----------
-    capability : tuple of (int, int)
+    capability
         The GPU's compute capability, major and minor.
 
     Returns
     -------
-    Trouble or None
-        None where it can.
+    None where it can.
 
     Notes
     -----
@@ -180,13 +180,8 @@ def why_not(capability):
         "and no PTX", "train on the CPU, without --gpu, or on a GPU of sm_50 to sm_89")
 
 
-def ask_driver():
-    """Ask the NVIDIA driver for its GPUs; MXNet takes no part in it.
-
-    Returns
-    -------
-    Driver
-    """
+def ask_driver() -> Driver:
+    """Ask the NVIDIA driver for its GPUs; MXNet takes no part in it."""
     try:
         driver = ctypes.CDLL(_DRIVER)
     except OSError as error:
@@ -212,28 +207,25 @@ def ask_driver():
         for i, attribute in enumerate((75, 76)):  # CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_*
             driver.cuDeviceGetAttribute(
                 ctypes.byref(capability, i * ctypes.sizeof(ctypes.c_int)), attribute, device)
-        gpus.append(Gpu(name.value.decode(errors="replace"), tuple(capability), memory.value))
+        gpus.append(Gpu(name.value.decode(errors="replace"), (capability[0], capability[1]),
+                        memory.value))
     return Driver(version.value, gpus, None if version.value >= _LEAST_DRIVER else Trouble(
         f"the NVIDIA driver is for CUDA {dotted(version.value)}, which is too old",
         f"install one for CUDA {dotted(_LEAST_DRIVER)} or newer: version 515 or newer"))
 
 
-def dotted(version):
+def dotted(version: int) -> str:
     """Return a version of CUDA as NVIDIA writes it: '11.7' for 11070."""
     return f"{version // 1000}.{version % 1000 // 10}"
 
 
-def why_no_gpu(with_cuda):
+def why_no_gpu(with_cuda: bool) -> Trouble:
     """Say why MXNet sees no GPU.
 
     Parameters
     ----------
-    with_cuda : bool
+    with_cuda
         Whether MXNet was built with CUDA; `mx.runtime.Features().is_enabled("CUDA")`.
-
-    Returns
-    -------
-    Trouble
     """
     driver = ask_driver()
     if not with_cuda:

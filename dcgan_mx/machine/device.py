@@ -1,23 +1,28 @@
 """From the text of --gpu and --kv-store to MXNet's contexts and KVStore."""
+from __future__ import annotations
+
 import warnings
+from typing import Any
 
 from . import job
-from .cuda import ask_driver, why_no_gpu, why_not
+from .cuda import Gpu, ask_driver, why_no_gpu, why_not
 from .runtime import join_job, mx
+from .typed import typed
 
 KVSTORES = ("local", "device", "dist_sync", "dist_device_sync")
 
 
-def make_contexts(gpu=None, cpu_devices=None, require_gpu=False):
+def make_contexts(gpu: str | int | None = None, cpu_devices: int | None = None,
+                  require_gpu: bool = False) -> list[Any]:
     """Return the contexts to train on.
 
     Parameters
     ----------
-    gpu : str or int, optional
+    gpu
         Numbers of GPUs with commas between, such as 0 or 0,1; the CPU if left out.
-    cpu_devices : int, at least 1, optional
+    cpu_devices : at least 1
         Contexts on the CPU: what several GPUs do, for trying it out. One if left out.
-    require_gpu : bool
+    require_gpu
         Fail where MXNet sees no GPU at all, instead of warning and taking the CPU.
 
     Returns
@@ -55,7 +60,7 @@ def make_contexts(gpu=None, cpu_devices=None, require_gpu=False):
     return [mx.cpu()]
 
 
-def parse_gpus(text):
+def parse_gpus(text: str) -> list[int]:
     """Return the numbers in the text of --gpu; raise ValueError if it is no list of such."""
     parts = text.split(",")
     if not all(part.isascii() and part.isdigit() for part in parts):
@@ -66,13 +71,12 @@ def parse_gpus(text):
     return numbers
 
 
-def check_gpu(number, gpus):
+def check_gpu(number: int, gpus: list[Gpu]) -> None:
     """Raise ValueError if there is no GPU of this number, from 0, or MXNet cannot compute on it.
 
     Parameters
     ----------
-    number : int
-    gpus : list of cuda.Gpu
+    gpus
         All that there are.
     """
     if not 0 <= number < len(gpus):
@@ -83,19 +87,20 @@ def check_gpu(number, gpus):
         raise ValueError(f"--gpu {number}: {gpus[number].name}: {trouble.problem}: {trouble.mend}")
 
 
-def _count_gpus():
+def _count_gpus() -> int:
     try:
-        return mx.context.num_gpus()
+        count: int = mx.context.num_gpus()
+        return count
     except mx.base.MXNetError:  # the driver fails; what it says is better told by `why_no_gpu`
         return 0
 
 
-def make_kvstore(name):
+def make_kvstore(name: str) -> Any:
     """Return the KVStore that adds up gradients; one for both networks.
 
     Parameters
     ----------
-    name : str
+    name
         One of `KVSTORES`.
 
     Returns
@@ -112,7 +117,7 @@ def make_kvstore(name):
     if name.startswith("dist"):
         if role is None:
             raise ValueError(f"--kv-store {name}: this process is in no job: start it with "
-                             "scripts/launch.py, or give --kv-store local")
+                             f"{typed('launch')}, or give --kv-store local")
     elif role is not None:
         raise ValueError(f"--kv-store {name}: this process is a {role} of a job (DMLC_ROLE): "
                          "give --kv-store dist_sync, or unset all DMLC_ variables")

@@ -1,21 +1,27 @@
 """Files that are either complete or not there."""
+from __future__ import annotations
+
 import contextlib
 import errno
 import os
 import stat
 from pathlib import Path
+from typing import BinaryIO, Iterable, Union
+
+StrPath = Union[str, "os.PathLike[str]"]
 
 
-def write_atomic(path, chunks, sync=False):
+def write_atomic(path: StrPath, chunks: bytes | Iterable[bytes | bytearray | memoryview],
+                 sync: bool = False) -> None:
     """Write a file under a temporary name beside it, then rename.
 
     Parameters
     ----------
-    path : str or os.PathLike
+    path
         Replaced if it exists.
-    chunks : bytes or iterable of bytes-like
+    chunks
         What the file is to hold.
-    sync : bool
+    sync
         Return only when the disk has the content.
 
     Raises
@@ -43,14 +49,14 @@ def write_atomic(path, chunks, sync=False):
         raise
 
 
-def append_line(path, text):
-    """Add a line to a file, and return only when the disk has it.
+def append_line(path: StrPath, text: str) -> None:
+    """Add a line to a file, whole or not at all, and return only when the disk has it.
 
     Parameters
     ----------
-    path : str or os.PathLike
+    path
         Made if it is not there.
-    text : str
+    text
         Without the line's end.
 
     Raises
@@ -58,28 +64,29 @@ def append_line(path, text):
     OSError
         If the file cannot be written.
     """
+    before = None
     try:
-        with open(path, "a", encoding="utf-8") as f:
-            f.write(text + "\n")
-            f.flush()
+        with open(path, "ab", buffering=0) as f:
+            before = f.tell()
+            line = memoryview(text.encode() + b"\n")
+            while line:
+                line = line[f.write(line):]
             os.fsync(f.fileno())
     except OSError as error:
+        if before is not None:
+            with contextlib.suppress(OSError):
+                os.truncate(path, before)  # no half of a line
         error.filename = str(path)
         raise
 
 
-def open_plain(path, follow=False):
+def open_plain(path: StrPath, follow: bool = False) -> BinaryIO:
     """Open a file for reading bytes, unless it is a link, a pipe or a device.
 
     Parameters
     ----------
-    path : str or os.PathLike
-    follow : bool
+    follow
         Take what a link leads to.
-
-    Returns
-    -------
-    file object
 
     Raises
     ------
@@ -93,12 +100,8 @@ def open_plain(path, follow=False):
     return open(descriptor, "rb")
 
 
-def sync_directory(path):
+def sync_directory(path: StrPath) -> None:
     """Return only when the disk has the names in a directory.
-
-    Parameters
-    ----------
-    path : str or os.PathLike
 
     Raises
     ------
@@ -112,6 +115,6 @@ def sync_directory(path):
         os.close(descriptor)
 
 
-def cache_folder():
+def cache_folder() -> Path:
     """Return the folder of what can be made again: `dcgan_mx` in $XDG_CACHE_HOME or ~/.cache."""
     return Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser() / "dcgan_mx"

@@ -1,24 +1,29 @@
 """A job of several processes: which part this one has in it."""
+from __future__ import annotations
+
 import contextlib
 import json
 import os
+from typing import Mapping
+
+from .typed import typed
 
 ROLES = ("worker", "server", "scheduler")
 _NUMBERS = ("DMLC_NUM_WORKER", "DMLC_NUM_SERVER", "DMLC_PS_ROOT_PORT")
 VARIABLES = ("DMLC_ROLE", "DMLC_PS_ROOT_URI", *_NUMBERS)
 
 
-def read_role(environ=None):
+def read_role(environ: Mapping[str, str] | None = None) -> str | None:
     """Return this process's role in a job, from the variables that MXNet's launchers set.
 
     Parameters
     ----------
-    environ : mapping of str to str, optional
+    environ
         `os.environ` if left out.
 
     Returns
     -------
-    {'worker', 'server', 'scheduler'} or None
+    'worker', 'server', 'scheduler' or None
         None outside of a job.
 
     Raises
@@ -34,7 +39,7 @@ def read_role(environ=None):
         value = environ.get(name, "")
         if not value:
             raise ValueError(f"{name} is not set, but {present[0]} is: start the job with "
-                             "scripts/launch.py, or unset all DMLC_ variables")
+                             f"{typed('launch')}, or unset all DMLC_ variables")
         good = (value in ROLES if name == "DMLC_ROLE" else name not in _NUMBERS
                 or value.isascii() and value.isdigit() and 1 <= int(value) < 2**16)
         if not good:
@@ -47,7 +52,7 @@ def read_role(environ=None):
 _REPORT = "DCGAN_MX_REPORT"
 
 
-def _take_report_fd():
+def _take_report_fd() -> int | None:
     """Return the pipe to this process's holder (`hold`), or None; take it out of the environment.
 
     The number alone could name anything in a process that inherited the variable, not the pipe.
@@ -63,7 +68,7 @@ def _take_report_fd():
 _report_fd = _take_report_fd()
 
 
-def report(**facts):
+def report(**facts: object) -> bool:
     """Tell the launcher of this job something about this process; nothing outside of a job.
 
     Its number goes with it, for its holder: a shell may stand between the two.
@@ -77,8 +82,7 @@ def report(**facts):
 
     Returns
     -------
-    bool
-        Whether there is a launcher that watches this process.
+    Whether there is a launcher that watches this process.
     """
     if _report_fd is None:
         return False

@@ -1,10 +1,12 @@
 """What the processor has to offer, read without loading anything."""
+from __future__ import annotations
+
 import os
 
 THREADS = ("OMP_NUM_THREADS", "MXNET_OMP_MAX_THREADS")  # what a user sets, each of which wins
 
 
-def read_threads():
+def read_threads() -> str | None:
     """Return which of `THREADS` the user has set, as NAME=NUMBER; None if none is.
 
     Raises
@@ -21,14 +23,13 @@ def read_threads():
     return None
 
 
-def physical_cores():
+def physical_cores() -> int:
     """Count the physical cores that this process may run on.
 
     Returns
     -------
-    int
-        Distinct cores in the affinity mask; hardware threads of one core count once. Where the
-        system does not tell (no Linux sysfs), the processors in the mask, or all of them.
+    Distinct cores in the affinity mask; hardware threads of one core count once. Where the
+    system does not tell (no Linux sysfs), the processors in the mask, or all of them.
 
     Notes
     -----
@@ -36,7 +37,7 @@ def physical_cores():
     """
     if not hasattr(os, "sched_getaffinity"):
         return os.cpu_count() or 1
-    cores = set()
+    cores: set[str] = set()
     for cpu in os.sched_getaffinity(0):
         try:
             with open(f"/sys/devices/system/cpu/cpu{cpu}/topology/thread_siblings_list") as f:

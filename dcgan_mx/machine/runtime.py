@@ -7,9 +7,12 @@ Every other module takes MXNet from here, so that what has to happen before the 
 - the CUDA libraries of the build for GPUs, which it would not find by itself;
 - quiet: what MXNet says of its own age and of its graph passes is nothing a user can act on.
 """
+from __future__ import annotations
+
 import os
 import sys
 import warnings
+from typing import Any
 
 import numpy as np
 
@@ -18,38 +21,34 @@ from .job import read_role, report
 from .processor import physical_cores, read_threads
 
 
-def first_line(error):
+def first_line(error: BaseException) -> str:
     """Return what an error of MXNet says, without the stack trace that may come before it.
-
-    Parameters
-    ----------
-    error : Exception
 
     Returns
     -------
-    str
-        One line; the error's type if it says nothing.
+    One line; the error's type if it says nothing.
     """
     lines = [line for line in str(error).splitlines()
              if line.strip() and not line.startswith(("Traceback", "Stack trace", " ", "\t"))]
     return lines[0] if lines else type(error).__name__
 
 
-def _set_threads():
+def _set_threads() -> None:
     """Give OpenMP a thread a core; MXNet alone takes half the processors (src/engine/openmp.cc)."""
     if read_threads() is None:
         os.environ["OMP_NUM_THREADS"] = str(physical_cores())
 
 
-def _add_missing_names():
+def _add_missing_names() -> None:
     """Add what MXNet 1.9.1 expects of NumPy below 1.24 and of Python below 3.12."""
     if "bool" not in vars(np):  # hasattr would raise NumPy's warning
-        np.bool = bool
+        numpy: Any = np
+        numpy.bool = bool
     if sys.version_info >= (3, 12):
         import setuptools  # noqa: F401  its import brings distutils.version back
 
 
-def join_job(kv):
+def join_job(kv: Any) -> None:
     """Tell the launcher a worker's rank, and let the worker end without the others.
 
     A worker waits for all others before its process ends, whatever it ends with (MXNet 1.9.1,
@@ -66,7 +65,7 @@ def join_job(kv):
         mx.base.check_call(mx.base._LIB.MXKVStoreSetBarrierBeforeExit(kv.handle, 0))
 
 
-def _announce():
+def _announce() -> None:
     """Tell the launcher that this process is there; a server never returns from MXNet's import."""
     if os.environ.get("DMLC_ROLE", "worker") != "worker":
         read_role()

@@ -1,8 +1,12 @@
 """Signals end a training after its current step."""
+from __future__ import annotations
+
+import contextlib
 import os
 import signal
 import threading
 import time
+from typing import Any
 
 
 class StopOnSignal:
@@ -10,7 +14,7 @@ class StopOnSignal:
 
     SIGINT, SIGTERM and, unless it is ignored, SIGHUP. Another one, a second or more after the
     first, ends the process at once; some senders signal a process and its group, so that every
-    signal comes twice.
+    signal comes twice. It listens while it is a context: `with StopOnSignal() as stop`.
 
     Attributes
     ----------
@@ -18,27 +22,43 @@ class StopOnSignal:
         The signal's number.
     """
 
-    def __init__(self):
-        self.received = None
-        reader, writer = os.pipe()
-        os.set_blocking(writer, False)
-        # Python's own handlers wait until MXNet returns; what is written here can be read at once.
-        signal.set_wakeup_fd(writer, warn_on_full_buffer=False)
-        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-            # nohup ignores SIGHUP on purpose; a shell ignores SIGINT for whatever it runs behind it
-            if number != signal.SIGHUP or signal.getsignal(number) is not signal.SIG_IGN:
-                signal.signal(number, lambda number, frame: None)
-        threading.Thread(target=self._watch, args=(reader,), daemon=True).start()
+    def __init__(self) -> None:
+        self.received: int | None = None
 
-    def _watch(self, reader):
-        while True:
-            number = os.read(reader, 1)[0]
-            if self.received is None:
-                self.received, first = number, time.monotonic()
-            elif time.monotonic() - first > 1:
-                os._exit(128 + number)
+    def __enter__(self) -> StopOnSignal:
+        """Begin to listen."""
+        with contextlib.ExitStack() as stack:
+            reader, writer = os.pipe()
+            stack.callback(os.close, writer)  # ends `_watch`
+            os.set_blocking(writer, False)
+            # Python's own handlers wait until MXNet returns; what is written here can be read at
+            # once.
+            stack.callback(signal.set_wakeup_fd,
+                           signal.set_wakeup_fd(writer, warn_on_full_buffer=False))
+            for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+                # nohup ignores SIGHUP on purpose; a shell ignores SIGINT for what it runs behind it
+                before = signal.getsignal(number)
+                if number != signal.SIGHUP or before is not signal.SIG_IGN:
+                    signal.signal(number, lambda number, frame: None)
+                    stack.callback(signal.signal, number, before)
+            threading.Thread(target=self._watch, args=(reader,), daemon=True).start()
+            self._stack = stack.pop_all()
+        return self
 
-    def __call__(self, trainer):
+    def __exit__(self, *_: object) -> None:
+        """Leave signals to whoever had them before."""
+        self._stack.close()
+
+    def _watch(self, reader: int) -> None:
+        with open(reader, "rb", buffering=0) as f:
+            first = 0.0
+            while byte := f.read(1):
+                if self.received is None:
+                    self.received, first = byte[0], time.monotonic()
+                elif time.monotonic() - first > 1:
+                    os._exit(128 + byte[0])
+
+    def __call__(self, trainer: Any) -> None:
         """Have `fit` return if a signal has arrived."""
         if self.received is not None:
             trainer.stopping = self.received

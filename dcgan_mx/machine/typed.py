@@ -22,10 +22,9 @@ def typed(command: str) -> str:
 
     Returns
     -------
-    str
-        `python scripts/train.py` in a process that a script began, `python -m dcgan_mx train`
-        where that was typed, else `dcgan-mx train`; with the path of a program that a shell would
-        not find, or of which it would find another one.
+    `python scripts/train.py` in a process that a script began, `python -m dcgan_mx train`
+    where that was typed, else `dcgan-mx train`; with the path of a program that a shell would
+    not find, or of which it would find another one.
     """
     program = sys.argv[0]
     folder, name = os.path.split(program)

@@ -1,7 +1,10 @@
 """Building blocks of HTML pages that hold all they show and ask no network for anything."""
+from __future__ import annotations
+
 import base64
 import html
 import math
+from typing import Any, Iterable, Mapping, Optional, Sequence, TypeVar, Union
 
 import cv2
 import numpy as np
@@ -9,6 +12,8 @@ import numpy as np
 # In units of the SVG's own; the margins have room for the larger text of a phone.
 _WIDTH, _RIGHT, _TOP, _BOTTOM, _HEIGHT = 480, 468, 12, 232, 280
 _MOST = 1e300  # beyond it the ends of an axis are too far apart for a float
+_Values = Union[Sequence[Optional[float]], np.ndarray]
+_Numbers = TypeVar("_Numbers", float, np.ndarray)
 
 _STYLE = """
 :root { color-scheme: light dark; --paper: #fdfdfc; --ink: #1f2328; --quiet: #5f6670;
@@ -62,23 +67,22 @@ input.oninput = show;
 input.hidden = false; show(); })();</script>"""
 
 
-def render(title, body, lang="en"):
+def render(title: str, body: str, lang: str = "en") -> str:
     """Put a page together.
 
     Parameters
     ----------
-    title : str
+    title
         Plain text: the page's title and its first heading.
-    body : str
+    body
         HTML, as the other functions return it.
-    lang : str
+    lang
         Of the text, as HTML names languages.
 
     Returns
     -------
-    str
-        A whole HTML document, light or dark as the reader's system is. It has the browser run
-        inline scripts, show `data:` pictures, and load nothing else.
+    A whole HTML document, light or dark as the reader's system is. It has the browser run
+    inline scripts, show `data:` pictures, and load nothing else.
     """
     title = html.escape(title)
     return f"""<!DOCTYPE html>
@@ -95,17 +99,17 @@ def render(title, body, lang="en"):
 """
 
 
-def note(text):
+def note(text: str) -> str:
     """Make a paragraph of plain text, less conspicuous than others."""
     return f'<p class="quiet">{html.escape(text)}</p>'
 
 
-def code(text):
+def code(text: str) -> str:
     """Show text as it is, every blank and line end of it; long lines scroll."""
     return f'<pre tabindex="0"><code>{html.escape(text)}</code></pre>'
 
 
-def table(head, rows):
+def table(head: Iterable[object], rows: Iterable[Iterable[object]]) -> str:
     """Make a table of a row of titles and rows of cells, shown as `str` gives them."""
     titles = "".join(f'<th scope="col">{html.escape(str(cell))}</th>' for cell in head)
     lines = ("".join(f"<td>{html.escape(str(cell))}</td>" for cell in row) for row in rows)
@@ -114,26 +118,22 @@ def table(head, rows):
             f'<tbody>\n{body}\n</tbody>\n</table></div>')
 
 
-def columns(parts):
+def columns(parts: Iterable[str]) -> str:
     """Set pieces of HTML side by side, two on a desk, below one another on a phone."""
     return '<div class="columns">\n' + "\n".join(parts) + "\n</div>"
 
 
-def picture(pixels, alt, width=None):
+def picture(pixels: np.ndarray, alt: str, width: int | None = None) -> str:
     """Make an image of pixels: PNG, or JPEG of quality 85 if that is smaller.
 
     Parameters
     ----------
-    pixels : np.ndarray, (H, W, C), uint8
+    pixels : (H, W, C), uint8
         C is 1 or 3 (RGB).
-    alt : str
+    alt
         What it shows, for those who do not see it.
-    width : int, optional
+    width
         Shown width in CSS pixels, `W` if left out; never wider than the page.
-
-    Returns
-    -------
-    str
 
     Raises
     ------
@@ -155,22 +155,21 @@ def picture(pixels, alt, width=None):
             f'src="data:image/{kind};base64,{data}">')
 
 
-def slider(frames, captions, label):
+def slider(frames: Sequence[np.ndarray], captions: Sequence[str], label: str) -> str:
     """Make a slider that shows one of several pictures; without JavaScript, the last.
 
     Parameters
     ----------
-    frames : list of np.ndarray, (H, W, C), uint8
+    frames : (H, W, C), uint8
         At least one; as `picture` takes them.
-    captions : list of str
+    captions
         One for each frame.
-    label : str
+    label
         What all of them show.
 
     Returns
     -------
-    str
-        A `<figure>`; the arrow keys, Home and End move its slider.
+    A `<figure>`; the arrow keys, Home and End move its slider.
 
     Raises
     ------
@@ -192,23 +191,22 @@ def slider(frames, captions, label):
     return '<figure class="slider">\n' + "\n".join(parts) + "\n</figure>"
 
 
-def plot(series, x_label, y_label, log_y=False):
+def plot(series: Mapping[str, tuple[_Values, _Values]], x_label: str, y_label: str,
+         log_y: bool = False) -> str:
     """Draw lines over common axes.
 
     Parameters
     ----------
-    series : dict of str to (sequence, sequence)
+    series
         Name to x and y values. One that is None or not finite breaks the line, as does y <= 0
         where `log_y`; a point between two breaks is a dot.
-    x_label, y_label : str
-    log_y : bool
+    log_y
         A logarithmic y axis, from one power of ten to another; else a linear one that includes 0.
 
     Returns
     -------
-    str
-        A `<figure>` with an `<svg>` as wide as the page lets it be, and a legend if there is
-        more than one line.
+    A `<figure>` with an `<svg>` as wide as the page lets it be, and a legend if there is
+    more than one line.
 
     Raises
     ------
@@ -250,15 +248,16 @@ def plot(series, x_label, y_label, log_y=False):
             + "\n".join(parts) + "\n</svg>\n</figure>")
 
 
-def _points(name, xs, ys, log_y):
+def _points(name: str, xs: _Values, ys: _Values, log_y: bool) -> np.ndarray:
     """(n, 2) numbers to draw, nan where there is none; the logarithm of y where `log_y`."""
     if len(xs) != len(ys):
         raise ValueError(f"series {name!r} has {len(xs)} x and {len(ys)} y values: give as many")
     points = np.array([[_number(x), _number(y, log_y)] for x, y in zip(xs, ys)]).reshape(-1, 2)
-    return points + 0 * points[:, ::-1]  # both are nan where one is
+    broken: np.ndarray = points + 0 * points[:, ::-1]  # both are nan where one is
+    return broken
 
 
-def _number(value, log=False):
+def _number(value: Any, log: bool = False) -> float:
     """A float that can be drawn, or nan."""
     try:
         number = math.log10(float(value)) if log else float(value)
@@ -267,7 +266,7 @@ def _number(value, log=False):
     return number if abs(number) < _MOST else math.nan
 
 
-def _ticks(low, high, around=False):
+def _ticks(low: float, high: float, around: bool = False) -> list[tuple[float, str]]:
     """(value, text) of round numbers between low and high, or `around` both."""
     if high - low <= max(1e-12 * max(abs(low), abs(high)), 1 / _MOST):
         return [(low, f"{low:g}")]
@@ -281,12 +280,12 @@ def _ticks(low, high, around=False):
     return [(k * step, f"{k * step:{kind}}") for k in range(first, last + 1)]
 
 
-def _between(values, low, high, start, end):
+def _between(values: _Numbers, low: float, high: float, start: float, end: float) -> _Numbers:
     """Values from low to high to where they are from start to end; midway if low is high."""
     return start + (end - start) * ((values - low) / ((high - low) or 1) + (high == low) / 2)
 
 
-def _draw(places):
+def _draw(places: np.ndarray) -> str:
     """Lines through (n, 2) places, broken at nan; one by itself is a dot."""
     breaks = np.flatnonzero(np.diff(np.isnan(places[:, 0]))) + 1
     parts = []

@@ -1,14 +1,18 @@
 """A page about a run: its curves, its pictures over time, its settings."""
+from __future__ import annotations
+
 import shlex
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
 
-from . import page
-from ..machine.files import write_atomic
-from ..runs.rundir import list_grids, read_config, read_log, resume_command
+from ..machine.files import StrPath, write_atomic
+from ..machine.typed import typed
+from ..runs.run import Run
 from ..visual import read_png
+from . import page
 
 # Kind of grid, what it shows, the most pictures of it.
 _GRIDS = (("gout", "what G makes of random vectors", 24),
@@ -27,17 +31,12 @@ class ReportError(ValueError):
     """A run has nothing to report yet."""
 
 
-def write_report(run_dir):
+def write_report(run_dir: StrPath) -> Path:
     """Write report.html, which holds all that it shows, into a run directory.
-
-    Parameters
-    ----------
-    run_dir : str or os.PathLike
 
     Returns
     -------
-    pathlib.Path
-        Of the page; one that was there is replaced.
+    Of the page; one that was there is replaced.
 
     Raises
     ------
@@ -51,8 +50,9 @@ def write_report(run_dir):
         If a file cannot be read or written.
     """
     run_dir = Path(run_dir)
-    config, log = read_config(run_dir), read_log(run_dir)
-    grids = {kind: list_grids(run_dir, kind) for kind, _, _ in _GRIDS}
+    run = Run(run_dir)
+    config, log = run.read_config(), run.read_log()
+    grids = {kind: run.list_grids(kind) for kind, _, _ in _GRIDS}
     steps = [record["step"] for record in log] or [step for found in grids.values()
                                                    for step in found]
     if not steps:
@@ -62,7 +62,7 @@ def write_report(run_dir):
             "<h2>Curves</h2>", _curves(log),
             "<h2>Pictures</h2>", _pictures(grids),
             "<h2>Settings</h2>", _settings(config),
-            "<h2>Go on</h2>", _commands(run_dir, config)]
+            "<h2>Go on</h2>", _commands(run)]
     text = page.render(f"{config['flags'].get('dataset')}, step {max(steps)}", "\n".join(body))
     path = run_dir / "report.html"
     # A path need not be UTF-8, and JSON can hold halves of characters.
@@ -70,7 +70,7 @@ def write_report(run_dir):
     return path
 
 
-def _curves(log):
+def _curves(log: list[dict[str, Any]]) -> str:
     """The log as plots, and its last line as a table."""
     if not log:
         return page.note("log.jsonl has no line yet.")
@@ -91,7 +91,7 @@ def _curves(log):
     return "\n".join([*means, page.columns(cells)])
 
 
-def _means(groups, key):
+def _means(groups: list[list[dict[str, Any]]], key: str) -> list[float | None]:
     """The mean of a number in each group of log lines; None where no line has it."""
     known = ([record[key] for record in group
               if type(record.get(key)) in (int, float) and abs(record[key]) < 1e300]
@@ -99,14 +99,14 @@ def _means(groups, key):
     return [sum(values) / len(values) if values else None for values in known]
 
 
-def _pictures(grids):
+def _pictures(grids: dict[str, dict[int, Path]]) -> str:
     """A slider for each kind of grid that is there."""
     cells = [_slider(grids[kind], f"{kind}: {label}", most)
              for kind, label, most in _GRIDS if grids[kind]]
     return page.columns(cells) if cells else page.note("There is no grid yet.")
 
 
-def _slider(grids, label, most):
+def _slider(grids: dict[int, Path], label: str, most: int) -> str:
     """A slider over the whole time of a run, with fewer pictures where they are large."""
     steps = list(grids)
     n = min(most, len(steps))
@@ -120,17 +120,18 @@ def _slider(grids, label, most):
         n //= 2
 
 
-def _read(path):
+def _read(path: Path) -> np.ndarray:
     """The pixels of a PNG file, (H, W, C), uint8, scaled down where it is too wide."""
     pixels = read_png(path)
     height, width, channels = pixels.shape
     if width <= _MAX_WIDTH:
         return pixels
     size = _MAX_WIDTH, max(1, round(height * _MAX_WIDTH / width))
-    return cv2.resize(pixels, size, interpolation=cv2.INTER_AREA).reshape(*size[::-1], channels)
+    small: np.ndarray = cv2.resize(pixels, size, interpolation=cv2.INTER_AREA)
+    return small.reshape(*size[::-1], channels)
 
 
-def _settings(config):
+def _settings(config: dict[str, Any]) -> str:
     """The flags, and what else explains the numbers."""
     flags = [("--" + name.replace("_", "-"), _shown(value))
              for name, value in config["flags"].items()]
@@ -144,15 +145,15 @@ def _settings(config):
                          page.table(("device and versions", ""), others)])
 
 
-def _commands(run_dir, config):
+def _commands(run: Run) -> str:
     """How to train on, and how to draw from what was trained."""
     return "\n".join([page.note("To train on:"),
-                      page.code(resume_command(run_dir, config)),
+                      page.code(run.resume_command()),
                       page.note("To have G make pictures:"),
-                      page.code(f"python scripts/sample.py {shlex.quote(str(run_dir))}")])
+                      page.code(f"{typed('sample')} {shlex.quote(str(run.path))}")])
 
 
-def _shown(value, digits=None):
+def _shown(value: object, digits: int | None = None) -> str:
     """A value for people to read."""
     if isinstance(value, bool) or value is None:
         return {True: "yes", False: "no", None: "none"}[value]

@@ -1,292 +1,158 @@
-"""What the blog post on GANs says, section by section, measured again."""
-import json
-import tempfile
-import warnings
+"""The page that walks through the blog post: what it says, the code, what was measured."""
+from __future__ import annotations
 
-import cv2
+import html
+import inspect
+import textwrap
+from typing import Any, Callable, Sequence
+
 import numpy as np
 
-from ..data.datasets import get_mnist, make_discs
 from ..iterators import MnistIter, RandIter
-from ..training.module_state import get_parameters
-from ..data.record_iterators import ImagenetIter
-from ..data.records import frame
-from ..machine.runtime import mx
-from ..symbols import make_dcgan_sym
 from ..trainer import Trainer
-from ..visual import fill_buf, make_grid, standardise, to_pixels, visual
-
-BATCH_SIZE, NZ, SHAPE = 64, 100, (3, 64, 64)
-
-
-def find_layers(symbol):
-    """List a network's layers.
-
-    Parameters
-    ----------
-    symbol : mx.sym.Symbol
-
-    Returns
-    -------
-    list of (str, str, dict of str to str)
-        Name, operator and attributes, from input to output.
-    """
-    return [(node["name"], node["op"], node.get("attrs", {}))
-            for node in json.loads(symbol.tojson())["nodes"] if node["op"] != "null"]
+from ..visual import standardise
+from . import claims, page
 
 
-def check_rules(symG, symD):
-    """Check the five rules of the DCGAN paper against two networks.
+def _section(n: int, title: str, says: str, *parts: str) -> str:
+    """One section: what the blog says, and what follows from it here."""
+    return (f"<section><h2>{n}. {html.escape(title)}</h2>"
+            f"<p><strong>The blog:</strong> {html.escape(says)}</p>{''.join(parts)}</section>")
 
-    Parameters
-    ----------
-    symG, symD : mx.sym.Symbol
 
-    Returns
-    -------
-    list of (str, str, bool)
-        The rule, what was found, whether it holds.
+def _paragraph(text: str) -> str:
+    return f"<p>{html.escape(text)}</p>"
 
-    Notes
-    -----
-    Source: Radford et al., arXiv:1511.06434, section 3, "Architecture guidelines".
-    """
-    layers = {"G": find_layers(symG), "D": find_layers(symD)}
 
-    def names(network, op, **attributes):
-        return [name for name, found, attrs in layers[network] if found == op
-                and all(attrs.get(key) == value for key, value in attributes.items())]
+def _draw_generator(shapes: Sequence[tuple[str, tuple[int, ...]]]) -> str:
+    """Draw the generator's shapes: heights show pixels, widths channels, by their logarithm."""
+    boxes: list[str] = []
+    x = 10.0
+    for name, (channels, height, _) in shapes:
+        h, w = 18 + 24 * np.log2(height), 10 + 9 * np.log2(channels)
+        boxes.append(f'<rect x="{x:.0f}" y="{(190 - h) / 2:.0f}" width="{w:.0f}" height="{h:.0f}" '
+                     'rx="3" fill="currentColor" fill-opacity=".18" stroke="currentColor"/>'
+                     f'<text x="{x + w / 2:.0f}" y="205">{name}</text>'
+                     f'<text x="{x + w / 2:.0f}" y="222">{channels}x{height}x{height}</text>')
+        x += max(w, 80) + 30
+    return (f'<svg viewBox="0 0 {x:.0f} 230" role="img" aria-label="shapes of the generator" '
+            'style="width:100%;height:auto" text-anchor="middle" font-size="13" '
+            f'fill="currentColor">{"".join(boxes)}</svg>')
 
-    def count(op):
-        return len(names("G", op)) + len(names("D", op))
 
-    up, down = names("G", "Deconvolution", stride="(2, 2)"), names("D", "Convolution",
-                                                                   stride="(2, 2)")
-    relu, tanh = names("G", "Activation", act_type="relu"), names("G", "Activation",
-                                                                  act_type="tanh")
-    leaky = names("D", "LeakyReLU", act_type="leaky")
+def _plot_losses() -> str:
+    """Plot both losses over x = D(G(z)), and what of their slopes gets through D's sigmoid."""
+    x = np.linspace(0.001, 0.999, 999)
+    return (page.plot({"log(1 - x)": (x, np.log(1 - x)), "-log x": (x, -np.log(x))},
+                      "x = D(G(z))", "loss of G")
+            + page.plot({"log(1 - x): x": (x, x), "-log x: 1 - x": (x, 1 - x)},
+                        "x = D(G(z))", "slope below the sigmoid", log_y=True))
+
+
+def _show_source(function: Callable[..., Any]) -> str:
+    """Return the source text of a function without its docstring."""
+    text = textwrap.dedent(inspect.getsource(function))
+    head, _, body = text.split('"""', 2) if '"""' in text else (text, "", "")
+    return (head.rstrip() + "\n" + body.strip("\n")).strip()
+
+
+def _shown(x: float) -> str:
+    """A ratio for people to read."""
+    return f"{x:,.0f}" if 10 <= x < 1e6 else f"{x:.2g}"
+
+
+def render(first: Sequence[str], second: Sequence[str], measured: str) -> str:
+    """Put the page together from its halves and a word on what was measured."""
+    intro = _paragraph("The blog post of 2016 that explains MXNet's DCGAN example, with every "
+                       f"claim measured just now: {measured}.")
+    return page.render("A walk through the DCGAN blog post", "".join([intro, *first, *second]))
+
+
+def write_first_half(trainer: Trainer, images: np.ndarray) -> list[str]:
+    """Sections 1 to 5: the model and the code, before any training."""
+    batch = MnistIter(images, claims.BATCH_SIZE).next()
+    loss = claims.measure_loss(trainer, batch, RandIter(claims.BATCH_SIZE,
+                                                             claims.NZ).next())
+    numbers = [sum(int(np.prod(array.shape)) for array in mod.get_params()[0].values())
+               for mod in (trainer.modG, trainer.modD)]
+    symG, symD = trainer.modG.symbol, trainer.modD.symbol
+    rules = [(rule, found, "yes" if holds else "NO")
+             for rule, found, holds in claims.check_rules(symG, symD)]
+    model = _paragraph(
+        f"G has {numbers[0]:,} parameters, D {numbers[1]:,}. Before training D knows nothing; a D "
+        f"that always said 1/2 would give -2 log 2 = {-2 * np.log(2):.3f}. Measured on one batch:")
+    loop = _paragraph(
+        "The four phases are the blog's; gradients of the fakes stay in place, and those of the "
+        "real pictures are added to them. --d-steps k gives the paper's k; 1 is the blog's. One "
+        "difference from Algorithm 1 is left: it draws new noise for G, where the blog's loop and "
+        "this one use the fakes that D has just seen.")
     return [
-        ("No pooling: strided convolutions halve the picture in D, transposed ones double it in G",
-         f"{count('Pooling')} pooling layers; stride 2 in {', '.join(down)} and {', '.join(up)}",
-         count("Pooling") == 0 and len(up) == len(down) == 4),
-        ("Batch normalisation in both networks",
-         f"{', '.join(names('G', 'BatchNorm'))}; {', '.join(names('D', 'BatchNorm'))}",
-         bool(names("G", "BatchNorm") and names("D", "BatchNorm"))),
-        ("No fully connected layers", f"{count('FullyConnected')} found",
-         count("FullyConnected") == 0),
-        ("G: ReLU in every layer, tanh at the output",
-         f"ReLU: {', '.join(relu)}; tanh: {', '.join(tanh)}",
-         len(relu) == 4 and tanh == [layers["G"][-1][0]]),
-        ("D: leaky ReLU in every layer", f"{', '.join(leaky)}; other activations: "
-         f"{len(names('D', 'Activation'))}",
-         len(leaky) == 4 and not names("D", "Activation"))]
+        _section(1, "The model and its loss",
+                "A generator G turns noise z into pictures, a discriminator D says how real a "
+                "picture is; they play log D(x) + log(1 - D(G(z))), which D raises and G lowers.",
+                page.code("symG, symD = make_dcgan_sym(ngf=64, ndf=64, nc=3)\n"
+                          "trainer = Trainer(symG, symD, batch_size=64, data_shape=(3, 64, 64))"),
+                model, page.table(["mean D(x)", "mean D(G(z))", "loss"],
+                                  [[f"{loss[name]:.3f}" for name in loss]])),
+        _section(2, "Five rules that make it train",
+                "GANs hardly converged until the DCGAN paper gave five rules for the two networks.",
+                page.code(_show_source(claims.find_layers)),
+                page.table(["rule", "in our symbols", "holds"], rules)),
+        _section(3, "The generator's picture",
+                "From a vector to 64x64 pixels with three channels, by fewer and larger maps.",
+                page.code(_show_source(claims.find_shapes)),
+                _draw_generator(claims.find_shapes(symG))),
+        _section(4, "Four functions, two iterators",
+                "The example has make_dcgan_sym, get_mnist, fill_buf and visual, and the iterators "
+                "RandIter and ImagenetIter.",
+                *(f"<h3>{html.escape(name)}</h3>"
+                  + page.code(_show_source(function)) + _paragraph(text)
+                  + ("" if picture is None else page.picture(picture, name))
+                  for name, function, text, picture in claims.show_functions(images))),
+        _section(5, "The training loop",
+                "Each iteration updates D once and G once, where the paper's Algorithm 1 gives D k "
+                "updates for each of G.",
+                page.code(_show_source(Trainer.step)), loop)]
 
 
-def find_shapes(symG):
-    """List the generator's shapes.
-
-    Parameters
-    ----------
-    symG : mx.sym.Symbol
-        Of nz = 100.
-
-    Returns
-    -------
-    list of (str, tuple of int)
-        Name of each activation, the noise first, and its shape (C, H, W).
-    """
-    internals = symG.get_internals()
-    chosen = [name for name in internals.list_outputs() if "gact" in name]
-    _, shapes, _ = mx.sym.Group([internals[name] for name in chosen]).infer_shape(
-        rand=(1, NZ, 1, 1))
-    return [("rand", (NZ, 1, 1)), *((name.replace("_output", ""), shape[1:])
-                                    for name, shape in zip(chosen, shapes))]
-
-
-def measure_loss(trainer, batch, rbatch):
-    """Evaluate the minimax loss on one batch, without training.
-
-    Parameters
-    ----------
-    trainer : Trainer
-    batch, rbatch : mx.io.DataBatch
-        As `Trainer.step` takes them.
-
-    Returns
-    -------
-    dict of str to float
-        Means of `D(x)` and `D(G(z))`, and `loss`: log D(x) + log(1 - D(G(z))).
-
-    Notes
-    -----
-    Source: Goodfellow et al., NIPS 2014, equation 1.
-    """
-    trainer.modG.forward(rbatch, is_train=True)
-    outG = trainer.modG.get_outputs()
-    label = [mx.nd.zeros((BATCH_SIZE,))]
-    outputs = []
-    for data in (batch.data, outG):
-        trainer.modD.forward(mx.io.DataBatch(data, label), is_train=True)
-        outputs.append(trainer.modD.get_outputs()[0].asnumpy().astype(np.float64))
-    real, fake = outputs
-    return {"D(x)": real.mean(), "D(G(z))": fake.mean(),
-            "loss": (np.log(real) + np.log(1 - fake)).mean()}
-
-
-class Probe:
-    """Looks at the gradients that reach G's images, beside the training.
-
-    Parameters
-    ----------
-    trainer : Trainer
-        Its D is shared: what the probe computes changes the moving statistics, and overwrites
-        the trainer's `diffD`.
-    """
-
-    def __init__(self, trainer):
-        self._trainer = trainer
-        symD, self._shapes = trainer.modD.symbol, [("data", (BATCH_SIZE, *SHAPE))]
-        none = dict.fromkeys(symD.list_arguments(), "null")
-        self._mod = mx.mod.Module(symD, label_names=("label",), context=trainer.contexts[0])
-        self._mod.bind(self._shapes, [("label", (BATCH_SIZE,))], shared_module=trainer.modD,
-                       inputs_need_grad=True, grad_req={**none, "data": "write"})
-        # D without its loss, to which MXNet's own differentiation is applied instead
-        logit = symD.get_internals()[find_layers(symD)[-2][0] + "_output"]
-        self._minimax = mx.mod.Module(
-            mx.sym.MakeLoss(mx.sym.log(1 - mx.sym.sigmoid(logit))), label_names=None,
-            context=trainer.contexts[0])
-        self._minimax.bind(self._shapes, inputs_need_grad=True)
-
-    def _get(self, mod, images, label=None):
-        labels = [] if label is None else [mx.nd.full((BATCH_SIZE,), label)]
-        mod.forward(mx.io.DataBatch([images], labels), is_train=True)
-        mod.backward()
-        return mod.get_input_grads()[0].asnumpy()
-
-    def nonsaturating(self, images):
-        """Gradient of -log D at images, (N, C, H, W): D's own, at label 1."""
-        return self._get(self._mod, images, 1)
-
-    def saturating(self, images):
-        """Gradient of log(1 - D) at images, (N, C, H, W): D's own at label 0, negated."""
-        return -self._get(self._mod, images, 0)
-
-    def analytic(self, images):
-        """The same gradient, of the formula itself, by MXNet's differentiation."""
-        params = get_parameters(self._trainer.modD)
-        self._minimax.set_params(*({name[4:]: mx.nd.array(array) for name, array in params.items()
-                                    if name.startswith(kind)} for kind in ("arg:", "aux:")),
-                                 force_init=True)
-        return self._get(self._minimax, images)
-
-
-def train(trainer, probe, train_iter, steps, probed, every, hook):
-    """Train, and measure what the two questions ask.
-
-    Parameters
-    ----------
-    trainer : Trainer
-    probe : Probe
-    train_iter : MnistIter
-    steps, probed, every : int
-        Steps in all, steps whose gradients are measured, steps between frames.
-    hook : callable
-        Called with the trainer after every step.
-
-    Returns
-    -------
-    norms : dict of str to list of float
-        Norms of both losses' gradients at G's images, one a step.
-    error : float
-        Of the negated gradient against the analytic one, after the first step, relative to its
-        largest number.
-    frames : dict of str to list of np.ndarray
-        Grids of `gout`, `diff` and `data`.
-    captions : list of str
-    """
-    norms = {"-log D(G(z))": [], "log(1 - D(G(z)))": []}
-    frames, captions, errors = {"gout": [], "diff": [], "data": []}, [], []
-
-    def measure(trainer):
-        if trainer.global_step % every == 0:
-            captions.append(f"step {trainer.global_step}")
-            for name, images in (("gout", trainer.outG.asnumpy()),
-                                 ("diff", standardise(trainer.diffD.asnumpy())),
-                                 ("data", trainer.batch.data[0].asnumpy())):
-                frames[name].append(make_grid(images))
-        # Only now: the probe works in the memory that holds diffD.
-        if trainer.global_step == 1:
-            exact = probe.analytic(trainer.outG)
-            errors.append(abs(probe.saturating(trainer.outG) - exact).max() / abs(exact).max())
-        if trainer.global_step <= probed:
-            for name, gradient in zip(norms, (probe.nonsaturating, probe.saturating)):
-                norms[name].append(float(np.linalg.norm(gradient(trainer.outG))))
-        hook(trainer)
-
-    trainer.fit(train_iter, RandIter(BATCH_SIZE, NZ), 1000, max_steps=steps, hooks=[measure])
-    return norms, errors[0], frames, captions
-
-
-def show_functions(images):
-    """Show the four functions and the iterators of the blog's fourth section at work.
-
-    Parameters
-    ----------
-    images : np.ndarray, (N, 28, 28), uint8
-
-    Returns
-    -------
-    list of (str, callable, str, np.ndarray or None)
-        Name, the code, what was measured, and a picture (H, W, 3), uint8.
-    """
-    symG, symD = make_dcgan_sym(64, 64, 3)
-    batch = MnistIter(images, BATCH_SIZE).next().data[0].asnumpy()
-    noise = RandIter(BATCH_SIZE, NZ).next().data[0].asnumpy()
-    pixels = to_pixels(batch[:6])
-    buf = np.zeros((2 * 64, 3 * 64, 3), np.uint8)
-    for i in range(5):
-        fill_buf(buf, i, pixels[i], (64, 64))
-    discs = make_discs(BATCH_SIZE, seed=1)
-    coloured = np.stack([discs, discs[::-1], np.roll(discs, 9, 0)], 1)
-    with tempfile.NamedTemporaryFile(suffix=".rec") as f:
-        for i, disc in enumerate(coloured):
-            large = cv2.resize(disc.transpose(1, 2, 0)[..., ::-1], (256, 256))
-            f.write(frame(cv2.imencode(".png", large)[1].tobytes(), i))
-        f.flush()
-        photographs = ImagenetIter(f.name, BATCH_SIZE).next().data[0].asnumpy()
+def write_second_half(norms: dict[str, list[float]], error: float,
+                      frames: dict[str, list[np.ndarray]], captions: list[str]) -> list[str]:
+    """Sections 6 to 8: the two questions, and the grids of the training."""
+    steps = np.arange(1, len(norms["-log D(G(z))"]) + 1)
+    ratio: np.ndarray = np.divide(norms["-log D(G(z))"], norms["log(1 - D(G(z)))"])
+    sign = _paragraph(
+        "Both updates lower D's own loss, a cross-entropy; the sign is in the label. At label 0 "
+        "D's gradient at G's images is that of -log(1 - D), its negative the minimax loss's. "
+        "Measured at G's images after the first step, against MXNet's derivative of the formula "
+        f"itself: the largest difference is {error:.1e} of the largest number. --g-loss saturating "
+        "trains this way.")
+    slopes = _paragraph(
+        "At x the slopes are -1/(1 - x) and -1/x. But D ends in a sigmoid, whose slope is "
+        "x (1 - x): below it are left x of the first and 1 - x of the second. Where D is sure of "
+        "the fakes (x near 0) nothing of the first is left, and all of the second.")
+    measured = _paragraph(
+        "The norm of the gradient that reaches G's images, for both losses, at the same images and "
+        f"the same D, in the first {len(steps)} iterations. That of -log D is "
+        f"{_shown(np.median(ratio))} times the other in the median, from {_shown(ratio.min())} to "
+        f"{_shown(ratio.max())} times:")
+    extremes = page.table(["loss of G", "least norm", "greatest norm"],
+                          [[name, f"{min(values):.2g}", f"{max(values):.2g}"]
+                           for name, values in norms.items()])
     return [
-        ("make_dcgan_sym", make_dcgan_sym, f"two symbols, {len(find_layers(symG))} and "
-         f"{len(find_layers(symD))} layers", None),
-        ("get_mnist", get_mnist, f"{len(images)} digits of 28x28 bytes; the first nine",
-         make_grid(images[:9, None] / 127.5 - 1).repeat(3, 2)),
-        ("fill_buf", fill_buf,
-         "five digits put into a buffer of two rows; the sixth place is empty", buf),
-        ("visual", visual, "tiles a batch, here of coloured discs, and shows it in a window",
-         _photograph_window(coloured / 127.5 - 1)),
-        ("RandIter", RandIter.next, f"a batch of shape {noise.shape}, mean {noise.mean():.3f}, "
-         f"deviation {noise.std():.3f}: N(0, 1)", None),
-        ("MnistIter", MnistIter._make, f"a batch of shape {batch.shape}, from {batch.min():g} to "
-         f"{batch.max():g}", make_grid(batch[:16])),
-        ("ImagenetIter", ImagenetIter._begin, "the same discs from a record file, as squares of "
-         f"192 to 256 pixels, cut out and mirrored at random: {photographs.shape}",
-         make_grid(photographs[:16]))]
-
-
-def _photograph_window(images):
-    """Call `visual` where windows are pictures in memory, and return the one that it draws."""
-    import matplotlib
-    import matplotlib.pyplot as plt
-    matplotlib.use("Agg")
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # that nobody can see it
-        visual("visual", images)
-    figure = plt.figure("visual")
-    figure.canvas.draw()
-    pixels = np.asarray(figure.canvas.buffer_rgba())[..., :3].copy()
-    plt.close(figure)
-    return pixels
-
-
-def make_trainer(ctx=None):
-    """Return the reference's trainer."""
-    return Trainer(*make_dcgan_sym(64, 64, 3), BATCH_SIZE, SHAPE, nz=NZ, ctx=ctx)
+        _section(6, "First question: where is the negated gradient?",
+                "G should descend what D ascends, so why is no sign ever turned?",
+                page.code("\n\n".join(_show_source(function) for function in (
+                    claims.Probe.saturating, claims.Probe.analytic))), sign),
+        _section(7, "Second question: why label 1 for fakes?",
+                "G learns next to nothing from log(1 - D(G(z))) while D rejects every fake; -log "
+                "D(G(z)) has the same goal and a gradient.",
+                _plot_losses(), slopes,
+                page.code(_show_source(claims.Probe.nonsaturating)), measured,
+                page.plot({name: (steps, values) for name, values in norms.items()},
+                          "iteration", "norm of the gradient", log_y=True), extremes),
+        _section(8, "gout, diff and data through the training",
+                "Every few iterations the example draws what G makes, the gradient that it gets "
+                "for it, and the real pictures.",
+                page.code(_show_source(standardise)),
+                *(f"<h3>{name}</h3>{page.slider(grids, captions, name)}"
+                  for name, grids in frames.items()))]

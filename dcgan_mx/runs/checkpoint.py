@@ -1,13 +1,18 @@
 """The whole state of a training on disk: all of it or nothing, verified, and free of code."""
+from __future__ import annotations
+
+import contextlib
 import hashlib
 import os
 import re
 import shutil
 import warnings
 from pathlib import Path
+from typing import TYPE_CHECKING, Any, Iterable, Iterator, List
 
 import numpy as np
 
+from ..machine.files import StrPath, sync_directory, write_atomic
 from .checkpoint_files import (
     COUNTERS,
     FORMAT,
@@ -20,20 +25,21 @@ from .checkpoint_files import (
     encode_state,
     read_files,
 )
-from ..machine.files import sync_directory, write_atomic
 from .params import ParamsError, dump_params, parse_params
 
+if TYPE_CHECKING:
+    from ..trainer import Trainer
 
-def save(run_dir, trainer, seed=None, keep=0):
+
+def save(run_dir: StrPath, trainer: Trainer, seed: int | None = None, keep: int = 0) -> Path:
     """Write a trainer's whole state into `checkpoints/step-<global_step>` of a run directory.
 
     Parameters
     ----------
-    run_dir : str or os.PathLike
-    trainer : Trainer
-    seed : int, optional
+    run_dir, trainer
+    seed
         Of weights, noise and order, noted in the checkpoint.
-    keep : int
+    keep
         Newest checkpoints to keep, this one counted; 0 keeps all.
 
     Returns
@@ -52,7 +58,7 @@ def save(run_dir, trainer, seed=None, keep=0):
     return write(run_dir, trainer.get_state(), seed, keep)
 
 
-def write(run_dir, state, seed=None, keep=0):
+def write(run_dir: StrPath, state: dict[str, Any], seed: int | None = None, keep: int = 0) -> Path:
     """Write a `state` that `Trainer.get_state` returned; all else is as in `save`."""
     folder = Path(run_dir) / "checkpoints" / f"step-{state['counters']['step']:08d}"
     temporary = folder.with_name(f".{folder.name}.{os.getpid()}.tmp")
@@ -74,7 +80,7 @@ def write(run_dir, state, seed=None, keep=0):
                     "files": digests}
         write_atomic(temporary / STATE, encode_state(document), sync=True)
         sync_directory(temporary)
-        _replace(temporary, folder)
+        _put_in_place(temporary, folder)
     except BaseException as error:
         shutil.rmtree(temporary, ignore_errors=True)
         if isinstance(error, OSError):
@@ -87,53 +93,79 @@ def write(run_dir, state, seed=None, keep=0):
     return folder
 
 
-def _replace(temporary, folder):
-    """Put a folder in its place; one that is there already makes room, and goes last."""
-    old = _aside(folder) if folder.exists() else None
-    temporary.rename(folder)
-    if old is not None:
+def _put_in_place(temporary: Path, folder: Path) -> None:
+    """Rename a folder; what has its name already makes room, and goes last: see `recover`."""
+    if not folder.exists():
+        temporary.rename(folder)
+    elif _is_good(folder) and (folder / STATE).read_bytes() == (temporary / STATE).read_bytes():
+        shutil.rmtree(temporary, ignore_errors=True)  # every byte of it is there already
+    else:
+        old = _set_apart(folder)
+        temporary.rename(folder)
         shutil.rmtree(old, ignore_errors=True)
 
 
-def _remove(folder):
+def _remove(folder: Path) -> None:
     """Remove a folder so that no moment leaves half of it under its name."""
-    shutil.rmtree(_aside(folder), ignore_errors=True)
+    shutil.rmtree(_set_apart(folder), ignore_errors=True)
 
 
-def _aside(folder):
-    """Rename a folder to what the next process that locks the run removes."""
-    aside = folder.with_name(f".old-{folder.name}.{os.getpid()}.tmp")
-    shutil.rmtree(aside, ignore_errors=True)
-    return folder.rename(aside)
+def _set_apart(folder: Path) -> Path:
+    """Rename a folder to what `recover` knows."""
+    apart = folder.with_name(f".old-{folder.name}.{os.getpid()}.tmp")
+    shutil.rmtree(apart, ignore_errors=True)
+    return folder.rename(apart)
 
 
-def _step(folder):
+def recover(run_dir: StrPath) -> None:
+    """Clear up what a killed process left among the checkpoints; what is whole comes back.
+
+    A checkpoint that was whole under a temporary name gets its own, unless one has it; all else
+    under temporary names is removed.
+
+    Raises
+    ------
+    OSError
+        If the folder cannot be written to.
+    """
+    parent = Path(run_dir) / "checkpoints"
+    if parent.is_symlink():
+        return
+    # A new one, which only lacked its name, before the old one that made room for it.
+    left = sorted(parent.glob(".*.tmp"), key=lambda path: path.name.startswith(".old-"))
+    for path in left:
+        match = re.fullmatch(r"\.(?:old-)?(step-[0-9]{8,18})\.[0-9]+\.tmp", path.name)
+        if path.is_symlink() or not path.is_dir():
+            path.unlink()
+        elif match and not (parent / match[1]).exists() and _is_good(path):
+            path.rename(parent / match[1])
+        else:
+            shutil.rmtree(path)
+    if left:
+        sync_directory(parent)
+
+
+def _is_good(folder: Path) -> bool:
+    with contextlib.suppress(CheckpointError):
+        read_files(folder)
+        return True
+    return False
+
+
+def _step(folder: Path) -> int:
     return int(folder.name[5:])
 
 
-def list(run_dir):  # noqa: A001  checkpoint.list says it
-    """Return the folders of a run's checkpoints, oldest first, good or damaged.
-
-    Parameters
-    ----------
-    run_dir : str or os.PathLike
-
-    Returns
-    -------
-    list of pathlib.Path
-    """
+def list(run_dir: StrPath) -> List[Path]:  # noqa: A001, UP006  checkpoint.list says it
+    """Return the folders of a run's checkpoints, oldest first, good or damaged."""
     folder = Path(run_dir) / "checkpoints"
     found = folder.iterdir() if folder.is_dir() else ()
     return sorted((path for path in found if re.fullmatch(r"step-[0-9]{8,18}", path.name)),
                   key=_step)
 
 
-def verify(folder):
+def verify(folder: StrPath) -> dict[str, Any]:
     """Check every byte of a checkpoint.
-
-    Parameters
-    ----------
-    folder : str or os.PathLike
 
     Returns
     -------
@@ -149,14 +181,8 @@ def verify(folder):
     return read_files(Path(folder))[0]
 
 
-def load(folder, trainer):
-    """Put a trainer into the state of a checkpoint.
-
-    Parameters
-    ----------
-    folder : str or os.PathLike
-    trainer : Trainer
-        Made with the same networks.
+def load(folder: StrPath, trainer: Trainer) -> None:
+    """Put a trainer, made with the same networks, into the state of a checkpoint.
 
     Raises
     ------
@@ -165,7 +191,8 @@ def load(folder, trainer):
     """
     folder = Path(folder)
     document, contents = read_files(folder)
-    state = {"counters": {name: document[name] for name in COUNTERS}, _part(REPLICAS): {}}
+    state: dict[str, Any] = {"counters": {name: document[name] for name in COUNTERS},
+                             _part(REPLICAS): {}}
     for name in (*PARAMS, REPLICAS):
         if name not in contents:
             continue
@@ -182,21 +209,22 @@ def load(folder, trainer):
         raise CheckpointError(f"{folder}: {error}") from None
 
 
-def load_network(folder, network):
+def load_network(folder: StrPath, network: str
+                 ) -> tuple[str, dict[str, np.ndarray], dict[str, Any]]:
     """Read one network of a checkpoint, which may lack the other and the optimizers.
 
     Parameters
     ----------
-    folder : str or os.PathLike
-    network : {'G', 'D'}
+    folder
+    network : 'G' or 'D'
 
     Returns
     -------
-    symbol : str
+    symbol
         JSON text.
-    params : dict of str to np.ndarray, float32
+    params : float32
         Under arg:NAME and aux:NAME.
-    document : dict
+    document
         As `verify` returns it.
 
     Raises
@@ -213,14 +241,14 @@ def load_network(folder, network):
         raise CheckpointError(f"{folder}: {error}") from None
 
 
-def load_latest(run_dir, trainer):
+def load_latest(run_dir: StrPath | None, trainer: Trainer) -> Path | None:
     """Put a trainer into the state of the newest good checkpoint of a run.
 
     Parameters
     ----------
-    run_dir : str or os.PathLike
+    run_dir
         Only the first worker's is looked at; all get what is found there.
-    trainer : Trainer
+    trainer
 
     Returns
     -------
@@ -238,7 +266,7 @@ def load_latest(run_dir, trainer):
         For each newer checkpoint that could not be loaded, with the reason. If an older one could,
         they are renamed to end in .damaged: the run will write its own in their place.
     """
-    folders = list(run_dir) if trainer.workers.rank == 0 else []
+    folders = list(run_dir) if run_dir is not None and trainer.workers.rank == 0 else []
     if trainer.workers.gather([len(folders)])[0, 0] and not folders:
         trainer.set_state(None)
         return None
@@ -253,24 +281,24 @@ def load_latest(run_dir, trainer):
                 _set_aside(newer)
             return folder
     if folders:
-        raise CheckpointError(f"{Path(run_dir) / 'checkpoints'}: none of the {len(folders)} "
+        raise CheckpointError(f"{folders[0].parent}: none of the {len(folders)} "
                               "checkpoints can be loaded: start a new run")
     return None
 
 
-def _set_aside(folder):
+def _set_aside(folder: Path) -> None:
     damaged = folder.with_name(f"{folder.name}.damaged")
     if damaged.exists():
         shutil.rmtree(damaged)
     folder.rename(damaged)
 
 
-def _part(name):
+def _part(name: str) -> str:
     """G-0000.params holds the part G of a trainer's state, G-optimizer.params G-optimizer."""
     return name.rsplit(".", 1)[0].replace("-0000", "")
 
 
-def _hashed(chunks, digest):
+def _hashed(chunks: Iterable[Any], digest: Any) -> Iterator[Any]:
     for chunk in chunks:
         digest.update(chunk)
         yield chunk

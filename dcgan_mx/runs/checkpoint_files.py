@@ -1,6 +1,10 @@
 """What a checkpoint is made of, and how each byte of it is verified."""
+from __future__ import annotations
+
 import hashlib
 import json
+from pathlib import Path
+from typing import Any, Sequence
 
 from ..machine.files import open_plain
 
@@ -17,45 +21,38 @@ class CheckpointError(ValueError):
     """A checkpoint is damaged, is none, or belongs to another training."""
 
 
-COUNTERS = {"step": int, "epoch": int, "nbatch": int, "batch_size": int, "workers": int,
-            "updates": {"G": int, "D": int},
-            "metrics": {"sums": {"acc": float, "d_entropy": float, "g_entropy": float},
-                        "counts": {"d": int, "g": int}}}
-_DOCUMENT = {"format": int, "latent": str, "seed": None, **COUNTERS,
+COUNTERS: dict[str, Any] = {
+    "step": int, "epoch": int, "nbatch": int, "batch_size": int, "workers": int,
+    "updates": {"G": int, "D": int},
+    "metrics": {"sums": {"acc": float, "d_entropy": float, "g_entropy": float},
+                "counts": {"d": int, "g": int}}}
+_DOCUMENT: dict[str, Any] = {"format": int, "latent": str, "seed": None, **COUNTERS,
              "files": dict.fromkeys((*SYMBOLS, *PARAMS), str)}
 
 
-def encode_state(document):
-    """Return the content of state.json: one way to write it, sealed by a digest of itself.
-
-    Parameters
-    ----------
-    document : dict
-
-    Returns
-    -------
-    bytes
-    """
-    def dump(value):
+def encode_state(document: dict[str, Any]) -> bytes:
+    """Return the content of state.json: one way to write it, sealed by a digest of itself."""
+    def dump(value: dict[str, Any]) -> bytes:
         return (json.dumps(value, indent=1, sort_keys=True, allow_nan=False) + "\n").encode()
 
     return dump({**document, "sha256": hashlib.sha256(dump(document)).hexdigest()})
 
 
-def read_files(folder, names=None):
+def read_files(folder: Path, names: Sequence[str] | None = None
+               ) -> tuple[dict[str, Any], dict[str, bytes]]:
     """Read and verify files of a checkpoint.
 
     Parameters
     ----------
-    folder : pathlib.Path
-    names : sequence of str, optional
+    folder
+    names
         All files if left out.
 
     Returns
     -------
-    document : dict
+    document
         The content of state.json.
-    contents : dict of str to bytes
+    contents
         Of the files in `names`.
 
     Raises
@@ -74,7 +71,8 @@ def read_files(folder, names=None):
     except (ValueError, RecursionError):
         raise CheckpointError(f"{path} is damaged") from None
     document.setdefault("workers", 1)  # a training by one process did not always say so
-    pattern, files = _DOCUMENT, document.get("files")
+    pattern: dict[str, Any] = _DOCUMENT
+    files = document.get("files")
     if isinstance(files, dict) and REPLICAS in files:
         pattern = {**_DOCUMENT, "files": {**_DOCUMENT["files"], REPLICAS: str}}
     if document.get("format") != FORMAT or not _fits(document, pattern):
@@ -87,7 +85,7 @@ def read_files(folder, names=None):
     return document, contents
 
 
-def _fits(value, pattern):
+def _fits(value: Any, pattern: Any) -> bool:
     """Whether a value of JSON has exactly the keys and the types of a pattern."""
     if isinstance(pattern, dict):
         return (isinstance(value, dict) and value.keys() == pattern.keys()
@@ -97,7 +95,7 @@ def _fits(value, pattern):
     return pattern is None or type(value) is pattern
 
 
-def _read_file(path, limit=None):
+def _read_file(path: Path, limit: int | None = None) -> bytes:
     """Read a file that is no link."""
     try:
         with open_plain(path) as f:

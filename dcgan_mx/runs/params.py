@@ -3,8 +3,11 @@
 MXNet's own reader believes the sizes in the file, and its writer does not report a disk that
 fills up at the last moment.
 """
+from __future__ import annotations
+
 import math
 import struct
+from typing import Any, Iterator, Mapping
 
 import numpy as np
 
@@ -20,17 +23,13 @@ class ParamsError(ValueError):
     """A .params file is damaged, or holds what this reader does not take."""
 
 
-def dump_params(arrays):
+def dump_params(arrays: Mapping[str, np.ndarray]) -> Iterator[bytes | np.ndarray]:
     """Yield what MXNet's `mx.nd.save` writes of named arrays, piece by piece.
 
     Parameters
     ----------
-    arrays : dict of str to np.ndarray
-        float16, 32 or 64, uint8, int8, 32 or 64; 1 to 32 dimensions.
-
-    Yields
-    ------
-    bytes-like
+    arrays : float16, 32 or 64, uint8, int8, 32 or 64
+        Of 1 to 32 dimensions.
     """
     yield struct.pack("<QQQ", _LIST_MAGIC, 0, len(arrays))
     for array in arrays.values():
@@ -43,18 +42,18 @@ def dump_params(arrays):
         yield struct.pack("<Q", len(encoded)) + encoded
 
 
-def parse_params(data, path):
+def parse_params(data: bytes, path: object) -> dict[str, np.ndarray]:
     """Read the named arrays of a .params file's content.
 
     Parameters
     ----------
-    data : bytes
-    path : str or os.PathLike
+    data
+    path
         What errors call it.
 
     Returns
     -------
-    dict of str to np.ndarray
+    dict
         In the file's order; read-only views of `data`.
 
     Raises
@@ -67,10 +66,10 @@ def parse_params(data, path):
     magic, reserved, count = reader.unpack("<QQQ")
     if (magic, reserved) != (_LIST_MAGIC, 0):
         raise ParamsError(f"{path} is no .params file of MXNet")
-    arrays = []
+    arrays: list[np.ndarray] = []
     while len(arrays) < count:
         arrays.append(reader.array())
-    names = []
+    names: list[str] = []
     if reader.unpack("<Q") != (count,):
         raise ParamsError(f"{path} does not name each of its {count} arrays")
     while len(names) < count:
@@ -85,24 +84,24 @@ def parse_params(data, path):
 class _Reader:
     """Takes from the data what is there, or raises."""
 
-    def __init__(self, data, path):
+    def __init__(self, data: bytes, path: object) -> None:
         self._data, self._path = memoryview(data), path
 
     @property
-    def left(self):
+    def left(self) -> int:
         return len(self._data)
 
-    def take(self, size):
+    def take(self, size: int) -> memoryview:
         if size > self.left:
             raise ParamsError(f"{self._path} is cut off: it claims {size} more bytes and has "
                               f"{self.left}")
         taken, self._data = self._data[:size], self._data[size:]
         return taken
 
-    def unpack(self, layout):
+    def unpack(self, layout: str) -> tuple[Any, ...]:
         return struct.unpack(layout, self.take(struct.calcsize(layout)))
 
-    def array(self):
+    def array(self) -> np.ndarray:
         magic, storage, dimensions = self.unpack("<IiI")
         if (magic, storage) != (_ARRAY_MAGIC, 0) or not 1 <= dimensions <= _MAX_DIMENSIONS:
             raise ParamsError(f"{self._path} holds an array that is not dense, or damaged")
@@ -117,7 +116,7 @@ class _Reader:
         except ValueError:  # no elements, but dimensions beyond what NumPy can count
             raise ParamsError(f"{self._path} holds an array of shape {shape}") from None
 
-    def name(self):
+    def name(self) -> str:
         try:
             return str(self.take(*self.unpack("<Q")), "utf-8")
         except UnicodeDecodeError:

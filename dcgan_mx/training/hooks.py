@@ -1,52 +1,82 @@
-"""What happens beside the training: `f(trainer)`, called after every step."""
-import contextlib
-import json
+"""What a training shows beside itself, every few steps and at its end.
+
+A hook is called with the trainer after every step; where it has a method `end`, that is called
+once when the training ends, whatever ends it. A display is called with the trainer and a record
+of numbers.
+"""
+from __future__ import annotations
+
 import math
 import time
-from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
+import warnings
+from typing import TYPE_CHECKING, Any, Callable, Dict, Iterator
 
-from tqdm import tqdm
+import numpy as np
 
-from ..runs import checkpoint
-from ..machine.files import append_line
 from ..images.latent import make_latents
-from .module_state import get_parameters
 from ..images.sample import Generator
-from ..trainer import DivergenceError
-from ..visual import make_grid, save_png, standardise, visual
+from ..runs.run import Run
+from ..visual import make_grid, standardise, visual
+from .module_state import get_parameters
+from .trainer_state import DivergenceError
+
+if TYPE_CHECKING:
+    from ..trainer import Trainer
+
+Record = Dict[str, Any]
+Display = Callable[["Trainer", Record], None]
 
 
-def display_every(n, *displays, seconds=0.0):
-    """Make a hook that measures, and hands the numbers to each display, every `n` steps.
+class DisplayEvery:
+    """A hook that measures, and hands the numbers to each display, every `n` steps and at the end.
 
     Parameters
     ----------
-    n : int, at least 1
+    n : at least 1
         Steps between displays.
-    *displays : callable
+    *displays
         Called with the trainer and a dict: `epoch` (epochs done), `step`, `acc` in [0, 1],
         `g_entropy` and `d_entropy` in nats, averaged since the last display, `images_per_s`
-        since then, and `seconds` of the whole run.
-    seconds : float
+        since then, and `seconds` of the whole run; `last` is there, and true, where the end of the
+        training came between two displays. One that fails to write is warned of, and loses no step.
+    seconds
         That the run has taken before.
 
-    Returns
-    -------
-    callable
-        Raises `trainer.DivergenceError`, before anything is displayed, if an average, a parameter
-        or a moving statistic is not finite.
+    Raises
+    ------
+    DivergenceError
+        When called, before anything is displayed, if an average, a parameter or a moving statistic
+        is not finite.
     """
-    last = time.perf_counter()
-    start = last - seconds
-    last_step = None
 
-    def hook(trainer):
-        nonlocal last, last_step
-        if last_step is None:
-            last_step = trainer.global_step - 1
-        if trainer.global_step % n:
-            return
+    def __init__(self, n: int, *displays: Display, seconds: float = 0.0) -> None:
+        self._n, self._displays = n, displays
+        self._last = time.perf_counter()
+        self._start = self._last - seconds
+        self._last_step: int | None = None
+
+    def __call__(self, trainer: Trainer) -> None:
+        """Display if it is time to."""
+        if self._last_step is None:
+            self._last_step = trainer.global_step - 1
+        if trainer.global_step % self._n == 0:
+            self._display(trainer, self._measure(trainer))
+            trainer.metrics.reset()
+
+    def end(self, trainer: Trainer) -> None:
+        """Display the last step, unless that is done, or some workers failed and some did not."""
+        whole = not trainer.stepping and self._last_step not in (None, trainer.global_step)
+        failed = isinstance(trainer.ending, BaseException)
+        if whole and not isinstance(trainer.ending, DivergenceError) and not (
+                failed and trainer.workers.count > 1):
+            # The averages stay as they are: a run that goes on has no line here.
+            self._display(trainer, {**self._measure(trainer), "last": True})
+        for display in self._displays:
+            end = getattr(display, "end", None)
+            if end is not None:
+                end()
+
+    def _measure(self, trainer: Trainer) -> Record:
         trainer.check_finite()  # waits for the steps to be computed
         averages = trainer.metrics.get()
         for name, value in averages.items():
@@ -54,64 +84,65 @@ def display_every(n, *displays, seconds=0.0):
                 raise DivergenceError(f"step {trainer.global_step}: {name} is {value}: give a "
                                       "lower --lr")
         now = time.perf_counter()
+        images = ((trainer.global_step - (self._last_step or 0)) * trainer.batch_size
+                  * trainer.workers.count)
         record = {"epoch": trainer.epoch, "step": trainer.global_step, **averages,
-                  "images_per_s": (trainer.global_step - last_step) * trainer.batch_size
-                                  * trainer.workers.count / (now - last), "seconds": now - start}
-        last, last_step = now, trainer.global_step
-        trainer.metrics.reset()
-        for display in displays:
-            display(trainer, record)
-    return hook
+                  "images_per_s": images / (now - self._last), "seconds": now - self._start}
+        self._last, self._last_step = now, trainer.global_step
+        return record
+
+    def _display(self, trainer: Trainer, record: Record) -> None:
+        for display in self._displays:
+            try:
+                display(trainer, record)
+            except OSError as error:  # what only shows must not cost what was learnt
+                warnings.warn(f"{error.filename}: {error.strerror}: step {trainer.global_step} is "
+                              "not shown there; the training goes on", RuntimeWarning, stacklevel=2)
 
 
-def make_log(path):
-    """Make a display that appends each record to a file, one JSON object a line.
+class Log:
+    """A display that adds each record to a run's log.
 
-    Parameters
-    ----------
-    path : str or os.PathLike
-
-    Returns
-    -------
-    callable
-        Raises OSError if the line cannot be written.
+    What cannot be written is kept, and tried again with the next one.
     """
-    def display(trainer, record):
-        append_line(path, json.dumps(record))  # synced: no checkpoint is ahead of the log
-    return display
+
+    def __init__(self, run: Run) -> None:
+        self._run = run
+        self._records: list[Record] = []
+
+    def __call__(self, trainer: Trainer, record: Record) -> None:
+        """Add a line; raises OSError if it cannot be written."""
+        self._records.append(record)
+        self.end()
+
+    def end(self) -> None:
+        """Add the lines that are still to be written; raises OSError if they cannot be."""
+        while self._records:
+            self._run.log(self._records[0])  # synced: no checkpoint is ahead of the log
+            del self._records[0]
 
 
-def make_grids(folder):
-    """Make a display that writes gout-, diff- and data-<step>.png into a folder.
-
-    Parameters
-    ----------
-    folder : str or os.PathLike
-        Made if it is not there.
+def make_grids(run: Run) -> Display:
+    """Make a display that draws gout, diff and data among a run's grids.
 
     Returns
     -------
     callable
         Raises OSError if a picture cannot be written.
     """
-    folder = Path(folder)
-    folder.mkdir(exist_ok=True)
-
-    def display(trainer, record):
+    def display(trainer: Trainer, record: Record) -> None:
         for name, images in _images(trainer):
-            save_png(folder / f"{name}-{trainer.global_step:08d}.png", make_grid(images))
+            run.draw(name, trainer.global_step, images)
     return display
 
 
-def make_fixed_noise(folder, trainer, seed=0):
-    """Make a display that writes fixed-<step>.png: the same latent vectors each time.
+def make_fixed_noise(run: Run, trainer: Trainer, seed: int = 0) -> Display:
+    """Make a display that draws `fixed` among a run's grids: the same latent vectors each time.
 
     Parameters
     ----------
-    folder : str or os.PathLike
-        Made if it is not there.
-    trainer : Trainer
-    seed : int, at least 0
+    run, trainer
+    seed : at least 0
         Of the 64 vectors. BatchNorm takes its numbers from these 64, as during the training.
 
     Returns
@@ -119,29 +150,18 @@ def make_fixed_noise(folder, trainer, seed=0):
     callable
         Raises OSError if a picture cannot be written.
     """
-    folder = Path(folder)
-    folder.mkdir(exist_ok=True)
     generator = Generator(trainer.modG.symbol, get_parameters(trainer.modG),
                           trainer.contexts[0], bn="batch")
     z = make_latents(64, generator.nz, seed)
 
-    def display(trainer, record):
+    def display(trainer: Trainer, record: Record) -> None:
         generator.set_params(get_parameters(trainer.modG))
-        save_png(folder / f"fixed-{trainer.global_step:08d}.png", make_grid(generator.generate(z)))
+        run.draw("fixed", trainer.global_step, generator.generate(z))
     return display
 
 
-def make_tensorboard(folder):
+def make_tensorboard(run: Run) -> Display:
     """Make a display that writes scalars and the three grids for TensorBoard.
-
-    Parameters
-    ----------
-    folder : str or os.PathLike
-        Gets event files, also where it has some of an earlier part of the run.
-
-    Returns
-    -------
-    callable
 
     Raises
     ------
@@ -149,12 +169,9 @@ def make_tensorboard(folder):
         If the package tensorboardX is not installed.
     """
     from tensorboardX import SummaryWriter
-    writer = None
+    writer = SummaryWriter(str(run.path / "tensorboard"))
 
-    def display(trainer, record):
-        nonlocal writer
-        if writer is None:  # what an earlier part wrote from here on is replaced
-            writer = SummaryWriter(str(folder), purge_step=record["step"])
+    def display(trainer: Trainer, record: Record) -> None:
         for name in ("acc", "g_entropy", "d_entropy", "images_per_s"):
             if record[name] is not None:
                 writer.add_scalar(name, record[name], record["step"])
@@ -164,125 +181,17 @@ def make_tensorboard(folder):
     return display
 
 
-def make_windows():
+def make_windows() -> Display:
     """Make a display that shows the three grids in windows."""
-    def display(trainer, record):
+    def display(trainer: Trainer, record: Record) -> None:
         for name, images in _images(trainer):
             visual(name, images)
     return display
 
 
-def _images(trainer):
+def _images(trainer: Trainer) -> Iterator[tuple[str, np.ndarray]]:
     """The three pictures of the blog: fakes, the gradient that G received at them, reals."""
     yield "gout", trainer.outG.asnumpy()
     if trainer.diffD is not None:
         yield "diff", standardise(trainer.diffD.asnumpy())
     yield "data", trainer.batch.data[0].asnumpy()
-
-
-class Progress:
-    """A progress bar: as a hook it counts steps, as a display it shows a record.
-
-    Parameters
-    ----------
-    total : int
-        Steps of the whole run.
-    done : int
-        Steps that an earlier part of the run has done.
-    quiet : bool
-        Show nothing.
-    """
-
-    def __init__(self, total, done=0, quiet=False):
-        self._bar = tqdm(total=total, initial=done, unit="step", dynamic_ncols=True, disable=quiet)
-
-    def __call__(self, trainer):
-        """Count a step."""
-        with contextlib.suppress(OSError):  # nobody reads it any more: no reason to stop
-            self._bar.update(trainer.global_step - self._bar.n)
-
-    def show(self, trainer, record):
-        """Show the numbers of a record."""
-        shown = [f"{record['images_per_s']:.1f} images/s"]
-        for word, name in (("acc", "acc"), ("G", "g_entropy"), ("D", "d_entropy")):
-            if record[name] is not None:
-                shown.append(f"{word} {record[name]:.2f}")
-        self._bar.set_postfix_str(", ".join(shown), refresh=False)
-
-    def close(self):
-        """Leave the bar on the screen as it is."""
-        with contextlib.suppress(OSError):
-            self._bar.close()
-
-
-class Saver:
-    """Saves in the background: the training waits for a copy of the numbers, not for the disk.
-
-    Of several workers all have to save, and the first one writes.
-
-    Parameters
-    ----------
-    run_dir, seed, keep
-        As in `checkpoint.save`.
-
-    Attributes
-    ----------
-    step : int or None
-        Of the checkpoint that was last begun; None before the first.
-    """
-
-    def __init__(self, run_dir, seed=None, keep=0):
-        self._run_dir, self._seed, self._keep = run_dir, seed, keep
-        self._pool = ThreadPoolExecutor(1, thread_name_prefix="checkpoint")
-        self._writing = None
-        self.step = None
-
-    def save(self, trainer):
-        """Copy the state and begin to write it; first finish the last one.
-
-        Raises
-        ------
-        OSError
-            If the last one could not be written.
-        DivergenceError
-            If a number is not finite.
-        """
-        self.wait()
-        state = trainer.get_state()
-        if trainer.workers.rank == 0:
-            self._writing = self._pool.submit(checkpoint.write, self._run_dir, state, self._seed,
-                                              self._keep)
-        self.step = trainer.global_step
-
-    def wait(self):
-        """Return the last checkpoint's folder once it is on the disk; None if none was written.
-
-        Raises
-        ------
-        OSError
-            If it could not be written.
-        """
-        return self._writing and self._writing.result()
-
-    def close(self):
-        """Return when nothing is being written any more, whatever became of it."""
-        self._pool.shutdown()
-
-
-def save_every(saver, n=None):
-    """Make a hook that saves every `n` steps.
-
-    Parameters
-    ----------
-    saver : Saver
-    n : int, at least 1, optional
-        If left out, it saves at the end of every epoch.
-
-    Returns
-    -------
-    callable
-    """
-    def hook(trainer):
-        if (trainer.nbatch if n is None else trainer.global_step % n) == 0:
-            saver.save(trainer)
-    return hook

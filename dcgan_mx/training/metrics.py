@@ -1,6 +1,9 @@
 """The example's accuracy and entropy, averaged without making the training wait."""
+from __future__ import annotations
+
 import json
 from collections import deque
+from typing import Any
 
 import numpy as np
 
@@ -11,20 +14,19 @@ from .workers import Workers
 _UNIT = 2.0**-30
 
 
-def facc(label, pred):
+def facc(label: np.ndarray, pred: np.ndarray) -> float:
     """Share of predictions on the label's side of 0.5.
 
     Parameters
     ----------
-    label : np.ndarray, (N,), float32
+    label : (N,), float32
         0 (fake) or 1 (real).
-    pred : np.ndarray, (N,) or (N, 1), float32
+    pred : (N,) or (N, 1), float32
         Probabilities that an image is real.
 
     Returns
     -------
-    float
-        In [0, 1].
+    In [0, 1]
 
     Notes
     -----
@@ -33,20 +35,19 @@ def facc(label, pred):
     return float(((pred.ravel() > 0.5) == label.ravel()).mean())
 
 
-def fentropy(label, pred):
+def fentropy(label: np.ndarray, pred: np.ndarray) -> float:
     """Mean binary cross-entropy.
 
     Parameters
     ----------
-    label : np.ndarray, (N,), float32
+    label : (N,), float32
         0 (fake) or 1 (real).
-    pred : np.ndarray, (N,) or (N, 1), float32
+    pred : (N,) or (N, 1), float32
         Probabilities that an image is real.
 
     Returns
     -------
-    float
-        In nats, at most 27.6 (the 1e-12 in the logarithm).
+    In nats, at most 27.6 (the 1e-12 in the logarithm)
 
     Notes
     -----
@@ -64,54 +65,56 @@ class Metrics:
 
     Parameters
     ----------
-    workers : Workers, optional
+    workers
         The averages are over the images of all of them, and all have to ask for them.
     """
 
-    def __init__(self, workers=None):
+    def __init__(self, workers: Workers | None = None) -> None:
         self._workers = workers or Workers()
-        self._pending = deque()
+        self._pending: deque[tuple[str, int, Any]] = deque()
         self.reset()
 
-    def reset(self):
+    def reset(self) -> None:
         """Start new averages."""
         self._pending.clear()
         self._sums = {"acc": 0.0, "d_entropy": 0.0, "g_entropy": 0.0}
         self._counts = {"d": 0, "g": 0}
 
-    def update_d(self, label, pred):
+    def update_d(self, label: int, pred: Any) -> None:
         """Take D's prediction of a step that trains D: accuracy and D's entropy.
 
         Parameters
         ----------
-        label : {0, 1}
+        label : 0 or 1
             What D is told of all N images.
-        pred : mx.nd.NDArray, (N, 1), float32
+        pred : (N, 1), float32
+            On its device.
         """
         self._pending.append(("d", label, pred.copy()))
 
-    def update_g(self, label, pred):
+    def update_g(self, label: int, pred: Any) -> None:
         """Take D's prediction of the step that trains G: G's entropy.
 
         Parameters
         ----------
-        label : {0, 1}
+        label : 0 or 1
             What D is told of all N images.
-        pred : mx.nd.NDArray, (N, 1), float32
+        pred : (N, 1), float32
+            On its device.
         """
         self._pending.append(("g", label, pred.copy()))
 
-    def wait(self, ahead):
+    def wait(self, ahead: int) -> None:
         """Wait until at most the `ahead` newest predictions remain to be computed."""
         while len(self._pending) > ahead:
             self._add(*self._pending.popleft())
 
-    def get(self):
+    def get(self) -> dict[str, float | None]:
         """Wait for all predictions and return the averages.
 
         Returns
         -------
-        dict of str to (float or None)
+        dict
             `acc` in [0, 1], `d_entropy` and `g_entropy` in nats; None where nothing was counted.
         """
         state = self.get_state()
@@ -120,7 +123,7 @@ class Metrics:
         return {name: total / count[name] if count[name] else None
                 for name, total in state["sums"].items()}
 
-    def get_state(self):
+    def get_state(self) -> dict[str, dict[str, Any]]:
         """Wait for all predictions, and return what `get` divides.
 
         Returns
@@ -129,18 +132,18 @@ class Metrics:
             `sums`: of `acc`, `d_entropy` and `g_entropy`; `counts`: of updates under `d` and `g`.
         """
         self.wait(0)
-        own = {"sums": self._sums, "counts": self._counts}
+        own: dict[str, dict[str, Any]] = {"sums": self._sums, "counts": self._counts}
         states = [json.loads(text) for text in self._workers.gather_text(json.dumps(own))]
         return {part: {name: sum(state[part][name] for state in states) for name in own[part]}
                 for part in own}
 
-    def set_state(self, state):
+    def set_state(self, state: dict[str, dict[str, Any]]) -> None:
         """Go on from what `get_state` returned."""
         self.reset()
         self._sums.update(state["sums"])
         self._counts.update(state["counts"])
 
-    def _add(self, net, label, pred):
+    def _add(self, net: str, label: int, pred: Any) -> None:
         pred = pred.asnumpy()
         labels = np.full(len(pred), label, np.float32)
         self._counts[net] += 1

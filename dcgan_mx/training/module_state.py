@@ -4,21 +4,21 @@ A Module on several contexts has a copy of its parameters and of Adam's moments 
 kept identical, so that the first context's stand for all. Moving statistics differ: each context
 has those of the images that it has seen.
 """
+from __future__ import annotations
+
+from typing import Any, Mapping
+
 import numpy as np
 
 from ..machine.runtime import mx
 
 
-def get_parameters(mod):
+def get_parameters(mod: Any) -> dict[str, np.ndarray]:
     """Copy a Module's parameters and its moving statistics, averaged over its contexts.
-
-    Parameters
-    ----------
-    mod : mx.mod.Module
 
     Returns
     -------
-    dict of str to np.ndarray, float32
+    float32
         Under arg:NAME and aux:NAME.
     """
     group = mod._exec_group
@@ -27,23 +27,19 @@ def get_parameters(mod):
             **average(get_statistics(mod))}
 
 
-def set_parameters(mod, arrays):
+def set_parameters(mod: Any, arrays: Mapping[str, np.ndarray]) -> None:
     """Set a Module's parameters and moving statistics from what `get_parameters` returned."""
     params = {kind: {name[4:]: mx.nd.array(array) for name, array in arrays.items()
                      if name.startswith(kind)} for kind in ("arg:", "aux:")}
     mod.set_params(params["arg:"], params["aux:"])
 
 
-def get_statistics(mod):
+def get_statistics(mod: Any) -> dict[str, np.ndarray]:
     """Copy a Module's moving statistics from each of its contexts.
-
-    Parameters
-    ----------
-    mod : mx.mod.Module
 
     Returns
     -------
-    dict of str to np.ndarray, (contexts, channels), float32
+    (contexts, channels), float32
         Under aux:NAME.
     """
     group = mod._exec_group
@@ -51,7 +47,7 @@ def get_statistics(mod):
             for name, arrays in zip(group.aux_names, group.aux_arrays)}
 
 
-def set_statistics(mod, statistics):
+def set_statistics(mod: Any, statistics: Mapping[str, np.ndarray]) -> None:
     """Set a Module's moving statistics from what `get_statistics` returned."""
     group = mod._exec_group
     for name, arrays in zip(group.aux_names, group.aux_arrays):
@@ -59,48 +55,45 @@ def set_statistics(mod, statistics):
             array[:] = values
 
 
-def average(statistics):
+def average(statistics: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
     """Return the means over the first axis of what `get_statistics` returned, float32."""
     return {name: rows.mean(0, np.float64).astype(np.float32)
             for name, rows in statistics.items()}
 
 
-def all_arrays(mod):
+def all_arrays(mod: Any) -> list[tuple[Any, ...]]:
     """The arrays that a Module trains, and its statistics, for each of its contexts."""
     group = mod._exec_group
     return list(zip(*group.param_arrays, *group.aux_arrays))
 
 
-def pull_parameters(mod, kvstore):
+def pull_parameters(mod: Any, kvstore: Any) -> None:
     """Set a Module's parameters to those that the KVStore was given by its first worker."""
     group = mod._exec_group
     for name, arrays in zip(group.param_names, group.param_arrays):
         kvstore.pull(name, arrays)
 
 
-def get_adam(mod):
+def get_adam(mod: Any) -> tuple[dict[str, np.ndarray], int]:
     """Copy Adam's moments and its number of updates.
-
-    Parameters
-    ----------
-    mod : mx.mod.Module
 
     Returns
     -------
-    moments : dict of str to np.ndarray, float32
+    moments : float32
         Under mean:NAME and var:NAME; empty before the first update.
-    updates : int
+    updates
     """
     updater, names = mod._updater, mod._exec_group.param_names
     updater.optimizer._set_current_context(mod._context[0].device_id)
-    moments = {}
+    moments: dict[str, np.ndarray] = {}
     for i, name in enumerate(names):
         for kind, array in zip(("mean", "var"), updater.states.get(i * len(mod._context), ())):
             moments[f"{kind}:{name}"] = array.asnumpy()
-    return moments, updater.optimizer._index_update_count.get(0, 0)
+    updates: int = updater.optimizer._index_update_count.get(0, 0)
+    return moments, updates
 
 
-def set_adam(mod, moments, updates):
+def set_adam(mod: Any, moments: Mapping[str, np.ndarray], updates: int) -> None:
     """Set Adam's moments and its number of updates."""
     updater, group, contexts = mod._updater, mod._exec_group, mod._context
     updater.states.clear()

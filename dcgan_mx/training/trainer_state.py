@@ -1,8 +1,12 @@
 """All that a training's next step depends on, as NumPy arrays: copied, checked, put back."""
+from __future__ import annotations
+
 import json
+from typing import TYPE_CHECKING, Any, Mapping, TypeVar
 
 import numpy as np
 
+from ..machine.runtime import mx
 from .module_state import (
     all_arrays,
     average,
@@ -13,14 +17,18 @@ from .module_state import (
     set_parameters,
     set_statistics,
 )
-from ..machine.runtime import mx
+
+if TYPE_CHECKING:
+    from ..trainer import Trainer
+
+_Name = TypeVar("_Name")
 
 
 class DivergenceError(ValueError):
     """A number of the training is no longer finite."""
 
 
-def check_finite(trainer):
+def check_finite(trainer: Trainer) -> None:
     """Do what `Trainer.check_finite` says."""
     mx.nd.waitall()
     finite = all(mx.nd.multi_all_finite(*arrays, num_arrays=len(arrays)).asscalar()
@@ -32,12 +40,12 @@ def check_finite(trainer):
                               "longer finite: give a lower --lr")
 
 
-def get_state(trainer):
+def get_state(trainer: Trainer) -> dict[str, Any]:
     """Do what `Trainer.get_state` says."""
     # On a CPU, BatchNorm's backward writes the moving statistics behind the engine's back
     # (apache/mxnet#18610): without this wait they are read before their latest updates.
     mx.nd.waitall()
-    state = {"symbols": {}, "counters": {
+    state: dict[str, Any] = {"symbols": {}, "counters": {
         "step": trainer.global_step, "epoch": trainer.epoch, "nbatch": trainer.nbatch,
         "batch_size": trainer.batch_size, "workers": trainer.workers.count, "updates": {},
         "metrics": trainer.metrics.get_state()}}
@@ -55,12 +63,15 @@ def get_state(trainer):
     return state
 
 
-def set_state(trainer, state):
+def set_state(trainer: Trainer, state: dict[str, Any] | None) -> None:
     """Do what `Trainer.set_state` says."""
     if trainer.workers.rank == 0:
+        if state is None:
+            raise ValueError("state is None: give what get_state returned")
         _require_fitting(trainer, state)
     if trainer.workers.count > 1:
-        state = _share(trainer, state)
+        state = _share(trainer, state or {})
+    assert state is not None  # the first worker has one, and shares it
     counters = state["counters"]
     contexts = len(trainer.contexts)
     own = slice(trainer.workers.rank * contexts, (trainer.workers.rank + 1) * contexts)
@@ -83,16 +94,17 @@ def set_state(trainer, state):
     trainer.outG = trainer.diffD = trainer.batch = None
 
 
-def _networks(trainer):
+def _networks(trainer: Trainer) -> tuple[tuple[str, Any], tuple[str, Any]]:
     return ("G", trainer.modG), ("D", trainer.modD)
 
 
-def _count(trainer):
+def _count(trainer: Trainer) -> int:
     """How many copies of the networks there are, each with its own moving statistics."""
-    return trainer.workers.count * len(trainer.contexts)
+    contexts: list[Any] = trainer.contexts
+    return trainer.workers.count * len(contexts)
 
 
-def _gather_statistics(trainer):
+def _gather_statistics(trainer: Trainer) -> dict[str, np.ndarray]:
     """Return the moving statistics of all copies, (copies, channels), under G: and D: and NAME."""
     statistics = {f"{network}:{name}": rows for network, mod in _networks(trainer)
                   for name, rows in get_statistics(mod).items()}
@@ -101,7 +113,7 @@ def _gather_statistics(trainer):
     return {name: np.concatenate([part[name] for part in parts]) for name in statistics}
 
 
-def _share(trainer, state):
+def _share(trainer: Trainer, state: dict[str, Any]) -> dict[str, Any]:
     """Return the state of worker 0 on all workers; the others' `state` is not looked at."""
     head = ""
     if trainer.workers.rank == 0:
@@ -117,24 +129,26 @@ def _share(trainer, state):
                     like[f"{network}-optimizer", f"{kind}:{name[4:]}"] = array
     if trainer.workers.rank == 0:
         like = {(part, name): state[part][name] for part, name in like}
-    shared = {"counters": counters, "G-optimizer": {}, "D-optimizer": {}, "replicas": {}}
+    shared: dict[str, Any] = {"counters": counters, "G-optimizer": {}, "D-optimizer": {},
+                              "replicas": {}}
     for (part, name), array in _unflatten(trainer.workers.share(_flatten(like)), like).items():
         shared.setdefault(part, {})[name] = array
     return shared
 
 
-def _flatten(arrays):
+def _flatten(arrays: Mapping[_Name, np.ndarray]) -> np.ndarray:
     return np.concatenate([array.ravel() for array in arrays.values()])
 
 
-def _unflatten(values, like):
+def _unflatten(values: np.ndarray, like: Mapping[_Name, np.ndarray]
+               ) -> dict[_Name, np.ndarray]:
     """Cut what `_flatten` made of arrays of the same shapes into these."""
     ends = np.cumsum([array.size for array in like.values()])[:-1]
     return {name: part.reshape(array.shape)
             for (name, array), part in zip(like.items(), np.split(values, ends))}
 
 
-def _require_fitting(trainer, state):
+def _require_fitting(trainer: Trainer, state: dict[str, Any]) -> None:
     counters = state["counters"]
     for network, mod in _networks(trainer):
         shapes = {name: array.shape for name, array in get_parameters(mod).items()}
@@ -151,7 +165,8 @@ def _require_fitting(trainer, state):
             if copies and name.startswith("aux:")})
 
 
-def _require_shapes(part, arrays, shapes):
+def _require_shapes(part: str, arrays: Mapping[str, np.ndarray],
+                    shapes: Mapping[str, tuple[int, ...]]) -> None:
     for name in sorted({*arrays, *shapes}):
         found = arrays[name].shape if name in arrays else None
         if found != shapes.get(name) or arrays[name].dtype != np.float32:
@@ -159,7 +174,7 @@ def _require_shapes(part, arrays, shapes):
                              "of other networks")
 
 
-def _require_finite(trainer, part, arrays):
+def _require_finite(trainer: Trainer, part: str, arrays: Mapping[str, np.ndarray]) -> None:
     for name, array in arrays.items():
         if not np.isfinite(array).all():
             raise DivergenceError(f"step {trainer.global_step}: {name} of {part} is no longer "

@@ -1,5 +1,8 @@
 """What the workers of a job tell each other, through the KVStore that adds their gradients."""
+from __future__ import annotations
+
 import weakref
+from typing import Any
 
 import numpy as np
 
@@ -7,7 +10,7 @@ from ..machine.runtime import mx
 
 _CHUNK = 1 << 20  # numbers that are sent at once
 # Which shapes each store has a key for: it refuses to be given one twice.
-_known_shapes: "weakref.WeakKeyDictionary[mx.kv.KVStore, set]" = weakref.WeakKeyDictionary()
+_known_shapes: weakref.WeakKeyDictionary[Any, set[tuple[int, ...]]] = weakref.WeakKeyDictionary()
 
 
 class Workers:
@@ -15,7 +18,7 @@ class Workers:
 
     Parameters
     ----------
-    kvstore : mx.kv.KVStore, optional
+    kvstore : mx.kv.KVStore
         Of a type that begins with dist; with any other, or none, there is one worker.
 
     Raises
@@ -30,7 +33,7 @@ class Workers:
     count : int
     """
 
-    def __init__(self, kvstore=None):
+    def __init__(self, kvstore: Any = None) -> None:
         self.rank, self.count = 0, 1
         if kvstore is not None and kvstore.type.startswith("dist"):
             if "async" in kvstore.type:
@@ -38,17 +41,17 @@ class Workers:
             self.rank, self.count = kvstore.rank, kvstore.num_workers
         self._kvstore = kvstore
 
-    def gather(self, values):
+    def gather(self, values: Any) -> np.ndarray:
         """Return the numbers of all workers.
 
         Parameters
         ----------
-        values : array_like, (n,), float32
-            The same n for all.
+        values : (n,), float32
+            An array or a list; the same n for all.
 
         Returns
         -------
-        np.ndarray, (count, n), float32
+        (count, n), float32
             Bit for bit, by rank.
         """
         values = np.asarray(values, np.float32)
@@ -56,24 +59,24 @@ class Workers:
         rows[self.rank] = values
         return self._add(rows)
 
-    def gather_text(self, text):
+    def gather_text(self, text: str) -> list[str]:
         """Return a list of the texts of all workers, by rank."""
         raw = text.encode()
         size = int(self.gather([len(raw)]).max())
         rows = self.gather(np.frombuffer(raw.ljust(size, b"\0"), np.uint8))
         return [row.astype(np.uint8).tobytes().rstrip(b"\0").decode() for row in rows]
 
-    def share(self, values):
+    def share(self, values: np.ndarray) -> np.ndarray:
         """Return the numbers of worker 0.
 
         Parameters
         ----------
-        values : np.ndarray, (n,), float32
+        values : (n,), float32
             The others' are not looked at, but for n.
 
         Returns
         -------
-        np.ndarray, (n,), float32
+        (n,), float32
             Bit for bit.
         """
         if self.rank:
@@ -81,13 +84,13 @@ class Workers:
         return np.concatenate([self._add(values[start:start + _CHUNK])
                                for start in range(0, len(values), _CHUNK)])
 
-    def require_same(self, text, what):
+    def require_same(self, text: str, what: str) -> None:
         """Raise ValueError if this worker's text differs from that of worker 0.
 
         Parameters
         ----------
-        text : str
-        what : str
+        text
+        what
             How the error begins.
         """
         first = self.gather_text(text)[0]
@@ -95,7 +98,7 @@ class Workers:
             raise ValueError(f"{what}: worker {self.rank} has {text}, worker 0 {first}: start all "
                              "with the same command, on the same data")
 
-    def _add(self, values):
+    def _add(self, values: np.ndarray) -> np.ndarray:
         """Add arrays up. What is not to count is -0.0: -0.0 + x is x for every x, 0.0 too."""
         if self.count == 1:
             return values
@@ -105,4 +108,5 @@ class Workers:
             self._kvstore.init(key, array)
             shapes.add(values.shape)
         self._kvstore.pushpull(key, array, out=array)
-        return array.asnumpy()
+        total: np.ndarray = array.asnumpy()
+        return total

@@ -1,0 +1,29 @@
+"""`dcgan-mx animate`: a film of a run's grids."""
+from __future__ import annotations
+
+from typing import Sequence
+
+from ..images.animate import KINDS, animate
+from ..machine.typed import typed
+from .cli import Parser, number
+
+
+def make_parser() -> Parser:
+    """Make the parser of the command."""
+    parser = Parser(typed("animate"),
+                    "Make a GIF of a run's grids, with the step on each frame, and an MP4 where "
+                    "ffmpeg is installed.")
+    parser.add("run", "a run directory", metavar="RUN")
+    parser.add("--out", "the GIF; absent: in the run directory", metavar="FILE")
+    parser.add("--kind", "which grids; absent: the first of these that there is", choices=KINDS)
+    parser.add("--seconds", "length of the film", type=number(float, above=0, below=600),
+               default=8.0, metavar="X")
+    return parser
+
+
+def main(argv: Sequence[str]) -> int:
+    """Make the film; return the exit status."""
+    args = make_parser().parse_args(argv)
+    for path in animate(args.run, args.out, args.kind, args.seconds):
+        print(path)
+    return 0

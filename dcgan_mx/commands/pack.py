@@ -1,0 +1,40 @@
+"""`dcgan-mx pack`: pictures into a record file."""
+from __future__ import annotations
+
+from typing import Sequence
+
+from ..data.encoding import FORMATS
+from ..data.packing import pack
+from ..machine.processor import physical_cores
+from ..machine.typed import typed
+from .cli import Parser, number, print_skipped, show_packing
+
+
+def make_parser() -> Parser:
+    """Make the parser of the command."""
+    parser = Parser(typed("pack"),
+                    "Pack the pictures in a folder and below into a record file, which "
+                    "`train --dataset imagenet --data-path OUT.rec` reads.")
+    count = number(int, least=1, below=2**31)
+    parser.add("folder", f"holds {', '.join(FORMATS)} files, under any name; or a record file, to "
+               "scale what is in it", metavar="FOLDER")
+    parser.add("out", "the record file; its index goes beside it, as OUT.idx", metavar="OUT.rec")
+    parser.add("--resize", "scale the shorter side to N pixels, up or down; 0: never", default=256,
+               type=number(int, least=0, below=2**15), metavar="N")
+    parser.add("--quality", "of JPEG, which pictures that are scaled become", default=95,
+               type=number(int, least=1, below=101), metavar="N")
+    parser.add("--threads", "at work together; they change no byte (default: one a core)",
+               type=count, metavar="N")
+    parser.add("--least", "write nothing if fewer pictures can be read", type=count, default=1,
+               metavar="N")
+    return parser
+
+
+def main(argv: Sequence[str]) -> int:
+    """Pack; return the exit status."""
+    args = make_parser().parse_args(argv)
+    n, skipped = pack(args.folder, args.out, args.resize, args.quality,
+                      args.threads or physical_cores(), args.least, show_packing)
+    print_skipped(skipped)
+    print(f"{args.out}: {n} pictures; skipped: {len(skipped)}")
+    return 0

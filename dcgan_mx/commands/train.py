@@ -1,0 +1,294 @@
+"""`dcgan-mx train`: from flags to objects, and one training of a run."""
+from __future__ import annotations
+
+import argparse
+import importlib.util
+import json
+import os
+import platform
+import sys
+import warnings
+from pathlib import Path
+from typing import Any, NamedTuple, Sequence
+
+import cv2
+import numpy as np
+
+from .. import __version__
+from ..data.datasets import get_fashion_mnist, get_mnist, make_discs
+from ..iterators import EpochIter, FolderIter, ImagenetIter, MnistIter, RandIter
+from ..machine.device import make_contexts, make_kvstore
+from ..machine.runtime import mx
+from ..machine.typed import LAUNCHED_BY, typed
+from ..pages.report import write_report
+from ..runs import checkpoint
+from ..runs.run import Run
+from ..runs.settings import (
+    DEFAULTS,
+    MEETING,
+    OVERRIDABLE,
+    Settings,
+    go_on,
+    list_flags,
+    list_recipe,
+)
+from ..symbols import make_dcgan_sym
+from ..trainer import Trainer
+from ..training import session
+from ..training.workers import Workers
+from ..visual import can_show
+from .cli import Parser, print_skipped, show_packing
+
+
+class Request(NamedTuple):
+    """What the command line asks for."""
+
+    settings: Settings
+    resume: bool
+    dry_run: bool
+
+
+def make_parser() -> Parser:
+    """Make the parser of the command."""
+    parser = Parser(typed("train"),
+                    "Train a DCGAN as in the blog post; the defaults are the blog's.")
+    for name, (flag, default) in list_flags().items():
+        parser.add_setting(name, flag, default)
+        if name == "run_dir":
+            parser.add("--resume", "go on with the run in --run-dir, or with the newest of this "
+                       "data set", "output", action="store_true")
+            parser.add("--override", "flags that may differ from those of the resumed run, as in "
+                       "lr,seed", "output", type=_names, default=(), metavar="NAMES")
+    parser.add("--dry-run", "print the settings and leave", "output", action="store_true")
+    return parser
+
+
+def _names(text: str) -> tuple[str, ...]:
+    names = tuple(name.strip().replace("-", "_") for name in text.split(","))
+    for name in names:
+        if name not in OVERRIDABLE:
+            raise argparse.ArgumentTypeError(f"{name!r} cannot be overridden: give some of "
+                                             f"{', '.join(OVERRIDABLE)}, or start a new run")
+    return names
+
+
+def parse(argv: Sequence[str]) -> Request:
+    """Parse the command's flags; with --resume, on top of what the run has.
+
+    Returns
+    -------
+    Request
+        `resume` says whether the run's folder is there to go on with.
+
+    Raises
+    ------
+    ValueError
+        If a flag is bad, or differs from the resumed run's where that decides its numbers.
+    OSError
+        If the run's settings cannot be read.
+    """
+    given = vars(make_parser().parse_args(argv))
+    resume, override, dry_run = (given.pop(name) for name in ("resume", "override", "dry_run"))
+    run_dir, dataset = given.get("run_dir"), given.get("dataset")
+    if run_dir == "":
+        raise ValueError("--run-dir is empty: give a name, or leave it out")
+    if override and not resume:
+        raise ValueError("--override without --resume: leave it out")
+    if resume and run_dir is None:
+        run_dir = _find_newest_run(dataset)
+    there = run_dir is not None and os.path.lexists(run_dir)
+    if resume and run_dir is not None and (there or dataset is None):
+        settings, notes = go_on(Run(run_dir).read_settings(), given, override, run_dir)
+        for note in notes:
+            warnings.warn(f"--resume: {note}", RuntimeWarning, stacklevel=2)
+        return Request(_require_displays(settings, given), True, dry_run)
+    if dataset is None:
+        raise ValueError("--dataset is missing: give one of mnist, fashion-mnist, imagenet, folder "
+                         "and synthetic; see --help")
+    if there:
+        raise ValueError(f"--run-dir {run_dir}: exists already: give a new one, or --resume")
+    # With --resume: the first start of a command that will be typed again.
+    return Request(_require_displays(DEFAULTS.replace(given), given), False, dry_run)
+
+
+def _find_newest_run(dataset: str | None) -> str:
+    """Return the folder of the run of a data set that was started or resumed last."""
+    if dataset is None:
+        raise ValueError("--resume: which run? give --run-dir, or the command that started it")
+    configs = list(Path("runs").glob(f"{dataset}-*/config.json"))
+    if not configs:
+        raise ValueError(f"--resume: no run of {dataset} in {Path('runs').absolute()}: give "
+                         "--run-dir, or leave --resume out")
+    return str(max(configs, key=lambda path: path.stat().st_mtime_ns).parent)
+
+
+def _require_displays(settings: Settings, given: dict[str, Any]) -> Settings:
+    """Raise ValueError if what is to be shown cannot be; what only the run had asked for goes."""
+    hindrances = {}
+    if settings.conduct.show and not can_show():
+        hindrances["show"] = ("--show: matplotlib can open no window here: set DISPLAY or "
+                              "MPLBACKEND, or look at the grids in the run directory")
+    if settings.conduct.tensorboard and importlib.util.find_spec("tensorboardX") is None:
+        hindrances["tensorboard"] = ("--tensorboard: the package tensorboardX is missing: pip "
+                                     "install 'dcgan-mx[tensorboard]', or tensorboardX itself")
+    for name, hindrance in hindrances.items():
+        if name in given:
+            raise ValueError(hindrance)
+        warnings.warn(f"{hindrance}; going on without it", RuntimeWarning, stacklevel=2)
+    return settings.replace(dict.fromkeys(hindrances, False))
+
+
+def make_train_iter(settings: Settings, workers: Workers) -> EpochIter:
+    """Make the iterator over the real images that the settings name, the part of this worker."""
+    recipe, conduct = settings
+    shape = (recipe.batch_size, (recipe.nc, recipe.size, recipe.size), recipe.seed)
+    part: dict[str, Any] = {"threads": conduct.data_threads, "num_parts": workers.count,
+                            "part_index": workers.rank}
+    if recipe.dataset in ("imagenet", "folder"):
+        if conduct.data_path is None:
+            what = "record file" if recipe.dataset == "imagenet" else "folder of pictures"
+            raise ValueError(f"--data-path is missing: give the {what}")
+        if recipe.dataset == "imagenet":
+            return ImagenetIter(conduct.data_path, *shape, **part)
+        train_iter = FolderIter(conduct.data_path, *shape, **part, progress=show_packing)
+        print_skipped(train_iter.skipped)
+        return train_iter
+    root = conduct.data_path or "data"
+    images = (get_mnist(root)[0] if recipe.dataset == "mnist" else
+              get_fashion_mnist(root)[0] if recipe.dataset == "fashion-mnist" else make_discs())
+    return MnistIter(images, *shape, **part)
+
+
+def make_config(settings: Settings, contexts: list[Any], workers: Workers) -> dict[str, Any]:
+    """Return every resolved flag, and what else decides or explains a run's numbers."""
+    config = {"flags": settings.to_flags(), "device": ", ".join(map(str, contexts)),
+              "workers": workers.count,
+              "omp_num_threads": os.environ.get("OMP_NUM_THREADS"),
+              "versions": {"dcgan_mx": __version__, "mxnet": mx.__version__,
+                           "numpy": np.__version__, "opencv": cv2.__version__,
+                           "python": platform.python_version()}}
+    if LAUNCHED_BY in os.environ:
+        config["launched_by"] = os.environ[LAUNCHED_BY]
+    return config
+
+
+def require_same_flags(request: Request, contexts: list[Any], workers: Workers) -> None:
+    """Raise ValueError if workers differ in what decides a run's numbers, or when they meet."""
+    resumes = workers.gather([request.resume])[:, 0]
+    flags = request.settings.to_flags()
+    if resumes.any() and not resumes[0]:
+        raise ValueError(f"--run-dir {flags['run_dir']}: is not on the first worker's disk, but on "
+                         "another's: bring it there, or give a new one")
+    compared = {name: flags[name] for name in (*list_recipe(), *MEETING)}
+    workers.require_same(json.dumps({**compared, "devices": len(contexts)}), "flags")
+
+
+def check_same(old: dict[str, Any], new: dict[str, Any]) -> None:
+    """Compare the config that a run has with the one that it is resumed with.
+
+    Parameters
+    ----------
+    old, new
+        As `make_config` returns them, with the fingerprint of the data as `data`.
+
+    Raises
+    ------
+    ValueError
+        If the data differ.
+
+    Warns
+    -----
+    RuntimeWarning
+        If the number of workers or devices differs: what that changes. If the device, the
+        threads or a version differ: the last bits of the numbers may.
+    """
+    if old.get("data") != new["data"]:
+        raise ValueError(f"--data-path {new['flags']['data_path']}: these are not the pictures "
+                         f"that the run began with (records: {_records(new)}, then "
+                         f"{_records(old)}): bring those back, or start a new run")
+    copies = [(config.get("workers", 1), str(config.get("device")).count(",") + 1)
+              for config in (old, new)]
+    if copies[0] != copies[1]:
+        told = [f"{n} x {k}" for n, k in copies]
+        warnings.warn(f"--resume: workers x devices is {told[1]}, and was {told[0]}: BatchNorm "
+                      "sees other parts of the batches, and all go on with the average of the "
+                      "moving statistics"
+                      + ("" if copies[0][0] == copies[1][0] else "; the epoch begins anew"),
+                      RuntimeWarning, stacklevel=2)
+    for name in ("device", "omp_num_threads", "versions"):
+        if old.get(name) != new[name]:
+            warnings.warn(f"--resume: {name} is {new[name]}, and was {old.get(name)}: the numbers "
+                          "may differ in their last bits", RuntimeWarning, stacklevel=2)
+
+
+def _records(config: dict[str, Any]) -> Any:
+    data = config.get("data")
+    return data.get("records") if isinstance(data, dict) else None
+
+
+def main(argv: Sequence[str]) -> int:
+    """Train; return the exit status."""
+    request = parse(argv)
+    recipe, conduct = settings = request.settings
+    contexts = make_contexts(conduct.gpu, conduct.cpu_devices, conduct.require_gpu)
+    kvstore = make_kvstore(conduct.kv_store)
+    workers = Workers(kvstore)
+    config = make_config(settings, contexts, workers)
+    if request.dry_run:
+        if workers.rank == 0:
+            print(json.dumps(config, indent=2))
+        return 0
+
+    require_same_flags(request, contexts, workers)
+    train_iter = make_train_iter(settings, workers)
+    config["data"] = getattr(train_iter, "fingerprint", None)
+    workers.require_same(f"{train_iter.num_batches} batches of {config['data']}", "data")
+    rand_iter = RandIter(recipe.batch_size, recipe.nz, recipe.seed, workers.count, workers.rank)
+    mx.random.seed(recipe.seed + workers.rank)
+    symG, symD = make_dcgan_sym(recipe.ngf, recipe.ndf, recipe.nc, size=recipe.size)
+    trainer = Trainer(symG, symD, recipe.batch_size, (recipe.nc, recipe.size, recipe.size),
+                      nz=recipe.nz, ctx=contexts, lr=recipe.lr, beta1=recipe.beta1, wd=recipe.wd,
+                      d_steps=recipe.d_steps, g_loss=recipe.g_loss, kvstore=kvstore)
+    # The run directory may be on the first worker's disk only; it alone reads and writes there.
+    resume = bool(workers.gather([request.resume])[0, 0])
+    if workers.rank > 0:
+        if resume:
+            checkpoint.load_latest(None, trainer)
+        session.train(trainer, train_iter, rand_iter, settings)
+        return _status(trainer)
+    run = Run(str(conduct.run_dir)) if resume else Run.create(conduct.run_dir, config)
+    with run.lock():
+        seconds = 0.0
+        if resume:
+            check_same(run.read_config(), config)
+            seconds = session.restore(run, trainer)
+            run.write_config(config)
+        print(f"writing to {run.path}", flush=True)
+        try:
+            session.train(trainer, train_iter, rand_iter, settings, run, seconds)
+        finally:
+            tell_end(run)
+    return _status(trainer)
+
+
+def _status(trainer: Trainer) -> int:
+    return 128 + int(trainer.stopping) if trainer.stopping else 0
+
+
+def tell_end(run: Run) -> None:
+    """Write the run's report, and say how the training ended and how to go on."""
+    try:
+        page = write_report(run.path)
+    except (ValueError, OSError) as error:  # nothing to show yet, or not to be read
+        warnings.warn(f"there is no report: {error}", RuntimeWarning, stacklevel=2)
+        page = None
+    ending, saved = run.read_ending(), run.list_checkpoints()[-1:]
+    lines = [f"{ending.describe()}" if ending else ""] + [f"saved in {folder}" for folder in saved]
+    try:
+        print("; ".join(filter(None, lines)))
+        print(f"to go on: {run.resume_command()}")
+        if page:
+            print(f"see {page}")
+        sys.stdout.flush()
+    except OSError:  # a pipe's other end may have had the signal, too
+        pass

@@ -1,0 +1,277 @@
+"""The folder of a run: one process at a time, its settings, its log, its grids, its checkpoints."""
+from __future__ import annotations
+
+import contextlib
+import errno
+import fcntl
+import json
+import os
+import re
+import shlex
+import shutil
+import time
+from pathlib import Path
+from typing import Any, Iterator
+
+import numpy as np
+
+from ..machine.files import StrPath, append_line, open_plain, sync_directory, write_atomic
+from ..machine.typed import typed
+from ..visual import make_grid, save_png
+from . import checkpoint
+from .ending import Ending, decode_ending
+from .events import cut_events
+from .settings import Settings, read_flags
+
+_MAX_CONFIG_BYTES = 1 << 16
+_MAX_LINE_BYTES = 1 << 12
+
+
+class RunError(ValueError):
+    """A run directory is in use, or holds something else than a run."""
+
+
+class Run:
+    """A run's folder, which may still be empty.
+
+    Parameters
+    ----------
+    path
+        Of the folder. Nothing is read or written yet.
+
+    Attributes
+    ----------
+    path : pathlib.Path
+
+    Notes
+    -----
+    What it holds: `config.json`, the settings and what else explains the numbers; `log.jsonl`;
+    `grids/`; `tensorboard/`; `checkpoints/`; `ended.json`, how the last training ended; `lock`.
+    """
+
+    def __init__(self, path: StrPath) -> None:
+        self.path = Path(path)
+
+    @classmethod
+    def create(cls, path: StrPath | None, config: dict[str, Any]) -> Run:
+        """Make the folder, with config.json in it or not at all.
+
+        Parameters
+        ----------
+        path
+            None: `runs/DATASET-TIME`, with a number behind it where that is taken.
+        config
+            As `write_config` takes it; `run_dir` in its flags becomes the folder's name.
+
+        Raises
+        ------
+        OSError
+            If the folder cannot be made.
+        """
+        dataset = config["flags"]["dataset"]
+        wanted = Path(path or f"runs/{dataset}-{time.strftime('%Y%m%d-%H%M')}")
+        temporary = wanted.with_name(f".{wanted.name}.{os.getpid()}.tmp")
+        unique, n = wanted, 1
+        shutil.rmtree(temporary, ignore_errors=True)
+        try:
+            temporary.mkdir(parents=True)
+            while True:
+                flags = {**config["flags"], "run_dir": str(unique)}
+                cls(temporary).write_config({**config, "flags": flags})
+                try:
+                    temporary.rename(unique)
+                    sync_directory(unique.parent)
+                    return cls(unique)
+                except OSError as error:
+                    if path is not None or error.errno not in (errno.EEXIST, errno.ENOTEMPTY):
+                        raise
+                    n += 1
+                    unique = wanted.with_name(f"{wanted.name}-{n}")
+        except OSError as error:
+            shutil.rmtree(temporary, ignore_errors=True)
+            error.filename, error.filename2 = str(unique), None
+            raise
+
+    @contextlib.contextmanager
+    def lock(self) -> Iterator[None]:
+        """Have the folder for this process, and clear up what a killed one left half-done.
+
+        The folder is free again at the end, or when the process ends, however it ends.
+
+        Raises
+        ------
+        RunError
+            If another process has it.
+        OSError
+            If the file `lock` cannot be written.
+        """
+        # No link is followed, here and below: what it leads to is not the run's.
+        flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW
+        with open(os.open(self.path / "lock", flags, 0o644), "r+") as f:
+            try:
+                fcntl.flock(f, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                raise RunError(f"--run-dir {self.path}: process {f.read(20).strip()} is at work in "
+                               "it: wait for it, stop it, or give another directory") from None
+            f.truncate(0)
+            f.write(f"{os.getpid()}\n")
+            f.flush()
+            self._clear_up()
+            yield
+
+    def _clear_up(self) -> None:
+        checkpoint.recover(self.path)
+        for folder in (self.path, self.path / "grids", self.path / "tensorboard"):
+            if folder != self.path and folder.is_symlink():
+                continue
+            for path in folder.glob(".*.tmp"):
+                with contextlib.suppress(FileNotFoundError):
+                    path.unlink()
+
+    def write_config(self, config: dict[str, Any]) -> None:
+        """Write config.json: `flags`, and whatever else explains the run."""
+        write_atomic(self.path / "config.json", json.dumps(config, indent=2).encode() + b"\n",
+                     sync=True)
+
+    def read_config(self) -> dict[str, Any]:
+        """Read config.json.
+
+        Returns
+        -------
+        dict
+            `flags`, by name, not yet checked against what the flags take, and whatever else is
+            there.
+
+        Raises
+        ------
+        RunError
+            If the file is none of a run.
+        OSError
+            If it cannot be read.
+        """
+        path = self.path / "config.json"
+        with open_plain(path) as f:
+            raw = f.read(_MAX_CONFIG_BYTES + 1)
+        try:
+            config: dict[str, Any] = json.loads(raw)
+            flags = config["flags"]
+            if len(raw) > _MAX_CONFIG_BYTES or not isinstance(flags, dict):
+                raise ValueError
+            if not all(isinstance(value, (str, int, float, bool, type(None)))
+                       for value in flags.values()):
+                raise ValueError
+        except (ValueError, KeyError, TypeError, RecursionError):
+            raise RunError(f"{path} is not the config.json of a run: give another run directory"
+                           ) from None
+        return config
+
+    def read_settings(self) -> Settings:
+        """Read the settings in config.json; errors are those of `read_config`, and ValueError."""
+        return read_flags(self.read_config()["flags"], self.path / "config.json")
+
+    def log(self, record: dict[str, Any]) -> None:
+        """Add a line to log.jsonl, and return only when the disk has it."""
+        append_line(self.path / "log.jsonl", json.dumps(record))
+
+    def read_log(self) -> list[dict[str, Any]]:
+        """Read log.jsonl.
+
+        Returns
+        -------
+        list of dict
+            One for each line, without the last if it was cut off while it was written; none if
+            there is no file.
+
+        Raises
+        ------
+        RunError
+            If a line is none of a run's.
+        OSError
+            If the file cannot be read.
+        """
+        path = self.path / "log.jsonl"
+        records: list[dict[str, Any]] = []
+        with contextlib.suppress(FileNotFoundError), open_plain(path) as f:
+            while line := f.readline(_MAX_LINE_BYTES):
+                if not line.endswith(b"\n") and not f.read(1):
+                    break
+                try:
+                    record = json.loads(line)
+                    if type(record["step"]) is not int or type(record["seconds"]) is not float:
+                        raise ValueError
+                except (ValueError, KeyError, TypeError, RecursionError):
+                    raise RunError(f"{path}, line {len(records) + 1}, is no line of a run's log: "
+                                   "mend or remove the file") from None
+                records.append(record)
+        return records
+
+    def draw(self, kind: str, step: int, images: np.ndarray) -> None:
+        """Write a grid of images, (N, C, H, W), in [-1, 1], to grids/KIND-<step>.png."""
+        (self.path / "grids").mkdir(exist_ok=True)
+        save_png(self.path / "grids" / f"{kind}-{step:08d}.png", make_grid(images))
+
+    def list_grids(self, kind: str) -> dict[int, Path]:
+        """Return the files of the grids whose names begin with `kind`, by step, in its order."""
+        found = ((re.fullmatch(rf"{kind}-([0-9]{{8,18}})\.png", path.name), path)
+                 for path in (self.path / "grids").glob(f"{kind}-*.png"))
+        return dict(sorted((int(match[1]), path) for match, path in found if match))
+
+    def list_checkpoints(self) -> list[Path]:
+        """Return the folders of the checkpoints, oldest first, good or damaged."""
+        return checkpoint.list(self.path)
+
+    def rewind(self, step: int) -> float:
+        """Forget all that was logged and drawn after a step: the run goes on from there.
+
+        What the end of a training wrote out of turn is forgotten, too.
+
+        Returns
+        -------
+        float
+            The seconds of the last line of the log that is left; 0 if there is none.
+
+        Raises
+        ------
+        RunError, OSError
+            As `read_log`.
+        """
+        records = self.read_log()
+        kept = [record for record in records if record["step"] <= step and not record.get("last")]
+        write_atomic(self.path / "log.jsonl", "".join(
+            json.dumps(record) + "\n" for record in kept).encode(), sync=True)
+        gone = {record["step"] for record in records} - {record["step"] for record in kept}
+        for kind in ("gout", "diff", "data", "fixed"):
+            for drawn, path in self.list_grids(kind).items():
+                if drawn > step or drawn in gone:
+                    path.unlink()
+        cut_events(self.path / "tensorboard", lambda n: n > step or n in gone)
+        with contextlib.suppress(FileNotFoundError):
+            (self.path / "ended.json").unlink()
+        return float(kept[-1]["seconds"]) if kept else 0.0
+
+    def end(self, ending: Ending) -> None:
+        """Note how the training ended."""
+        write_atomic(self.path / "ended.json", ending.encode())
+
+    def read_ending(self) -> Ending | None:
+        """Return how the last training ended; None if it has not, or nobody could note it.
+
+        Raises
+        ------
+        RunError
+            If ended.json is damaged.
+        """
+        path = self.path / "ended.json"
+        try:
+            with open_plain(path) as f:
+                return decode_ending(f.read(_MAX_LINE_BYTES))
+        except FileNotFoundError:
+            return None
+        except ValueError as error:
+            raise RunError(f"{path} {error}: remove it") from None
+
+    def resume_command(self, *flags: str) -> str:
+        """Return the line to type to go on with the run, with more flags at its end."""
+        launch = self.read_config().get("launched_by")
+        words = [typed("train"), "--resume", "--run-dir", shlex.quote(str(self.path)), *flags]
+        return " ".join([f"{launch} --"] * isinstance(launch, str) + words)

@@ -1,0 +1,100 @@
+"""What the loop around the step leans on: batches with their ends, hooks, reasons to stop."""
+from __future__ import annotations
+
+import signal
+import warnings
+from typing import TYPE_CHECKING, Any, Callable, Sequence
+
+from ..machine.runtime import mx
+from ..runs.ending import Ending
+
+if TYPE_CHECKING:
+    from ..trainer import Trainer
+
+Hook = Callable[["Trainer"], None]
+_TRUE = 0.5  # what stands for True where all workers are asked; 1 is SIGHUP
+
+
+class Batches:
+    """The batches of an iterator, each with whether it is the last of its epoch.
+
+    It looks one batch ahead, and keeps that for whoever comes next.
+
+    Parameters
+    ----------
+    source : mx.io.DataIter
+        Reset at the end of every epoch.
+
+    Attributes
+    ----------
+    source : mx.io.DataIter
+    """
+
+    def __init__(self, source: Any) -> None:
+        self.source = source
+        self._ahead: Any = None
+
+    def seek(self, epoch: int, nbatch: int) -> None:
+        """Go on with a batch of an epoch, if the source can; else with the next one."""
+        if hasattr(self.source, "seek"):
+            self.source.seek(epoch, nbatch)
+            self._ahead = None
+
+    def take(self) -> tuple[Any, bool]:
+        """Return the next batch, and whether it is the last of its epoch.
+
+        Raises
+        ------
+        ValueError
+            If the source has no batch.
+        """
+        if self._ahead is None:
+            self._ahead = self._next()
+        if self._ahead is None:
+            raise ValueError("train_iter is empty: give an iterator with at least one batch")
+        following = self._next()
+        batch, self._ahead = self._ahead, following
+        if following is None:
+            self.source.reset()
+        return batch, following is None
+
+    def _next(self) -> Any:
+        """Return the source's next batch; None at the end of its epoch."""
+        try:
+            batch = self.source.next()
+        except StopIteration:
+            return None
+        if not hasattr(self.source, "seek"):  # MXNet's readers write each batch over the last one
+            batch = mx.io.DataBatch([array.copy() for array in batch.data], [], pad=0)
+        return batch
+
+
+def agree_to_stop(trainer: Trainer) -> None:
+    """Have all workers stop if a hook of one of them asks for it."""
+    asked = _TRUE if trainer.stopping is True else trainer.stopping
+    found = float(trainer.workers.gather([asked]).max())
+    trainer.stopping = True if found == _TRUE else int(found)
+
+
+def make_ending(trainer: Trainer) -> Ending:
+    """Say how a training ended that a hook stopped."""
+    if trainer.stopping is True:
+        return Ending("hook", trainer.global_step, trainer.epoch)
+    return Ending("signal", trainer.global_step, trainer.epoch,
+                  signal.Signals(trainer.stopping).name)
+
+
+def end_hooks(trainer: Trainer, hooks: Sequence[Hook]) -> None:
+    """Call each hook's `end`, if it has one, whatever becomes of the others'.
+
+    What one raises becomes the trainer's ending, unless something has been raised before; then it
+    is warned of.
+    """
+    for hook in hooks:
+        try:
+            getattr(hook, "end", lambda trainer: None)(trainer)
+        except Exception as error:
+            if isinstance(trainer.ending, BaseException):
+                warnings.warn(f"and then: {error}", RuntimeWarning, stacklevel=3)
+            else:
+                trainer.ending = error

@@ -1,0 +1,48 @@
+"""Two networks as the Modules that the step works with."""
+from __future__ import annotations
+
+from typing import Any, Mapping
+
+from ..machine.runtime import mx
+from .module_state import pull_parameters
+
+
+def bind_modules(symG: Any, symD: Any, batch_size: int, data_shape: tuple[int, int, int], nz: int,
+                 contexts: list[Any], kvstore: Any, initializer: Any,
+                 adam: Mapping[str, Any]) -> tuple[Any, Any, Any, Any]:
+    """Make the Modules, with parameters and optimizers.
+
+    Parameters
+    ----------
+    symG, symD, batch_size, data_shape, nz, contexts, kvstore, initializer
+        As `Trainer` takes them.
+    adam
+        Parameters of the optimizer.
+
+    Returns
+    -------
+    modG
+    modD
+        Writes gradients for its weights.
+    modD_adding
+        The same memory; it adds its gradients to those that are there.
+    modDG
+        The same memory; D as G sees it, with a gradient for the images only.
+    """
+    data, label = [("data", (batch_size, *data_shape))], [("label", (batch_size,))]
+    modG = mx.mod.Module(symG, data_names=("rand",), label_names=None, context=contexts)
+    modG.bind(data_shapes=[("rand", (batch_size, nz, 1, 1))])
+    modD, modD_adding, modDG = (
+        mx.mod.Module(symD, data_names=("data",), label_names=("label",), context=contexts)
+        for _ in range(3))
+    modD.bind(data_shapes=data, label_shapes=label)
+    for mod in (modG, modD):
+        mod.init_params(initializer=initializer)
+        mod.init_optimizer(kvstore, optimizer="adam", optimizer_params=dict(adam))
+        if kvstore is not None and kvstore.type.startswith("dist"):
+            # The store adds gradients: it sends no weights by itself.
+            pull_parameters(mod, kvstore)
+    modD_adding.bind(data_shapes=data, label_shapes=label, shared_module=modD, grad_req="add")
+    modDG.bind(data_shapes=data, label_shapes=label, shared_module=modD, inputs_need_grad=True,
+               grad_req={**dict.fromkeys(symD.list_arguments(), "null"), "data": "write"})
+    return modG, modD, modD_adding, modDG
