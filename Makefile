@@ -7,13 +7,14 @@ PIP = $(BIN)/python -m pip --disable-pip-version-check --quiet
 # For setup.py, every time: a pip without it would install MXNet's other build over this one.
 export DCGAN_MX_GPU := $(if $(wildcard $(VENV)/.gpu),1)
 
-.PHONY: help train doctor install-gpu test test-all test-cuda check faults benchmark clean
+.PHONY: help train doctor install-gpu test test-slow test-all test-cuda check faults benchmark clean
 
 help:
 	@echo "make train        train on MNIST for one epoch; more flags: ARGS=\"--batch-size 32\""
 	@echo "make doctor       say whether training can start here, and on which GPU"
 	@echo "make install-gpu  put MXNet for CUDA 11.7 in the place of its build for the CPU"
-	@echo "make test         run the tests"
+	@echo "make test         run the tests, but for the slow ones"
+	@echo "make test-slow    run those"
 	@echo "make check        lint and check types"
 	@echo "make faults       kill a run 100 times, resume it, compare the end"
 	@echo "make benchmark    measure speed and memory; PyTorch takes part if .venv has it"
@@ -24,7 +25,7 @@ train: $(VENV)/.package
 	$(BIN)/python scripts/train.py --dataset mnist --gpu 0 --num-epochs 1 $(ARGS)
 
 doctor: $(VENV)/.package
-	$(BIN)/python -m dcgan_mx.doctor $(ARGS)
+	$(BIN)/dcgan-mx doctor $(ARGS)
 
 # The two builds hold the same files: uninstalling one while the other is there would break both.
 install-gpu: export DCGAN_MX_GPU = 1
@@ -35,10 +36,13 @@ install-gpu:
 	$(PIP) uninstall --yes mxnet mxnet-cu117
 	$(BIN)/python -m pip --disable-pip-version-check install --editable .
 	touch $(VENV)/.package
-	-$(BIN)/python -m dcgan_mx.doctor
+	-$(BIN)/dcgan-mx doctor
 
 test: $(VENV)/.test
-	$(BIN)/python -m pytest $(ARGS)
+	$(BIN)/python -m pytest --quiet --numprocesses auto --dist worksteal $(ARGS)
+
+test-slow: $(VENV)/.test
+	$(BIN)/python -m pytest --quiet -m slow $(ARGS)
 
 # What a user does who trains on the CPU first, then asks for the GPU, then for another extra.
 test-cuda: $(VENV)/.test
@@ -64,7 +68,7 @@ test-all: $(VENV)/.nox
 clean:
 	rm -rf .venv .venv-cuda .nox .mypy_cache .pytest_cache .ruff_cache .hypothesis build dcgan_mx.egg-info
 
-$(VENV)/.package: setup.py pyproject.toml dcgan_mx/cuda.py
+$(VENV)/.package: setup.py pyproject.toml dcgan_mx/machine/cuda.py
 	$(PYTHON) -m venv $(VENV)
 	$(PIP) install --editable .
 	touch $@

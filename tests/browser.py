@@ -4,22 +4,21 @@ import shutil
 from pathlib import Path
 
 import pytest
+from common import require
 from selenium import webdriver
 
 
 @pytest.fixture(name="browser", scope="session")
 def start_browser():
     """Headless Chromium that logs what a page says and asks for."""
-    chromium, driver = (shutil.which("chromium") or shutil.which("google-chrome"),
-                        shutil.which("chromedriver"))
-    if not (chromium and driver):
-        pytest.fail("chromium and chromedriver are missing: apt install chromium chromium-driver")
+    require("chromium chromium-driver", "chromium", "chromedriver")
     options = webdriver.ChromeOptions()
-    options.binary_location = chromium
+    options.binary_location = shutil.which("chromium")
     for flag in ("--headless=new", "--no-sandbox", "--disable-dev-shm-usage", "--disable-gpu"):
         options.add_argument(flag)
     options.set_capability("goog:loggingPrefs", {"browser": "ALL", "performance": "ALL"})
-    browser = webdriver.Chrome(options=options, service=webdriver.ChromeService(driver))
+    service = webdriver.ChromeService(shutil.which("chromedriver"))
+    browser = webdriver.Chrome(options=options, service=service)
     yield browser
     browser.quit()
 

@@ -5,18 +5,23 @@ import subprocess
 import sys
 from pathlib import Path
 
+if "PYTEST_XDIST_WORKER" in os.environ:  # a core each, before MXNet reads it
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
+os.environ["OPENCV_LOG_LEVEL"] = "OFF"  # as commands have it, before OpenCV reads it
+
 import numpy as np
 import pytest
 from browser import start_browser  # noqa: F401  a fixture
+from common import ROOT, build_library
 from PIL import Image
 from skimage import data
 
-from dcgan_mx import get_mnist
+from dcgan_mx import Trainer, get_mnist, make_dcgan_sym
+from dcgan_mx.commands.main import run as run_command
 from dcgan_mx.data import packing
-from dcgan_mx.runs import rundir
 from dcgan_mx.machine.runtime import mx
+from dcgan_mx.runs import checkpoint
 
-ROOT = Path(__file__).parent.parent
 PHOTOGRAPHS = ("astronaut", "chelsea", "coffee", "rocket")
 
 
@@ -45,10 +50,14 @@ int cuOccupancyMaxActiveBlocksPerMultiprocessor() {{ return 999; }}
 """
 
 
-def read_numbers(run_dir):
-    """A run's log without its times."""
-    return [{name: value for name, value in record.items()
-             if name not in ("images_per_s", "seconds")} for record in rundir.read_log(run_dir)]
+def pytest_terminal_summary(terminalreporter):
+    """Say in the last lines what was left out, and what it takes to have it run."""
+    reasons = {}
+    for report in terminalreporter.stats.get("skipped", []):
+        reason = str(report.longrepr[2]).partition(": ")[2]
+        reasons[reason] = reasons.get(reason, 0) + 1
+    for reason, count in sorted(reasons.items()):
+        terminalreporter.write_line(f"{count} tests were left out: {reason}", yellow=True)
 
 
 @pytest.fixture(scope="session")
@@ -94,6 +103,21 @@ def photo_rec(photo_folder, tmp_path_factory):
     return path
 
 
+@pytest.fixture(scope="session")
+def run_dir(tmp_path_factory):
+    """A run of five steps, whose moving statistics are neither 0 nor 1."""
+    mx.random.seed(1)
+    trainer = Trainer(*make_dcgan_sym(8, 8, 3, size=16), 8, (3, 16, 16), nz=10,
+                      initializer=mx.init.Normal(0.3))
+    rng = np.random.default_rng(0)
+    for _ in range(5):
+        trainer.step(mx.io.DataBatch([mx.nd.array(rng.uniform(-1, 1, (8, 3, 16, 16)))], []),
+                     mx.io.DataBatch([mx.nd.array(rng.normal(size=(8, 10, 1, 1)))], []))
+    folder = tmp_path_factory.mktemp("run")
+    checkpoint.save(folder, trainer)
+    return folder
+
+
 @pytest.fixture
 def bounded_memory():
     """Assert that a test of small files takes at most 200 MB; the peak is reset first (Linux)."""
@@ -104,12 +128,6 @@ def bounded_memory():
     Path("/proc/self/clear_refs").write_text("5")
     yield
     assert status("VmHWM") - before < 200
-
-
-def build_library(path, code=""):
-    """Build a shared library of C code."""
-    subprocess.run(["gcc", "-shared", "-fPIC", "-x", "c", "-", "-o", str(path)], input=code,
-                   text=True, check=True)
 
 
 @pytest.fixture
@@ -124,6 +142,21 @@ def stub_driver(tmp_path):
             (tmp_path / "libcuda.so").symlink_to("libcuda.so.1")
         return {**os.environ, "LD_LIBRARY_PATH": str(tmp_path)}
     return build
+
+
+@pytest.fixture
+def call(capfd, monkeypatch):
+    """Run a command of dcgan-mx in this process; returns its status, its output and its errors."""
+    def run(name, *args, cwd=None, env=None):
+        with monkeypatch.context() as patch:
+            if cwd is not None:
+                patch.chdir(cwd)
+            for variable, value in (env or {}).items():
+                patch.setenv(variable, value)
+            capfd.readouterr()
+            status = run_command(name, [str(arg) for arg in args])
+            return subprocess.CompletedProcess(name, status, *capfd.readouterr())
+    return run
 
 
 @pytest.fixture

@@ -6,7 +6,7 @@ import struct
 import subprocess
 
 import pytest
-from conftest import ROOT, read_numbers
+from common import ROOT, read_numbers
 
 from dcgan_mx.machine import cuda
 
@@ -52,7 +52,7 @@ def test_without_a_driver(run, no_driver):
     assert line.endswith("mxnet-cu117 cannot be imported without one: install the driver of your "
                          "card, or take the build for the CPU, with pip uninstall --yes "
                          "mxnet-cu117 and pip install --editable .")
-    done = run("-m", "dcgan_mx.commands.doctor", env=no_driver)
+    done = run("-m", "dcgan_mx", "doctor", env=no_driver)
     assert done.returncode == 1
     assert "problem: there is no NVIDIA driver (" in one_line(done)
     assert "mend: install the driver of your card, or take" in one_line(done)
@@ -67,14 +67,14 @@ def test_import_with_a_driver_and_no_gpu(run, stub_driver):
 
 def test_the_doctor_finds_no_device(run, stub_driver):
     env = stub_driver(status=100)
-    done = run("-m", "dcgan_mx.commands.doctor", env=env)
+    done = run("-m", "dcgan_mx", "doctor", env=env)
     assert done.returncode == 0, done.stdout
     print(done.stdout)
     assert "mxnet-cu117 1.9.1, numpy" in one_line(done)
     assert ("note: MXNet sees no GPU: the NVIDIA driver answers cuInit with error 100, the stub's "
             "error mend: see that nvidia-smi lists the card, and that CUDA_VISIBLE_DEVICES does "
             "not hide it Training can start, on the CPU.") in one_line(done)
-    facts = json.loads(run("-m", "dcgan_mx.commands.doctor", "--json", env=env).stdout)
+    facts = json.loads(run("-m", "dcgan_mx", "doctor", "--json", env=env).stdout)
     assert facts["can_train"] and facts["gpus"] == [] and facts["driver"] == "12.4"
 
 
@@ -82,13 +82,13 @@ def test_the_doctor_finds_no_device(run, stub_driver):
     ({"version": 10020}, "the NVIDIA driver is for CUDA 10.2, which is too old"),
     ({"status": 803}, "the NVIDIA driver answers cuInit with error 803, the stub's error")])
 def test_the_doctor_names_what_a_driver_lacks(driver, note, run, stub_driver):
-    done = run("-m", "dcgan_mx.commands.doctor", env=stub_driver(**driver))
+    done = run("-m", "dcgan_mx", "doctor", env=stub_driver(**driver))
     assert done.returncode == 0
     assert f"note: MXNet sees no GPU: {note} mend: " in one_line(done)
 
 
 def test_the_doctor_tells_that_a_gpu_is_too_new(run, stub_driver):
-    done = run("-m", "dcgan_mx.commands.doctor", env=stub_driver(("NVIDIA H100", (9, 0), 2**36)))
+    done = run("-m", "dcgan_mx", "doctor", env=stub_driver(("NVIDIA H100", (9, 0), 2**36)))
     assert done.returncode == 0
     assert "GPU 0: NVIDIA H100, sm_90, 64.0 GiB: cannot be used, see below" in one_line(done)
     assert "note: GPU 0, NVIDIA H100: sm_90 is too new" in one_line(done)
@@ -139,7 +139,7 @@ def test_the_link_that_the_doctor_names_is_enough_for_cudnn(run, stub_driver, tm
     short = tmp_path / "libcuda.so"
     short.unlink()
     short.write_bytes(b"")  # hides that of a machine with a driver
-    problem, = json.loads(run("-m", "dcgan_mx.commands.doctor", "--json", env=env).stdout)["problems"]
+    problem, = json.loads(run("-m", "dcgan_mx", "doctor", "--json", env=env).stdout)["problems"]
     short.unlink()
     assert problem["stops"]
     *_, link = mend = problem["mend"].split()
@@ -155,7 +155,7 @@ def test_a_missing_library_is_named(run, stub_driver):
     library, = SITE.glob("nvidia/cufft/lib/libcufft.so.10")
     library.rename(library.with_suffix(".away"))
     try:
-        done = run("-m", "dcgan_mx.commands.doctor", env=stub_driver(status=100))
+        done = run("-m", "dcgan_mx", "doctor", env=stub_driver(status=100))
     finally:
         library.with_suffix(".away").rename(library)
     assert done.returncode == 1
@@ -187,7 +187,7 @@ def test_the_other_build_beside_it_is_refused_and_mended(run, stub_driver):
     env = stub_driver(status=100)
     done = run("-c", "from dcgan_mx import Trainer", env=env)
     assert "mxnet and mxnet-cu117 are both installed" in done.stderr.splitlines()[-1]
-    done = run("-m", "dcgan_mx.commands.doctor", env=env)
+    done = run("-m", "dcgan_mx", "doctor", env=env)
     assert done.returncode == 1
     assert "problem: mxnet and mxnet-cu117 are both installed" in one_line(done)
     subprocess.run(["make", f"VENV={VENV.name}", "install-gpu"], cwd=ROOT,

@@ -1,13 +1,15 @@
-"""A worker of tests/test_jobs.py: trains, tells what it has and has heard, in a file per rank."""
+"""A worker of jobs/test_jobs.py: trains, tells what it has and has heard, in a file per rank."""
 import contextlib
 import sys
 
 import numpy as np
 
-from dcgan_mx import RandIter, Trainer, make_dcgan_sym, trainer
-from dcgan_mx.commands import train_cli
+from dcgan_mx import RandIter, Trainer, make_dcgan_sym
+from dcgan_mx.commands import train
 from dcgan_mx.machine.device import make_kvstore
 from dcgan_mx.machine.runtime import mx
+from dcgan_mx.trainer import DivergenceError
+from dcgan_mx.training import modules
 from dcgan_mx.training.workers import Workers
 
 SHAPE, BATCH_SIZE, STEPS = (3, 16, 16), 32, 10
@@ -35,14 +37,13 @@ def speak(workers):
         refusal = ""
     except ValueError as error:
         refusal = str(error)
-    args = train_cli.parse_train_args(["--dataset", "mnist", "--disp-batches", str(2 + rank)])
+    request = train.parse(["--dataset", "mnist", "--disp-batches", str(2 + rank)])
     with contextlib.suppress(ValueError):
-        train_cli.require_same_flags(args, [], workers)
+        train.require_same_flags(request, [], workers)
         refusal += " but not flags"
-    args = train_cli.parse_train_args(["--dataset", "mnist"])
-    args.resume, args.run_dir = rank == 1, "elsewhere"
+    request = train.parse(["--dataset", "mnist", "--run-dir", "elsewhere"])
     try:
-        train_cli.require_same_flags(args, [], workers)
+        train.require_same_flags(request._replace(resume=rank == 1), [], workers)
         resumed = "taken"
     except ValueError as error:
         resumed = str(error)
@@ -59,14 +60,14 @@ def diverge(ours):
         ours.modG._exec_group.aux_arrays[0][0][:] = np.nan
     try:
         ours.check_finite()
-    except trainer.DivergenceError as error:
+    except DivergenceError as error:
         return str(error)
     return ""
 
 
 def main(folder, broadcast):
     if broadcast == "no":
-        trainer.pull_parameters = lambda mod, kvstore: None
+        modules.pull_parameters = lambda mod, kvstore: None
     kvstore = make_kvstore("dist_sync")
     workers = Workers(kvstore)
     ours = make_trainer(BATCH_SIZE, workers.rank, kvstore=kvstore)

@@ -97,8 +97,9 @@ def _explain(error: BaseException) -> int:
     if isinstance(error, (SystemExit, KeyboardInterrupt)):
         return int(getattr(error, "code", 130) or 0)
     if isinstance(error, OSError):
-        what = f"{error.filename}: {error.strerror}" if error.filename else str(error)
-        return _fail(f"{what}; mend that, or give another path")
+        if error.filename is None:
+            return _fail(error.strerror or str(error))
+        return _fail(f"{error.filename}: {error.strerror}; mend that, or give another path")
     if isinstance(error, ValueError) or hasattr(error, "trouble"):  # MXNet cannot be loaded here
         from .cli import print_skipped
         print_skipped(getattr(error, "skipped", ()))

@@ -31,6 +31,7 @@ from ..runs.settings import (
     go_on,
     list_flags,
     list_recipe,
+    spell,
 )
 from ..symbols import make_dcgan_sym
 from ..trainer import Trainer
@@ -89,6 +90,11 @@ def parse(argv: Sequence[str]) -> Request:
     """
     given = vars(make_parser().parse_args(argv))
     resume, override, dry_run = (given.pop(name) for name in ("resume", "override", "dry_run"))
+    for name, value in given.items():  # argparse lets --dataset=-- through, as an empty list
+        try:
+            list_flags()[name][0].require(value)
+        except ValueError as error:
+            raise ValueError(f"{spell(name)}: {error}") from None
     run_dir, dataset = given.get("run_dir"), given.get("dataset")
     if run_dir == "":
         raise ValueError("--run-dir is empty: give a name, or leave it out")

@@ -3,11 +3,14 @@ from __future__ import annotations
 
 import contextlib
 import os
+import shutil
 import tempfile
+import weakref
 from typing import Any, Iterator
 
 from ..machine.files import StrPath
 from ..machine.runtime import first_line, mx
+from ..machine.typed import typed
 from .records import RecordError, find_bad, scan
 
 
@@ -72,8 +75,9 @@ class RecordReader:
         self.records = len(self._offsets)
         # MXNet's reader takes '#', '?', ';' and '//' in a path for something else, lists the folder
         # that it is in, and shuffles by an index only; the one beside it may be another file's.
-        self._folder = tempfile.TemporaryDirectory(prefix="dcgan_mx-")
-        index, link = (os.path.join(self._folder.name, f"pictures.{end}") for end in ("idx", "rec"))
+        folder = tempfile.mkdtemp(prefix="dcgan_mx-")
+        weakref.finalize(self, shutil.rmtree, folder, ignore_errors=True)
+        index, link = (os.path.join(folder, f"pictures.{end}") for end in ("idx", "rec"))
         with open(index, "w") as f:
             f.writelines(f"{i}\t{offset}\n" for i, offset in enumerate(self._offsets))
         os.symlink(os.path.abspath(path), link)
@@ -109,5 +113,5 @@ class RecordReader:
         except (mx.base.MXNetError, StopIteration) as error:
             reason = find_bad(self._path, self._offsets, self._arguments["max_crop_size"])
             raise RecordError(f"{self._path}: " + (
-                f"{reason}: pack the pictures again with `dcgan-mx pack`" if reason else
+                f"{reason}: pack the pictures again with {typed('pack')}" if reason else
                 f"MXNet's reader stopped: {first_line(error)}")) from None

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import os
 import sys
+import types
 import warnings
 from typing import Any
 
@@ -46,6 +47,13 @@ def _add_missing_names() -> None:
         numpy.bool = bool
     if sys.version_info >= (3, 12):
         import setuptools  # noqa: F401  its import brings distutils.version back
+
+
+def _replace_deprecated_names() -> None:
+    """Give MXNet what it asks for with every array: a name that SciPy 2 will not have."""
+    sparse: Any = sys.modules.get("scipy.sparse")  # MXNet has imported it, if it is installed
+    if sparse is not None:
+        sparse.csr = types.SimpleNamespace(csr_matrix=sparse.csr_matrix)
 
 
 def join_job(kv: Any) -> None:
@@ -88,5 +96,6 @@ with warnings.catch_warnings():
     # NumPy's financial functions and distutils, both called by MXNet at import.
     warnings.simplefilter("ignore")
     import mxnet as mx
+_replace_deprecated_names()
 
 __all__ = ["first_line", "join_job", "mx", "physical_cores"]

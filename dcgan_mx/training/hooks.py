@@ -160,25 +160,34 @@ def make_fixed_noise(run: Run, trainer: Trainer, seed: int = 0) -> Display:
     return display
 
 
-def make_tensorboard(run: Run) -> Display:
-    """Make a display that writes scalars and the three grids for TensorBoard.
+class TensorBoard:
+    """A display that writes scalars and the three grids for TensorBoard.
 
     Raises
     ------
     ImportError
         If the package tensorboardX is not installed.
     """
-    from tensorboardX import SummaryWriter
-    writer = SummaryWriter(str(run.path / "tensorboard"))
 
-    def display(trainer: Trainer, record: Record) -> None:
+    def __init__(self, run: Run) -> None:
+        from tensorboardX import SummaryWriter
+
+        # By itself it has one name a second, and would empty a file that has it.
+        self._writer = SummaryWriter(str(run.path / "tensorboard"),
+                                     filename_suffix=f".{time.time_ns()}")
+
+    def __call__(self, trainer: Trainer, record: Record) -> None:
+        """Write the numbers and the pictures of a step."""
         for name in ("acc", "g_entropy", "d_entropy", "images_per_s"):
             if record[name] is not None:
-                writer.add_scalar(name, record[name], record["step"])
+                self._writer.add_scalar(name, record[name], record["step"])
         for name, images in _images(trainer):
-            writer.add_image(name, make_grid(images), record["step"], dataformats="HWC")
-        writer.flush()
-    return display
+            self._writer.add_image(name, make_grid(images), record["step"], dataformats="HWC")
+        self._writer.flush()
+
+    def end(self) -> None:
+        """Close the file."""
+        self._writer.close()
 
 
 def make_windows() -> Display:

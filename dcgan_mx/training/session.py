@@ -95,7 +95,7 @@ def _make_displays(run: Run, trainer: Trainer, settings: Settings, progress: Pro
     if conduct.fixed_noise:
         displays.append(hooks.make_fixed_noise(run, trainer, settings.recipe.seed))
     if conduct.tensorboard:
-        displays.append(hooks.make_tensorboard(run))
+        displays.append(hooks.TensorBoard(run))
     if conduct.show:
         displays.append(hooks.make_windows())
     return displays

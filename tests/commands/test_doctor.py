@@ -5,9 +5,9 @@ import subprocess
 import sys
 
 import pytest
-from test_cuda import CARDS
+from common import CARDS, build_library
 
-from dcgan_mx.commands import doctor
+from dcgan_mx.commands import doctor, examination
 from dcgan_mx.machine.runtime import mx
 
 CHOICES = ("OMP_NUM_THREADS", "MXNET_OMP_MAX_THREADS")
@@ -20,7 +20,7 @@ def examine(tmp_path):
         clean = {name: value for name, value in (base or os.environ).items()
                  if name not in CHOICES and not name.startswith("DMLC_")}
         (tmp_path / "here").mkdir(exist_ok=True)
-        done = subprocess.run([sys.executable, "-m", "dcgan_mx.commands.doctor", *flags],
+        done = subprocess.run([sys.executable, "-m", "dcgan_mx", "doctor", *flags],
                               cwd=tmp_path / "here", env={**clean, **env}, capture_output=True,
                               text=True, timeout=100, check=False)
         assert done.stderr == ""
@@ -77,8 +77,8 @@ def test_half_a_job_is_a_problem(examine):
     status, screen = examine(DMLC_ROLE="worker")
     assert status == 1
     assert ("problem: DMLC_PS_ROOT_URI is not set, but DMLC_ROLE is mend: start the job with "
-            "scripts/launch.py, or unset all DMLC_ variables Training cannot start"
-            ) in one_line(screen)
+            f"{sys.executable} -m dcgan_mx launch, or unset all DMLC_ variables Training cannot "
+            "start") in one_line(screen)
 
 
 @pytest.mark.parametrize("name, flag, stops", [
@@ -99,11 +99,11 @@ def test_a_folder_that_cannot_be_written_to(name, flag, stops, examine, tmp_path
 
 @pytest.mark.parametrize("digits, stops", [(False, True), (True, False)])
 def test_a_full_disk_stops_what_has_to_be_written(digits, stops, tmp_path, monkeypatch):
-    monkeypatch.setattr(doctor, "_LEAST_FREE", float("inf"))
+    monkeypatch.setattr(examination, "_LEAST_FREE", float("inf"))
     if digits:
         (tmp_path / "mnist").mkdir()
     problems = []
-    assert not doctor._try_folder("data", tmp_path, problems)["writable"]
+    assert not examination._try_folder("data", tmp_path, problems)["writable"]
     assert re.fullmatch(rf"the folder {tmp_path} has only \d+ MB left", problems[0]["problem"])
     assert problems[0]["stops"] == stops
 
@@ -125,7 +125,7 @@ def test_an_mxnet_that_breaks_does_not_take_the_doctor_along(code, said, examine
 
 
 def test_an_mxnet_that_hangs_is_left():
-    assert doctor.ask_child("probe_mxnet", timeout=0.1) == {
+    assert examination.ask_child("probe_mxnet", timeout=0.1) == {
         "failure": "there was no answer within 0.1 seconds"}
 
 
@@ -170,9 +170,8 @@ def test_where_no_gpu_would_do_the_other_build_is_not_named(examine, stub_driver
 
 def test_a_driver_that_crashes(examine, stub_driver, tmp_path):
     env = stub_driver()
-    subprocess.run(["gcc", "-shared", "-fPIC", "-x", "c", "-", "-o", tmp_path / "libcuda.so.1"],
-                   input="#include <stdlib.h>\nint cuDriverGetVersion(int *v) { abort(); }",
-                   text=True, check=True)
+    build_library(tmp_path / "libcuda.so.1",
+                  "#include <stdlib.h>\nint cuDriverGetVersion(int *v) { abort(); }")
     status, screen = examine(base=env)
     assert status == 0
     assert ("note: asking the NVIDIA driver failed: the process was ended by SIGABRT mend: see "
@@ -180,6 +179,6 @@ def test_a_driver_that_crashes(examine, stub_driver, tmp_path):
 
 
 def test_an_unknown_flag_is_refused(tmp_path):
-    done = subprocess.run([sys.executable, "-m", "dcgan_mx.commands.doctor", "--js"], capture_output=True,
+    done = subprocess.run([sys.executable, "-m", "dcgan_mx", "doctor", "--js"], capture_output=True,
                           text=True, timeout=60, check=False)
     assert done.returncode == 2

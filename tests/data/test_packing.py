@@ -343,7 +343,7 @@ def test_links_to_folders_are_followed(tmp_path):
 
 def test_a_full_disk_leaves_nothing(photo_folder, tmp_path):
     code = ("import resource, sys; resource.setrlimit(resource.RLIMIT_FSIZE, (10**6, 10**6));"
-            "from dcgan_mx import packing; packing.pack(sys.argv[1], sys.argv[2])")
+            "from dcgan_mx.data import packing; packing.pack(sys.argv[1], sys.argv[2])")
     done = subprocess.run([sys.executable, "-c", code, str(photo_folder), str(tmp_path / "o.rec")],
                           capture_output=True, text=True, check=False)
     assert f"File too large: '{tmp_path / 'o.rec'}'" in done.stderr
@@ -359,7 +359,7 @@ def test_memory_does_not_grow_with_the_number_of_pictures(tmp_path):
         first = save(folder / "0.png", PHOTO[:16, :16])
         for i in range(1, n):
             os.link(first, folder / f"{i}.png")
-        code = ("import resource, sys; from dcgan_mx import packing;"
+        code = ("import resource, sys; from dcgan_mx.data import packing;"
                 "print(packing.pack(sys.argv[1], sys.argv[2], resize=0, threads=2)[0],"
                 "resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)")
         done = subprocess.run([sys.executable, "-c", code, str(folder), str(tmp_path / "o.rec")],

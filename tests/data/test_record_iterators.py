@@ -166,7 +166,7 @@ def test_a_file_that_changes_is_told(photo_rec, tmp_path):
 
 def test_what_mxnet_says_is_one_line(photo_rec):
     it = ImagenetIter(photo_rec, 64)
-    it._arguments["data_shape"] = (2, 64, 64)  # no fault of a picture
+    it._reader._arguments["data_shape"] = (2, 64, 64)  # no fault of a picture
     with pytest.raises(RecordError, match="reader stopped: .*Invalid output shape") as caught:
         it.seek(1, 0)
     assert "Traceback" not in str(caught.value) and "\n" not in str(caught.value)
@@ -190,6 +190,6 @@ def test_bad_arguments(kwargs, words, photo_rec):
 def test_a_bad_picture_is_named(content, crop, words, photo_rec, tmp_path):
     path = tmp_path / "a.rec"
     path.write_bytes(photo_rec.read_bytes() + (frame(content, 281) if content else b""))
-    with pytest.raises(RecordError, match=f"a.rec: {words}.*make_rec") as caught:
+    with pytest.raises(RecordError, match=f"a.rec: {words}.*dcgan-mx pack") as caught:
         epoch(ImagenetIter(path, len(records.scan(path)[0]), crop=crop))
     assert "\n" not in str(caught.value)

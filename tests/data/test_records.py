@@ -65,7 +65,7 @@ def test_every_flipped_bit_is_found(tmp_path):
      "record 2 has 3 labels, the first has 1")])
 def test_damaged_files(content, words, tmp_path):
     (tmp_path / "a.rec").write_bytes(content)
-    with pytest.raises(RecordError, match=f"a.rec.* {words}.*make_rec.py") as caught:
+    with pytest.raises(RecordError, match=f"a.rec.* {words}.*dcgan-mx pack") as caught:
         scan(tmp_path / "a.rec")
     assert "\n" not in str(caught.value)
 

@@ -6,7 +6,7 @@ import pytest
 from PIL import Image
 
 from dcgan_mx.images.animate import AnimationError, animate, write_frame
-from dcgan_mx.runs.rundir import list_grids
+from dcgan_mx.runs.run import Run
 from dcgan_mx.visual import save_png
 
 COLOURS = [(255, 0, 0), (0, 255, 0), (0, 0, 255)]
@@ -50,7 +50,7 @@ def test_a_frame_is_the_grid_with_a_line_below():
 def test_grids_are_sorted_by_number(run_dir):
     save_png(run_dir / "grids" / "fixed-100000000.png", np.zeros((63, 81, 3), np.uint8))
     (run_dir / "grids" / "fixed-x.png").write_text("")
-    assert list(list_grids(run_dir, "fixed")) == [25, 50, 75, 100000000]
+    assert list(Run(run_dir).list_grids("fixed")) == [25, 50, 75, 100000000]
 
 
 def put_ffmpeg(folder, monkeypatch, text):
@@ -77,16 +77,3 @@ def test_ffmpeg_that_fails_is_told_and_leaves_nothing(run_dir, tmp_path, monkeyp
     with pytest.raises(AnimationError, match="no such codec: the GIF is there"):
         animate(run_dir)
     assert sorted(os.listdir(run_dir)) == ["bin", "fixed.gif", "grids"]
-
-
-def test_runs_that_cannot_be_animated(run_dir, script, one_line_error, tmp_path):
-    one_line_error(script("animate.py", run_dir / "nothing"), "nothing is no folder")
-    one_line_error(script("animate.py", run_dir, "--kind", "diff"), "has no diff-*.png")
-    one_line_error(script("animate.py", run_dir, "--seconds", 0), "--seconds", "0 is out of range")
-    path = run_dir / "grids" / "fixed-00000050.png"
-    save_png(path, np.zeros((8, 8, 3), np.uint8))
-    one_line_error(script("animate.py", run_dir), path, "another size")
-    path.write_bytes(path.read_bytes()[:20])
-    one_line_error(script("animate.py", run_dir), path, "is no PNG file")
-    done = script("animate.py", run_dir, "--kind", "gout", "--out", run_dir / "o.gif")
-    assert done.returncode == 0 and done.stdout.splitlines()[0] == str(run_dir / "o.gif")

@@ -11,13 +11,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 import worker
-from conftest import ROOT, read_numbers
+from common import ROOT, read_numbers
 
 from dcgan_mx import RandIter
+from dcgan_mx.machine.runtime import mx
 from dcgan_mx.runs import checkpoint
 from dcgan_mx.runs.checkpoint import PARAMS
 from dcgan_mx.runs.checkpoint_files import REPLICAS, STATE
-from dcgan_mx.machine.runtime import mx
 
 LAUNCH = [sys.executable, str(ROOT / "scripts" / "launch.py"), "-n", "2", "-s", "1", "--",
           sys.executable]
@@ -36,7 +36,7 @@ def job(tmp_path_factory):
     """The folder in which tests/worker.py has left what two workers had, with and without."""
     folder = tmp_path_factory.mktemp("job")
     for broadcast in ("yes", "no"):
-        done = run(Path(__file__).with_name("worker.py"), folder, broadcast)
+        done = run(ROOT / "tests" / "worker.py", folder, broadcast)
         assert done.returncode == 0, done.stderr
     return folder
 
@@ -119,7 +119,7 @@ def find_workers(run_dir):
     return found
 
 
-def test_a_job_goes_on_to_the_bit(tmp_path, script):
+def test_a_job_goes_on_to_the_bit(tmp_path, call):
     """Stopped by SIGTERM, then by the death of a worker, then left alone: as if never stopped."""
     whole, pieces = tmp_path / "whole", tmp_path / "pieces"
     done = run(*TRAIN, "--run-dir", whole)
@@ -137,8 +137,8 @@ def test_a_job_goes_on_to_the_bit(tmp_path, script):
         output, errors = process.communicate(timeout=30)
         if number == signal.SIGTERM:
             assert process.returncode == 143 and "stopped after step" in output
-            assert (f"to go on: python scripts/launch.py -n 2 -- python scripts/train.py --resume "
-                    f"--run-dir {pieces}\n") in output
+            assert re.search(fr"to go on: \S*python {LAUNCH[1]} -n 2 -s 1 -- \S*python {TRAIN[0]} "
+                             f"--resume --run-dir {pieces}\n", output)
         else:
             assert process.returncode == 1
             message, = re.findall("error: .*", errors)
@@ -151,7 +151,7 @@ def test_a_job_goes_on_to_the_bit(tmp_path, script):
     assert read_run(whole) == read_run(pieces)
     assert read_numbers(whole) == read_numbers(pieces)
 
-    alone = script("train.py", "--resume", "--run-dir", pieces, "--kv-store", "local",
+    alone = call("train", "--resume", "--run-dir", pieces, "--kv-store", "local",
                    "--max-steps", 102)
     assert alone.returncode == 0
     assert ("warning: --resume: workers x devices is 1 x 1, and was 2 x 1: BatchNorm sees other "
@@ -161,7 +161,7 @@ def test_a_job_goes_on_to_the_bit(tmp_path, script):
     assert not (checkpoint.list(pieces)[-1] / REPLICAS).exists()
 
 
-def test_a_saved_job_asks_for_its_launcher(tmp_path, script, one_line_error):
-    done = script("train.py", *TRAIN[1:], "--run-dir", tmp_path / "run")
-    one_line_error(done, "--kv-store dist_sync", "scripts/launch.py", "--kv-store local")
+def test_a_saved_job_asks_for_its_launcher(tmp_path, call, one_line_error):
+    done = call("train", *TRAIN[1:], "--run-dir", tmp_path / "run")
+    one_line_error(done, "--kv-store dist_sync", "dcgan-mx launch", "--kv-store local")
     assert not (tmp_path / "run").exists()

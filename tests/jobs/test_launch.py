@@ -13,10 +13,10 @@ from pathlib import Path
 import pytest
 
 from dcgan_mx.jobs.launchers import check_hosts, check_launcher
-from dcgan_mx.machine.processor import physical_cores
 from dcgan_mx.jobs.tracking import quote
+from dcgan_mx.machine.processor import physical_cores
 
-ROOT = Path(__file__).parent.parent
+ROOT = Path(__file__).parent.parent.parent
 ODD = ["a b", '"', "$HOME", ";", "`id`", "\\", "*", "~", "é", "", "a=b", "#", "{1,2}", "!", "(",
        "&"]
 # One worker, server or scheduler: adds ones with the others until a file says that it is enough.
@@ -154,7 +154,7 @@ def find_processes(mark, role=None, holder=False):
                 ).decode().split("\0") if "=" in item)
         except (OSError, ValueError):
             continue
-        if str(mark) in line and "scripts/launch.py" not in " ".join(line) and (
+        if str(mark) in line and not any(w.endswith("scripts/launch.py") for w in line) and (
                 role is None or (environ.get("DMLC_ROLE") == role
                                  and holder == any("hold.py" in word for word in line))):
             found.append((int(folder.name), environ))
@@ -219,6 +219,8 @@ def test_a_job_works_and_ends(job):
         stranger.settimeout(5)
         with contextlib.suppress(ConnectionResetError):
             assert stranger.recv(1) == b""
+    for stranger in strangers:
+        stranger.close()
 
     (folder / "enough").touch()
     assert finish(launcher) == (0, "")
@@ -418,7 +420,7 @@ def test_a_launcher_that_is_killed_leaves_no_program_behind(tmp_path, stand_ins,
                       "127.0.0.1"], teller(3), stand_ins, tmp_path)
     wait_until(lambda: len(find_processes(tmp_path / "bin" / "ssh")) == 2)
     launcher.kill()
-    wait_until(lambda: not find_processes(tmp_path / "bin" / "ssh"), 5)
+    wait_until(lambda: not find_processes(tmp_path / "bin" / "ssh"), 15)
     finish(launcher)
 
 
@@ -459,15 +461,16 @@ def test_ports_that_are_taken(teller):
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         port = taken.getsockname()[1]
-        few = ("import sys; from dcgan_mx import tracking; from dcgan_mx.jobs.launch import launch; "
+        few = ("import sys; from dcgan_mx.jobs import tracking; "
+               "from dcgan_mx.jobs.launch import launch; "
                f"tracking._FIRST_PORTS = [{port}]; tracking._LAST_PORT = {port}; "
                "launch(sys.argv[1:], 1)")
         done = subprocess.run([sys.executable, "-c", few, *map(str, teller(3))],
                               env=make_env(), text=True, stderr=subprocess.PIPE, timeout=60,
                               check=False)
     assert done.stderr.splitlines()[-1] == (
-        f"dcgan_mx.jobs.watch.JobError: no port from {port} to {port} is free for the scheduler: end "
-        "what has them")
+        f"dcgan_mx.jobs.watch.JobError: no port from {port} to {port} is free for the scheduler: "
+        "end what has them")
 
 
 def test_a_command_that_ends_well_before_it_starts():
@@ -477,9 +480,10 @@ def test_a_command_that_ends_well_before_it_starts():
 @pytest.mark.parametrize("flags, command, message", [
     (["-n", 2], [], "there is no command: give it behind --; see --help"),
     ([], ["true"], "the following arguments are required: -n/--num-workers; see --help"),
-    (["-n", 0], ["true"], "--num-workers is 0: give a number from 1; see --help"),
+    (["-n", 0], ["true"], "argument -n/--num-workers: 0 is out of range: give a whole number from "
+     "1 and below 65536; see --help"),
     (["-n", 1, "--hostfile", "/nowhere", "--launcher", "ssh"], ["true"],
-     "/nowhere: No such file or directory"),
+     "/nowhere: No such file or directory; mend that, or give another path"),
     (["-n", 1], ["no-such-program"],
      "the command 'no-such-program' is no program here: give one on PATH, or its path"),
     (["-n", 1, "--launcher", "mpi", "--host-ip", "192.0.2.77"], ["true"],

@@ -5,11 +5,12 @@ import subprocess
 import sys
 
 import pytest
-from conftest import ROOT, build_library
+from common import CARDS, ROOT, build_library
 
 from dcgan_mx.machine import cuda
 
-LOAD = f"import runpy; runpy.run_path({str(ROOT / 'dcgan_mx/cuda.py')!r})['load_libraries']()"
+CUDA = str(ROOT / "dcgan_mx" / "machine" / "cuda.py")
+LOAD = f"import runpy; runpy.run_path({CUDA!r})['load_libraries']()"
 
 
 @pytest.mark.parametrize("capability", [
@@ -133,12 +134,9 @@ def test_cudnn_needs_another_name_of_the_driver(gpu_build):
     assert load(gpu_build) == ""
 
 
-CARDS = [("NVIDIA GeForce RTX 3060", (8, 6), 12 * 2**30), ("NVIDIA H100", (9, 0), 80 * 2**30)]
-
-
 def ask(env, call):
     """Let a process with another driver evaluate something of `cuda`."""
-    code = f"import json; from dcgan_mx import cuda; print(json.dumps(cuda.{call}))"
+    code = f"import json; from dcgan_mx.machine import cuda; print(json.dumps(cuda.{call}))"
     done = subprocess.run([sys.executable, "-c", code], env=env, capture_output=True, text=True,
                           timeout=60, check=True)
     return json.loads(done.stdout)

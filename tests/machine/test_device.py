@@ -61,34 +61,34 @@ def test_a_job_half_told(monkeypatch):
         make_kvstore("dist_sync")
 
 
-def test_no_gpu_is_one_loud_warning_or_an_error(script, one_line_error, tmp_path):
+def test_no_gpu_is_one_loud_warning_or_an_error(call, one_line_error, tmp_path):
     """Where the driver is told to hide all GPUs, whatever build and machine this is."""
     reason = ("cuInit" if mx.runtime.Features().is_enabled("CUDA")
               else "build without CUDA")
     flags = ("--dataset", "synthetic", "--gpu", 2, "--dry-run")
     env = {**os.environ, "CUDA_VISIBLE_DEVICES": ""}
-    done = script("train.py", *flags, env=env)
+    done = call("train", *flags, env=env)
     assert done.returncode == 0
     line, = done.stderr.splitlines()
     for part in ("warning: --gpu 2: MXNet sees no GPU", reason, "TRAINING ON THE CPU"):
         assert part in line
     assert '"device": "cpu(0)"' in done.stdout
-    one_line_error(script("train.py", *flags, "--require-gpu", env=env),
+    one_line_error(call("train", *flags, "--require-gpu", env=env),
                    "--gpu 2: MXNet sees no GPU", reason)
 
 
-def test_a_run_on_several_contexts_goes_on_on_other_devices(script, tmp_path):
+def test_a_run_on_several_contexts_goes_on_on_other_devices(call, tmp_path):
     """What is given takes the place of what the run had, in both directions."""
     small = ("--dataset", "synthetic", "--size", 16, "--ngf", 4, "--ndf", 4, "--batch-size", 8)
     run_dir = tmp_path / "run"
-    assert script("train.py", *small, "--cpu-devices", 2, "--max-steps", 1, "--run-dir",
+    assert call("train", *small, "--cpu-devices", 2, "--max-steps", 1, "--run-dir",
                   run_dir).returncode == 0
-    resume = ("train.py", "--resume", "--run-dir", run_dir, "--max-steps", 2)
-    done = script(*resume, "--gpu", 0, env={**os.environ, "CUDA_VISIBLE_DEVICES": ""})
+    resume = ("train", "--resume", "--run-dir", run_dir, "--max-steps", 2)
+    done = call(*resume, "--gpu", 0, env={**os.environ, "CUDA_VISIBLE_DEVICES": ""})
     assert done.returncode == 0
     assert "workers x devices is 1 x 1, and was 1 x 2: BatchNorm sees other" in done.stderr
     assert "epoch begins anew" not in done.stderr
-    done = script(*resume, "--cpu-devices", 4, "--dry-run")
+    done = call(*resume, "--cpu-devices", 4, "--dry-run")
     assert '"gpu": null' in done.stdout and '"cpu(0), cpu(1), cpu(2), cpu(3)"' in done.stdout
 
 

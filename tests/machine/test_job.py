@@ -40,7 +40,7 @@ def test_a_bad_value_is_named(name, value):
 
 def report(fd, inode, code="", **passed):
     """What a process writes into a pipe that it is told of."""
-    code = "import os; from dcgan_mx import job; " + (
+    code = "import os; from dcgan_mx.machine import job; " + (
         code or "print(job.report(up=True, rank=1), os.getpid())")
     done = subprocess.run([sys.executable, "-c", code], timeout=60, check=True, text=True,
                           env={**os.environ, "DCGAN_MX_REPORT": f"{fd}:{inode}"},

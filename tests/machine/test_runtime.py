@@ -1,4 +1,3 @@
-import ast
 import os
 import subprocess
 import sys
@@ -7,51 +6,6 @@ from pathlib import Path
 import pytest
 
 from dcgan_mx.machine.runtime import physical_cores
-
-PACKAGE = Path(__file__).parent.parent / "dcgan_mx"
-# A module may import, of the package, what stands before it.
-FLOORS = ["version", "processor", "job", "hold", "launchers", "tracking", "watch", "launch",
-          "cuda", "runtime", "files", "symbols", "params", "idx", "datasets", "records", "encoding",
-          "packing", "pack_cache", "iterators", "record_iterators", "latent", "visual", "page",
-          "workers", "metrics", "device", "module_state", "trainer_state", "trainer",
-          "checkpoint_files", "checkpoint", "sample", "hooks", "signals", "rundir", "animate",
-          "report", "walkthrough", "cli", "train_cli", "doctor", "__init__"]
-FORBIDDEN = {"trainer": {"cli", "datasets", "iterators", "hooks", "checkpoint"},
-             "checkpoint": {"trainer"},
-             **dict.fromkeys(("launch", "watch", "visual", "page", "animate", "report", "datasets",
-                              "params", "records", "encoding", "packing", "pack_cache", "files",
-                              "rundir"), {"runtime"})}
-
-
-def imports(module):
-    """The package's modules that a module imports, and the first names of the others."""
-    ours, others = set(), set()
-    for node in ast.walk(ast.parse((PACKAGE / f"{module}.py").read_text())):
-        if isinstance(node, ast.ImportFrom) and node.level:
-            ours.update([node.module] if node.module else [alias.name for alias in node.names])
-        elif isinstance(node, ast.ImportFrom):
-            others.add(node.module.split(".")[0])
-        elif isinstance(node, ast.Import):
-            others.update(alias.name.split(".")[0] for alias in node.names)
-    return ours, others
-
-
-def test_table_names_every_module():
-    assert {path.stem for path in PACKAGE.glob("*.py")} == set(FLOORS)
-
-
-@pytest.mark.parametrize("module", FLOORS)
-def test_imports_run_downward_only(module):
-    ours, others = imports(module)
-    assert ours <= set(FLOORS[:FLOORS.index(module)])
-    assert not ours & FORBIDDEN.get(module, set())
-    assert ("mxnet" in others) == (module == "runtime")
-    assert ("argparse" in others) == (module in ("cli", "train_cli", "doctor"))
-
-
-def test_only_device_decides_for_a_processor():
-    files = {*PACKAGE.glob("*.py"), *(PACKAGE.parent / "scripts").glob("*.py")}
-    assert {path.stem for path in files if "mx.cpu(" in path.read_text()} == {"device"}
 
 
 def run(code, cpus=None, **env):
@@ -106,7 +60,7 @@ def test_a_job_half_told_ends_in_one_line():
                           check=False)
     assert done.returncode == 2
     assert done.stderr == ("error: DMLC_PS_ROOT_URI is not set, but DMLC_ROLE is: start the job "
-                           "with scripts/launch.py, or unset all DMLC_ variables\n")
+                           "with dcgan-mx launch, or unset all DMLC_ variables\n")
 
 
 @pytest.mark.parametrize("value", ["abc", "0", "-1", "1.5"])

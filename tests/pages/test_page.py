@@ -1,8 +1,6 @@
-import base64
 import math
 import re
 import xml.etree.ElementTree as ET
-from html.parser import HTMLParser
 
 import cv2
 import numpy as np
@@ -10,28 +8,12 @@ import pytest
 from browser import check_page
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from markup import attributes, decode, shown
 from skimage import data
 
 from dcgan_mx.pages import page
 
 NASTY = "<script>alert(1)</script> & \"quotes\" 'too'"
-
-
-def attributes(markup, name):
-    """The values of an attribute, in the order of the document."""
-    found = []
-    parser = HTMLParser()
-    parser.handle_starttag = lambda tag, attrs: found.extend(v for k, v in attrs if k == name)
-    parser.feed(markup)
-    return found
-
-
-def decode(uri):
-    """The pixels of a data URI, RGB or grey, and the kind of its file."""
-    head, text = uri.split(",")
-    pixels = cv2.imdecode(np.frombuffer(base64.b64decode(text, validate=True), np.uint8),
-                          cv2.IMREAD_UNCHANGED)
-    return (pixels[..., None] if pixels.ndim == 2 else pixels[..., ::-1]), head
 
 
 def draw(*args, **kwargs):
@@ -274,18 +256,6 @@ def test_the_check_of_pages_finds(policy, body, what, browser, tmp_path):
     (tmp_path / "a.html").write_text(text)
     with pytest.raises(AssertionError, match=what):
         check_page(browser, tmp_path / "a.html")
-
-
-def shown(browser):
-    """For each slider, its caption and the one picture that is to be seen."""
-    state = []
-    for figure in browser.find_elements("css selector", ".slider"):
-        images = [image for image in figure.find_elements("css selector", "img")
-                  if image.size["height"]]
-        assert len(images) == 1
-        value = decode(images[0].get_dom_attribute("src"))[0].reshape(-1)[0] // 40
-        state.append((figure.find_element("css selector", ".caption").text, int(value)))
-    return state
 
 
 def test_keys_move_one_slider_and_no_other(browser, sample):

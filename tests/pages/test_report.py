@@ -6,10 +6,10 @@ import cv2
 import numpy as np
 import pytest
 from browser import check_page
-from test_page import attributes, decode, shown
+from markup import attributes, captions, decode, polylines, shown
 
-from dcgan_mx.runs import rundir
 from dcgan_mx.pages.report import ReportError, write_report
+from dcgan_mx.runs.run import Run
 from dcgan_mx.visual import save_png
 
 CONFIG = {"flags": {"dataset": "mnist", "lr": 2e-4, "gpu": None, "require_gpu": False},
@@ -28,7 +28,7 @@ def make_run(tmp_path):
     def make(lines=(), grids=None, name="run", config=CONFIG, shape=(20, 30, 3)):
         run_dir = tmp_path / name
         (run_dir / "grids").mkdir(parents=True)
-        rundir.write_config(run_dir, config)
+        Run(run_dir).write_config(config)
         (run_dir / "log.jsonl").write_text("".join(json.dumps(one) + "\n" for one in lines))
         for kind, steps in (grids or {}).items():
             for i, step in enumerate(steps):
@@ -36,18 +36,6 @@ def make_run(tmp_path):
                          np.full(shape, 40 * i % 256, np.uint8))
         return run_dir
     return make
-
-
-def captions(text):
-    """The captions of all sliders, as one list each."""
-    return [attributes(part, "data-caption") for part in text.split("<figure")
-            if part.startswith(' class="slider"')]
-
-
-def polylines(text):
-    """The number of corners of each line of each plot."""
-    return [[len(points.split()) for points in attributes(part, "points")]
-            for part in text.split("<figure") if part.startswith(' class="plot"')]
 
 
 def test_a_report_tells_all_of_a_run(make_run):
@@ -70,8 +58,8 @@ def test_a_report_tells_all_of_a_run(make_run):
     assert diff == data and len(diff) == 8 and (diff[0], diff[-1]) == (every[0], every[-1])
     for uri, caption in zip(attributes(text, "src"), gout):
         assert (decode(uri)[0] == 40 * every.index(caption) % 256).all()
-    assert f"python scripts/train.py --resume --run-dir {run_dir}<" in text
-    assert f"python scripts/sample.py {run_dir}<" in text
+    assert f"dcgan-mx train --resume --run-dir {run_dir}<" in text
+    assert f"dcgan-mx sample {run_dir}<" in text
 
 
 def test_pictures_are_spread_over_the_whole_run(make_run):
@@ -192,25 +180,3 @@ def test_in_a_browser(browser, long_run):
     assert shown(browser) == [("step 50", 4), ("step 30", 2)]
     for figure in browser.find_elements("css selector", ".plot svg"):
         assert figure.size["width"] > 400 and figure.aria_role == "image"
-
-
-def test_report_of_a_real_run(script, tmp_path):
-    run_dir = tmp_path / "my run"
-    done = script("train.py", "--dataset", "synthetic", "--size", 16, "--ngf", 4, "--ndf", 4,
-                  "--max-steps", 4, "--disp-batches", 2, "--run-dir", run_dir)
-    assert done.returncode == 0, done.stderr
-    done = script("report.py", run_dir)
-    assert (done.returncode, done.stdout) == (0, f"{run_dir / 'report.html'}\n"), done.stderr
-    text = (run_dir / "report.html").read_text()
-    assert "synthetic, step 4" in text and polylines(text) == [[2], [2, 2], [2]]
-    assert set(map(tuple, captions(text))) == {("step 2", "step 4")}
-    assert f"&#x27;{run_dir}&#x27;" in text  # quoted for a shell
-    done = script("train.py", "--resume", "--run-dir", run_dir, "--max-steps", 6)
-    assert done.returncode == 0, done.stderr
-
-
-def test_bad_arguments_of_report(script, one_line_error, make_run, tmp_path):
-    one_line_error(script("report.py"), "RUN")
-    one_line_error(script("report.py", tmp_path / "no"), tmp_path / "no" / "config.json",
-                   "No such file")
-    one_line_error(script("report.py", make_run()), "no log line and no grid yet")

@@ -2,23 +2,23 @@ import json
 import os
 import resource
 import shutil
-from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import read_numbers
+from common import read_numbers
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from dcgan_mx import ImagenetIter, MnistIter, RandIter, Trainer, make_dcgan_sym
 from dcgan_mx.data import records
-from dcgan_mx.runs import checkpoint
-from dcgan_mx.training import hooks
-from dcgan_mx.runs.checkpoint import PARAMS, STATE, SYMBOLS, CheckpointError
-from dcgan_mx.runs.checkpoint_files import encode_state
 from dcgan_mx.data.datasets import make_discs
 from dcgan_mx.machine.runtime import mx
+from dcgan_mx.runs import checkpoint
+from dcgan_mx.runs.checkpoint import PARAMS, STATE, SYMBOLS, CheckpointError
+from dcgan_mx.runs.checkpoint_files import encode_state
+from dcgan_mx.runs.run import Run
 from dcgan_mx.trainer import DivergenceError
+from dcgan_mx.training import hooks
 
 FILES = (*SYMBOLS, *PARAMS, STATE)
 
@@ -68,27 +68,29 @@ def test_exact_from_every_stopping_point(dataset, d_steps, mnist, photo_rec, tmp
     rec = tmp_path / "23.rec"
     rec.write_bytes(photo_rec.read_bytes()[:records.scan(photo_rec)[0][23]])
 
-    def fit(trainer, max_steps, path):
+    def fit(trainer, max_steps, run):
         train_iter = (MnistIter(mnist[:23], 4, (3, 16, 16)) if dataset == "mnist" else
                       ImagenetIter(rec, 4, (3, 16, 16)))
         assert train_iter.num_batches == 5
         trainer.fit(train_iter, RandIter(4, 5), 2, max_steps=max_steps,
-                    hooks=[hooks.display_every(3, hooks.make_log(path))])
+                    hooks=[hooks.DisplayEvery(3, hooks.Log(run))])
 
     whole = small(d_steps)
     (tmp_path / "whole").mkdir()
-    fit(whole, None, tmp_path / "whole" / "log.jsonl")
+    fit(whole, None, Run(tmp_path / "whole"))
     assert whole.global_step == 10
     expected = whole.get_state()
     for stop in range(1, 11):
         run_dir = tmp_path / f"{stop}"
         run_dir.mkdir()
         first = small(d_steps)
-        fit(first, stop, run_dir / "log.jsonl")
+        fit(first, stop, Run(run_dir))
         checkpoint.save(run_dir, first)
         second = small(d_steps, seed=99)
         assert checkpoint.load_latest(run_dir, second).name == f"step-{stop:08d}"
-        fit(second, None, run_dir / "log.jsonl")
+        if stop < 10:
+            Run(run_dir).rewind(stop)
+        fit(second, None, Run(run_dir))
         assert_same(second.get_state(), expected)
         assert read_numbers(run_dir) == read_numbers(tmp_path / "whole")
 
@@ -298,6 +300,35 @@ def shared_folder(tmp_path_factory):
     return folder, trainer, {name: (folder / name).read_bytes() for name in FILES}
 
 
+def test_a_step_that_is_there_is_not_written_again(trained, folder, tmp_path):
+    """Not even for a moment: the folder stays the same one."""
+    before = folder.stat().st_ino
+    assert checkpoint.save(tmp_path, trained, seed=7) == folder
+    assert folder.stat().st_ino == before and os.listdir(folder.parent) == [folder.name]
+    (folder / "G-0000.params").write_bytes(b"")
+    assert checkpoint.save(tmp_path, trained, seed=7) == folder
+    assert checkpoint.verify(folder)["step"] == 3 and os.listdir(folder.parent) == [folder.name]
+
+
+@pytest.mark.parametrize("good, left", [
+    ([".step-00000003.7.tmp"], [0]), ([".old-step-00000003.7.tmp"], [0]),
+    # a death between two renames: the new one is whole, and so is the one that made room for it
+    ([".old-step-00000003.7.tmp", ".step-00000003.7.tmp"], [1]),
+    ([".old-step-00000003.7.tmp", "step-00000003"], [1])])
+def test_what_is_whole_under_a_temporary_name_comes_back(good, left, trained, folder, tmp_path):
+    parent = folder.parent
+    folder.rename(tmp_path / "kept")
+    for i, name in enumerate(good):
+        shutil.copytree(tmp_path / "kept", parent / name)
+        (parent / name / "mark").write_text(str(i))
+    shutil.copytree(tmp_path / "kept", parent / ".step-00000004.7.tmp")
+    (parent / ".step-00000004.7.tmp" / STATE).unlink()
+    checkpoint.recover(tmp_path)
+    assert os.listdir(parent) == ["step-00000003"]
+    assert [int((folder / "mark").read_text())] == left
+    checkpoint.load(folder, small())
+
+
 def test_a_file_size_limit_leaves_the_older_one(trained, folder, tmp_path, make_batches):
     before = {path.name: path.read_bytes() for path in folder.iterdir()}
     trained.step(*make_batches(1, 4, (3, 16, 16), nz=5)[0])
@@ -314,24 +345,6 @@ def test_a_file_size_limit_leaves_the_older_one(trained, folder, tmp_path, make_
     assert sorted(os.listdir(tmp_path / "checkpoints")) == ["step-00000003", "step-00000004"]
 
 
-def test_saver_writes_in_the_background_what_save_writes(trained, folder, tmp_path):
-    saver = hooks.Saver(tmp_path / "other", seed=7)
-    (tmp_path / "other").mkdir()
-    assert saver.wait() is None
-    saver.save(trained)
-    assert saver.step == 3
-    written = saver.wait()
-    assert {p.name: p.read_bytes() for p in written.iterdir()} == {
-        p.name: p.read_bytes() for p in folder.iterdir()}
-
-
-def test_saver_reports_a_failure(trained, tmp_path):
-    saver = hooks.Saver(tmp_path / "missing" / "run")
-    saver.save(trained)
-    with pytest.raises(OSError, match="missing"):
-        saver.save(trained)
-
-
 def test_a_number_that_is_not_finite_is_never_saved(trained, folder, tmp_path):
     arg_params, aux_params = trained.modG.get_params()
     arg_params["g2_weight"][0, 0, 0, 0] = float("inf")
@@ -341,22 +354,3 @@ def test_a_number_that_is_not_finite_is_never_saved(trained, folder, tmp_path):
         with pytest.raises(DivergenceError, match="step 4: arg:g2_weight of G"):
             act()
     assert checkpoint.list(tmp_path) == [folder]
-
-
-def test_memory_stays_flat(tmp_path):
-    """2,000 steps with log, grids and checkpoints: after the first 200, within 5 %."""
-    sizes = []
-
-    def measure(trainer):
-        if trainer.global_step in (200, 2000):
-            mx.nd.waitall()
-            pages = int(Path("/proc/self/statm").read_text().split()[1])
-            sizes.append(pages * resource.getpagesize())
-
-    saver = hooks.Saver(tmp_path, keep=2)
-    small().fit(MnistIter(make_discs(64), 4, (3, 16, 16)), RandIter(4, 5), 1000, max_steps=2000,
-                hooks=[hooks.display_every(50, hooks.make_log(tmp_path / "log.jsonl"),
-                                           hooks.make_grids(tmp_path / "grids")),
-                       hooks.save_every(saver, 50), measure])
-    saver.wait()
-    assert sizes[1] < 1.05 * sizes[0]

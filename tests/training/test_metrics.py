@@ -1,8 +1,8 @@
 import numpy as np
 import pytest
 
-from dcgan_mx.training.metrics import Metrics, facc, fentropy
 from dcgan_mx.machine.runtime import mx
+from dcgan_mx.training.metrics import Metrics, facc, fentropy
 
 
 def column(*values):

@@ -3,11 +3,11 @@ import numpy as np
 import pytest
 
 from dcgan_mx import MnistIter, RandIter, Trainer, make_dcgan_sym
+from dcgan_mx.machine.runtime import mx
 from dcgan_mx.runs import checkpoint
 from dcgan_mx.runs.checkpoint import CheckpointError
 from dcgan_mx.runs.checkpoint_files import REPLICAS
 from dcgan_mx.training.metrics import Metrics
-from dcgan_mx.machine.runtime import mx
 from dcgan_mx.training.workers import Workers
 
 LR, BETA1, BETA2, EPSILON = 2e-4, 0.5, 0.999, 1e-8

@@ -1,29 +1,26 @@
-import re
-
 import numpy as np
 import pytest
-from browser import check_page
 
 from dcgan_mx import make_dcgan_sym
-from dcgan_mx.pages import walkthrough
 from dcgan_mx.machine.runtime import mx
+from dcgan_mx.pages import claims
 
 
 def test_the_rules_hold_for_ours_and_are_broken_by_others():
     symG, symD = make_dcgan_sym(64, 64, 3)
-    assert [holds for _, _, holds in walkthrough.check_rules(symG, symD)] == [True] * 5
+    assert [holds for _, _, holds in claims.check_rules(symG, symD)] == [True] * 5
     x = mx.sym.Variable("data")
     pooled = mx.sym.Pooling(x, kernel=(2, 2), pool_type="max")
     dense = mx.sym.Activation(mx.sym.FullyConnected(pooled, num_hidden=1), act_type="sigmoid")
-    assert [holds for _, _, holds in walkthrough.check_rules(symG, dense)] == [
+    assert [holds for _, _, holds in claims.check_rules(symG, dense)] == [
         False, False, False, True, False]
-    assert [holds for _, _, holds in walkthrough.check_rules(dense, symD)] == [
+    assert [holds for _, _, holds in claims.check_rules(dense, symD)] == [
         False, False, False, False, True]
 
 
 def test_shapes_are_the_papers():
     """Source: Radford et al., arXiv:1511.06434, figure 1, with half the channels."""
-    shapes = walkthrough.find_shapes(make_dcgan_sym(64, 64, 3)[0])
+    shapes = claims.find_shapes(make_dcgan_sym(64, 64, 3)[0])
     assert [shape for _, shape in shapes] == [(100, 1, 1), (512, 4, 4), (256, 8, 8), (128, 16, 16),
                                               (64, 32, 32), (3, 64, 64)]
 
@@ -32,11 +29,11 @@ def test_shapes_are_the_papers():
 def trained():
     """A trainer after one step, its probe, and its images."""
     mx.random.seed(3)
-    trainer = walkthrough.make_trainer()
+    trainer = claims.make_trainer()
     rng = np.random.default_rng(0)
     batch = mx.io.DataBatch([mx.nd.array(rng.uniform(-1, 1, (64, 3, 64, 64)))], [])
     rbatch = mx.io.DataBatch([mx.nd.array(rng.normal(size=(64, 100, 1, 1)))], [])
-    probe = walkthrough.Probe(trainer)
+    probe = claims.Probe(trainer)
     trainer.step(batch, rbatch)
     return trainer, probe, (batch, rbatch)
 
@@ -53,7 +50,7 @@ def test_question_2_label_1_gives_the_gradient_of_minus_log_d(trained):
     """And it is the stronger one, in the beginning."""
     trainer, probe, _ = trained
     symD = trainer.modD.symbol
-    logit = symD.get_internals()[walkthrough.find_layers(symD)[-2][0] + "_output"]
+    logit = symD.get_internals()[claims.find_layers(symD)[-2][0] + "_output"]
     mod = mx.mod.Module(mx.sym.MakeLoss(-mx.sym.log(mx.sym.sigmoid(logit))), label_names=None)
     mod.bind([("data", (64, 3, 64, 64))], inputs_need_grad=True)
     mx.nd.waitall()
@@ -71,8 +68,8 @@ def test_the_probe_leaves_the_training_alone(parameters):
     ends = []
     for probed in (False, True):
         mx.random.seed(3)
-        trainer = walkthrough.make_trainer()
-        probe = walkthrough.Probe(trainer)
+        trainer = claims.make_trainer()
+        probe = claims.Probe(trainer)
         for seed in range(2):
             rng = np.random.default_rng(seed)
             trainer.step(mx.io.DataBatch([mx.nd.array(rng.uniform(-1, 1, (64, 3, 64, 64)))], []),
@@ -89,28 +86,7 @@ def test_the_probe_leaves_the_training_alone(parameters):
 
 def test_the_loss_is_the_formulas(trained):
     trainer, _, pair = trained
-    loss = walkthrough.measure_loss(trainer, *pair)
+    loss = claims.measure_loss(trainer, *pair)
     assert 0 < loss["D(x)"] < 1 and 0 < loss["D(G(z))"] < 1
     # Jensen: the mean of a logarithm is below the logarithm of the mean.
     assert loss["loss"] <= np.log(loss["D(x)"]) + np.log(1 - loss["D(G(z))"])
-
-
-def test_the_page_end_to_end(script, mnist_root, browser, tmp_path):
-    done = script("walkthrough.py", "--quick", "--data-path", mnist_root, "--out", tmp_path / "w")
-    assert done.returncode == 0, done.stderr
-    path = tmp_path / "w" / "index.html"
-    assert done.stdout.strip() == str(path)
-    text = path.read_text()
-    assert re.findall(r"<h2[^>]*>(\d)\. ", text) == list("12345678")
-    assert text.count("<td>yes</td>") == 5
-    assert "modG.forward(rbatch, is_train=True)" in text and "modG.backward(diffD)" in text
-    error = float(re.search(r"the largest difference is ([0-9.e-]+) of", text).group(1))
-    assert error <= 1e-6
-    assert text.count('type="range"') == 3
-    check_page(browser, path)
-
-
-def test_bad_flags(script, one_line_error, tmp_path):
-    one_line_error(script("walkthrough.py", "--gpu", "x"), "--gpu", "'x'")
-    (tmp_path / "file").write_text("")
-    one_line_error(script("walkthrough.py", "--out", tmp_path / "file"), "file", "File exists")

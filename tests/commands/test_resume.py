@@ -1,0 +1,168 @@
+"""`train --resume`, and how trainings end."""
+import json
+import os
+import re
+import resource
+import signal
+import time
+
+import numpy as np
+import pytest
+from common import ROOT, read_numbers
+from small import LONG, SMALL, final, start, wait_for_log
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory):
+    """A run that nobody stopped: its final arrays and its log."""
+    run_dir = tmp_path_factory.mktemp("whole") / "run"
+    process = start(*LONG, "--run-dir", run_dir)
+    process.communicate()
+    assert process.returncode == 0
+    return final(run_dir), read_numbers(run_dir)
+
+
+@pytest.mark.parametrize("number, status", [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_a_signal_saves_and_resume_ends_as_if_there_was_none(number, status, whole, call,
+                                                             tmp_path):
+    run_dir = tmp_path / "run"
+    process = start(*LONG, "--run-dir", run_dir)
+    wait_for_log(run_dir, 3)
+    process.send_signal(number)
+    output, errors = process.communicate(timeout=60)
+    assert process.returncode == status and "Traceback" not in errors
+    folder = max((run_dir / "checkpoints").iterdir())
+    assert str(folder) in output and f"stopped by {number.name}" in output
+    assert re.search(fr"to go on: \S*python {ROOT}/scripts/train.py --resume --run-dir {run_dir}\n",
+                     output)
+    assert int(folder.name[5:]) < 60
+    done = call("train", "--resume", "--run-dir", run_dir)
+    assert done.returncode == 0, done.stderr
+    assert f"going on from {folder}" in done.stdout
+    arrays = final(run_dir)
+    for name, value in whole[0].items():
+        np.testing.assert_array_equal(arrays[name], value)
+    assert read_numbers(run_dir) == whole[1]
+    assert sorted(os.listdir(run_dir)) == ["checkpoints", "config.json", "ended.json", "grids",
+                                           "lock", "log.jsonl", "report.html"]
+
+
+def test_a_second_signal_ends_it_at_once(tmp_path):
+    run_dir = tmp_path / "run"
+    process = start("--dataset", "synthetic", "--batch-size", 512, "--run-dir", run_dir)
+    time.sleep(3)  # by now it waits for steps of several seconds each
+    process.send_signal(signal.SIGTERM)
+    process.send_signal(signal.SIGTERM)  # as `timeout` sends it: no second one
+    time.sleep(1.2)
+    assert process.poll() is None
+    process.send_signal(signal.SIGTERM)
+    start_of_end = time.monotonic()
+    process.communicate(timeout=20)
+    assert process.returncode == 143 and time.monotonic() - start_of_end < 1
+    assert not (run_dir / "checkpoints").exists()
+
+
+def test_the_same_command_with_resume_finds_its_run(whole, call, tmp_path):
+    """Started with --resume (nothing there yet), killed before the first checkpoint, twice."""
+    run_dir = tmp_path / "run"
+    command = (*LONG, "--run-dir", run_dir, "--resume")
+    for _ in range(2):
+        process = start(*command)
+        wait_for_log(run_dir, 2)
+        process.kill()
+        process.communicate()
+    assert call("train", *command).returncode == 0
+    for name, value in whole[0].items():
+        np.testing.assert_array_equal(final(run_dir)[name], value)
+    assert read_numbers(run_dir) == whole[1]
+
+
+def test_resume_without_a_directory_takes_the_newest_run(call, tmp_path):
+    for i in range(2):
+        assert call("train", *SMALL, "--max-steps", i + 1, cwd=tmp_path).returncode == 0
+    done = call("train", *SMALL, "--max-steps", 5, "--resume", cwd=tmp_path)
+    assert "step-00000002" in done.stdout and done.returncode == 0, done.stderr
+    assert len(os.listdir(tmp_path / "runs")) == 2
+
+
+@pytest.fixture
+def ended(call, tmp_path):
+    """A run of two steps."""
+    assert call("train", *SMALL, "--max-steps", 2, "--run-dir", tmp_path / "run"
+                  ).returncode == 0
+    return tmp_path / "run"
+
+
+@pytest.mark.parametrize("flags, parts", [
+    (("--lr", 0.1), ("--lr is 0.1", "has 0.0002", "--override lr")),
+    (("--batch-size", 8), ("--batch-size is 8", "has 64", "--override batch_size")),
+    (("--seed", 3), ("--seed is 3", "has 1234")),
+    (("--ngf", 8), ("--ngf is 8", "has 4", "start a new run")),
+    (("--override", "lr,speed"), ("--override", "'speed'")),
+    (("--ngf", 8, "--override", "ngf"), ("--override", "'ngf'", "start a new run"))])
+def test_flags_that_decide_the_numbers_must_be_the_runs(flags, parts, ended, call,
+                                                        one_line_error):
+    before = (ended / "config.json").read_bytes()
+    one_line_error(call("train", "--resume", "--run-dir", ended, *flags), *parts)
+    assert (ended / "config.json").read_bytes() == before
+
+
+def test_other_flags_and_overrides_are_taken(ended, call):
+    done = call("train", "--resume", "--run-dir", ended, "--max-steps", 6, "--disp-batches", 2,
+                  "--lr", 0.001, "--batch-size", 32, "--override", "lr,batch-size")
+    assert done.returncode == 0, done.stderr
+    assert [line["step"] for line in read_numbers(ended)] == [4, 6]
+    flags = json.loads((ended / "config.json").read_text())["flags"]
+    assert (flags["lr"], flags["max_steps"], flags["ngf"]) == (0.001, 6, 4)
+
+
+def test_damage_is_told_and_the_one_before_is_taken(call, tmp_path):
+    run_dir = tmp_path / "run"
+    call("train", *SMALL, "--max-steps", 4, "--checkpoint-steps", 2, "--run-dir", run_dir)
+    damaged = run_dir / "checkpoints" / "step-00000004" / "G-optimizer.params"
+    damaged.write_bytes(damaged.read_bytes()[:-1])
+    done = call("train", "--resume", "--run-dir", run_dir, "--max-steps", 6)
+    assert done.returncode == 0
+    assert f"warning: {damaged} is damaged; trying the checkpoint before it" in done.stderr
+    assert "going on from" in done.stdout and "step-00000002" in done.stdout
+
+
+def test_a_second_process_is_refused(call, one_line_error, tmp_path):
+    run_dir = tmp_path / "run"
+    process = start(*SMALL, "--run-dir", run_dir, "--num-epochs", 100000)
+    try:
+        done = call("train", "--resume", "--run-dir", run_dir)
+        one_line_error(done, f"process {process.pid} is at work")
+    finally:
+        process.kill()
+        process.communicate()
+
+
+def test_divergence_stops_within_a_display_interval(call, tmp_path):
+    """A learning rate of 1e30: the last checkpoint is finite, and told."""
+    run_dir = tmp_path / "run"
+    call("train", *SMALL, "--max-steps", 4, "--run-dir", run_dir)
+    done = call("train", "--resume", "--run-dir", run_dir, "--lr", "1e38", "--override", "lr",
+                  "--max-steps", 100, "--disp-batches", 5)
+    last = done.stderr.strip().splitlines()[-1]
+    assert done.returncode == 2 and "Traceback" not in done.stderr
+    assert last.startswith("error: step 5: ") or last.startswith("error: step 10: ")
+    assert f"saved in {run_dir / 'checkpoints' / 'step-00000004'}\n" in done.stdout
+    assert [p.name for p in (run_dir / "checkpoints").iterdir()] == ["step-00000004"]
+    assert all(np.isfinite(value).all() for value in final(run_dir).values())
+
+
+def test_a_full_disk(script, one_line_error, tmp_path):
+    """The limit is above config.json and log.jsonl and below a grid and a checkpoint."""
+    def limit():
+        resource.setrlimit(resource.RLIMIT_FSIZE, (5000, 5000))
+    done = script("train.py", *SMALL, "--disp-batches", 1, "--max-steps", 3, "--run-dir",
+                  tmp_path / "run", preexec_fn=limit)
+    lines = [line for line in done.stderr.replace("\r", "\n").splitlines() if "error" in line]
+    assert done.returncode == 2 and len(lines) == 1
+    assert "Traceback" not in done.stderr
+    assert "checkpoints/step-00000003: File too large" in lines[0]
+    for n in (1, 2, 3):
+        assert f": File too large: step {n} is not shown there; the training goes on" in done.stderr
+    assert len((tmp_path / "run" / "log.jsonl").read_text().splitlines()) == 3
+    assert all(not name.startswith(".") for name in os.listdir(tmp_path / "run" / "grids"))

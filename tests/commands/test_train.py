@@ -1,0 +1,193 @@
+import json
+import os
+
+import numpy as np
+import pytest
+from browser import check_page
+from small import SMALL, final
+from tensorboardX.proto.event_pb2 import Event
+
+from dcgan_mx.images.latent import make_latents
+from dcgan_mx.images.sample import load_generator
+from dcgan_mx.machine.runtime import mx
+from dcgan_mx.runs.run import Run
+from dcgan_mx.visual import make_grid, read_png
+
+
+def test_train_on_mnist_end_to_end(call, mnist_root, tmp_path):
+    """The main command, small networks: warning, files, log, and a checkpoint MXNet can load."""
+    run_dir = tmp_path / "run"
+    done = call("train", "--dataset", "mnist", "--data-path", mnist_root, "--gpu", 0,
+                  "--ngf", 8, "--ndf", 8, "--max-steps", 20, "--run-dir", run_dir)
+    assert done.returncode == 0, done.stderr
+    assert done.stderr.count("warning: --gpu 0: MXNet sees no GPU") == (mx.context.num_gpus() == 0)
+    assert str(run_dir) in done.stdout
+    assert sorted(os.listdir(run_dir)) == ["checkpoints", "config.json", "ended.json", "grids",
+                                           "lock", "log.jsonl", "report.html"]
+    config = json.loads((run_dir / "config.json").read_text())
+    assert config["flags"]["seed"] == 1234 and config["flags"]["lr"] == 2e-4
+    assert config["versions"]["mxnet"] == "1.9.1"
+    lines = [json.loads(line) for line in (run_dir / "log.jsonl").read_text().splitlines()]
+    assert [line["step"] for line in lines] == [10, 20]
+    assert all(np.isfinite(list(line.values())).all() for line in lines)
+    assert len(os.listdir(run_dir / "grids")) == 6
+    checkpoint = run_dir / "checkpoints" / "step-00000020"
+    for prefix in "GD":
+        mx.model.load_checkpoint(str(checkpoint / prefix), 0)
+    assert "gout-00000010.png" in os.listdir(run_dir / "grids")
+
+
+def test_same_seed_same_bits_and_other_seed_others(call, tmp_path):
+    runs = {}
+    for name, flags in (("a", ()), ("b", ("--data-threads", 2)), ("c", ("--seed", 5))):
+        done = call("train", *SMALL, "--max-steps", 8, "--run-dir", tmp_path / name, *flags)
+        assert done.returncode == 0, done.stderr
+        runs[name] = final(tmp_path / name)
+    for name, value in runs["a"].items():
+        np.testing.assert_array_equal(value, runs["b"][name])
+    assert (runs["a"]["arg:g1_weight"] != runs["c"]["arg:g1_weight"]).any()
+
+
+@pytest.mark.parametrize("flags", [
+    ("--nc", 1), ("--d-steps", 2), ("--g-loss", "saturating"), ("--size", 32)])
+def test_options_train(flags, call, tmp_path):
+    done = call("train", *SMALL, "--max-steps", 2, "--disp-batches", 1, "--run-dir",
+                  tmp_path / "r", *flags)
+    assert done.returncode == 0, done.stderr
+    assert all(np.isfinite(value).all() for value in final(tmp_path / "r").values())
+
+
+def test_default_run_directories_do_not_collide(call, tmp_path):
+    for _ in range(2):
+        done = call("train", *SMALL, "--max-steps", 1, cwd=tmp_path)
+        assert done.returncode == 0, done.stderr
+    assert len(os.listdir(tmp_path / "runs")) == 2
+
+
+def test_dry_run_writes_nothing(call, tmp_path):
+    done = call("train", *SMALL, "--lr", "1e-3", "--dry-run", cwd=tmp_path)
+    assert done.returncode == 0
+    assert json.loads(done.stdout)["flags"]["lr"] == 1e-3
+    assert os.listdir(tmp_path) == []
+
+
+@pytest.mark.parametrize("flags, parts", [
+    (("--dataset", "cifar"), ("--dataset", "'cifar'", "mnist")),
+    (("--batch-size", "0"), ("--batch-size", "0", "from 1")),
+    (("--batch-size", "4096"), ("batch_size is 4096", "give 1 to 2048")),
+    (("--batch-size", "many"), ("--batch-size", "'many'", "whole number")),
+    (("--lr", "-1"), ("--lr", "-1", "above 0")),
+    (("--lr", "nan"), ("--lr", "nan", "above 0")),
+    (("--lr", "inf"), ("--lr", "inf", "above 0")),
+    (("--beta1", "1"), ("--beta1", "1", "below 1")),
+    (("--wd", "nan"), ("--wd", "nan", "from 0")),
+    (("--size", "48"), ("--size", "48", "64")),
+    (("--nc", "2"), ("--nc", "2", "1, 3")),
+    (("--max-steps", "0"), ("--max-steps", "0", "from 1")),
+    (("--seed", "-1"), ("--seed", "-1", "from 0")),
+    (("--gpu=-1",), ("--gpu -1", "as in 0 or 0,1")),
+    (("--gpu", "a"), ("--gpu a", "as in 0 or 0,1")),
+    (("--gpu", "0,0"), ("--gpu 0,0", "each GPU once")),
+    (("--gpu", "0", "--cpu-devices", "2"), ("--cpu-devices 2", "--gpu 0", "one of the two")),
+    (("--cpu-devices", "0"), ("--cpu-devices", "0", "from 1")),
+    (("--cpu-devices", "3"), ("batch_size is 64", "multiple of 3", "devices")),
+    (("--kv-store", "dist_sync"), ("--kv-store dist_sync", "dcgan-mx launch")),
+    (("--kv-store", "dist_async"), ("--kv-store", "dist_async", "dist_sync")),
+    (("--require-gpu",), ("--require-gpu", "--gpu 0")),
+    (("--g-loss", "hinge"), ("--g-loss", "hinge", "saturating")),
+    (("--show",), ("--show", "DISPLAY")),
+    (("--run-dir", ""), ("--run-dir is empty",)),
+    (("--ngf", "9" * 20), ("--ngf", "below 2147483648")),
+    (("--learning-rate", "1"), ("--learning-rate",)),
+    (("--data-p", "x"), ("--data-p",))])
+def test_bad_flags(flags, parts, call, one_line_error, tmp_path):
+    env = {**os.environ, "MPLBACKEND": "agg"}
+    done = call("train", *SMALL, *flags, cwd=tmp_path, env=env)
+    one_line_error(done, *parts)
+    assert os.listdir(tmp_path) == []
+
+
+@pytest.mark.parametrize("variables, parts", [
+    ({"DMLC_ROLE": "worker"}, ("DMLC_PS_ROOT_URI is not set", "scripts/launch.py")),
+    ({"DMLC_NUM_WORKER": "2"}, ("DMLC_ROLE is not set", "scripts/launch.py")),
+    ({"DMLC_ROLE": "boss"}, ("DMLC_ROLE is 'boss'", "give worker"))])
+def test_a_job_half_told(variables, parts, script, one_line_error):
+    done = script("train.py", *SMALL, env={**os.environ, **variables})
+    one_line_error(done, *parts)
+
+
+def test_no_flags(call, one_line_error):
+    one_line_error(call("train"), "--dataset")
+
+
+def test_an_existing_run_directory_is_left_alone(call, one_line_error, tmp_path):
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "thesis.txt").write_text("dear")
+    done = call("train", *SMALL, "--run-dir", tmp_path / "mine")
+    one_line_error(done, "--run-dir", tmp_path / "mine", "give a new one")
+    assert (tmp_path / "mine" / "thesis.txt").read_text() == "dear"
+    assert os.listdir(tmp_path / "mine") == ["thesis.txt"]
+
+
+def test_a_run_directory_that_cannot_be(call, one_line_error, tmp_path):
+    (tmp_path / "file").write_text("")
+    one_line_error(call("train", *SMALL, "--run-dir", tmp_path / "file" / "run"),
+                   tmp_path / "file" / "run", "Not a directory")
+
+
+def test_a_data_folder_that_cannot_be(call, one_line_error, tmp_path):
+    (tmp_path / "file").write_text("")
+    one_line_error(call("train", *SMALL[2:], "--dataset", "mnist", "--data-path",
+                          tmp_path / "file"), tmp_path / "file", "Not a directory")
+
+
+def test_a_damaged_data_file_is_named(call, one_line_error, tmp_path):
+    (tmp_path / "mnist").mkdir()
+    for name in ("train-images-idx3-ubyte", "train-labels-idx1-ubyte", "t10k-images-idx3-ubyte",
+                 "t10k-labels-idx1-ubyte"):
+        (tmp_path / "mnist" / name).write_bytes(b"\0\0\x08\x01\0\0\0\x03ab")
+    done = call("train", "--dataset", "mnist", "--data-path", tmp_path, "--run-dir",
+                  tmp_path / "run")
+    one_line_error(done, "train-images-idx3-ubyte", "(60000, 28, 28)", "delete it")
+    assert not (tmp_path / "run").exists()
+
+
+def test_fixed_noise_and_tensorboard_show_and_change_nothing(call, tmp_path):
+    plain, shown = tmp_path / "plain", tmp_path / "shown"
+    assert call("train", *SMALL, "--max-steps", 4, "--run-dir", plain).returncode == 0
+    for steps, flags in ((2, ("--fixed-noise", "--tensorboard")), (4, ("--resume",))):
+        done = call("train", *SMALL, "--max-steps", steps, "--disp-batches", 1, "--run-dir",
+                      shown, *flags)
+        assert done.returncode == 0, done.stderr
+    for name, value in final(plain).items():
+        np.testing.assert_array_equal(value, final(shown)[name])
+    generator, step = load_generator(shown, bn="batch")
+    grid = make_grid(generator.generate(make_latents(64, 100, 1234)))
+    assert step == 4 and sorted(Run(shown).list_grids("fixed")) == [1, 2, 3, 4]
+    np.testing.assert_array_equal(read_png(shown / "grids" / "fixed-00000004.png"), grid)
+    scalars, pictures = {}, set()
+    for path in sorted((shown / "tensorboard").iterdir()):
+        raw = path.read_bytes()
+        while raw:  # TFRecord: length, checksum, content, checksum
+            length = int.from_bytes(raw[:8], "little")
+            event = Event.FromString(raw[12:12 + length])
+            raw = raw[16 + length:]
+            for value in event.summary.value:
+                if value.HasField("image"):
+                    pictures.add((value.tag, event.step))
+                else:
+                    scalars[value.tag, event.step] = value.simple_value
+    assert pictures == {(tag, step) for tag in ("gout", "diff", "data") for step in (1, 2, 3, 4)}
+    for record in Run(shown).read_log():
+        for name in ("acc", "d_entropy", "g_entropy", "images_per_s"):
+            assert scalars[name, record["step"]] == np.float32(record[name])
+
+
+def test_a_run_ends_with_its_report(call, browser, tmp_path):
+    run_dir = tmp_path / "run"
+    done = call("train", *SMALL, "--max-steps", 3, "--disp-batches", 1, "--run-dir", run_dir)
+    assert f"see {run_dir / 'report.html'}" in done.stdout
+    check_page(browser, run_dir / "report.html")
+    (run_dir / "grids" / "gout-00000002.png").write_bytes(b"damaged")
+    done = call("train", "--resume", "--run-dir", run_dir, "--max-steps", 4)
+    assert done.returncode == 0 and "warning: there is no report" in done.stderr

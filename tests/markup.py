@@ -1,0 +1,47 @@
+"""What is in a page, taken out of its text or seen in a browser."""
+import base64
+from html.parser import HTMLParser
+
+import cv2
+import numpy as np
+
+
+def attributes(markup, name):
+    """The values of an attribute, in the order of the document."""
+    found = []
+    parser = HTMLParser()
+    parser.handle_starttag = lambda tag, attrs: found.extend(v for k, v in attrs if k == name)
+    parser.feed(markup)
+    return found
+
+
+def decode(uri):
+    """The pixels of a data URI, RGB or grey, and the kind of its file."""
+    head, text = uri.split(",")
+    pixels = cv2.imdecode(np.frombuffer(base64.b64decode(text, validate=True), np.uint8),
+                          cv2.IMREAD_UNCHANGED)
+    return (pixels[..., None] if pixels.ndim == 2 else pixels[..., ::-1]), head
+
+
+def captions(text):
+    """The captions of all sliders, as one list each."""
+    return [attributes(part, "data-caption") for part in text.split("<figure")
+            if part.startswith(' class="slider"')]
+
+
+def polylines(text):
+    """The number of corners of each line of each plot."""
+    return [[len(points.split()) for points in attributes(part, "points")]
+            for part in text.split("<figure") if part.startswith(' class="plot"')]
+
+
+def shown(browser):
+    """For each slider, its caption and the one picture that is to be seen."""
+    state = []
+    for figure in browser.find_elements("css selector", ".slider"):
+        images = [image for image in figure.find_elements("css selector", "img")
+                  if image.size["height"]]
+        assert len(images) == 1
+        value = decode(images[0].get_dom_attribute("src"))[0].reshape(-1)[0] // 40
+        state.append((figure.find_element("css selector", ".caption").text, int(value)))
+    return state

@@ -1,0 +1,204 @@
+import json
+import os
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from small import mutate
+
+from dcgan_mx.runs.ending import Ending, decode_ending
+from dcgan_mx.runs.run import Run, RunError
+from dcgan_mx.runs.settings import DEFAULTS
+
+LINES = [{"epoch": 0, "step": step, "acc": 0.5, "d_entropy": 0.1 + 0.2, "g_entropy": None,
+          "images_per_s": 1e-5, "seconds": step / 3} for step in (10, 20, 30)]
+TEXT = "".join(json.dumps(line) + "\n" for line in LINES).encode()
+CONFIG = {"flags": DEFAULTS.replace({"dataset": "mnist", "gpu": "1", "show": True}).to_flags(),
+          "device": "cpu(0)", "workers": 1}
+
+
+@pytest.fixture
+def run(tmp_path):
+    return Run(tmp_path)
+
+
+def test_settings_come_back_as_they_were(run):
+    run.write_config(CONFIG)
+    assert run.read_config() == CONFIG
+    assert run.read_settings().to_flags() == CONFIG["flags"]
+
+
+def test_a_new_folder_has_its_settings_or_is_not_there(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    first, second = (Run.create(None, CONFIG) for _ in range(2))
+    assert first.path != second.path and str(first.path).startswith("runs/mnist-")
+    for made in (first, second):
+        assert made.read_settings().conduct.run_dir == str(made.path)
+    (tmp_path / "taken").mkdir()
+    (tmp_path / "taken" / "mine").touch()
+    with pytest.raises(OSError, match="taken"):
+        Run.create("taken", CONFIG)
+    assert sorted(os.listdir(tmp_path)) == ["runs", "taken"]
+
+
+def test_log_is_read_and_cut(run):
+    path = run.path / "log.jsonl"
+    assert run.read_log() == []
+    for line in LINES:
+        run.log(line)
+    assert path.read_bytes() == TEXT and run.read_log() == LINES
+    path.write_bytes(TEXT[:-20])
+    assert run.read_log() == LINES[:2]
+    assert run.rewind(15) == 10 / 3
+    assert path.read_bytes() == TEXT.splitlines(keepends=True)[0]
+    assert run.rewind(9) == 0
+    assert path.read_bytes() == b""
+
+
+def test_a_line_in_the_middle_is_named(run):
+    (run.path / "log.jsonl").write_bytes(TEXT.replace(b'"step": 20', b'"step": x'))
+    with pytest.raises(RunError, match="log.jsonl, line 2,"):
+        run.read_log()
+
+
+def test_going_back_forgets_all_that_came_later(run):
+    """Lines, grids and TensorBoard's events; also what an end wrote out of turn."""
+    from tensorboardX import SummaryWriter
+    writer = SummaryWriter(str(run.path / "tensorboard"))
+    for line in (*LINES[:2], {**LINES[0], "step": 25, "last": True}, LINES[2]):
+        run.log(line)
+        for kind in ("gout", "diff", "data", "fixed"):
+            run.draw(kind, line["step"], np.zeros((1, 3, 2, 2), np.float32))
+        writer.add_scalar("acc", 0.5, line["step"])
+        writer.add_scalar("d_entropy", 300 * line["step"], line["step"])
+    writer.close()
+    run.end(Ending("max_steps", 30, 0, 30))
+    for back, left in ((27, [10, 20]), (20, [10, 20]), (19, [10])):
+        assert run.rewind(back) == left[-1] / 3
+        assert [line["step"] for line in run.read_log()] == left
+        for kind in ("gout", "diff", "data", "fixed"):
+            assert [*run.list_grids(kind)] == left
+        assert read_events(run) == {(tag, step) for tag in ("acc", "d_entropy") for step in left}
+    assert run.read_ending() is None
+
+
+def read_events(run):
+    """Tag and step of every scalar that is in the event files."""
+    from tensorboardX.proto.event_pb2 import Event
+    found = set()
+    for path in (run.path / "tensorboard").iterdir():
+        raw = path.read_bytes()
+        while raw:  # length, checksum, content, checksum
+            length = int.from_bytes(raw[:8], "little")
+            event = Event.FromString(raw[12:12 + length])
+            found |= {(value.tag, event.step) for value in event.summary.value}
+            raw = raw[16 + length:]
+    return found
+
+
+def test_an_event_file_that_is_cut_off_keeps_what_is_whole(run):
+    from tensorboardX import SummaryWriter
+    writer = SummaryWriter(str(run.path / "tensorboard"))
+    for step in (1, 2, 300):
+        writer.add_scalar("acc", 0.5, step)
+    writer.close()
+    path, = (run.path / "tensorboard").iterdir()
+    path.write_bytes(path.read_bytes()[:-3])
+    run.rewind(400)
+    assert read_events(run) == {("acc", 1), ("acc", 2)}
+
+
+@pytest.mark.parametrize("ending, words", [
+    (Ending("num_epochs", 937, 1, 1), "finished: 1 epoch, 937 steps, because of --num-epochs 1"),
+    (Ending("max_steps", 12, 0, 12), "finished: step 12 of 12, because of --max-steps 12"),
+    (Ending("signal", 1, 0, "SIGTERM"), "stopped by SIGTERM after step 1"),
+    (Ending("hook", 5, 0), "stopped after step 5"),
+    (Ending("error", 5, 0, "no paper"), "failed after step 5: no paper")])
+def test_an_ending_is_kept_and_told(ending, words, run):
+    assert run.read_ending() is None
+    run.end(ending)
+    assert run.read_ending() == ending and ending.describe() == words
+
+
+@pytest.mark.parametrize("content", [
+    b"", b"{}", b"[]", b'{"reason": "boredom", "step": 1, "epoch": 0, "detail": null}',
+    b'{"reason": "hook", "step": "1", "epoch": 0, "detail": null}',
+    b'{"reason": "max_steps", "step": 1, "epoch": 0, "detail": "x"}', b"[" * 3000])
+def test_what_is_no_ending(content, run):
+    with pytest.raises(ValueError, match="is no ending of a run"):
+        decode_ending(content)
+    (run.path / "ended.json").write_bytes(content)
+    with pytest.raises(RunError, match="ended.json is no ending of a run: remove it"):
+        run.read_ending()
+
+
+def test_one_process_at_a_time(run):
+    """Another process has it, until it is killed."""
+    code = ("import sys, time; from dcgan_mx.runs.run import Run\n"
+            "with Run(sys.argv[1]).lock(): print('locked', flush=True); time.sleep(100)")
+    other = subprocess.Popen([sys.executable, "-c", code, str(run.path)], stdout=subprocess.PIPE)
+    try:
+        assert other.stdout.readline() == b"locked\n"
+        with pytest.raises(RunError, match=f"process {other.pid} is at work"), run.lock():
+            pass
+    finally:
+        other.kill()
+        other.communicate()
+    with run.lock():
+        assert (run.path / "lock").read_text() == f"{os.getpid()}\n"
+        with pytest.raises(RunError), Run(run.path).lock():
+            pass
+    with run.lock():
+        pass
+
+
+def test_what_a_killed_process_left_is_removed(run):
+    (run.path / "checkpoints" / ".step-00000001.7.tmp" / "deep").mkdir(parents=True)
+    (run.path / "checkpoints" / "step-00000001").mkdir()
+    (run.path / "grids").mkdir()
+    (run.path / "grids" / ".gout-00000010.png.7.tmp").write_bytes(b"")
+    (run.path / ".log.jsonl.7.tmp").symlink_to("/")
+    with run.lock():
+        pass
+    assert sorted(os.listdir(run.path)) == ["checkpoints", "grids", "lock"]
+    assert os.listdir(run.path / "checkpoints") == ["step-00000001"]
+    assert os.listdir(run.path / "grids") == []
+
+
+CHANGES = st.lists(st.tuples(st.floats(0, 1, exclude_max=True),
+                             st.one_of(st.binary(max_size=8), st.sampled_from(
+                                 [b"[" * 5000, b"NaN", b"1e999", b"null", b'"', b"{}", b"-1"])),
+                             st.integers(0, 30)), min_size=1, max_size=4)
+
+
+@pytest.mark.usefixtures("bounded_memory")
+@settings(max_examples=2000, deadline=None,
+          suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(changes=CHANGES)
+def test_mutations_of_config_json(tmp_path_factory, changes):
+    run = Run(tmp_path_factory.getbasetemp())
+    (run.path / "config.json").write_bytes(mutate(json.dumps(CONFIG).encode(), changes))
+    try:
+        recipe, _ = run.read_settings()
+    except ValueError as error:
+        assert "config.json" in str(error)
+    else:
+        assert 0 < recipe.lr < float("inf") and recipe.batch_size >= 1
+
+
+@pytest.mark.usefixtures("bounded_memory")
+@settings(max_examples=2000, deadline=None,
+          suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(changes=CHANGES)
+def test_mutations_of_log_jsonl(tmp_path_factory, changes):
+    run = Run(tmp_path_factory.getbasetemp())
+    (run.path / "log.jsonl").write_bytes(mutate(TEXT, changes))
+    try:
+        records = run.read_log()
+    except RunError as error:
+        assert "log.jsonl" in str(error)
+    else:
+        assert all(type(record["step"]) is int for record in records)

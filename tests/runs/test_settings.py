@@ -1,0 +1,113 @@
+import dataclasses
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from dcgan_mx import symbols
+from dcgan_mx.commands import train
+from dcgan_mx.runs.settings import (
+    DEFAULTS,
+    OVERRIDABLE,
+    Conduct,
+    Recipe,
+    go_on,
+    list_flags,
+    list_recipe,
+    read_flags,
+    spell,
+)
+
+SAVED = DEFAULTS.replace({"dataset": "mnist", "max_steps": 12, "show": True, "gpu": "0"})
+VALUES = st.one_of(st.text(max_size=12), st.integers().map(str), st.floats().map(str),
+                   st.sampled_from(["mnist", "synthetic", "64", "1e400", "nan", "lr,seed", "--"]))
+
+
+def test_defaults_are_the_references():
+    flags = DEFAULTS.to_flags()
+    for name, value in {"batch_size": 64, "num_epochs": 100, "lr": 2e-4, "beta1": 0.5, "wd": 0,
+                        "nz": 100, "ngf": 64, "ndf": 64, "nc": 3, "size": 64, "d_steps": 1}.items():
+        assert flags[name] == value
+    assert dict(zip(("size",), [list_flags()["size"][0].takes]))["size"] == symbols.SIZES
+
+
+def test_groups_cannot_be_changed():
+    for part in DEFAULTS:
+        with pytest.raises(dataclasses.FrozenInstanceError):
+            part.lr = part.gpu = 1
+    assert not {*list_recipe()} & {field.name for field in dataclasses.fields(Conduct)}
+    assert {*OVERRIDABLE} < {*list_recipe()} == {f.name for f in dataclasses.fields(Recipe)}
+
+
+def test_flags_come_back_as_they_were():
+    assert read_flags(SAVED.to_flags(), "here") == SAVED
+    # JSON of an earlier version, or by another hand: a whole number for a float, one flag more
+    assert read_flags({**SAVED.to_flags(), "wd": 0, "dry_run": False}, "here") == SAVED
+
+
+@pytest.mark.parametrize("name, value", [
+    ("lr", "0.1"), ("lr", 0), ("lr", float("nan")), ("lr", True), ("batch_size", 1.0),
+    ("batch_size", 0), ("batch_size", None), ("dataset", None), ("dataset", "cifar"),
+    ("nc", True), ("nc", 2), ("nc", 3.0), ("show", 1), ("show", None), ("gpu", 0), ("max_steps", 0),
+    ("keep", -1), ("kv_store", "dist_async"), ("speed", 1)])
+def test_what_no_flag_takes_is_refused(name, value):
+    with pytest.raises(ValueError, match="^here: "):
+        read_flags({**SAVED.to_flags(), name: value}, "here")
+
+
+def test_what_decides_the_numbers_has_to_be_there():
+    for name in list_recipe():
+        flags = SAVED.to_flags()
+        del flags[name]
+        with pytest.raises(ValueError, match="^here: flags are missing"):
+            read_flags(flags, "here")
+    flags = SAVED.to_flags()
+    del flags["disp_batches"]
+    assert read_flags(flags, "here") == SAVED
+
+
+def test_what_is_given_goes_on_top():
+    settings, notes = go_on(SAVED, {"disp_batches": 3, "show": False, "lr": 2e-4}, (), "r")
+    assert settings == SAVED.replace({"disp_batches": 3, "show": False, "run_dir": "r"})
+    assert notes == []
+
+
+@pytest.mark.parametrize("given, changed, note", [
+    ({"num_epochs": 3}, {"num_epochs": 3, "max_steps": None},
+     "--num-epochs 3 takes the place of --max-steps 12"),
+    ({"max_steps": 20}, {"max_steps": 20, "num_epochs": None},
+     "--max-steps 20 takes the place of --num-epochs 100"),
+    ({"max_steps": 12}, {}, None),
+    ({"max_steps": 20, "num_epochs": 3}, {"max_steps": 20, "num_epochs": 3}, None),
+    ({"cpu_devices": 2}, {"cpu_devices": 2, "gpu": None},
+     "--cpu-devices 2 takes the place of --gpu 0")])
+def test_one_that_is_given_takes_the_place_of_the_other(given, changed, note):
+    settings, notes = go_on(SAVED, given, (), "r")
+    assert settings == SAVED.replace({**changed, "run_dir": "r"})
+    assert notes == ([note] if note else [])
+
+
+@pytest.mark.parametrize("given, override, words", [
+    ({"lr": 0.1}, (), "--lr is 0.1, but the run in r has 0.0002: .*, or add --override lr$"),
+    ({"ngf": 8}, (), "--ngf is 8, but the run in r has 64: leave it out, or start a new run$"),
+    ({"seed": 1}, ("lr",), "--override lr changes nothing by itself: add --lr"),
+    ({}, ("batch_size",), "--override batch_size changes nothing by itself: add --batch-size")])
+def test_what_decides_the_numbers_has_to_be_the_runs(given, override, words):
+    with pytest.raises(ValueError, match=words):
+        go_on(SAVED, given, override, "r")
+    assert go_on(SAVED, {"lr": 0.1}, ("lr",), "r")[0].recipe.lr == 0.1
+
+
+@settings(max_examples=2000, deadline=None)
+@given(words=st.lists(st.one_of(
+    st.sampled_from(sorted(map(spell, list_flags()))), VALUES,
+    st.tuples(st.sampled_from(sorted(map(spell, list_flags()))), VALUES).map("=".join)),
+    max_size=6))
+def test_any_flags_are_settings_or_one_error(words, tmp_path_factory):
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(tmp_path_factory.getbasetemp())  # where there are no runs
+        try:
+            (recipe, _), _, _ = train.parse([w for w in words if w not in ("-h", "--show")])
+        except (ValueError, OSError):
+            return
+    assert recipe.dataset in ("mnist", "synthetic") and recipe.batch_size >= 1 and recipe.lr > 0

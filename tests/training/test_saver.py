@@ -1,0 +1,153 @@
+import errno
+import os
+import resource
+from pathlib import Path
+
+import pytest
+
+from dcgan_mx import MnistIter, RandIter, Trainer, make_dcgan_sym
+from dcgan_mx.data.datasets import make_discs
+from dcgan_mx.machine.runtime import mx
+from dcgan_mx.runs import checkpoint
+from dcgan_mx.runs.run import Run
+from dcgan_mx.training import hooks, saver
+from dcgan_mx.training.saver import Saver
+from dcgan_mx.training.trainer_state import DivergenceError
+
+
+def small():
+    mx.random.seed(0)
+    return Trainer(*make_dcgan_sym(4, 4, 3, size=16), 4, (3, 16, 16), nz=5)
+
+
+def fit(trainer, *all_hooks, max_steps=6):
+    trainer.fit(MnistIter(make_discs(16), 4, (3, 16, 16)), RandIter(4, 5), 100, all_hooks,
+                max_steps)
+
+
+def list_steps(run_dir):
+    return [int(path.name[5:]) for path in checkpoint.list(run_dir)]
+
+
+def test_saved_at_every_epochs_end_or_every_n_steps_and_at_the_end(tmp_path):
+    for name, every, steps in (("epochs", None, [4, 8, 9]), ("steps", 3, [3, 6, 9]),
+                               ("rarely", 100, [9])):
+        (tmp_path / name).mkdir()
+        fit(small(), Saver(tmp_path / name, every), max_steps=9)
+        assert list_steps(tmp_path / name) == steps
+
+
+def test_it_writes_in_the_background_what_save_writes(tmp_path):
+    for name in ("hook", "by-hand"):
+        (tmp_path / name).mkdir()
+    trainer, hook = small(), Saver(tmp_path / "hook", seed=7)
+    assert hook.wait() is None
+    fit(trainer, hook, max_steps=3)
+    by_hand = checkpoint.save(tmp_path / "by-hand", trainer, seed=7)
+    assert (hook.step, hook.folder) == (3, tmp_path / "hook" / "checkpoints" / "step-00000003")
+    assert {p.name: p.read_bytes() for p in hook.folder.iterdir()} == {
+        p.name: p.read_bytes() for p in by_hand.iterdir()}
+
+
+def test_a_step_that_is_saved_is_not_saved_again(tmp_path):
+    trainer = small()
+    fit(trainer, max_steps=3)
+    fit(trainer, Saver(tmp_path, step=3), max_steps=3)
+    assert list_steps(tmp_path) == []
+
+
+@pytest.fixture
+def full_disk(monkeypatch):
+    """Let `checkpoint.write` find no room so many times; returns the steps that it was given."""
+    asked, failures = [], []
+    write = checkpoint.write
+
+    def refuse(run_dir, state, *args):
+        asked.append(state["counters"]["step"])
+        if failures:
+            failures.pop()
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(run_dir))
+        return write(run_dir, state, *args)
+
+    monkeypatch.setattr(checkpoint, "write", refuse)
+    monkeypatch.setattr(saver, "_FIRST_PAUSE", 0.0)
+    return asked, failures
+
+
+def wait_for_writing(hook):
+    """A hook that gives the background its time: a step of a large network has it."""
+    return lambda trainer: hook._writing and hook._writing.exception()
+
+
+def test_one_failure_is_told_at_once_and_tried_again(full_disk, tmp_path):
+    asked, failures = full_disk
+    failures.append(1)
+    hook = Saver(tmp_path, 2)
+    with pytest.warns(RuntimeWarning, match="No space left.*goes on, and tries again") as caught:
+        fit(small(), hook, wait_for_writing(hook), max_steps=5)
+    assert len(caught) == 1
+    assert asked == [2, 2, 4, 5] and list_steps(tmp_path) == [2, 4, 5]
+
+
+def test_a_disk_that_stays_full_ends_it_with_the_reason(full_disk, tmp_path):
+    asked, failures = full_disk
+    failures += [1] * 100
+    hook = Saver(tmp_path, 2)
+    with pytest.warns(RuntimeWarning), pytest.raises(OSError, match="No space left"):
+        fit(small(), hook, wait_for_writing(hook), max_steps=5)
+    assert asked[-1] == 5 and list_steps(tmp_path) == []
+
+
+def fail_at(step, error):
+    def hook(trainer):
+        if trainer.global_step == step:
+            raise error
+    return hook
+
+
+@pytest.mark.parametrize("error", [OSError("no paper"), ValueError("no ink"), KeyboardInterrupt()])
+def test_whatever_ends_the_training_the_last_step_is_saved(error, tmp_path):
+    with pytest.raises(type(error), match=f"^{error}$"):
+        fit(small(), fail_at(5, error), Saver(tmp_path, 3))
+    assert list_steps(tmp_path) == [3, 5]
+
+
+def test_half_a_step_is_not_saved(tmp_path, monkeypatch):
+    """Something fails between D's update and G's."""
+    trainer = small()
+    fit(trainer, max_steps=2)
+
+    def fail(*_):
+        raise ValueError("no memory")
+
+    monkeypatch.setattr(trainer.modG, "backward", fail)
+    with pytest.raises(ValueError, match="no memory"):
+        fit(trainer, Saver(tmp_path))
+    assert list_steps(tmp_path) == []
+
+
+def test_numbers_that_are_not_finite_are_not_saved(tmp_path):
+    def poison(trainer):
+        if trainer.global_step == 5:
+            trainer.modG._exec_group.aux_arrays[0][0][:] = float("nan")
+
+    with pytest.raises(DivergenceError, match="step 6: aux:gbn1_moving_mean of G"):
+        fit(small(), Saver(tmp_path, 3), poison, max_steps=6)
+    assert list_steps(tmp_path) == [3]
+
+
+def test_memory_stays_flat(tmp_path):
+    """2,000 steps with log, grids and checkpoints: after the first 200, within 5 %."""
+    sizes = []
+
+    def measure(trainer):
+        if trainer.global_step in (200, 2000):
+            mx.nd.waitall()
+            pages = int(Path("/proc/self/statm").read_text().split()[1])
+            sizes.append(pages * resource.getpagesize())
+
+    run = Run(tmp_path)
+    small().fit(MnistIter(make_discs(64), 4, (3, 16, 16)), RandIter(4, 5), 1000, max_steps=2000,
+                hooks=[hooks.DisplayEvery(50, hooks.Log(run), hooks.make_grids(run)),
+                       Saver(tmp_path, 50, keep=2), measure])
+    assert sizes[1] < 1.05 * sizes[0]
