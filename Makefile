@@ -7,7 +7,7 @@ PIP = $(BIN)/python -m pip --disable-pip-version-check --quiet
 # For setup.py, every time: a pip without it would install MXNet's other build over this one.
 export DCGAN_MX_GPU := $(if $(wildcard $(VENV)/.gpu),1)
 
-.PHONY: help train doctor install-gpu test test-slow test-all test-cuda check faults benchmark clean
+.PHONY: help train doctor install-gpu test test-slow test-all test-cuda check docs flags faults benchmark clean
 
 help:
 	@echo "make train        train on MNIST for one epoch; more flags: ARGS=\"--batch-size 32\""
@@ -16,9 +16,11 @@ help:
 	@echo "make test         run the tests, but for the slow ones"
 	@echo "make test-slow    run those"
 	@echo "make check        lint and check types"
+	@echo "make docs         make a site of the pages in docs and of the reference"
+	@echo "make flags        write docs/flags.md anew"
 	@echo "make faults       kill a run 100 times, resume it, compare the end"
 	@echo "make benchmark    measure speed and memory; PyTorch takes part if .venv has it"
-	@echo "make test-all     test what depends on Python's version on 3.8 to 3.13"
+	@echo "make test-all     run the tests on every Python from 3.8 to 3.13 that is here"
 	@echo "make test-cuda    load the build for CUDA without a GPU; downloads 1.5 GB"
 
 train: $(VENV)/.package
@@ -56,6 +58,14 @@ check: $(VENV)/.check
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 
+docs: $(VENV)/.docs
+	rm -rf docs/_build
+	$(BIN)/sphinx-build --quiet --fail-on-warning --keep-going docs docs/_build/html
+	@echo "see docs/_build/html/index.html"
+
+flags: $(VENV)/.package
+	$(BIN)/python docs/write_flags.py > docs/flags.md
+
 faults: $(VENV)/.package
 	$(BIN)/python scripts/faults.py $(ARGS)
 
@@ -66,14 +76,14 @@ test-all: $(VENV)/.nox
 	$(BIN)/nox --no-error-on-missing-interpreters $(ARGS)
 
 clean:
-	rm -rf .venv .venv-cuda .nox .mypy_cache .pytest_cache .ruff_cache .hypothesis build dcgan_mx.egg-info
+	rm -rf .venv .venv-cuda .nox .mypy_cache .pytest_cache .ruff_cache .hypothesis build docs/_build dcgan_mx.egg-info
 
 $(VENV)/.package: setup.py pyproject.toml dcgan_mx/machine/cuda.py
 	$(PYTHON) -m venv $(VENV)
 	$(PIP) install --editable .
 	touch $@
 
-$(VENV)/.test $(VENV)/.check $(VENV)/.tensorboard: $(VENV)/.%: $(VENV)/.package
+$(VENV)/.test $(VENV)/.check $(VENV)/.docs $(VENV)/.tensorboard: $(VENV)/.%: $(VENV)/.package
 	$(PIP) install --editable '.[$*]'
 	touch $@
 

@@ -22,7 +22,8 @@ def assert_same(first, second):
         np.testing.assert_array_equal(first[name], second[name], err_msg=name)
 
 
-@pytest.mark.parametrize("channels, batch_size", [(64, 64), (8, 6)])
+@pytest.mark.parametrize("channels, batch_size", [
+    pytest.param(64, 64, marks=pytest.mark.slow), (8, 6)])
 def test_bit_identical_to_the_blogs_loop(channels, batch_size, make_batches, parameters):
     """Ten iterations at the reference's size: parameters, moving statistics and predictions."""
     syms = make_dcgan_sym(channels, channels, 3)

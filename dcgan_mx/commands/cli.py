@@ -3,7 +3,7 @@ from __future__ import annotations
 
 import argparse
 import sys
-from typing import Any, Callable, Iterable, NoReturn
+from typing import Any, Callable, Iterable, NoReturn, Sequence
 
 from ..runs.settings import Flag, Range
 
@@ -29,18 +29,14 @@ class Parser(argparse.ArgumentParser):
         self._group(group).add_argument(flag, help=text, **kwargs)
 
     def add_setting(self, name: str, flag: Flag, default: Any) -> None:
-        """Add the flag of a setting; what is not given is not in the result.
-
-        A switch gets a counterpart, `--no-NAME`, that turns it off for a run that has it.
-        """
+        """Add the flag of a setting; what is not given is not in the result."""
         shown = flag.shown if default is None else default
         text = flag.text if default is False or shown is None else f"{flag.text} (default: {shown})"
         words = "--" + name.replace("_", "-")
         group = self._group(flag.group)
         if flag.takes is bool:
-            group.add_argument(words, action="store_true", default=argparse.SUPPRESS, help=text)
-            group.add_argument(words.replace("--", "--no-", 1), dest=name, action="store_false",
-                               default=argparse.SUPPRESS, help=argparse.SUPPRESS)
+            group.add_argument(words, words.replace("--", "--no-", 1), dest=name, action=_Switch,
+                               default=argparse.SUPPRESS, help=text)
             return
         kwargs: dict[str, Any] = {"metavar": flag.metavar} if flag.metavar else {}
         if isinstance(flag.takes, Range):
@@ -59,6 +55,18 @@ class Parser(argparse.ArgumentParser):
     def error(self, message: str) -> NoReturn:
         """Raise the error."""
         raise ValueError(f"{message}; see --help")
+
+
+class _Switch(argparse.Action):
+    """A flag that is given as --NAME, or, against what a run has, as --no-NAME."""
+
+    def __init__(self, option_strings: Sequence[str], dest: str, **kwargs: Any) -> None:
+        super().__init__(option_strings, dest, nargs=0, **kwargs)
+
+    def __call__(self, parser: argparse.ArgumentParser, namespace: argparse.Namespace,
+                 values: Any, option_string: str | None = None) -> None:
+        """Note which of the two was given."""
+        setattr(namespace, self.dest, not str(option_string).startswith("--no-"))
 
 
 def number(kind: type, least: float | None = None, above: float | None = None,

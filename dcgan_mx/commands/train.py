@@ -51,8 +51,9 @@ class Request(NamedTuple):
 
 def make_parser() -> Parser:
     """Make the parser of the command."""
-    parser = Parser(typed("train"),
-                    "Train a DCGAN as in the blog post; the defaults are the blog's.")
+    command = typed("train")
+    parser = Parser(command, "Train a DCGAN as in the blog post; the defaults are the blog's.",
+                    usage=f"{command} --dataset NAME [flags]\n       {command} --resume [flags]")
     for name, (flag, default) in list_flags().items():
         parser.add_setting(name, flag, default)
         if name == "run_dir":

@@ -68,7 +68,7 @@ class Recipe:
 
     dataset: str | None = _flag(
         None, "data", "digits, clothes, a record file, a folder of pictures, or discs that are "
-        "drawn on the spot", DATASETS, shown="required")
+        "drawn on the spot", DATASETS)
     nz: int = _flag(100, "networks", "length of the latent vector", _COUNT, "N")
     ngf: int = _flag(64, "networks", "channels of the generator's last hidden layer", _COUNT, "N")
     ndf: int = _flag(64, "networks", "channels of the discriminator's first layer", _COUNT, "N")

@@ -93,7 +93,7 @@ def end_hooks(trainer: Trainer, hooks: Sequence[Hook]) -> None:
     """
     if isinstance(trainer.ending, BaseException):
         with contextlib.suppress(mx.base.MXNetError):
-            mx.nd.waitall()  # or what failed in MXNet's threads would be raised once more, by a hook
+            mx.nd.waitall()  # what failed in MXNet would be raised once more, by a hook
     for hook in hooks:
         try:
             getattr(hook, "end", lambda trainer: None)(trainer)

@@ -63,6 +63,7 @@ def test_question_2_label_1_gives_the_gradient_of_minus_log_d(trained):
     assert np.linalg.norm(strong) > 3 * np.linalg.norm(probe.saturating(trainer.outG))
 
 
+@pytest.mark.slow
 def test_the_probe_leaves_the_training_alone(parameters):
     rng = np.random.default_rng(0)
     ends = []

@@ -136,6 +136,7 @@ def test_numbers_that_are_not_finite_are_not_saved(tmp_path):
     assert list_steps(tmp_path) == [3]
 
 
+@pytest.mark.slow
 def test_memory_stays_flat(tmp_path):
     """2,000 steps with log, grids and checkpoints: after the first 200, within 5 %."""
     sizes = []

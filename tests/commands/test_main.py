@@ -1,0 +1,85 @@
+import os
+import subprocess
+import sys
+
+import pytest
+from common import ROOT
+
+from dcgan_mx import __version__
+from dcgan_mx.commands import main
+
+
+def test_every_command_is_listed_with_a_line(capsys):
+    assert main.main(["--help"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    for name, text in main.COMMANDS.items():
+        assert any(line.split(maxsplit=1) == [name, text] for line in lines)
+    modules = {path.stem for path in (ROOT / "dcgan_mx" / "commands").glob("*.py")}
+    assert modules - {"__init__", "main", "cli", "examination"} == {*main.COMMANDS}
+
+
+@pytest.mark.parametrize("name", main.COMMANDS)
+def test_every_command_helps(name, call):
+    done = call(name, "--help")
+    assert done.returncode == 0 and done.stdout.startswith(f"usage: dcgan-mx {name}")
+
+
+def test_flags_of_train_stand_in_groups(call):
+    text = call("train", "--help").stdout
+    places = [text.index(f"\n{group}:\n") for group in (
+        "data", "networks", "training", "output", "devices")]
+    assert places == sorted(places)
+    assert "--show, --no-show" in text
+
+
+@pytest.mark.parametrize("argv, status, words", [
+    ([], 2, "usage: dcgan-mx COMMAND"), (["--version"], 0, f"dcgan-mx {__version__}\n")])
+def test_without_a_command(argv, status, words, capsys):
+    assert main.main(argv) == status
+    assert words in capsys.readouterr().out
+
+
+def test_what_is_no_command(capsys):
+    assert main.main(["trian"]) == 2
+    assert capsys.readouterr().err == ("error: 'trian' is no command: give one of "
+                                       f"{', '.join(main.COMMANDS)}\n")
+
+
+def test_the_list_of_commands_waits_for_nothing():
+    code = ("import sys; from dcgan_mx.commands.main import main; main(['--help']); "
+            "print({'mxnet', 'cv2', 'matplotlib', 'argparse'} & {*sys.modules})")
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.endswith("set()\n")
+
+
+@pytest.mark.parametrize("program", ["module", "script"])
+def test_other_ways_to_start(program, tmp_path):
+    start = ["-m", "dcgan_mx", "train"] if program == "module" else [ROOT / "scripts" / "train.py"]
+    done = subprocess.run([sys.executable, *start, "--lr", "0"], capture_output=True, text=True,
+                          cwd=tmp_path, check=False, env={**os.environ, "PYTHONPATH": str(ROOT)})
+    assert done.returncode == 2
+    assert done.stderr == ("error: argument --lr: 0.0 is out of range: give a number above 0; see "
+                           "--help\n")
+
+
+def test_ctrl_c_while_a_command_is_imported(monkeypatch):
+    def interrupt(name):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(main.importlib, "import_module", interrupt)
+    assert main.run("train", []) == 130
+
+
+def test_a_fault_of_our_own_is_not_hidden(monkeypatch):
+    monkeypatch.setattr(main.importlib, "import_module", lambda name: {}["fault"])
+    with pytest.raises(KeyError):
+        main.run("train", [])
+
+
+def test_scripts_are_the_commands():
+    for path in (ROOT / "scripts").glob("*.py"):
+        text = path.read_text()
+        if "run_script" in text:
+            name = text.split('run_script("')[1].split('"')[0]
+            assert name == {"make_rec": "pack"}.get(path.stem, path.stem)
+            assert len(text.splitlines()) <= 6
