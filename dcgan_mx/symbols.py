@@ -56,7 +56,8 @@ def make_dcgan_sym(ngf: int, ndf: int, nc: int, no_bias: bool = True, fix_gamma:
     if size not in SIZES:
         raise ValueError(f"size is {size}: give one of {', '.join(map(str, SIZES))}")
     bn = {"fix_gamma": fix_gamma, "eps": eps}
-    return _generator(ngf, nc, no_bias, bn, size), _discriminator(ndf, nc, no_bias, bn, size)
+    with mx.name.NameManager():  # what has no name of its own is counted from 0 every time
+        return _generator(ngf, nc, no_bias, bn, size), _discriminator(ndf, nc, no_bias, bn, size)
 
 
 def _widths(size: int) -> list[int]:

@@ -125,3 +125,10 @@ def test_grey_layer_against_its_definition(no_bias):
 def test_bad_numbers(name, args, kwargs):
     with pytest.raises(ValueError, match=f"^{name} is .*: give"):
         make_dcgan_sym(*args, **kwargs)
+
+
+@pytest.mark.parametrize("nc", [1, 3])
+def test_the_same_networks_have_the_same_text(nc):
+    first, second = (make_dcgan_sym(4, 4, nc, size=16) for _ in range(2))
+    for ours, theirs in zip(first, second):
+        assert ours.tojson() == theirs.tojson()

@@ -5,7 +5,7 @@ import sys
 import numpy as np
 
 from dcgan_mx import RandIter, Trainer, make_dcgan_sym
-from dcgan_mx.commands import train
+from dcgan_mx.commands import request, train
 from dcgan_mx.machine.device import make_kvstore
 from dcgan_mx.machine.runtime import mx
 from dcgan_mx.trainer import DivergenceError
@@ -37,13 +37,13 @@ def speak(workers):
         refusal = ""
     except ValueError as error:
         refusal = str(error)
-    request = train.parse(["--dataset", "mnist", "--disp-batches", str(2 + rank)])
+    asked = request.parse(["--dataset", "mnist", "--disp-batches", str(2 + rank)])
     with contextlib.suppress(ValueError):
-        train.require_same_flags(request, [], workers)
+        train.require_same_flags(asked, [], workers)
         refusal += " but not flags"
-    request = train.parse(["--dataset", "mnist", "--run-dir", "elsewhere"])
+    asked = request.parse(["--dataset", "mnist", "--run-dir", "elsewhere"])
     try:
-        train.require_same_flags(request._replace(resume=rank == 1), [], workers)
+        train.require_same_flags(asked._replace(resume=rank == 1), [], workers)
         resumed = "taken"
     except ValueError as error:
         resumed = str(error)

@@ -1,15 +1,12 @@
 """`dcgan-mx train`: from flags to objects, and one training of a run."""
 from __future__ import annotations
 
-import argparse
-import importlib.util
 import json
 import os
 import platform
 import sys
 import warnings
-from pathlib import Path
-from typing import Any, NamedTuple, Sequence
+from typing import Any, Sequence
 
 import cv2
 import numpy as np
@@ -19,130 +16,19 @@ from ..data.datasets import get_fashion_mnist, get_mnist, make_discs
 from ..iterators import EpochIter, FolderIter, ImagenetIter, MnistIter, RandIter
 from ..machine.device import make_contexts, make_kvstore
 from ..machine.runtime import mx
-from ..machine.typed import LAUNCHED_BY, typed
+from ..machine.typed import LAUNCHED_BY
 from ..pages.report import write_report
 from ..runs import checkpoint
 from ..runs.run import Run
-from ..runs.settings import (
-    DEFAULTS,
-    MEETING,
-    OVERRIDABLE,
-    Settings,
-    go_on,
-    list_flags,
-    list_recipe,
-    spell,
-)
+from ..runs.settings import MEETING, Settings, list_recipe
 from ..symbols import make_dcgan_sym
 from ..trainer import Trainer
 from ..training import session
 from ..training.workers import Workers
-from ..visual import can_show
-from .cli import Parser, print_skipped, show_packing
+from .cli import print_skipped, show_packing
+from .request import Request, make_parser, parse
 
-
-class Request(NamedTuple):
-    """What the command line asks for."""
-
-    settings: Settings
-    resume: bool
-    dry_run: bool
-
-
-def make_parser() -> Parser:
-    """Make the parser of the command."""
-    command = typed("train")
-    parser = Parser(command, "Train a DCGAN as in the blog post; the defaults are the blog's.",
-                    usage=f"{command} --dataset NAME [flags]\n       {command} --resume [flags]")
-    for name, (flag, default) in list_flags().items():
-        parser.add_setting(name, flag, default)
-        if name == "run_dir":
-            parser.add("--resume", "go on with the run in --run-dir, or with the newest of this "
-                       "data set", "output", action="store_true")
-            parser.add("--override", "flags that may differ from those of the resumed run, as in "
-                       "lr,seed", "output", type=_names, default=(), metavar="NAMES")
-    parser.add("--dry-run", "print the settings and leave", "output", action="store_true")
-    return parser
-
-
-def _names(text: str) -> tuple[str, ...]:
-    names = tuple(name.strip().replace("-", "_") for name in text.split(","))
-    for name in names:
-        if name not in OVERRIDABLE:
-            raise argparse.ArgumentTypeError(f"{name!r} cannot be overridden: give some of "
-                                             f"{', '.join(OVERRIDABLE)}, or start a new run")
-    return names
-
-
-def parse(argv: Sequence[str]) -> Request:
-    """Parse the command's flags; with --resume, on top of what the run has.
-
-    Returns
-    -------
-    Request
-        `resume` says whether the run's folder is there to go on with.
-
-    Raises
-    ------
-    ValueError
-        If a flag is bad, or differs from the resumed run's where that decides its numbers.
-    OSError
-        If the run's settings cannot be read.
-    """
-    given = vars(make_parser().parse_args(argv))
-    resume, override, dry_run = (given.pop(name) for name in ("resume", "override", "dry_run"))
-    for name, value in given.items():  # argparse lets --dataset=-- through, as an empty list
-        try:
-            list_flags()[name][0].require(value)
-        except ValueError as error:
-            raise ValueError(f"{spell(name)}: {error}") from None
-    run_dir, dataset = given.get("run_dir"), given.get("dataset")
-    if run_dir == "":
-        raise ValueError("--run-dir is empty: give a name, or leave it out")
-    if override and not resume:
-        raise ValueError("--override without --resume: leave it out")
-    if resume and run_dir is None:
-        run_dir = _find_newest_run(dataset)
-    there = run_dir is not None and os.path.lexists(run_dir)
-    if resume and run_dir is not None and (there or dataset is None):
-        settings, notes = go_on(Run(run_dir).read_settings(), given, override, run_dir)
-        for note in notes:
-            warnings.warn(f"--resume: {note}", RuntimeWarning, stacklevel=2)
-        return Request(_require_displays(settings, given), True, dry_run)
-    if dataset is None:
-        raise ValueError("--dataset is missing: give one of mnist, fashion-mnist, imagenet, folder "
-                         "and synthetic; see --help")
-    if there:
-        raise ValueError(f"--run-dir {run_dir}: exists already: give a new one, or --resume")
-    # With --resume: the first start of a command that will be typed again.
-    return Request(_require_displays(DEFAULTS.replace(given), given), False, dry_run)
-
-
-def _find_newest_run(dataset: str | None) -> str:
-    """Return the folder of the run of a data set that was started or resumed last."""
-    if dataset is None:
-        raise ValueError("--resume: which run? give --run-dir, or the command that started it")
-    configs = list(Path("runs").glob(f"{dataset}-*/config.json"))
-    if not configs:
-        raise ValueError(f"--resume: no run of {dataset} in {Path('runs').absolute()}: give "
-                         "--run-dir, or leave --resume out")
-    return str(max(configs, key=lambda path: path.stat().st_mtime_ns).parent)
-
-
-def _require_displays(settings: Settings, given: dict[str, Any]) -> Settings:
-    """Raise ValueError if what is to be shown cannot be; what only the run had asked for goes."""
-    hindrances = {}
-    if settings.conduct.show and not can_show():
-        hindrances["show"] = ("--show: matplotlib can open no window here: set DISPLAY or "
-                              "MPLBACKEND, or look at the grids in the run directory")
-    if settings.conduct.tensorboard and importlib.util.find_spec("tensorboardX") is None:
-        hindrances["tensorboard"] = ("--tensorboard: the package tensorboardX is missing: pip "
-                                     "install 'dcgan-mx[tensorboard]', or tensorboardX itself")
-    for name, hindrance in hindrances.items():
-        if name in given:
-            raise ValueError(hindrance)
-        warnings.warn(f"{hindrance}; going on without it", RuntimeWarning, stacklevel=2)
-    return settings.replace(dict.fromkeys(hindrances, False))
+__all__ = ["main", "make_parser"]
 
 
 def make_train_iter(settings: Settings, workers: Workers) -> EpochIter:
@@ -261,14 +147,22 @@ def main(argv: Sequence[str]) -> int:
     if workers.rank > 0:
         if resume:
             checkpoint.load_latest(None, trainer)
-        session.train(trainer, train_iter, rand_iter, settings)
+        if not session.find_limit(trainer, conduct):
+            session.train(trainer, train_iter, rand_iter, settings)
         return _status(trainer)
     run = Run(str(conduct.run_dir)) if resume else Run.create(conduct.run_dir, config)
     with run.lock():
         seconds = 0.0
         if resume:
             check_same(run.read_config(), config)
-            seconds = session.restore(run, trainer)
+            folder = checkpoint.load_latest(run.path, trainer)
+            ending = session.find_limit(trainer, conduct)
+            if ending:
+                print(f"{ending.describe()}\nto train longer: "
+                      f"{run.resume_command(*ending.further)}")
+                return 0
+            print(f"going on from {folder or 'the start: there is no checkpoint yet'}")
+            seconds = run.rewind(trainer.global_step)
             run.write_config(config)
         print(f"writing to {run.path}", flush=True)
         try:
@@ -293,7 +187,8 @@ def tell_end(run: Run) -> None:
     lines = [f"{ending.describe()}" if ending else ""] + [f"saved in {folder}" for folder in saved]
     try:
         print("; ".join(filter(None, lines)))
-        print(f"to go on: {run.resume_command()}")
+        further = ending.further if ending else []
+        print(f"to {'train longer' if further else 'go on'}: {run.resume_command(*further)}")
         if page:
             print(f"see {page}")
         sys.stdout.flush()

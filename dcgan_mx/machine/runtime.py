@@ -9,6 +9,7 @@ Every other module takes MXNet from here, so that what has to happen before the 
 """
 from __future__ import annotations
 
+import contextlib
 import os
 import sys
 import types
@@ -56,6 +57,18 @@ def _replace_deprecated_names() -> None:
         sparse.csr = types.SimpleNamespace(csr_matrix=sparse.csr_matrix)
 
 
+def finish() -> None:
+    """Return when MXNet has done all that it was asked to.
+
+    What failed is not raised here, where it need not concern the caller (a data reader's failure
+    does not concern the parameters), but by the arrays that it concerns, when they are read.
+    """
+    for _ in range(100):  # of several failures it raises one at a time, and forgets it
+        with contextlib.suppress(mx.base.MXNetError):
+            mx.nd.waitall()
+            return
+
+
 def join_job(kv: Any) -> None:
     """Tell the launcher a worker's rank, and let the worker end without the others.
 
@@ -98,4 +111,4 @@ with warnings.catch_warnings():
     import mxnet as mx
 _replace_deprecated_names()
 
-__all__ = ["first_line", "join_job", "mx", "physical_cores"]
+__all__ = ["finish", "first_line", "join_job", "mx", "physical_cores"]

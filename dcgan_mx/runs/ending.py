@@ -46,6 +46,13 @@ class Ending(NamedTuple):
             return f"stopped after step {self.step}"
         return f"failed after step {self.step}: {self.detail}"
 
+    @property
+    def further(self) -> list[str]:
+        """The flags that let a finished training go on; none where it goes on by itself."""
+        if not self.finished:
+            return []
+        return [f"--{self.reason.replace('_', '-')}", str(2 * int(self.detail or 1))]
+
     def encode(self) -> bytes:
         """Return a line of JSON."""
         return json.dumps(self._asdict()).encode() + b"\n"

@@ -1,7 +1,6 @@
 """What the loop around the step leans on: batches with their ends, hooks, reasons to stop."""
 from __future__ import annotations
 
-import contextlib
 import signal
 import warnings
 from typing import TYPE_CHECKING, Any, Callable, Sequence
@@ -91,9 +90,6 @@ def end_hooks(trainer: Trainer, hooks: Sequence[Hook]) -> None:
     What one raises becomes the trainer's ending, unless something has been raised before; then it
     is warned of.
     """
-    if isinstance(trainer.ending, BaseException):
-        with contextlib.suppress(mx.base.MXNetError):
-            mx.nd.waitall()  # what failed in MXNet would be raised once more, by a hook
     for hook in hooks:
         try:
             getattr(hook, "end", lambda trainer: None)(trainer)

@@ -4,10 +4,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from ..machine.signals import StopOnSignal
-from ..runs import checkpoint
 from ..runs.ending import Ending
 from ..runs.run import Run
-from ..runs.settings import Settings
+from ..runs.settings import Conduct, Settings, spell
 from . import hooks
 from .progress import Progress
 from .saver import Saver
@@ -16,23 +15,24 @@ if TYPE_CHECKING:
     from ..trainer import Trainer
 
 
-def restore(run: Run, trainer: Trainer) -> float:
-    """Put a trainer where the run's newest good checkpoint is, and the run with it.
-
-    Returns
-    -------
-    Seconds that the run has taken until then
+def find_limit(trainer: Trainer, conduct: Conduct) -> Ending | None:
+    """Return the limit at which a restored training stands already; None if there is more to do.
 
     Raises
     ------
-    CheckpointError
-        If there are checkpoints and none can be loaded.
-    RunError, OSError
-        If the log cannot be cut.
+    ValueError
+        If it stands beyond one.
     """
-    folder = checkpoint.load_latest(run.path, trainer)
-    print(f"going on from {folder or 'the start: there is no checkpoint yet'}")
-    return run.rewind(trainer.global_step)
+    step, epoch = trainer.global_step, trainer.epoch
+    for name, limit, done, beyond in (
+            ("num_epochs", conduct.num_epochs, epoch, trainer.nbatch > 0),
+            ("max_steps", conduct.max_steps, step, False)):
+        if limit is not None and (done > limit or (done == limit and beyond)):
+            raise ValueError(f"{spell(name)} {limit}: the run is at step {step}, in epoch "
+                             f"{epoch + 1}, already: give more, or leave it out")
+        if limit == done:
+            return Ending(name, step, epoch, limit)
+    return None
 
 
 def train(trainer: Trainer, train_iter: Any, rand_iter: Any, settings: Settings,

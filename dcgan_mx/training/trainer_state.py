@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any, Mapping, TypeVar
 
 import numpy as np
 
-from ..machine.runtime import mx
+from ..machine.runtime import finish, mx
 from .module_state import (
     all_arrays,
     average,
@@ -30,7 +30,7 @@ class DivergenceError(ValueError):
 
 def check_finite(trainer: Trainer) -> None:
     """Do what `Trainer.check_finite` says."""
-    mx.nd.waitall()
+    finish()
     finite = all(mx.nd.multi_all_finite(*arrays, num_arrays=len(arrays)).asscalar()
                  for _, mod in _networks(trainer) for arrays in all_arrays(mod))
     if not trainer.workers.gather([finite]).all():  # all end, or none
@@ -44,7 +44,7 @@ def get_state(trainer: Trainer) -> dict[str, Any]:
     """Do what `Trainer.get_state` says."""
     # On a CPU, BatchNorm's backward writes the moving statistics behind the engine's back
     # (apache/mxnet#18610): without this wait they are read before their latest updates.
-    mx.nd.waitall()
+    finish()
     state: dict[str, Any] = {"symbols": {}, "counters": {
         "step": trainer.global_step, "epoch": trainer.epoch, "nbatch": trainer.nbatch,
         "batch_size": trainer.batch_size, "workers": trainer.workers.count, "updates": {},

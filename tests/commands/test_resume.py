@@ -166,3 +166,45 @@ def test_a_full_disk(script, one_line_error, tmp_path):
         assert f": File too large: step {n} is not shown there; the training goes on" in done.stderr
     assert len((tmp_path / "run" / "log.jsonl").read_text().splitlines()) == 3
     assert all(not name.startswith(".") for name in os.listdir(tmp_path / "run" / "grids"))
+
+
+def test_a_finished_run_says_so_and_stays_as_it_is(ended, call):
+    before = {path: path.read_bytes() for path in ended.rglob("*") if path.is_file()
+              and path.name != "lock"}
+    done = call("train", "--resume", "--run-dir", ended)
+    assert done.returncode == 0
+    assert done.stdout == (
+        "finished: step 2 of 2, because of --max-steps 2\n"
+        f"to train longer: dcgan-mx train --resume --run-dir {ended} --max-steps 4\n")
+    assert before == {path: path.read_bytes() for path in before}
+
+
+@pytest.mark.parametrize("flags, parts", [
+    (("--max-steps", 1), ("--max-steps 1", "at step 2", "give more")),
+    (("--num-epochs", 1, "--max-steps", 1), ("--max-steps 1", "at step 2"))])
+def test_a_limit_that_lies_behind_is_refused(flags, parts, ended, call, one_line_error):
+    one_line_error(call("train", "--resume", "--run-dir", ended, *flags), *parts)
+
+
+def test_another_kind_of_limit_takes_the_place_of_the_saved_one(ended, call):
+    done = call("train", "--resume", "--run-dir", ended, "--num-epochs", 1)
+    assert "warning: --resume: --num-epochs 1 takes the place of --max-steps 2\n" in done.stderr
+    assert "finished: 1 epoch, 32 steps, because of --num-epochs 1; saved in" in done.stdout
+    assert f"to train longer: dcgan-mx train --resume --run-dir {ended} --num-epochs 2\n" in (
+        done.stdout)
+
+
+def test_switches_of_a_run_can_be_turned_off(call, tmp_path):
+    run_dir = tmp_path / "run"
+    assert call("train", *SMALL, "--max-steps", 1, "--fixed-noise", "--tensorboard", "--run-dir",
+                run_dir).returncode == 0
+    config = json.loads((run_dir / "config.json").read_text())
+    config["flags"]["show"] = True
+    (run_dir / "config.json").write_text(json.dumps(config))
+    done = call("train", "--resume", "--run-dir", run_dir, "--max-steps", 2, "--no-fixed-noise",
+                env={"MPLBACKEND": "agg"})
+    assert done.returncode == 0
+    assert "warning: --show: matplotlib can open no window here" in done.stderr
+    assert not (run_dir / "grids" / "fixed-00000002.png").exists()
+    flags = json.loads((run_dir / "config.json").read_text())["flags"]
+    assert (flags["fixed_noise"], flags["tensorboard"], flags["show"]) == (False, True, False)

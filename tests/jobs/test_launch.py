@@ -134,7 +134,7 @@ def start(flags, command, env=None, cwd=None, program=()):
         preexec_fn=lambda: signal.signal(signal.SIGHUP, signal.SIG_DFL))  # noqa: PLW1509
 
 
-def finish(launcher, timeout=20):
+def finish(launcher, timeout=60):
     """Wait for the launcher's end; its status and what it and the job said on standard error."""
     _, err = launcher.communicate(timeout=timeout)
     return launcher.returncode, err

@@ -5,7 +5,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from dcgan_mx import symbols
-from dcgan_mx.commands import train
+from dcgan_mx.commands import request
 from dcgan_mx.runs.settings import (
     DEFAULTS,
     OVERRIDABLE,
@@ -107,7 +107,7 @@ def test_any_flags_are_settings_or_one_error(words, tmp_path_factory):
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(tmp_path_factory.getbasetemp())  # where there are no runs
         try:
-            (recipe, _), _, _ = train.parse([w for w in words if w not in ("-h", "--show")])
+            (recipe, _), _, _ = request.parse([w for w in words if w not in ("-h", "--show")])
         except (ValueError, OSError):
             return
     assert recipe.dataset in ("mnist", "synthetic") and recipe.batch_size >= 1 and recipe.lr > 0

@@ -1,0 +1,119 @@
+"""What the command line of `dcgan-mx train` asks for."""
+from __future__ import annotations
+
+import argparse
+import importlib.util
+import os
+import warnings
+from pathlib import Path
+from typing import Any, NamedTuple, Sequence
+
+from ..machine.typed import typed
+from ..runs.run import Run
+from ..runs.settings import DEFAULTS, OVERRIDABLE, Settings, go_on, list_flags, spell
+from ..visual import can_show
+from .cli import Parser
+
+
+class Request(NamedTuple):
+    """What the command line asks for."""
+
+    settings: Settings
+    resume: bool
+    dry_run: bool
+
+
+def make_parser() -> Parser:
+    """Make the parser of the command."""
+    command = typed("train")
+    parser = Parser(command, "Train a DCGAN as in the blog post; the defaults are the blog's.",
+                    usage=f"{command} --dataset NAME [flags]\n       {command} --resume [flags]")
+    for name, (flag, default) in list_flags().items():
+        parser.add_setting(name, flag, default)
+        if name == "run_dir":
+            parser.add("--resume", "go on with the run in --run-dir, or with the newest of this "
+                       "data set", "output", action="store_true")
+            parser.add("--override", "flags that may differ from those of the resumed run, as in "
+                       "lr,seed", "output", type=_names, default=(), metavar="NAMES")
+    parser.add("--dry-run", "print the settings and leave", "output", action="store_true")
+    return parser
+
+
+def _names(text: str) -> tuple[str, ...]:
+    names = tuple(name.strip().replace("-", "_") for name in text.split(","))
+    for name in names:
+        if name not in OVERRIDABLE:
+            raise argparse.ArgumentTypeError(f"{name!r} cannot be overridden: give some of "
+                                             f"{', '.join(OVERRIDABLE)}, or start a new run")
+    return names
+
+
+def parse(argv: Sequence[str]) -> Request:
+    """Parse the command's flags; with --resume, on top of what the run has.
+
+    Returns
+    -------
+    Request
+        `resume` says whether the run's folder is there to go on with.
+
+    Raises
+    ------
+    ValueError
+        If a flag is bad, or differs from the resumed run's where that decides its numbers.
+    OSError
+        If the run's settings cannot be read.
+    """
+    given = vars(make_parser().parse_args(argv))
+    resume, override, dry_run = (given.pop(name) for name in ("resume", "override", "dry_run"))
+    for name, value in given.items():  # argparse lets --dataset=-- through, as an empty list
+        try:
+            list_flags()[name][0].require(value)
+        except ValueError as error:
+            raise ValueError(f"{spell(name)}: {error}") from None
+    run_dir, dataset = given.get("run_dir"), given.get("dataset")
+    if run_dir == "":
+        raise ValueError("--run-dir is empty: give a name, or leave it out")
+    if override and not resume:
+        raise ValueError("--override without --resume: leave it out")
+    if resume and run_dir is None:
+        run_dir = _find_newest_run(dataset)
+    there = run_dir is not None and os.path.lexists(run_dir)
+    if resume and run_dir is not None and (there or dataset is None):
+        settings, notes = go_on(Run(run_dir).read_settings(), given, override, run_dir)
+        for note in notes:
+            warnings.warn(f"--resume: {note}", RuntimeWarning, stacklevel=2)
+        return Request(_require_displays(settings, given), True, dry_run)
+    if dataset is None:
+        raise ValueError("--dataset is missing: give one of mnist, fashion-mnist, imagenet, folder "
+                         "and synthetic; see --help")
+    if there:
+        raise ValueError(f"--run-dir {run_dir}: exists already: give a new one, or --resume")
+    # With --resume: the first start of a command that will be typed again.
+    return Request(_require_displays(DEFAULTS.replace(given), given), False, dry_run)
+
+
+def _find_newest_run(dataset: str | None) -> str:
+    """Return the folder of the run of a data set that was started or resumed last."""
+    if dataset is None:
+        raise ValueError("--resume: which run? give --run-dir, or the command that started it")
+    configs = list(Path("runs").glob(f"{dataset}-*/config.json"))
+    if not configs:
+        raise ValueError(f"--resume: no run of {dataset} in {Path('runs').absolute()}: give "
+                         "--run-dir, or leave --resume out")
+    return str(max(configs, key=lambda path: path.stat().st_mtime_ns).parent)
+
+
+def _require_displays(settings: Settings, given: dict[str, Any]) -> Settings:
+    """Raise ValueError if what is to be shown cannot be; what only the run had asked for goes."""
+    hindrances = {}
+    if settings.conduct.show and not can_show():
+        hindrances["show"] = ("--show: matplotlib can open no window here: set DISPLAY or "
+                              "MPLBACKEND, or look at the grids in the run directory")
+    if settings.conduct.tensorboard and importlib.util.find_spec("tensorboardX") is None:
+        hindrances["tensorboard"] = ("--tensorboard: the package tensorboardX is missing: pip "
+                                     "install 'dcgan-mx[tensorboard]', or tensorboardX itself")
+    for name, hindrance in hindrances.items():
+        if name in given:
+            raise ValueError(hindrance)
+        warnings.warn(f"{hindrance}; going on without it", RuntimeWarning, stacklevel=2)
+    return settings.replace(dict.fromkeys(hindrances, False))
