@@ -18,7 +18,7 @@ from typing import Any
 
 import numpy as np
 
-from .cuda import load_libraries
+from .cuda import BuildError, load_libraries
 from .job import read_role, report
 from .processor import physical_cores, read_threads
 
@@ -108,7 +108,11 @@ _add_missing_names()
 with warnings.catch_warnings():
     # NumPy's financial functions and distutils, both called by MXNet at import.
     warnings.simplefilter("ignore")
-    import mxnet as mx
+    try:
+        import mxnet as mx
+    except OSError as error:  # its library, or one that it needs of the system
+        raise BuildError(f"MXNet's library cannot be loaded ({error})", "install what it lacks: apt "
+                         "install libgomp1 libquadmath0 on Debian") from None
 _replace_deprecated_names()
 
 __all__ = ["finish", "first_line", "join_job", "mx", "physical_cores"]

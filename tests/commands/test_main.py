@@ -62,6 +62,21 @@ def test_other_ways_to_start(program, tmp_path):
                            "--help\n")
 
 
+@pytest.mark.parametrize("command, status", [("train", 2), ("sample", 2), ("doctor", 1)])
+def test_a_library_that_mxnet_lacks_is_one_line(command, status, tmp_path):
+    (tmp_path / "mxnet").mkdir()
+    (tmp_path / "mxnet" / "__init__.py").write_text(
+        "raise OSError('libgomp.so.1: cannot open shared object file: No such file or directory')")
+    done = subprocess.run([sys.executable, "-m", "dcgan_mx", command], cwd=tmp_path, check=False,
+                          env={**os.environ, "PYTHONPATH": f"{tmp_path}:{ROOT}"},
+                          capture_output=True, text=True)
+    assert done.returncode == status
+    line = " ".join((done.stdout + done.stderr).split())
+    assert "MXNet's library cannot be loaded (libgomp.so.1: cannot open shared" in line
+    assert "apt install libgomp1 libquadmath0 on Debian" in line
+    assert "Traceback" not in line and len(done.stderr.splitlines()) == (status == 2)
+
+
 def test_ctrl_c_while_a_command_is_imported(monkeypatch):
     def interrupt(name):
         raise KeyboardInterrupt
