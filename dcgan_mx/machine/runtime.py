@@ -111,8 +111,8 @@ with warnings.catch_warnings():
     try:
         import mxnet as mx
     except OSError as error:  # its library, or one that it needs of the system
-        raise BuildError(f"MXNet's library cannot be loaded ({error})", "install what it lacks: apt "
-                         "install libgomp1 libquadmath0 on Debian") from None
+        raise BuildError(f"MXNet's library cannot be loaded ({error})", "install what it lacks: "
+                         "apt install libgomp1 libquadmath0 on Debian") from None
 _replace_deprecated_names()
 
 __all__ = ["finish", "first_line", "join_job", "mx", "physical_cores"]
