@@ -3,7 +3,6 @@ from __future__ import annotations
 
 import contextlib
 import hmac
-import json
 import selectors
 import signal
 import socket
@@ -11,6 +10,7 @@ import time
 from multiprocessing.connection import Connection
 from typing import Any
 
+from ..machine.files import parse_json
 from ..machine.job import ROLES
 from . import hold
 
@@ -50,7 +50,7 @@ class Member:
         *lines, self.buffer = (self.buffer + data).split(b"\n")
         try:
             for line in lines:
-                self._take(json.loads(line), token)
+                self._take(parse_json(line), token)
         except (ValueError, TypeError, AttributeError):  # no JSON, or no dict, of ours
             data = b""
         self.lost = not data or len(self.buffer) > _LINE

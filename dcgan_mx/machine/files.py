@@ -3,12 +3,14 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import json
 import os
 import stat
 from pathlib import Path
-from typing import BinaryIO, Iterable, Union
+from typing import Any, BinaryIO, Iterable, Union
 
 StrPath = Union[str, "os.PathLike[str]"]
+_MAX_BRACKETS = 1000
 
 
 def write_atomic(path: StrPath, chunks: bytes | Iterable[bytes | bytearray | memoryview],
@@ -78,6 +80,20 @@ def append_line(path: StrPath, text: str) -> None:
                 os.truncate(path, before)  # no half of a line
         error.filename = str(path)
         raise
+
+
+def parse_json(raw: bytes) -> Any:
+    """Read JSON that anybody may have written; nothing of ours is nested deeply.
+
+    Raises
+    ------
+    ValueError
+        If it is no JSON, or has more than a thousand brackets: Python 3.8 can end the process where
+        these are nested ("Cannot recover from stack overflow").
+    """
+    if raw.count(b"[") + raw.count(b"{") > _MAX_BRACKETS:
+        raise ValueError("is nested too deeply")
+    return json.loads(raw)
 
 
 def open_plain(path: StrPath, follow: bool = False) -> BinaryIO:

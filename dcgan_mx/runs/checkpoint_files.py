@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 from typing import Any, Sequence
 
-from ..machine.files import open_plain
+from ..machine.files import open_plain, parse_json
 
 FORMAT = 1
 LATENT = "normal"  # what `RandIter` draws the latent vectors from: N(0, 1)
@@ -63,12 +63,12 @@ def read_files(folder: Path, names: Sequence[str] | None = None
     path = folder / STATE
     raw = _read_file(path, limit=_MAX_STATE_BYTES)
     try:
-        document = json.loads(raw)
+        document = parse_json(raw)
         if not isinstance(document, dict) or not isinstance(document.pop("sha256", None), str):
             raise ValueError
         if encode_state(document) != raw:
             raise ValueError
-    except (ValueError, RecursionError):
+    except ValueError:
         raise CheckpointError(f"{path} is damaged") from None
     document.setdefault("workers", 1)  # a training by one process did not always say so
     pattern: dict[str, Any] = _DOCUMENT

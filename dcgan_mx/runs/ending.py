@@ -2,7 +2,9 @@
 from __future__ import annotations
 
 import json
-from typing import Any, NamedTuple
+from typing import NamedTuple
+
+from ..machine.files import parse_json
 
 REASONS = ("num_epochs", "max_steps", "signal", "hook", "error")
 
@@ -67,12 +69,11 @@ def decode_ending(raw: bytes) -> Ending:
         If it is nothing of the kind.
     """
     try:
-        content: Any = json.loads(raw)
-        ending = Ending(**content)
+        ending = Ending(**parse_json(raw))
         kinds = {"num_epochs": int, "max_steps": int, "hook": type(None)}
         if ending.reason not in REASONS or {type(ending.step), type(ending.epoch)} != {int} or (
                 type(ending.detail) is not kinds.get(ending.reason, str)):
             raise ValueError
-    except (ValueError, TypeError, RecursionError):
+    except (ValueError, TypeError):
         raise ValueError("is no ending of a run") from None
     return ending

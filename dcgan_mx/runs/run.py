@@ -15,7 +15,14 @@ from typing import Any, Iterator
 
 import numpy as np
 
-from ..machine.files import StrPath, append_line, open_plain, sync_directory, write_atomic
+from ..machine.files import (
+    StrPath,
+    append_line,
+    open_plain,
+    parse_json,
+    sync_directory,
+    write_atomic,
+)
 from ..machine.typed import typed
 from ..visual import make_grid, save_png
 from . import checkpoint
@@ -153,14 +160,14 @@ class Run:
         with open_plain(path) as f:
             raw = f.read(_MAX_CONFIG_BYTES + 1)
         try:
-            config: dict[str, Any] = json.loads(raw)
+            config: dict[str, Any] = parse_json(raw)
             flags = config["flags"]
             if len(raw) > _MAX_CONFIG_BYTES or not isinstance(flags, dict):
                 raise ValueError
             if not all(isinstance(value, (str, int, float, bool, type(None)))
                        for value in flags.values()):
                 raise ValueError
-        except (ValueError, KeyError, TypeError, RecursionError):
+        except (ValueError, KeyError, TypeError):
             raise RunError(f"{path} is not the config.json of a run: give another run directory"
                            ) from None
         return config
@@ -196,10 +203,10 @@ class Run:
                 if not line.endswith(b"\n") and not f.read(1):
                     break
                 try:
-                    record = json.loads(line)
+                    record = parse_json(line)
                     if type(record["step"]) is not int or type(record["seconds"]) is not float:
                         raise ValueError
-                except (ValueError, KeyError, TypeError, RecursionError):
+                except (ValueError, KeyError, TypeError):
                     raise RunError(f"{path}, line {len(records) + 1}, is no line of a run's log: "
                                    "mend or remove the file") from None
                 records.append(record)
