@@ -74,19 +74,16 @@ def animate(run_dir: StrPath, out: StrPath | None = None, kind: str | None = Non
     if not run_dir.is_dir():
         raise AnimationError(f"{run_dir} is no folder: give a run directory")
     kind = kind or next((name for name in KINDS if Run(run_dir).list_grids(name)), "fixed")
-    grids = Run(run_dir).list_grids(kind)
+    grids = Run(run_dir).list_grids(kind, max(1, int(25 * seconds)))
     if not grids:
         raise AnimationError(f"{run_dir / 'grids'} has no {kind}-*.png: train longer, or with "
                              "--fixed-noise")
     out = Path(out) if out is not None else run_dir / f"{kind}.gif"
     if out.suffix.lower() != ".gif":
         raise AnimationError(f"{out}: give a name that ends in .gif; the MP4 gets the same")
-    steps, frames = list(grids), []
-    n = max(1, min(len(steps), int(25 * seconds)))
-    # From the last backwards, so that it is there even where it is the only one.
-    for i in np.linspace(len(steps) - 1, 0, n).round().astype(int)[::-1]:
-        path = grids[steps[i]]
-        frames.append(write_frame(read_png(path), steps[i]))
+    frames: list[np.ndarray] = []
+    for step, path in grids.items():
+        frames.append(write_frame(read_png(path), step))
         if frames[-1].shape != frames[0].shape:
             raise AnimationError(f"{path} has another size than the grids before it: remove it")
     hold = max(20, round(1000 * seconds / len(frames)))  # milliseconds

@@ -110,7 +110,7 @@ def main() -> None:
         launcher = socket.create_connection((host, int(port)), timeout=20)
     except OSError as error:
         print(f"error: {socket.gethostname()} cannot reach the launcher at {host}:{port}: {error}; "
-              "see that no firewall is between them, or give launch.py another --host-ip",
+              "see that no firewall is between them, or give the launcher another --host-ip",
               file=sys.stderr)
         sys.exit(1)
     launcher.settimeout(None)

@@ -15,7 +15,7 @@ from ..machine.files import StrPath
 from ..machine.processor import THREADS, physical_cores
 from ..machine.typed import LAUNCHED_BY
 from . import launchers, tracking
-from .watch import JobError, Watch
+from .watch import TRACKER_DIED, JobError, Watch
 
 _GRACE = 5.0  # seconds for what ends by itself
 _JOB = "DCGAN_MX_JOB"
@@ -120,7 +120,10 @@ def _listen(host: str) -> socket.socket:
 
 
 def _wait_for_tracker(failures: Connection) -> None:
-    message = failures.recv()
+    try:
+        message = failures.recv()
+    except EOFError:
+        message = TRACKER_DIED
     if message:
         raise JobError(message)
 

@@ -16,6 +16,7 @@ from . import hold
 
 _LINE = 4096  # bytes; longer ones are from strangers
 _ALONE = 10.0  # seconds that workers may go on without a server or the scheduler
+TRACKER_DIED = "MXNet's tracker has died; the job is ended"
 _STOPPED = (0, -signal.SIGTERM, 128 + signal.SIGTERM)
 
 
@@ -163,7 +164,7 @@ class Watch:
         try:
             message = failures.recv()
         except EOFError:
-            message = "MXNet's tracker has died; the job is ended"
+            message = TRACKER_DIED
             selector.unregister(failures)
         else:
             if message is None:  # it has nothing left to do

@@ -52,15 +52,14 @@ def write_report(run_dir: StrPath) -> Path:
     run_dir = Path(run_dir)
     run = Run(run_dir)
     config, log = run.read_config(), run.read_log()
-    grids = {kind: run.list_grids(kind) for kind, _, _ in _GRIDS}
-    steps = [record["step"] for record in log] or [step for found in grids.values()
-                                                   for step in found]
+    steps = [record["step"] for record in log] or [
+        step for kind, _, _ in _GRIDS for step in run.list_grids(kind)]
     if not steps:
         raise ReportError(f"{run_dir} has no log line and no grid yet: train until the first, "
                           "which --disp-batches decides")
     body = [page.note(f"A run of dcgan-mx in {run_dir}"),
             "<h2>Curves</h2>", _curves(log),
-            "<h2>Pictures</h2>", _pictures(grids),
+            "<h2>Pictures</h2>", _pictures(run),
             "<h2>Settings</h2>", _settings(config),
             "<h2>Go on</h2>", _commands(run)]
     text = page.render(f"{config['flags'].get('dataset')}, step {max(steps)}", "\n".join(body))
@@ -99,25 +98,22 @@ def _means(groups: list[list[dict[str, Any]]], key: str) -> list[float | None]:
     return [sum(values) / len(values) if values else None for values in known]
 
 
-def _pictures(grids: dict[str, dict[int, Path]]) -> str:
+def _pictures(run: Run) -> str:
     """A slider for each kind of grid that is there."""
-    cells = [_slider(grids[kind], f"{kind}: {label}", most)
-             for kind, label, most in _GRIDS if grids[kind]]
+    cells = [_slider(run, kind, f"{kind}: {label}", most)
+             for kind, label, most in _GRIDS if run.list_grids(kind)]
     return page.columns(cells) if cells else page.note("There is no grid yet.")
 
 
-def _slider(grids: dict[int, Path], label: str, most: int) -> str:
+def _slider(run: Run, kind: str, label: str, most: int) -> str:
     """A slider over the whole time of a run, with fewer pictures where they are large."""
-    steps = list(grids)
-    n = min(most, len(steps))
     while True:
-        # From the last backwards, so that it is there even where it is the only one.
-        chosen = [steps[i] for i in np.linspace(len(steps) - 1, 0, n).round().astype(int)[::-1]]
-        slider = page.slider([_read(grids[step]) for step in chosen],
-                             [f"step {step}" for step in chosen], label)
-        if len(slider) <= _MAX_SLIDER or n == 1:
+        grids = run.list_grids(kind, most)
+        slider = page.slider([_read(path) for path in grids.values()],
+                             [f"step {step}" for step in grids], label)
+        if len(slider) <= _MAX_SLIDER or len(grids) == 1:
             return slider
-        n //= 2
+        most = len(grids) // 2
 
 
 def _read(path: Path) -> np.ndarray:

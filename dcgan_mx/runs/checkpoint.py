@@ -1,14 +1,12 @@
 """The whole state of a training on disk: all of it or nothing, verified, and free of code."""
 from __future__ import annotations
 
-import contextlib
 import hashlib
 import os
-import re
 import shutil
 import warnings
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Iterable, Iterator, List
+from typing import TYPE_CHECKING, Any, Iterable, Iterator
 
 import numpy as np
 
@@ -25,6 +23,8 @@ from .checkpoint_files import (
     encode_state,
     read_files,
 )
+from .checkpoint_folders import list_checkpoints as list  # noqa: A004  checkpoint.list says it
+from .checkpoint_folders import put_in_place, remove, step_of
 from .params import ParamsError, dump_params, parse_params
 
 if TYPE_CHECKING:
@@ -80,7 +80,7 @@ def write(run_dir: StrPath, state: dict[str, Any], seed: int | None = None, keep
                     "files": digests}
         write_atomic(temporary / STATE, encode_state(document), sync=True)
         sync_directory(temporary)
-        _put_in_place(temporary, folder)
+        put_in_place(temporary, folder)
     except BaseException as error:
         shutil.rmtree(temporary, ignore_errors=True)
         if isinstance(error, OSError):
@@ -88,80 +88,9 @@ def write(run_dir: StrPath, state: dict[str, Any], seed: int | None = None, keep
         raise
     sync_directory(folder.parent)
     if keep:
-        for old in [path for path in list(run_dir) if _step(path) <= _step(folder)][:-keep]:
-            _remove(old)
+        for old in [path for path in list(run_dir) if step_of(path) <= step_of(folder)][:-keep]:
+            remove(old)
     return folder
-
-
-def _put_in_place(temporary: Path, folder: Path) -> None:
-    """Rename a folder; what has its name already makes room, and goes last: see `recover`."""
-    if not folder.exists():
-        temporary.rename(folder)
-    elif _is_good(folder) and (folder / STATE).read_bytes() == (temporary / STATE).read_bytes():
-        shutil.rmtree(temporary, ignore_errors=True)  # every byte of it is there already
-    else:
-        old = _set_apart(folder)
-        temporary.rename(folder)
-        shutil.rmtree(old, ignore_errors=True)
-
-
-def _remove(folder: Path) -> None:
-    """Remove a folder so that no moment leaves half of it under its name."""
-    shutil.rmtree(_set_apart(folder), ignore_errors=True)
-
-
-def _set_apart(folder: Path) -> Path:
-    """Rename a folder to what `recover` knows."""
-    apart = folder.with_name(f".old-{folder.name}.{os.getpid()}.tmp")
-    shutil.rmtree(apart, ignore_errors=True)
-    return folder.rename(apart)
-
-
-def recover(run_dir: StrPath) -> None:
-    """Clear up what a killed process left among the checkpoints; what is whole comes back.
-
-    A checkpoint that was whole under a temporary name gets its own, unless one has it; all else
-    under temporary names is removed.
-
-    Raises
-    ------
-    OSError
-        If the folder cannot be written to.
-    """
-    parent = Path(run_dir) / "checkpoints"
-    if parent.is_symlink():
-        return
-    # A new one, which only lacked its name, before the old one that made room for it.
-    left = sorted(parent.glob(".*.tmp"), key=lambda path: path.name.startswith(".old-"))
-    for path in left:
-        match = re.fullmatch(r"\.(?:old-)?(step-[0-9]{8,18})\.[0-9]+\.tmp", path.name)
-        if path.is_symlink() or not path.is_dir():
-            path.unlink()
-        elif match and not (parent / match[1]).exists() and _is_good(path):
-            path.rename(parent / match[1])
-        else:
-            shutil.rmtree(path)
-    if left:
-        sync_directory(parent)
-
-
-def _is_good(folder: Path) -> bool:
-    with contextlib.suppress(CheckpointError):
-        read_files(folder)
-        return True
-    return False
-
-
-def _step(folder: Path) -> int:
-    return int(folder.name[5:])
-
-
-def list(run_dir: StrPath) -> List[Path]:  # noqa: A001, UP006  checkpoint.list says it
-    """Return the folders of a run's checkpoints, oldest first, good or damaged."""
-    folder = Path(run_dir) / "checkpoints"
-    found = folder.iterdir() if folder.is_dir() else ()
-    return sorted((path for path in found if re.fullmatch(r"step-[0-9]{8,18}", path.name)),
-                  key=_step)
 
 
 def verify(folder: StrPath) -> dict[str, Any]:

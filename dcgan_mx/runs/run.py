@@ -25,17 +25,14 @@ from ..machine.files import (
 )
 from ..machine.typed import typed
 from ..visual import make_grid, save_png
-from . import checkpoint
+from .checkpoint_folders import list_checkpoints, recover
 from .ending import Ending, decode_ending
 from .events import cut_events
+from .log import RunError, read_log
 from .settings import Settings, read_flags
 
 _MAX_CONFIG_BYTES = 1 << 16
 _MAX_LINE_BYTES = 1 << 12
-
-
-class RunError(ValueError):
-    """A run directory is in use, or holds something else than a run."""
 
 
 class Run:
@@ -127,7 +124,7 @@ class Run:
             yield
 
     def _clear_up(self) -> None:
-        checkpoint.recover(self.path)
+        recover(self.path)
         for folder in (self.path, self.path / "grids", self.path / "tensorboard"):
             if folder != self.path and folder.is_symlink():
                 continue
@@ -196,36 +193,30 @@ class Run:
         OSError
             If the file cannot be read.
         """
-        path = self.path / "log.jsonl"
-        records: list[dict[str, Any]] = []
-        with contextlib.suppress(FileNotFoundError), open_plain(path) as f:
-            while line := f.readline(_MAX_LINE_BYTES):
-                if not line.endswith(b"\n") and not f.read(1):
-                    break
-                try:
-                    record = parse_json(line)
-                    if type(record["step"]) is not int or type(record["seconds"]) is not float:
-                        raise ValueError
-                except (ValueError, KeyError, TypeError):
-                    raise RunError(f"{path}, line {len(records) + 1}, is no line of a run's log: "
-                                   "mend or remove the file") from None
-                records.append(record)
-        return records
+        return read_log(self.path / "log.jsonl")
 
     def draw(self, kind: str, step: int, images: np.ndarray) -> None:
         """Write a grid of images, (N, C, H, W), in [-1, 1], to grids/KIND-<step>.png."""
         (self.path / "grids").mkdir(exist_ok=True)
         save_png(self.path / "grids" / f"{kind}-{step:08d}.png", make_grid(images))
 
-    def list_grids(self, kind: str) -> dict[int, Path]:
-        """Return the files of the grids whose names begin with `kind`, by step, in its order."""
+    def list_grids(self, kind: str, most: int | None = None) -> dict[int, Path]:
+        """Return the files of the grids whose names begin with `kind`, by step, in its order.
+
+        Of more than `most`, that many, evenly chosen, the last among them.
+        """
         found = ((re.fullmatch(rf"{kind}-([0-9]{{8,18}})\.png", path.name), path)
                  for path in (self.path / "grids").glob(f"{kind}-*.png"))
-        return dict(sorted((int(match[1]), path) for match, path in found if match))
+        grids = sorted((int(match[1]), path) for match, path in found if match)
+        if most is not None and len(grids) > most:
+            # From the last backwards, so that it is there even where it is the only one.
+            places = np.linspace(len(grids) - 1, 0, most).round().astype(int)[::-1]
+            grids = [grids[i] for i in places]
+        return dict(grids)
 
     def list_checkpoints(self) -> list[Path]:
         """Return the folders of the checkpoints, oldest first, good or damaged."""
-        return checkpoint.list(self.path)
+        return list_checkpoints(self.path)
 
     def rewind(self, step: int) -> float:
         """Forget all that was logged and drawn after a step: the run goes on from there.

@@ -189,5 +189,5 @@ def test_a_launcher_that_is_not_reached():
     assert done.returncode == 1
     assert done.stderr == (
         f"error: {socket.gethostname()} cannot reach the launcher at 127.0.0.1:{port}: [Errno 111] "
-        "Connection refused; see that no firewall is between them, or give launch.py another "
+        "Connection refused; see that no firewall is between them, or give the launcher another "
         "--host-ip\n")

@@ -16,6 +16,7 @@ from dcgan_mx.machine.runtime import mx
 from dcgan_mx.runs import checkpoint
 from dcgan_mx.runs.checkpoint import PARAMS, STATE, SYMBOLS, CheckpointError
 from dcgan_mx.runs.checkpoint_files import encode_state
+from dcgan_mx.runs.checkpoint_folders import recover
 from dcgan_mx.runs.run import Run
 from dcgan_mx.trainer import DivergenceError
 from dcgan_mx.training import hooks
@@ -323,7 +324,7 @@ def test_what_is_whole_under_a_temporary_name_comes_back(good, left, trained, fo
         (parent / name / "mark").write_text(str(i))
     shutil.copytree(tmp_path / "kept", parent / ".step-00000004.7.tmp")
     (parent / ".step-00000004.7.tmp" / STATE).unlink()
-    checkpoint.recover(tmp_path)
+    recover(tmp_path)
     assert os.listdir(parent) == ["step-00000003"]
     assert [int((folder / "mark").read_text())] == left
     checkpoint.load(folder, small())

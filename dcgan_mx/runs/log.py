@@ -1,0 +1,32 @@
+"""log.jsonl: a line for each time that a run's numbers were shown."""
+from __future__ import annotations
+
+import contextlib
+from pathlib import Path
+from typing import Any
+
+from ..machine.files import open_plain, parse_json
+
+_MAX_LINE_BYTES = 1 << 12
+
+
+class RunError(ValueError):
+    """A run directory is in use, or holds something else than a run."""
+
+
+def read_log(path: Path) -> list[dict[str, Any]]:
+    """Read a log; see `Run.read_log`."""
+    records: list[dict[str, Any]] = []
+    with contextlib.suppress(FileNotFoundError), open_plain(path) as f:
+        while line := f.readline(_MAX_LINE_BYTES):
+            if not line.endswith(b"\n") and not f.read(1):
+                break
+            try:
+                record = parse_json(line)
+                if type(record["step"]) is not int or type(record["seconds"]) is not float:
+                    raise ValueError
+            except (ValueError, KeyError, TypeError):
+                raise RunError(f"{path}, line {len(records) + 1}, is no line of a run's log: "
+                               "mend or remove the file") from None
+            records.append(record)
+    return records
