@@ -235,6 +235,8 @@ class FolderIter(ImagenetIter):
         The packed pictures.
     skipped : list of (str, str)
         Files left out, and why.
+    removed : list of (pathlib.Path, str)
+        Packs that made room for this one, and why; see `pack_cache.Pack`.
 
     Raises
     ------
@@ -248,6 +250,7 @@ class FolderIter(ImagenetIter):
                  data_shape: tuple[int, int, int] = (3, 64, 64), seed: int = 0, threads: int = 1,
                  num_parts: int = 1, part_index: int = 0, cache: StrPath | None = None,
                  progress: Callable[[Iterable[str]], Iterable[str]] = iter) -> None:
-        self.path, self.skipped = pack_cached(folder, cache, physical_cores(), batch_size, progress)
+        self.path, self.skipped, self.removed, self._lease = pack_cached(
+            folder, cache, physical_cores(), batch_size, progress)
         super().__init__(self.path, batch_size, data_shape, seed, inter_method=9, threads=threads,
                          num_parts=num_parts, part_index=part_index)

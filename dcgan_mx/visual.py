@@ -2,12 +2,19 @@
 from __future__ import annotations
 
 import math
+import re
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from .machine.files import StrPath, open_plain, write_atomic
 
-_MAX_PNG_SIDE = 1_000_000  # pixels; libpng's own limit
+# Pixels a side that each kind of picture can have, and how OpenCV is to write it.
+_KINDS: dict[str, tuple[int, tuple[tuple[str, int], ...]]] = {
+    ".png": (1_000_000, ()), ".jpg": (65_500, (("IMWRITE_JPEG_QUALITY", 95),)),
+    ".jpeg": (65_500, (("IMWRITE_JPEG_QUALITY", 95),)),
+    ".webp": (16_383, (("IMWRITE_WEBP_QUALITY", 101),))}  # above 100: without loss
 
 
 def standardise(grad: np.ndarray) -> np.ndarray:
@@ -125,29 +132,42 @@ def make_grid(X: np.ndarray, columns: int | None = None) -> np.ndarray:
     return buf
 
 
-def save_png(path: StrPath, pixels: np.ndarray) -> None:
-    """Write pixels as a PNG file, complete or not at all.
+def require_image_name(path: StrPath) -> None:
+    """Raise ValueError if a name does not end in a kind of picture that can be written."""
+    if Path(path).suffix.lower() not in _KINDS:
+        raise ValueError(f"{path}: give a name that ends in {', '.join(_KINDS)}")
+
+
+def save_image(path: StrPath, pixels: np.ndarray) -> None:
+    """Write pixels as the kind of picture that the name says, complete or not at all.
 
     Parameters
     ----------
+    path
+        Ends in .png, .jpg, .jpeg (of quality 95) or .webp (without loss).
     pixels : (H, W, C), uint8
         C is 1 or 3 (RGB).
 
     Raises
     ------
     ValueError
-        If the picture has more pixels a side than PNG's library takes.
+        If the name ends in something else, or the picture has more pixels a side than its kind
+        can have.
     OSError
         If the file cannot be written.
     """
     import cv2  # late: the doctor runs where OpenCV does not; it changes LD_LIBRARY_PATH
 
-    if max(pixels.shape) > _MAX_PNG_SIDE:
-        raise ValueError(f"{path}: {pixels.shape[1]}x{pixels.shape[0]} pixels, and {_MAX_PNG_SIDE} "
-                         "a side is the most: give fewer images, or write each to a file")
+    require_image_name(path)
+    suffix = Path(path).suffix.lower()
+    most, flags = _KINDS[suffix]
+    if max(pixels.shape) > most:
+        raise ValueError(f"{path}: {pixels.shape[1]}x{pixels.shape[0]} pixels, and {most} a side "
+                         f"is the most of {suffix}: give fewer images, or write each to a file")
     if pixels.shape[2] == 3:
         pixels = cv2.cvtColor(pixels, cv2.COLOR_RGB2BGR)
-    write_atomic(path, cv2.imencode(".png", pixels)[1].tobytes())
+    options = [part for name, value in flags for part in (getattr(cv2, name), value)]
+    write_atomic(path, cv2.imencode(suffix, pixels, options)[1].tobytes())
 
 
 def read_png(path: StrPath) -> np.ndarray:
@@ -182,6 +202,9 @@ def read_png(path: StrPath) -> np.ndarray:
 def visual(title: str, X: np.ndarray) -> None:
     """Show images as a grid in a window, and go on.
 
+    Where there is no window to be had, the grid becomes a PNG file in the current folder, named
+    after the title, and a line says so.
+
     Parameters
     ----------
     title
@@ -193,6 +216,8 @@ def visual(title: str, X: np.ndarray) -> None:
     ------
     ValueError
         If `X` has another shape.
+    OSError
+        If the file cannot be written.
 
     Notes
     -----
@@ -200,14 +225,26 @@ def visual(title: str, X: np.ndarray) -> None:
     red and blue.
     """
     grid = make_grid(X)
+    if not can_show():
+        path = f"{re.sub(r'[^-.0-9A-Za-z_]+', '-', title).strip('-.') or 'visual'}.png"
+        save_image(path, grid)
+        print(f"{title}: there is no window here; see {path}")
+        return
     import matplotlib.pyplot as plt  # half a second, for windows only
     plt.ion()
+    draw_figure(title, grid)
+    plt.pause(0.001)
+
+
+def draw_figure(title: str, grid: np.ndarray) -> Any:
+    """Draw a grid, (H, W, C), uint8, into the figure of a title; return the figure."""
+    import matplotlib.pyplot as plt
     figure = plt.figure(title, clear=True)
     axes = figure.add_subplot()
     axes.imshow(grid if grid.shape[2] == 3 else grid[..., 0], cmap="gray", vmin=0, vmax=255)
     axes.set_title(title)
     axes.set_axis_off()
-    plt.pause(0.001)
+    return figure
 
 
 def can_show() -> bool:

@@ -61,6 +61,7 @@ def make_pytorch_networks() -> tuple[Any, Any]:
                            for m in block(layer, i > 0, nn.LeakyReLU(0.2, True))),
                          down[-1], nn.Sigmoid())
     for net in (netG, netD):
+        layer: Any
         for layer in net:
             if hasattr(layer, "weight"):
                 mean = 1.0 if isinstance(layer, nn.BatchNorm2d) else 0.0

@@ -1,4 +1,5 @@
 import os
+import sys
 
 import cv2
 import matplotlib.pyplot as plt
@@ -6,7 +7,7 @@ import numpy as np
 import pytest
 
 from dcgan_mx import fill_buf, visual
-from dcgan_mx.visual import make_grid, save_png, standardise, to_pixels
+from dcgan_mx.visual import make_grid, read_png, save_image, standardise, to_pixels
 
 
 def scaled(pixels):
@@ -59,10 +60,10 @@ def test_fill_buf_refuses_a_place_that_is_not_there(i):
 
 
 def test_png_has_true_colours(tmp_path, pictures):
-    save_png(tmp_path / "a.png", pictures[0])
+    save_image(tmp_path / "a.png", pictures[0])
     bgr = cv2.imread(str(tmp_path / "a.png"), cv2.IMREAD_COLOR)
     np.testing.assert_array_equal(bgr[..., ::-1], pictures[0])
-    save_png(tmp_path / "b.png", pictures[0, ..., :1])
+    save_image(tmp_path / "b.png", pictures[0, ..., :1])
     np.testing.assert_array_equal(cv2.imread(str(tmp_path / "b.png"), cv2.IMREAD_UNCHANGED),
                                   pictures[0, ..., 0])
     assert sorted(os.listdir(tmp_path)) == ["a.png", "b.png"]
@@ -81,6 +82,7 @@ def test_standardise():
 @pytest.mark.parametrize("channels", [1, 3])
 def test_visual_draws_into_one_figure_for_each_title(channels, pictures, monkeypatch):
     monkeypatch.setattr(plt, "pause", lambda seconds: None)
+    monkeypatch.setattr(sys.modules["dcgan_mx.visual"], "can_show", lambda: True)
     plt.switch_backend("agg")
     X = scaled(pictures[..., :channels])
     visual("gout", X[:4])
@@ -92,3 +94,36 @@ def test_visual_draws_into_one_figure_for_each_title(channels, pictures, monkeyp
     assert axes.get_title() == "gout"
     assert plt.get_figlabels().count("gout") == 1
     plt.close("all")
+
+
+def test_visual_without_a_display_says_where_the_picture_is(pictures, monkeypatch, tmp_path,
+                                                            capsys):
+    plt.switch_backend("agg")
+    monkeypatch.chdir(tmp_path)
+    visual("gout", scaled(pictures))
+    visual("../a b/c", scaled(pictures))
+    assert capsys.readouterr().out == (
+        "gout: there is no window here; see gout.png\n"
+        "../a b/c: there is no window here; see a-b-c.png\n")
+    np.testing.assert_array_equal(read_png("gout.png"), make_grid(scaled(pictures)))
+    assert sorted(os.listdir(tmp_path)) == ["a-b-c.png", "gout.png"]
+
+
+@pytest.mark.parametrize("name, most", [
+    ("a.png", 0), ("a.webp", 0), ("a.jpg", 4), ("a.JPEG", 4)])
+def test_every_kind_of_picture_has_the_pixels(name, most, cut_photographs, tmp_path):
+    """To the bit, or, of JPEG, within a few of 255 in the mean."""
+    photograph, = cut_photographs(1, 64)
+    for channels in (1, 3):
+        save_image(tmp_path / name, photograph[..., :channels])
+        found = cv2.imread(str(tmp_path / name), cv2.IMREAD_COLOR)[..., ::-1].astype(int)
+        assert abs(found - photograph[..., :channels]).mean() <= most
+
+
+def test_other_kinds_are_refused(pictures, tmp_path):
+    for name in ("a.gif", "a", "a.png.txt"):
+        with pytest.raises(ValueError, match=f"{name}: give a name that ends in .png, .jpg"):
+            save_image(tmp_path / name, pictures[0])
+    with pytest.raises(ValueError, match="70000x1 pixels, and 65500 a side is the most of .jpg"):
+        save_image(tmp_path / "a.jpg", np.zeros((1, 70000, 3), np.uint8))
+    assert os.listdir(tmp_path) == []

@@ -3,7 +3,7 @@ from __future__ import annotations
 
 from typing import Sequence
 
-from ..images.animate import KINDS, animate
+from ..images.animate import FRAMES, KINDS, SECONDS, WIDTH, animate
 from ..machine.typed import typed
 from .cli import Parser, number
 
@@ -16,14 +16,19 @@ def make_parser() -> Parser:
     parser.add("run", "a run directory", metavar="RUN")
     parser.add("--out", "the GIF; absent: in the run directory", metavar="FILE")
     parser.add("--kind", "which grids; absent: the first of these that there is", choices=KINDS)
-    parser.add("--seconds", "length of the film", type=number(float, above=0, below=600),
-               default=8.0, metavar="X")
+    parser.add("--seconds", "length of the film; its last frame stays for one more",
+               type=number(float, above=0, below=600), default=SECONDS, metavar="X")
+    parser.add("--width", "scale grids down to so many pixels", default=WIDTH, metavar="N",
+               type=number(int, least=16, below=2**14))
+    parser.add("--frames", "show so many grids, evenly chosen, where there are more",
+               default=FRAMES, metavar="N", type=number(int, least=1, below=2**20))
     return parser
 
 
 def main(argv: Sequence[str]) -> int:
     """Make the film; return the exit status."""
     args = make_parser().parse_args(argv)
-    for path in animate(args.run, args.out, args.kind, args.seconds):
+    for path in animate(args.run, args.out, args.kind, args.seconds, args.width,
+                        args.frames):
         print(path)
     return 0

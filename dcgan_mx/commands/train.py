@@ -45,6 +45,8 @@ def make_train_iter(settings: Settings, workers: Workers) -> EpochIter:
             return ImagenetIter(conduct.data_path, *shape, **part)
         train_iter = FolderIter(conduct.data_path, *shape, **part, progress=show_packing)
         print_skipped(train_iter.skipped)
+        for path, why in train_iter.removed:
+            print(f"removed from the cache: {path}, {why}", file=sys.stderr)
         return train_iter
     root = conduct.data_path or "data"
     images = (get_mnist(root)[0] if recipe.dataset == "mnist" else

@@ -1,24 +1,62 @@
-"""Record files of folders, kept from one run to the next."""
+"""Record files of folders, kept from one run to the next, as long as somebody uses them."""
 from __future__ import annotations
 
 import contextlib
 import fcntl
 import hashlib
 import json
+import os
+import time
 from pathlib import Path
-from typing import Callable, Iterable
+from typing import Callable, Iterable, NamedTuple
 
 from ..machine.files import StrPath, cache_folder, write_atomic
 from .packing import PackingError, list_files, pack
 from .records import RecordError, scan
 
 _VERSION = 1  # of what packing makes of a folder; another one packs folders again
+_UNUSED = 30 * 86400.0  # seconds after which a pack goes
+
+
+class Lease:
+    """Keeps a pack from being removed for as long as it lives."""
+
+    def __init__(self, marker: Path) -> None:
+        self._descriptor = os.open(marker, os.O_RDONLY)
+        fcntl.flock(self._descriptor, fcntl.LOCK_SH)
+
+    def __del__(self) -> None:
+        if hasattr(self, "_descriptor"):
+            os.close(self._descriptor)
+
+
+class Pack(NamedTuple):
+    """A folder's record file in the cache.
+
+    Attributes
+    ----------
+    path : pathlib.Path
+        Named after a digest of the names, sizes and times of the folder's files.
+    skipped : list of (str, str)
+        Files left out, and why, as `packing.pack` returns them, also where it was packed before.
+    removed : list of (pathlib.Path, str)
+        Packs that went when this one was made, and why.
+    lease : Lease or None
+        None in a cache that cannot be written to.
+    """
+
+    path: Path
+    skipped: list[tuple[str, str]]
+    removed: list[tuple[Path, str]]
+    lease: Lease | None
 
 
 def pack_cached(folder: StrPath, cache: StrPath | None = None, threads: int = 1, least: int = 1,
-                progress: Callable[[Iterable[str]], Iterable[str]] = iter,
-                ) -> tuple[Path, list[tuple[str, str]]]:
+                progress: Callable[[Iterable[str]], Iterable[str]] = iter) -> Pack:
     """Return the record file of a folder, packing it unless that was done before.
+
+    Where it is packed, packs of earlier states of the folder go, and those that nobody has used for
+    30 days; none that is in use.
 
     Parameters
     ----------
@@ -26,13 +64,6 @@ def pack_cached(folder: StrPath, cache: StrPath | None = None, threads: int = 1,
         Folder of such files; if left out, `dcgan_mx` in $XDG_CACHE_HOME, or in ~/.cache.
     threads, least, progress
         As `pack` takes them.
-
-    Returns
-    -------
-    path
-        Named after a digest of the names, sizes and times of the folder's files.
-    skipped
-        As `pack` returns them, also where it was packed before.
 
     Raises
     ------
@@ -46,20 +77,63 @@ def pack_cached(folder: StrPath, cache: StrPath | None = None, threads: int = 1,
         return hashlib.sha256(state.encode("utf-8", "surrogateescape")).hexdigest()[:32]
 
     path = cache / f"{name()}.rec"
-    listed = path.with_suffix(".skipped")
-    cache.mkdir(parents=True, exist_ok=True)
-    with open(cache / "lock", "w") as lock:
+    try:
+        cache.mkdir(parents=True, exist_ok=True)
+        lock = open(cache / "lock", "w")  # noqa: SIM115  the `with` is below
+    except OSError:
+        if path.exists():  # made by somebody who may write there
+            return Pack(path, _read_skipped(path), [], None)
+        raise
+    with lock:
         fcntl.flock(lock, fcntl.LOCK_EX)  # another process may be at the same folder
         for left in cache.glob(".*.tmp"):
             left.unlink()
         with contextlib.suppress(RecordError, OSError, ValueError):  # what is damaged is made again
-            scan(path)
-            return path, [tuple(pair) for pair in json.loads(listed.read_bytes())]
+            return Pack(path, _read_skipped(path), [], _take(path, folder))
         _, skipped = pack(folder, path, threads=threads, least=least, progress=progress)
         if f"{name()}.rec" != path.name:
             path.unlink()
             path.with_suffix(".idx").unlink()
             raise PackingError(f"{folder} changed while it was packed: try again when nothing "
                                "writes to it")
-        write_atomic(listed, json.dumps(skipped).encode())
-    return path, skipped
+        write_atomic(path.with_suffix(".skipped"), json.dumps(skipped).encode())
+        lease = _take(path, folder)
+        return Pack(path, skipped, _remove_old(cache, path, _owner(folder)), lease)
+
+
+def _read_skipped(path: Path) -> list[tuple[str, str]]:
+    scan(path)
+    pairs = json.loads(path.with_suffix(".skipped").read_bytes())
+    return [(name, reason) for name, reason in pairs]
+
+
+def _owner(folder: StrPath) -> bytes:
+    return os.fsencode(os.path.realpath(folder))
+
+
+def _take(path: Path, folder: StrPath) -> Lease:
+    """Note beside a pack whose it is, and that it is used."""
+    marker = path.with_suffix(".folder")
+    if not marker.exists():
+        write_atomic(marker, _owner(folder))
+    os.utime(marker)
+    return Lease(marker)
+
+
+def _remove_old(cache: Path, new: Path, owner: bytes) -> list[tuple[Path, str]]:
+    removed = []
+    for path in sorted(cache.glob("*.rec")):
+        marker = path.with_suffix(".folder")
+        known = marker if marker.exists() else path
+        unused = time.time() - known.stat().st_mtime > _UNUSED
+        superseded = known is marker and marker.read_bytes() == owner
+        if path == new or not (unused or superseded):
+            continue
+        with open(known, "rb") as held, contextlib.suppress(BlockingIOError):
+            fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)  # nobody uses it
+            for ending in (".rec", ".idx", ".skipped", ".folder"):
+                with contextlib.suppress(FileNotFoundError):
+                    path.with_suffix(ending).unlink()
+            removed.append((path, "of an earlier state of the folder" if superseded else
+                            "not used for 30 days"))
+    return removed

@@ -3,7 +3,6 @@ from __future__ import annotations
 
 import json
 import tempfile
-import warnings
 from typing import Any, Callable
 
 import cv2
@@ -16,7 +15,7 @@ from ..machine.runtime import mx
 from ..symbols import make_dcgan_sym
 from ..trainer import Trainer
 from ..training.module_state import get_parameters
-from ..visual import fill_buf, make_grid, standardise, to_pixels, visual
+from ..visual import draw_figure, fill_buf, make_grid, standardise, to_pixels, visual
 
 BATCH_SIZE, NZ, SHAPE = 64, 100, (3, 64, 64)
 
@@ -271,14 +270,11 @@ def show_functions(images: np.ndarray,
 
 
 def _photograph_window(images: np.ndarray) -> np.ndarray:
-    """Call `visual` where windows are pictures in memory, and return the one that it draws."""
+    """Draw what `visual` draws, where windows are pictures in memory."""
     import matplotlib
     import matplotlib.pyplot as plt
     matplotlib.use("Agg")
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # that nobody can see it
-        visual("visual", images)
-    figure = plt.figure("visual")
+    figure = draw_figure("visual", make_grid(images))
     canvas: Any = figure.canvas
     canvas.draw()
     pixels = np.asarray(canvas.buffer_rgba())[..., :3].copy()

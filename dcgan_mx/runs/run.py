@@ -24,7 +24,7 @@ from ..machine.files import (
     write_atomic,
 )
 from ..machine.typed import typed
-from ..visual import make_grid, save_png
+from ..visual import make_grid, save_image
 from .checkpoint_folders import list_checkpoints, recover
 from .ending import Ending, decode_ending
 from .events import cut_events
@@ -198,7 +198,7 @@ class Run:
     def draw(self, kind: str, step: int, images: np.ndarray) -> None:
         """Write a grid of images, (N, C, H, W), in [-1, 1], to grids/KIND-<step>.png."""
         (self.path / "grids").mkdir(exist_ok=True)
-        save_png(self.path / "grids" / f"{kind}-{step:08d}.png", make_grid(images))
+        save_image(self.path / "grids" / f"{kind}-{step:08d}.png", make_grid(images))
 
     def list_grids(self, kind: str, most: int | None = None) -> dict[int, Path]:
         """Return the files of the grids whose names begin with `kind`, by step, in its order.

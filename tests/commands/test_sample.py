@@ -13,10 +13,12 @@ def grid(path):
 
 
 @pytest.mark.parametrize("flags, shape", [
-    ((), (8 * 16, 8 * 16)), (("--num", 5), (3 * 16, 3 * 16)), (("--num", 1), (16, 16)),
+    ((), (8 * 16, 8 * 16)), (("--num", 5), (2 * 16, 3 * 16)), (("--num", 1), (16, 16)),
     (("--interpolate", 1, 2, "--steps", 5), (16, 5 * 16)),
     (("--sweep", 3, "--num", 2, "--steps", 4), (2 * 16, 4 * 16)),
-    (("--arithmetic", "1,2,3 - 4 + 5,6"), (4 * 16, 4 * 16)),
+    # rows of 20 pixels, 4 around all, a column of 16 for the signs, 8 before the last image
+    (("--arithmetic", "1,2,3 - 4 + 5,6"), (4 + 4 * 20, 20 + 4 * 20 + 8)),
+    (("--captions", "--num", 5), (4 + 2 * 34, 4 + 3 * 20)),
     (("--bn", "batch", "--num", 3), (2 * 16, 2 * 16))])
 def test_sample(flags, shape, run_dir, call, tmp_path):
     out = tmp_path / "o.png"
@@ -31,14 +33,50 @@ def test_sample(flags, shape, run_dir, call, tmp_path):
 def test_ends_of_a_walk_and_results_of_sums_are_the_seeds_images(run_dir, call, tmp_path):
     for name, flags in (("a", ("--seed", 7, "--num", 1)), ("b", ("--seed", 8, "--num", 1)),
                         ("walk", ("--interpolate", 7, 8)), ("sum", ("--arithmetic", "7 - 7 + 8"))):
-        call("sample", run_dir, "--out", tmp_path / f"{name}.png", *flags)
+        assert call("sample", run_dir, "--out", tmp_path / f"{name}.png", *flags).returncode == 0
     a, b, walk, result = (grid(tmp_path / f"{name}.png").astype(int)
                           for name in ("a", "b", "walk", "sum"))
     assert abs(walk[:, :16] - a).max() <= 1 and abs(walk[:, -16:] - b).max() <= 1
-    assert abs(result[-16:, -16:] - b).max() <= 1 and abs(a - b).max() > 1
+    assert abs(result[-20:-4, -20:-4] - b).max() <= 1 and abs(a - b).max() > 1
 
 
-def test_each_image_in_a_file(run_dir, call, tmp_path):
+def test_a_figure_of_a_sum_has_signs_and_no_black_places(run_dir, call, tmp_path):
+    """Groups of three and one: what is missing is white, and so is all around."""
+    call("sample", run_dir, "--arithmetic", "1,2,3 - 4", "--out", tmp_path / "o.png")
+    figure = grid(tmp_path / "o.png")
+    assert (figure[24:40, 40:80] == 255).all()  # the second and third place of the second row
+    signs = figure[:, 4:16]
+    assert [bool((signs[4 + 20 * r:20 + 20 * r] < 128).any()) for r in range(3)] == [
+        False, True, True]
+
+
+def test_captions_stand_below_their_images(run_dir, call, tmp_path):
+    call("sample", run_dir, "--interpolate", 7, 8, "--steps", 3, "--out", tmp_path / "plain.png")
+    call("sample", run_dir, "--interpolate", 7, 8, "--steps", 3, "--captions", "--out",
+         tmp_path / "written.png")
+    plain, written = grid(tmp_path / "plain.png"), grid(tmp_path / "written.png")
+    for i in range(3):
+        np.testing.assert_array_equal(written[4:20, 4 + 20 * i:20 + 20 * i],
+                                      plain[:, 16 * i:16 * (i + 1)])
+    assert (written[21:] < 128).any(axis=(0, 2)).sum() > 20
+
+
+@pytest.mark.parametrize("name, head", [
+    ("o.png", b"\x89PNG"), ("o.JPG", b"\xff\xd8\xff"), ("o.jpeg", b"\xff\xd8\xff"),
+    ("o.webp", b"RIFF")])
+def test_a_name_is_believed(name, head, run_dir, call, tmp_path):
+    assert call("sample", run_dir, "--num", 1, "--out", tmp_path / name).returncode == 0
+    assert (tmp_path / name).read_bytes().startswith(head)
+
+
+def test_each_way_has_its_own_file(run_dir, call, tmp_path):
+    for flags in ((), ("--interpolate", 1, 2), ("--sweep", 1, "--num", 1), ("--arithmetic", "1")):
+        assert call("sample", run_dir, *flags, cwd=tmp_path).returncode == 0
+    assert sorted(path.name for path in tmp_path.iterdir()) == [
+        "arithmetic.png", "interpolation.png", "samples.png", "sweep.png"]
+
+
+def test_each_image_in_a_file(run_dir, call, one_line_error, tmp_path):
     done = call("sample", run_dir, "--num", 3, "--each", tmp_path / "e", cwd=tmp_path)
     assert done.returncode == 0
     assert sorted(path.name for path in (tmp_path / "e").iterdir()) == [
@@ -47,6 +85,12 @@ def test_each_image_in_a_file(run_dir, call, tmp_path):
     call("sample", run_dir, "--num", 3, "--out", tmp_path / "g.png")
     np.testing.assert_array_equal(grid(tmp_path / "e" / "000002.png"),
                                   grid(tmp_path / "g.png")[16:, :16])
+    again = ("sample", run_dir, "--num", 2, "--each", tmp_path / "e")
+    one_line_error(call(*again), "3 images are there already", "--force")
+    (tmp_path / "e" / "mine.png").touch()
+    assert call(*again, "--force").returncode == 0
+    assert sorted(path.name for path in (tmp_path / "e").iterdir()) == [
+        "000000.png", "000001.png", "mine.png"]
 
 
 @pytest.mark.parametrize("flags, parts", [
@@ -57,6 +101,14 @@ def test_each_image_in_a_file(run_dir, call, tmp_path):
     (("--sweep", 10), ("dimension 10", "0 to 9")),
     (("--arithmetic", "1 +"), ("--arithmetic", "'1 +'", "1,2,3 - 4,5,6")),
     (("--arithmetic", "1", "--sweep", 1), ("--arithmetic: give one",)),
+    (("--interpolate", 1, 2, "--num", 3), ("--num has no use with --interpolate",)),
+    (("--interpolate", 1, 2, "--seed", 0), ("--seed has no use with --interpolate",)),
+    (("--arithmetic", "1", "--num", 3), ("--num has no use with --arithmetic",)),
+    (("--steps", 3), ("--steps has no use without --interpolate or --sweep",)),
+    (("--each", "e", "--out", "o.png"), ("--out with --each", "give one")),
+    (("--each", "e", "--captions"), ("--captions with --each", "give one")),
+    (("--force",), ("--force without --each",)),
+    (("--out", "o.gif"), ("o.gif", ".png, .jpg, .jpeg, .webp")),
     (("--bn", "none"), ("--bn", "'none'"))])
 def test_bad_flags_of_sample(flags, parts, run_dir, call, one_line_error, tmp_path):
     one_line_error(call("sample", run_dir, *flags, cwd=tmp_path), *parts)

@@ -205,37 +205,6 @@ def test_a_folder_that_changes_while_it_is_packed(tmp_path):
     assert os.listdir(tmp_path / "cache") == ["lock"]
 
 
-def test_the_cache_is_keyed_by_content(tmp_path, monkeypatch):
-    folder = tmp_path / "in"
-    folder.mkdir()
-    save(folder / "a.png")
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
-    path, skipped = pack_cached(folder)
-    assert skipped == [] and path.parent == tmp_path / "cache" / "dcgan_mx"
-    before = path.stat().st_mtime_ns
-    assert pack_cached(folder) == (path, []) and path.stat().st_mtime_ns == before
-    content = path.read_bytes()
-    path.write_bytes(content[:-99] + b"x" + content[-98:])
-    assert pack_cached(folder) == (path, []) and path.read_bytes() == content
-    (folder / "b.txt").write_text("hello")
-    other, skipped = pack_cached(folder)
-    assert other != path and path.exists() and skipped == [("b.txt", "is no picture")]
-    assert pack_cached(folder) == (other, skipped)  # told again
-    (other.parent / ".half.rec.1.tmp").write_text("of a process that was killed")
-    os.chmod(folder / "b.txt", 0)
-    assert pack_cached(folder)[0] != other
-    assert not list(other.parent.glob(".*.tmp"))
-
-
-def test_two_processes_pack_a_folder_once(photo_folder, tmp_path):
-    code = ("import sys; from dcgan_mx.data.pack_cache import pack_cached;"
-            "print(pack_cached(*sys.argv[1:], progress=lambda x: [print('packing'), x][1])[0])")
-    command = [sys.executable, "-c", code, str(photo_folder), str(tmp_path)]
-    both = [subprocess.Popen(command, stdout=subprocess.PIPE, text=True) for _ in range(2)]
-    outputs = [process.communicate()[0].split() for process in both]
-    assert sorted(map(len, outputs)) == [1, 2] and outputs[0][-1] == outputs[1][-1]
-
-
 def test_a_file_that_may_not_be_read_is_listed(tmp_path, monkeypatch):
     (tmp_path / "in").mkdir()
     for name in "ab":

@@ -10,7 +10,7 @@ from markup import attributes, captions, decode, polylines, shown
 
 from dcgan_mx.pages.report import ReportError, write_report
 from dcgan_mx.runs.run import Run
-from dcgan_mx.visual import save_png
+from dcgan_mx.visual import save_image
 
 CONFIG = {"flags": {"dataset": "mnist", "lr": 2e-4, "gpu": None, "require_gpu": False},
           "device": "cpu(0)", "versions": {"mxnet": "1.9.1"}, "data": None}
@@ -32,7 +32,7 @@ def make_run(tmp_path):
         (run_dir / "log.jsonl").write_text("".join(json.dumps(one) + "\n" for one in lines))
         for kind, steps in (grids or {}).items():
             for i, step in enumerate(steps):
-                save_png(run_dir / "grids" / f"{kind}-{step:08d}.png",
+                save_image(run_dir / "grids" / f"{kind}-{step:08d}.png",
                          np.full(shape, 40 * i % 256, np.uint8))
         return run_dir
     return make
@@ -87,7 +87,7 @@ def test_large_pictures_are_scaled_and_fewer(make_run, tmp_path):
     """Noise, the worst there is: 1600 x 1200 pixels, and still every slider is below 2.4 MB."""
     run_dir = make_run()
     noise = np.random.default_rng(0).integers(0, 256, (1200, 1600, 3), np.uint8)
-    save_png(run_dir / "grids" / "gout-00000000.png", noise)
+    save_image(run_dir / "grids" / "gout-00000000.png", noise)
     for i in range(1, 24):
         os.link(run_dir / "grids" / "gout-00000000.png", run_dir / "grids" / f"gout-{i:08d}.png")
     path = write_report(run_dir)

@@ -1,0 +1,53 @@
+"""Images in rows on white, with what they are written beside and below them."""
+from __future__ import annotations
+
+from typing import Sequence
+
+import numpy as np
+from PIL import Image, ImageDraw, ImageFont
+
+from ..visual import to_pixels
+
+_GAP, _LABEL, _CAPTION = 4, 16, 14  # pixels between images, for a row's sign, for a line of text
+
+
+def draw_rows(rows: Sequence[np.ndarray], signs: Sequence[str] = (),
+              captions: Sequence[Sequence[str]] = (), last_apart: bool = False) -> np.ndarray:
+    """Draw rows of images.
+
+    Parameters
+    ----------
+    rows : of (n, C, H, W), float
+        In [-1, 1]; C is 1 or 3 (RGB); of different lengths.
+    signs
+        A word before each row; none if left out.
+    captions
+        A word below each image; none if left out.
+    last_apart
+        Put the last image of every row into a column of its own, right of all others.
+
+    Returns
+    -------
+    (height, width, C), uint8
+    """
+    height, width = rows[0].shape[2:]
+    columns = max(map(len, rows))
+    left = _LABEL * any(signs) + _GAP
+    line = height + _GAP + _CAPTION * bool(captions)
+    size = (left + columns * (width + _GAP) + 2 * _GAP * last_apart, len(rows) * line + _GAP)
+    canvas = Image.new("RGB" if rows[0].shape[1] == 3 else "L", size, "white")
+    pen, font = ImageDraw.Draw(canvas), ImageFont.load_default()
+    for r, row in enumerate(rows):
+        y = _GAP + r * line
+        if any(signs):
+            pen.text((_GAP, y + height // 2), signs[r], "black", font, anchor="lm")
+        for i, pixels in enumerate(to_pixels(row)):
+            apart = last_apart and i == len(row) - 1
+            x = left + (columns - 1 if apart else i) * (width + _GAP) + 2 * _GAP * apart
+            image = Image.fromarray(pixels if pixels.shape[2] == 3 else pixels[..., 0])
+            canvas.paste(image, (x, y))
+            if captions:
+                pen.text((x + width // 2, y + height + 1), captions[r][i], "black", font,
+                         anchor="ma")
+    drawn = np.asarray(canvas)
+    return drawn if drawn.ndim == 3 else drawn[..., None]
