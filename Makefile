@@ -7,7 +7,7 @@ PIP = $(BIN)/python -m pip --disable-pip-version-check --quiet
 # For setup.py, every time: a pip without it would install MXNet's other build over this one.
 export DCGAN_MX_GPU := $(if $(wildcard $(VENV)/.gpu),1)
 
-.PHONY: help train doctor install-gpu test test-slow test-all test-cuda check docs flags faults benchmark clean
+.PHONY: help train doctor install-gpu test test-slow test-all test-cuda check docs flags first-hour faults benchmark clean
 
 help:
 	@echo "make train        train on MNIST for one epoch; more flags: ARGS=\"--batch-size 32\""
@@ -18,6 +18,7 @@ help:
 	@echo "make check        lint and check types"
 	@echo "make docs         make a site of the pages in docs and of the reference"
 	@echo "make flags        write docs/flags.md anew"
+	@echo "make first-hour   run every command of the README; ARGS=--quick: with short trainings"
 	@echo "make faults       kill a run 100 times, resume it, compare the end"
 	@echo "make benchmark    measure speed and memory; PyTorch takes part if .venv has it"
 	@echo "make test-all     run the tests on every Python from 3.8 to 3.13 that is here"
@@ -65,6 +66,9 @@ docs: $(VENV)/.docs
 
 flags: $(VENV)/.package
 	$(BIN)/python docs/write_flags.py > docs/flags.md
+
+first-hour:
+	$(PYTHON) tests/first_hour.py $(ARGS)
 
 faults: $(VENV)/.package
 	$(BIN)/python scripts/faults.py $(ARGS)

@@ -6,9 +6,17 @@ from typing import Any, Sequence
 from .machine.runtime import mx
 from .runs.ending import Ending
 from .training import trainer_state
-from .training.loop import Batches, Hook, agree_to_stop, end_hooks, make_ending
+from .training.loop import (
+    Batches,
+    Hook,
+    agree_to_stop,
+    count_steps,
+    end_hooks,
+    make_ending,
+)
 from .training.metrics import Metrics
 from .training.modules import bind_modules
+from .training.progress import Progress
 from .training.trainer_state import DivergenceError
 from .training.workers import Workers
 
@@ -17,6 +25,7 @@ __all__ = ["DivergenceError", "Trainer"]
 # Steps that `fit` lets the engine's queue run ahead of the device. The queue itself has no bound,
 # and every waiting step holds its batch.
 STEPS_AHEAD = 4
+PROGRESS_STEPS = 10  # from one look of `fit`'s own progress bar at the averages to the next
 
 
 class Trainer:
@@ -64,8 +73,10 @@ class Trainer:
         Epochs done, and steps done in the current one.
     metrics : Metrics
         Accuracy and entropies since they were last reset.
-    outG, diffD : mx.nd.NDArray, (N, C, H, W), float32, or None before the first G update
-        The last step's generated images, in [-1, 1], and the gradient that G last received at them.
+    outG : mx.nd.NDArray, (N, C, H, W), float32, or None
+        The last step's generated images, in [-1, 1].
+    diffD : mx.nd.NDArray, (N, C, H, W), float32, or None where that step did not update G
+        The gradient that G received at them.
     batch : mx.io.DataBatch or None
         The last step's real images.
     stopping : bool or int
@@ -159,6 +170,7 @@ class Trainer:
 
         # update G: the updated D's gradient at the same fakes, as if they were real
         self.global_step += 1
+        self.diffD = None
         if self.global_step % self.d_steps == 0:
             saturating = self.g_loss == "saturating"
             label = self._fake if saturating else self._real
@@ -174,7 +186,7 @@ class Trainer:
         self.outG, self.batch = outG[0], batch
 
     def fit(self, train_iter: Any, rand_iter: Any, num_epochs: int | None,
-            hooks: Sequence[Hook] = (), max_steps: int | None = None) -> None:
+            hooks: Sequence[Hook] | None = None, max_steps: int | None = None) -> None:
         """Train until `num_epochs` epochs or `max_steps` steps are done, counted from the first.
 
         Parameters
@@ -190,7 +202,8 @@ class Trainer:
         hooks
             Each is called with the trainer after every step. `nbatch` is 0 when the step was the
             last of its epoch, and `epoch` counts that epoch. Where a hook has a method `end`, that
-            is called with the trainer at the end, whatever it is that ends the training.
+            is called with the trainer at the end, whatever it is that ends the training. Left out,
+            a progress bar is shown where somebody reads it; () shows nothing.
         max_steps
 
         Raises
@@ -199,6 +212,9 @@ class Trainer:
             If `train_iter` has no batch.
         """
         self.stopping, self.stepping, self.ending = False, False, None
+        if hooks is None:
+            hooks = [Progress(count_steps(self, train_iter, num_epochs, max_steps),
+                              self.global_step, every=PROGRESS_STEPS)]
         try:
             self.ending = self._fit(train_iter, rand_iter, num_epochs, hooks, max_steps)
         except BaseException as error:

@@ -85,6 +85,48 @@ def kill_once(run_dir: Path, steps: int, in_save: bool,
     return bool(half_written(run_dir)), steps_done - (int(newest[0].name[5:]) if newest else 0)
 
 
+# Saves one step again and again, with other numbers each time. Between two renames a checkpoint has
+# no name of its own; a rename takes longer here than it would, so that many kills find it there.
+REPLACE = """
+import pathlib, sys, time
+import numpy as np
+from dcgan_mx.runs import checkpoint
+
+rename = pathlib.Path.rename
+def rename_slowly(self, target):
+    renamed = rename(self, target)
+    time.sleep(0.004)
+    return renamed
+pathlib.Path.rename = rename_slowly
+arrays = {"arg:g1_weight": np.zeros(1000, np.float32)}
+for seed in range(10**9):
+    checkpoint.write(sys.argv[1], {
+        "symbols": {"G": "{}", "D": "{}"}, "replicas": {},
+        "G": arrays, "D": arrays, "G-optimizer": {}, "D-optimizer": {},
+        "counters": {"step": 5, "epoch": 0, "nbatch": 5, "batch_size": 8, "workers": 1,
+                     "updates": {"G": 0, "D": 0}, "metrics": {
+                         "sums": {"acc": 0.0, "d_entropy": 0.0, "g_entropy": 0.0},
+                         "counts": {"d": 0, "g": 0}}}}, seed)
+    print(seed, flush=True)
+"""
+
+
+def kill_while_replacing(run_dir: Path, rng: random.Random) -> tuple[bool, bool]:
+    """Kill a process that saves a step again; return (without its name, both copies lost)."""
+    run_dir.mkdir(exist_ok=True)
+    process = subprocess.Popen([sys.executable, "-c", REPLACE, str(run_dir)],
+                               stdout=subprocess.PIPE, text=True)
+    assert process.stdout is not None
+    process.stdout.readline()
+    time.sleep(rng.uniform(0, 0.05))
+    process.kill()
+    process.communicate()
+    nameless = not checkpoint.list(run_dir)
+    with Run(run_dir).lock():
+        pass
+    return nameless, len(checkpoint.list(run_dir)) != 1 or count_damaged(run_dir) > 0
+
+
 def finish(run_dir: Path, steps: int) -> tuple[list[bytes], list[dict[str, Any]]]:
     """Let the run come to its end; return its last checkpoint's arrays and its log."""
     process = start(run_dir, steps)
@@ -116,6 +158,8 @@ def main() -> None:
         killed_run = finish(run_dir, args.steps)
         left = [str(path) for path in run_dir.rglob(".*")]
         whole_run = finish(Path(folder) / "whole", args.steps)
+        replaced = [kill_while_replacing(Path(folder) / "replaced", rng)
+                    for _ in range(args.kills)]
     same = killed_run == whole_run
     print(f"kills: {len(lost)}, {in_save} of them inside a save\n"
           f"resumes: {len(lost)}\n"
@@ -124,8 +168,11 @@ def main() -> None:
           f"(a checkpoint every {CHECKPOINT_STEPS} steps, written beside the training)\n"
           f"files left half-written: {len(left)}\n"
           f"parameters, moments and log {'are' if same else 'are NOT'} those of a run that "
-          "nobody touched")
-    if not same or damaged or left:
+          "nobody touched\n"
+          f"kills while a step is saved again: {len(replaced)}, "
+          f"{sum(nameless for nameless, _ in replaced)} of them between two renames; both copies "
+          f"lost: {sum(gone for _, gone in replaced)}")
+    if not same or damaged or left or any(gone for _, gone in replaced):
         sys.exit(1)
 
 

@@ -72,3 +72,14 @@ def take_apart(text):
             "names": sorted(re.findall(r"`[^`]+`", prose)),
             "numbers": sorted(re.findall(r"\d+(?:\.\d+)*", prose)),
             "links": [link for link in links if not link.startswith("README")]}
+
+
+def test_the_first_hour_has_every_command_of_the_readme():
+    hour = runpy.run_path(str(ROOT / "tests" / "first_hour.py"))
+    page = ROOT / "README.md"
+    lines = [re.split(r"\s+#", line)[0] for block in find_blocks(page)
+             for line in block.splitlines()]
+    said = {re.sub(r"runs/mnist-[0-9-]+", "RUN", line)
+            for line in (*lines, *re.findall(r"`([^`\n]+)`", page.read_text()))
+            if line.startswith(("make ", "dcgan-mx ", "python scripts", "python3 ", "pip "))}
+    assert said - {*hour["LATER"]} == {command for command, _, _ in hour["HOUR"]}

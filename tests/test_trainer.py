@@ -162,6 +162,47 @@ def test_fit_goes_on_where_the_trainer_is(parameters):
     assert_same(parameters(whole), parameters(pieces))
 
 
+def test_fit_goes_on_with_an_iterator_of_mxnets(monkeypatch):
+    """NDArrayIter cannot seek: it is stopped early, twice, and no batch is lost or shown again."""
+    images = np.arange(20, dtype=np.float32).reshape(20, 1, 1, 1) * np.ones((1, 3, 16, 16))
+    train_iter = mx.io.NDArrayIter(mx.nd.array(images / 20), batch_size=2)
+    trainer, seen = small(batch_size=2), []
+    for max_steps in (3, 7, 14):
+        trainer.fit(train_iter, RandIter(2, 5), 2, max_steps=max_steps, hooks=[
+            lambda t: seen.append(round(20 * float(t.batch.data[0][0, 0, 0, 0].asscalar()) / 2))])
+    assert seen == [*range(10), *range(4)]
+    assert (trainer.epoch, trainer.nbatch) == (1, 4)
+
+
+def test_fit_copies_what_an_iterator_writes_over():
+    """MXNet's readers have one array, into which each batch goes."""
+    class Reader(mx.io.DataIter):
+        array, n = mx.nd.zeros((4, 3, 16, 16)), 0
+
+        def next(self):
+            if self.n == 5:
+                raise StopIteration
+            self.array[:] = self.n / 10
+            self.n += 1
+            return mx.io.DataBatch([self.array], [])
+
+    seen = []
+    small().fit(Reader(4), RandIter(4, 5), 1, hooks=[
+        lambda t: seen.append(round(10 * float(t.batch.data[0][0, 0, 0, 0].asscalar())))])
+    assert seen == [0, 1, 2, 3, 4]
+
+
+def test_the_gradient_of_a_step_is_that_at_its_own_images(make_batches):
+    """With d_steps 2, every other step has none."""
+    trainer = small(d_steps=2)
+    for i, pair in enumerate(make_batches(4, 4, (3, 16, 16), nz=5), 1):
+        trainer.step(*pair)
+        assert (trainer.diffD is None) == (i % 2 == 1)
+        if trainer.diffD is not None:
+            expected = input_gradient(trainer, trainer.outG.copy(), 1)[1]
+            np.testing.assert_allclose(trainer.diffD.asnumpy(), expected, rtol=1e-5, atol=1e-9)
+
+
 def test_fit_refuses_an_empty_iterator():
     class Empty(mx.io.DataIter):
         def next(self):

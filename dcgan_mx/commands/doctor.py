@@ -30,7 +30,9 @@ def render(facts: dict[str, Any]) -> str:
                 if facts["job"] else "none: this process trains alone"),
         *((name, f"{folder['path']}: " + (
             f"{folder['free'] / 1e9:.1f} GB free{'' if folder['exists'] else ', will be made'}"
-            if folder["writable"] else "cannot be used, see below"))
+            if folder["writable"] else "cannot be used, see below") + (
+            f"; {folder['packs']} packed folders of pictures, {folder['bytes'] / 1e6:.0f} MB"
+            if folder.get("packs") else ""))
           for name, folder in facts["folders"].items())]
     lines = ["dcgan-mx {version} in {folder}".format(**facts["dcgan_mx"]), ""]
     lines += [_wrap(f"{name:<11}", text) for name, text in rows]

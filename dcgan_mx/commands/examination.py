@@ -227,4 +227,10 @@ def _try_folder(name: str, path: Path, problems: list[Problem]) -> dict[str, Any
         problems.append(_problem(f"the folder {path} {why}",
                                  f"mend that, or name another place with {flag}",
                                  name != "cache" and not filled))
-    return {"path": str(path), "exists": path.is_dir(), "free": free, "writable": not why}
+    return {"path": str(path), "exists": path.is_dir(), "free": free, "writable": not why,
+            **(_measure_packs(path) if name == "cache" else {})}
+
+
+def _measure_packs(cache: Path) -> dict[str, int]:
+    packs = [path.stat().st_size for path in cache.glob("*.rec")] if cache.is_dir() else []
+    return {"packs": len(packs), "bytes": sum(packs)}

@@ -1,6 +1,7 @@
 """`dcgan-mx pack`: pictures into a record file."""
 from __future__ import annotations
 
+import os
 from typing import Sequence
 
 from ..data.encoding import FORMATS
@@ -25,6 +26,7 @@ def make_parser() -> Parser:
                type=number(int, least=1, below=101), metavar="N")
     parser.add("--threads", "at work together; they change no byte (default: one a core)",
                type=count, metavar="N")
+    parser.add("--force", "replace OUT.rec if it is there", action="store_true")
     parser.add("--least", "write nothing if fewer pictures can be read", type=count, default=1,
                metavar="N")
     return parser
@@ -33,6 +35,10 @@ def make_parser() -> Parser:
 def main(argv: Sequence[str]) -> int:
     """Pack; return the exit status."""
     args = make_parser().parse_args(argv)
+    if not args.out.endswith(".rec"):
+        raise ValueError(f"{args.out}: give a name that ends in .rec")
+    if os.path.lexists(args.out) and not args.force:
+        raise ValueError(f"{args.out}: exists already: give another name, or --force to replace it")
     n, skipped = pack(args.folder, args.out, args.resize, args.quality,
                       args.threads or physical_cores(), args.least, show_packing)
     print_skipped(skipped)

@@ -8,7 +8,7 @@ import warnings
 from pathlib import Path
 from typing import Any, NamedTuple, Sequence
 
-from ..machine.typed import typed
+from ..machine.typed import LAUNCHED_BY, typed
 from ..runs.run import Run
 from ..runs.settings import DEFAULTS, OVERRIDABLE, Settings, go_on, list_flags, spell
 from ..visual import can_show
@@ -70,6 +70,8 @@ def parse(argv: Sequence[str]) -> Request:
             list_flags()[name][0].require(value)
         except ValueError as error:
             raise ValueError(f"{spell(name)}: {error}") from None
+    if LAUNCHED_BY in os.environ:
+        given.setdefault("kv_store", "dist_sync")  # what else would a launched worker want
     run_dir, dataset = given.get("run_dir"), given.get("dataset")
     if run_dir == "":
         raise ValueError("--run-dir is empty: give a name, or leave it out")

@@ -19,6 +19,7 @@ from ..machine.runtime import mx
 from ..machine.typed import LAUNCHED_BY
 from ..pages.report import write_report
 from ..runs import checkpoint
+from ..runs.ending import Ending
 from ..runs.run import Run
 from ..runs.settings import MEETING, Settings, list_recipe
 from ..symbols import make_dcgan_sym
@@ -99,7 +100,7 @@ def check_same(old: dict[str, Any], new: dict[str, Any]) -> None:
     """
     if old.get("data") != new["data"]:
         raise ValueError(f"--data-path {new['flags']['data_path']}: these are not the pictures "
-                         f"that the run began with (records: {_records(new)}, then "
+                         f"that the run began with (now {_records(new)}, at the start "
                          f"{_records(old)}): bring those back, or start a new run")
     copies = [(config.get("workers", 1), str(config.get("device")).count(",") + 1)
               for config in (old, new)]
@@ -149,6 +150,7 @@ def main(argv: Sequence[str]) -> int:
     if workers.rank > 0:
         if resume:
             checkpoint.load_latest(None, trainer)
+            session.restart_epoch(trainer)
         if not session.find_limit(trainer, conduct):
             session.train(trainer, train_iter, rand_iter, settings)
         return _status(trainer)
@@ -158,10 +160,10 @@ def main(argv: Sequence[str]) -> int:
         if resume:
             check_same(run.read_config(), config)
             folder = checkpoint.load_latest(run.path, trainer)
+            session.restart_epoch(trainer, folder, run.read_settings().recipe, recipe)
             ending = session.find_limit(trainer, conduct)
             if ending:
-                print(f"{ending.describe()}\nto train longer: "
-                      f"{run.resume_command(*ending.further)}")
+                print(f"{ending.describe()}\n{describe_further(run, ending)}")
                 return 0
             print(f"going on from {folder or 'the start: there is no checkpoint yet'}")
             seconds = run.rewind(trainer.global_step)
@@ -186,13 +188,17 @@ def tell_end(run: Run) -> None:
         warnings.warn(f"there is no report: {error}", RuntimeWarning, stacklevel=2)
         page = None
     ending, saved = run.read_ending(), run.list_checkpoints()[-1:]
-    lines = [f"{ending.describe()}" if ending else ""] + [f"saved in {folder}" for folder in saved]
     try:
-        print("; ".join(filter(None, lines)))
-        further = ending.further if ending else []
-        print(f"to {'train longer' if further else 'go on'}: {run.resume_command(*further)}")
         if page:
             print(f"see {page}")
-        sys.stdout.flush()
+        print("; ".join([*([ending.describe()] if ending else []),
+                         *(f"saved in {folder}" for folder in saved)]))
+        print(describe_further(run, ending), flush=True)
     except OSError:  # a pipe's other end may have had the signal, too
         pass
+
+
+def describe_further(run: Run, ending: Ending | None) -> str:
+    """Return the line that says how to go on with a run."""
+    further = ending.further if ending else []
+    return f"to {'train longer' if further else 'go on'}: {run.resume_command(*further)}"

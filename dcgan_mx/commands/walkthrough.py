@@ -43,8 +43,9 @@ def main(argv: Sequence[str]) -> int:
     trainer = claims.make_trainer(ctx)
     first = walkthrough.write_first_half(trainer, images)
     train_iter = MnistIter(images, claims.BATCH_SIZE, seed=1234)
+    progress = Progress(steps, quiet=False, text="measuring")
     second = walkthrough.write_second_half(*claims.train(
-        trainer, claims.Probe(trainer), train_iter, steps, probed, every, Progress(steps)))
+        trainer, claims.Probe(trainer), train_iter, steps, probed, every, progress))
     write_atomic(out / "index.html", walkthrough.render(
         first, second, f"{steps} steps on MNIST, on {ctx}").encode())
     print(out / "index.html")

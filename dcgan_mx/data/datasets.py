@@ -152,6 +152,10 @@ def _find(folder: Path, name: str) -> Path | None:
 def _fetch(dataset: str, folder: Path, missing: list[_Entry],
            sources: list[tuple[str, _Source]]) -> None:
     """Write the missing files from the first source that has them all."""
+    parent = folder.parent.absolute().parent
+    if not parent.is_dir():  # a slip of the pen, more often than a place for data
+        raise DatasetError(f"{folder.parent}: the folder {parent} does not exist: make it, or give "
+                           "another place for the data")
     folder.mkdir(parents=True, exist_ok=True)
     failures = []
     for describe, source in sources:

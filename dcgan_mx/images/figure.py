@@ -9,6 +9,10 @@ from PIL import Image, ImageDraw, ImageFont
 from ..visual import to_pixels
 
 _GAP, _LABEL, _CAPTION = 4, 16, 14  # pixels between images, for a row's sign, for a line of text
+# Lines of each sign, (x, y) in pixels.
+_MINUS, _PLUS = ((1, 0), (10, 0)), ((5, -5), (5, 4))
+_STROKES = {"": (), "-": (_MINUS,), "+": (_MINUS, _PLUS),
+            "=": tuple(tuple((x, y + dy) for x, y in _MINUS) for dy in (-3, 2))}
 
 
 def draw_rows(rows: Sequence[np.ndarray], signs: Sequence[str] = (),
@@ -19,8 +23,8 @@ def draw_rows(rows: Sequence[np.ndarray], signs: Sequence[str] = (),
     ----------
     rows : of (n, C, H, W), float
         In [-1, 1]; C is 1 or 3 (RGB); of different lengths.
-    signs
-        A word before each row; none if left out.
+    signs : of '+', '-', '=' and ''
+        Before each row; none if left out.
     captions
         A word below each image; none if left out.
     last_apart
@@ -39,8 +43,8 @@ def draw_rows(rows: Sequence[np.ndarray], signs: Sequence[str] = (),
     pen, font = ImageDraw.Draw(canvas), ImageFont.load_default()
     for r, row in enumerate(rows):
         y = _GAP + r * line
-        if any(signs):
-            pen.text((_GAP, y + height // 2), signs[r], "black", font, anchor="lm")
+        for stroke in _STROKES[signs[r]] if signs else ():
+            pen.line([(_GAP + x, y + height // 2 + dy) for x, dy in stroke], "black", 2)
         for i, pixels in enumerate(to_pixels(row)):
             apart = last_apart and i == len(row) - 1
             x = left + (columns - 1 if apart else i) * (width + _GAP) + 2 * _GAP * apart

@@ -31,7 +31,7 @@ def typed(command: str) -> str:
     if os.path.basename(folder) == "scripts" and name.endswith(".py"):
         script = os.path.join(folder, _SCRIPTS.get(command, f"{command}.py"))
         return f"{_python()} {shlex.quote(script)}"
-    if name == "__main__.py":
+    if name == "__main__.py" and os.path.basename(folder) == "dcgan_mx":
         return f"{_python()} -m dcgan_mx {command}"
     if name == "dcgan-mx" and shutil.which(name) != program:
         return f"{shlex.quote(_shorten(program))} {command}"

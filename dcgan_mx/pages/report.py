@@ -10,6 +10,7 @@ import numpy as np
 
 from ..machine.files import StrPath, write_atomic
 from ..machine.typed import typed
+from ..runs.ending import Ending
 from ..runs.run import Run
 from ..visual import read_png
 from . import page
@@ -44,8 +45,8 @@ def write_report(run_dir: StrPath) -> Path:
         If the run has neither a log line nor a grid.
     ValueError
         If a grid is damaged.
-    rundir.RunDirError
-        If config.json or log.jsonl is none of a run.
+    RunError
+        If config.json, log.jsonl or ended.json is none of a run.
     OSError
         If a file cannot be read or written.
     """
@@ -55,13 +56,14 @@ def write_report(run_dir: StrPath) -> Path:
     steps = [record["step"] for record in log] or [
         step for kind, _, _ in _GRIDS for step in run.list_grids(kind)]
     if not steps:
-        raise ReportError(f"{run_dir} has no log line and no grid yet: train until the first, "
-                          "which --disp-batches decides")
-    body = [page.note(f"A run of dcgan-mx in {run_dir}"),
+        raise ReportError(f"{run_dir} has no log line and no grid yet: train a step or more")
+    ending = run.read_ending()
+    body = [page.note(f"A run of dcgan-mx in {run_dir}"), page.note(
+                ending.describe() if ending else "It is training, or ended without a word."),
             "<h2>Curves</h2>", _curves(log),
             "<h2>Pictures</h2>", _pictures(run),
             "<h2>Settings</h2>", _settings(config),
-            "<h2>Go on</h2>", _commands(run)]
+            "<h2>Go on</h2>", _commands(run, ending)]
     text = page.render(f"{config['flags'].get('dataset')}, step {max(steps)}", "\n".join(body))
     path = run_dir / "report.html"
     # A path need not be UTF-8, and JSON can hold halves of characters.
@@ -135,16 +137,17 @@ def _settings(config: dict[str, Any]) -> str:
     for name, value in config.items():
         if isinstance(value, dict) and name != "flags":
             others += [(f"{name}: {key}", _shown(part)) for key, part in value.items()]
-        elif name != "flags":
+        elif name != "flags" and value is not None:
             others.append((name, _shown(value)))
     return page.columns([page.table(("flag", "value"), flags),
                          page.table(("device and versions", ""), others)])
 
 
-def _commands(run: Run) -> str:
+def _commands(run: Run, ending: Ending | None) -> str:
     """How to train on, and how to draw from what was trained."""
-    return "\n".join([page.note("To train on:"),
-                      page.code(run.resume_command()),
+    further = ending.further if ending else []
+    return "\n".join([page.note("To train longer:" if further else "To go on:"),
+                      page.code(run.resume_command(*further)),
                       page.note("To have G make pictures:"),
                       page.code(f"{typed('sample')} {shlex.quote(str(run.path))}")])
 

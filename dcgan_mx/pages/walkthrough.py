@@ -80,7 +80,11 @@ def write_first_half(trainer: Trainer, images: np.ndarray) -> list[str]:
              for rule, found, holds in claims.check_rules(symG, symD)]
     model = _paragraph(
         f"G has {numbers[0]:,} parameters, D {numbers[1]:,}. Before training D knows nothing; a D "
-        f"that always said 1/2 would give -2 log 2 = {-2 * np.log(2):.3f}. Measured on one batch:")
+        f"that always said 1/2 would give -2 log 2 = {-2 * np.log(2):.3f}. Ours does not say 1/2, "
+        "because its weights are random: its last layer adds 8,192 features, which leaky ReLU has "
+        "made positive in the mean, with random weights of deviation 0.02. That sum is nearly the "
+        "same for all pictures of a batch, and another one for another seed. Measured on one "
+        "batch:")
     loop = _paragraph(
         "The four phases are the blog's; gradients of the fakes stay in place, and those of the "
         "real pictures are added to them. --d-steps k gives the paper's k; 1 is the blog's. One "

@@ -69,6 +69,17 @@ class Batches:
         return batch
 
 
+def count_steps(trainer: Trainer, train_iter: Any, num_epochs: int | None, max_steps: int | None
+                ) -> int | None:
+    """Return how many steps a trainer will have done at its limits; None if nobody knows."""
+    batches = getattr(train_iter, "num_batches", None)
+    if num_epochs is None or batches is None:
+        return max_steps
+    to_do = (num_epochs - trainer.epoch) * int(batches) - trainer.nbatch
+    total = trainer.global_step + to_do
+    return total if max_steps is None else min(total, max_steps)
+
+
 def agree_to_stop(trainer: Trainer) -> None:
     """Have all workers stop if a hook of one of them asks for it."""
     asked = _TRUE if trainer.stopping is True else trainer.stopping

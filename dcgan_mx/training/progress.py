@@ -2,6 +2,8 @@
 from __future__ import annotations
 
 import contextlib
+import sys
+import time
 from typing import TYPE_CHECKING, Any
 
 from tqdm import tqdm
@@ -16,25 +18,42 @@ class Progress:
     Parameters
     ----------
     total
-        Steps of the whole run.
+        Steps of the whole run; None where nobody knows.
     done
         Steps that an earlier part of the run has done.
     quiet
-        Show nothing.
+        Show nothing; if left out, where nobody reads: the standard error is no terminal.
+    every
+        As a hook, show the trainer's own averages, too, whenever so many steps are done; 0: never.
+    text
+        What is being done.
     """
 
-    def __init__(self, total: int | None, done: int = 0, quiet: bool = False) -> None:
-        self._bar = tqdm(total=total, initial=done, unit="step", dynamic_ncols=True, disable=quiet)
+    def __init__(self, total: int | None, done: int = 0, quiet: bool | None = None,
+                 every: int = 0, text: str = "training") -> None:
+        if quiet is None:
+            quiet = not sys.stderr.isatty()
+        self._every, self._quiet = every, quiet
+        self._bar = tqdm(total=total, initial=done, unit="step", dynamic_ncols=True,
+                         disable=quiet, desc=text)
+        self._last = done, time.perf_counter()
 
     def __call__(self, trainer: Trainer) -> None:
         """Count a step."""
         with contextlib.suppress(OSError):  # nobody reads it any more: no reason to stop
             self._bar.update(trainer.global_step - self._bar.n)
+        if self._every and not self._quiet and trainer.global_step % self._every == 0:
+            averages = trainer.metrics.get()  # waits for the steps to be computed
+            (step, then), now = self._last, time.perf_counter()
+            self._last = trainer.global_step, now
+            images = (trainer.global_step - step) * trainer.batch_size * trainer.workers.count
+            self.show(trainer, {**averages, "images_per_s": images / (now - then)})
 
     def show(self, trainer: Trainer, record: dict[str, Any]) -> None:
         """Show the numbers of a record."""
         shown = [f"{record['images_per_s']:.1f} images/s"]
-        for word, name in (("acc", "acc"), ("G", "g_entropy"), ("D", "d_entropy")):
+        for word, name in (("acc of D", "acc"), ("entropy of D", "d_entropy"),
+                           ("of G", "g_entropy")):
             if record[name] is not None:
                 shown.append(f"{word} {record[name]:.2f}")
         self._bar.set_postfix_str(", ".join(shown), refresh=False)

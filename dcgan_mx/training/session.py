@@ -1,18 +1,51 @@
 """One training of a run, from where the run is to its end."""
 from __future__ import annotations
 
+import warnings
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..machine.signals import StopOnSignal
+from ..runs.checkpoint_files import read_files
 from ..runs.ending import Ending
 from ..runs.run import Run
-from ..runs.settings import Conduct, Settings, spell
+from ..runs.settings import Conduct, Recipe, Settings, spell
 from . import hooks
+from .loop import count_steps
 from .progress import Progress
 from .saver import Saver
 
 if TYPE_CHECKING:
     from ..trainer import Trainer
+
+
+def restart_epoch(trainer: Trainer, folder: Path | None = None, old: Recipe | None = None,
+                  new: Recipe | None = None) -> None:
+    """Begin the epoch anew where its order or its batches are others than a checkpoint's.
+
+    Parameters
+    ----------
+    trainer
+        In the state of the checkpoint.
+    folder
+        Of the checkpoint; left out, like the recipes, on all workers but the first.
+    old, new
+        What the run had, and has.
+
+    Warns
+    -----
+    RuntimeWarning
+        If pictures that the epoch has shown may be shown again.
+    """
+    changed = [name for name in ("seed", "batch_size")
+               if folder is not None and getattr(old, name) != getattr(new, name)]
+    nbatch = 0 if folder is None else read_files(folder, ())[0]["nbatch"]
+    if trainer.workers.gather(["seed" in changed]).any():
+        trainer.nbatch = 0
+    if changed and nbatch:
+        warnings.warn(f"--override {','.join(changed)}: the epoch, of which {nbatch} batches were "
+                      "done, begins anew, with pictures that it has shown", RuntimeWarning,
+                      stacklevel=2)
 
 
 def find_limit(trainer: Trainer, conduct: Conduct) -> Ending | None:
@@ -54,8 +87,8 @@ def train(trainer: Trainer, train_iter: Any, rand_iter: Any, settings: Settings,
         Whatever a step, the data or a hook raises. The last step is saved then, too: see `Saver`.
     """
     recipe, conduct = settings
-    progress = Progress(_count_steps(trainer, train_iter, settings), trainer.global_step,
-                        quiet=run is None)
+    total = count_steps(trainer, train_iter, conduct.num_epochs, conduct.max_steps)
+    progress = Progress(total, trainer.global_step, quiet=run is None)
     displays = [] if run is None else _make_displays(run, trainer, settings, progress)
     saver = Saver(None if run is None else run.path, conduct.checkpoint_steps, recipe.seed,
                   conduct.keep, step=trainer.global_step)
@@ -76,16 +109,6 @@ def _describe(trainer: Trainer) -> Ending:
     if ending.reason == "signal" and trainer.workers.count > 1:
         return Ending("hook", *place)  # the launcher asks with another signal than it had
     return ending
-
-
-def _count_steps(trainer: Trainer, train_iter: Any, settings: Settings) -> int | None:
-    """Return how many steps the run will have at its end."""
-    conduct = settings.conduct
-    if conduct.num_epochs is None:
-        return conduct.max_steps
-    to_do = (conduct.num_epochs - trainer.epoch) * int(train_iter.num_batches) - trainer.nbatch
-    total = trainer.global_step + to_do
-    return total if conduct.max_steps is None else min(total, conduct.max_steps)
 
 
 def _make_displays(run: Run, trainer: Trainer, settings: Settings, progress: Progress

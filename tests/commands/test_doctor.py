@@ -97,6 +97,15 @@ def test_a_folder_that_cannot_be_written_to(name, flag, stops, examine, tmp_path
         f"mend: mend that, or name another place with {flag} ", one_line(screen))
 
 
+def test_the_size_of_the_cache_is_told(examine, tmp_path):
+    cache = tmp_path / "cache" / "dcgan_mx"
+    cache.mkdir(parents=True)
+    for name in "ab":
+        (cache / f"{name}.rec").write_bytes(bytes(3_000_000))
+    screen = one_line(examine(XDG_CACHE_HOME=str(tmp_path / "cache"))[1])
+    assert "GB free; 2 packed folders of pictures, 6 MB" in screen
+
+
 @pytest.mark.parametrize("digits, stops", [(False, True), (True, False)])
 def test_a_full_disk_stops_what_has_to_be_written(digits, stops, tmp_path, monkeypatch):
     monkeypatch.setattr(examination, "_LEAST_FREE", float("inf"))

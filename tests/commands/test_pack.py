@@ -53,7 +53,7 @@ def test_pictures_that_changed_are_not_resumed_on(photo_rec, call, one_line_erro
     assert call("train", *command, "--max-steps", 1).returncode == 0
     offsets, _, _ = records.scan(rec)
     rec.write_bytes(photo_rec.read_bytes()[:offsets[200]])
-    one_line_error(call("train", *command, "--resume"), rec, "records: 200, then 280")
+    one_line_error(call("train", *command, "--resume"), rec, "now 200, at the start 280")
 
 
 def test_a_bad_picture_in_the_middle_of_a_run_loses_no_step(photo_rec, call, tmp_path):
@@ -78,6 +78,7 @@ def test_make_rec(photo_folder, photo_rec, call, tmp_path):
     assert done.returncode == 0, done.stderr
     assert done.stdout == f"{out}: 280 pictures; skipped: 0\n"
     assert out.read_bytes() == photo_rec.read_bytes()
+    assert call("pack", photo_folder, out, "--force").returncode == 0
     done = call("train", "--dataset", "imagenet", "--data-path", out, "--nc", 1, "--size", 16,
                   "--ngf", 4, "--ndf", 4, "--max-steps", 6, "--run-dir", tmp_path / "run")
     assert done.returncode == 0, done.stderr
@@ -111,13 +112,18 @@ def test_bad_pictures_are_one_line(flags, parts, photo_rec, call, one_line_error
     (("empty", "o.rec"), ("empty has 0 readable pictures",)),
     (("nothing", "o.rec"), ("nothing", "No such file")),
     (("empty", "empty/o.rec"), ("empty/o.rec is in the folder",)),
+    (("empty", "o.zip"), ("o.zip", "ends in .rec")),
+    (("empty", "there.rec"), ("there.rec: exists already", "--force")),
     (("empty", "nothing/o.rec"), ("nothing/o.rec", "No such file")),
     (("empty", "o.rec", "--quality", 101), ("--quality", "101", "below 101")),
     (("empty",), ("OUT.rec",))])
 def test_bad_arguments_of_make_rec(args, parts, call, one_line_error, tmp_path):
     (tmp_path / "empty").mkdir()
+    (tmp_path / "there.rec").write_text("dear")
     done = call("pack", *args, cwd=tmp_path)
     done.stderr = "\n".join(line for line in done.stderr.replace("\r", "\n").splitlines()
                             if not line.startswith("packing") and line)
     one_line_error(done, *parts)
-    assert os.listdir(tmp_path) == ["empty"] and os.listdir(tmp_path / "empty") == []
+    assert sorted(os.listdir(tmp_path)) == ["empty", "there.rec"]
+    assert os.listdir(tmp_path / "empty") == []
+    assert (tmp_path / "there.rec").read_text() == "dear"

@@ -208,3 +208,36 @@ def test_switches_of_a_run_can_be_turned_off(call, tmp_path):
     assert not (run_dir / "grids" / "fixed-00000002.png").exists()
     flags = json.loads((run_dir / "config.json").read_text())["flags"]
     assert (flags["fixed_noise"], flags["tensorboard"], flags["show"]) == (False, True, False)
+
+
+@pytest.mark.parametrize("flags, words", [
+    (("--seed", 5, "--override", "seed"), "--override seed: the epoch, of which 2 batches"),
+    (("--batch-size", 32, "--override", "batch-size"), "--override batch_size: the epoch, of")])
+def test_an_override_that_changes_the_order_begins_the_epoch_anew(flags, words, ended, call):
+    """It says so, and the bar knows how many steps that makes."""
+    done = call("train", "--resume", "--run-dir", ended, "--num-epochs", 1, *flags)
+    assert done.returncode == 0 and words in done.stderr
+    batches = 64 if "--batch-size" in flags else 32
+    assert f"finished: 1 epoch, {2 + batches} steps" in done.stdout
+    assert f"{2 + batches}/{2 + batches} " in done.stderr
+    done = call("train", "--resume", "--run-dir", ended, "--num-epochs", 2, "--seed", 6,
+                "--override", "seed", "--batch-size", 2048 // 4, "--override",
+                "seed,batch_size")
+    assert "begins anew" not in done.stderr  # at an epoch's end nothing is shown twice
+
+
+def test_the_end_of_a_run_is_told_on_the_screen_and_in_the_report(call, tmp_path):
+    """One step only: it has grids, a log line and a report, and the last line says how to go on."""
+    run_dir = tmp_path / "run"
+    done = call("train", *SMALL, "--max-steps", 1, "--run-dir", run_dir)
+    assert done.stdout.splitlines()[1:] == [
+        f"see {run_dir / 'report.html'}",
+        "finished: step 1 of 1, because of --max-steps 1; saved in "
+        f"{run_dir / 'checkpoints' / 'step-00000001'}",
+        f"to train longer: dcgan-mx train --resume --run-dir {run_dir} --max-steps 2"]
+    assert "warning" not in done.stderr
+    text = (run_dir / "report.html").read_text()
+    assert "finished: step 1 of 1, because of --max-steps 1" in text and "step 1</h1>" in text
+    assert f"train --resume --run-dir {run_dir} --max-steps 2<" in text
+    assert "To train longer:" in text
+    assert len(os.listdir(run_dir / "grids")) == 3 and len(read_numbers(run_dir)) == 1

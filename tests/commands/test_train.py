@@ -141,6 +141,13 @@ def test_a_data_folder_that_cannot_be(call, one_line_error, tmp_path):
                           tmp_path / "file"), tmp_path / "file", "Not a directory")
 
 
+def test_a_slip_of_the_pen_makes_no_folder(call, one_line_error, tmp_path):
+    for dataset in ("mnist", "fashion-mnist"):
+        one_line_error(call("train", "--dataset", dataset, "--data-path", tmp_path / "typo" / "x"),
+                       tmp_path / "typo" / "x", f"the folder {tmp_path / 'typo'} does not exist")
+    assert os.listdir(tmp_path) == []
+
+
 def test_a_damaged_data_file_is_named(call, one_line_error, tmp_path):
     (tmp_path / "mnist").mkdir()
     for name in ("train-images-idx3-ubyte", "train-labels-idx1-ubyte", "t10k-images-idx3-ubyte",

@@ -92,7 +92,7 @@ def test_what_workers_tell_each_other(job, two_contexts):
 
 TRAIN = [ROOT / "scripts" / "train.py", "--dataset", "synthetic", "--size", 16, "--ngf", 4,
          "--ndf", 4, "--batch-size", 8, "--disp-batches", 2, "--checkpoint-steps", 10,
-         "--kv-store", "dist_sync", "--max-steps", 100, "--num-epochs", 5]
+         "--max-steps", 100, "--num-epochs", 5]
 
 
 def read_run(run_dir):
@@ -162,6 +162,6 @@ def test_a_job_goes_on_to_the_bit(tmp_path, call):
 
 
 def test_a_saved_job_asks_for_its_launcher(tmp_path, call, one_line_error):
-    done = call("train", *TRAIN[1:], "--run-dir", tmp_path / "run")
+    done = call("train", *TRAIN[1:], "--kv-store", "dist_sync", "--run-dir", tmp_path / "run")
     one_line_error(done, "--kv-store dist_sync", "dcgan-mx launch", "--kv-store local")
     assert not (tmp_path / "run").exists()

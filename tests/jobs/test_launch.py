@@ -3,6 +3,7 @@ import contextlib
 import json
 import os
 import re
+import shlex
 import signal
 import socket
 import subprocess
@@ -391,6 +392,20 @@ def test_every_launcher_brings_everything(name, tmp_path, stand_ins, teller):
         assert "DCGAN_MX_JOB" not in environ
         roles.append(environ["DMLC_ROLE"])
     assert sorted(roles) == ["scheduler", "server", "server", "worker", "worker", "worker"]
+
+
+@pytest.mark.parametrize("name", ["local", "ssh", "mpi"])
+def test_workers_know_what_line_started_them(name, tmp_path, stand_ins, teller):
+    """So that they can say how to go on: with the launcher, its hosts, and odd names among them."""
+    hosts = tmp_path / "my hosts"
+    hosts.write_text("here\n")
+    flags = ["-n", 1] if name == "local" else ["-n", 1, "--launcher", name, "-H", hosts,
+                                               "--host-ip", "127.0.0.1"]
+    assert launch(flags, teller(3), stand_ins, tmp_path) == (0, "")
+    told = [json.loads(path.read_text())[0] for path in tmp_path.glob("*.told")]
+    lines = {environ["DCGAN_MX_LAUNCHED_BY"] for environ in told}
+    line, = lines
+    assert shlex.split(line)[1:] == [str(ROOT / "scripts/launch.py"), *map(str, flags)]
 
 
 def test_a_host_that_is_not_reached_is_named(tmp_path, stand_ins, teller):

@@ -128,9 +128,22 @@ def test_numbers_that_are_not_finite_are_not_shown():
 
 
 def test_progress_shows_the_numbers(capsys):
-    progress = Progress(6)
+    progress = Progress(6, quiet=False)
     train(progress, hooks.DisplayEvery(2, progress.show))
     shown = capsys.readouterr().err
     assert "6/6" in shown
-    for word in ("images/s", "acc 0.", "G ", "D ", "step/s"):
+    for word in ("training: ", "images/s", "acc of D 0.", "of G ", "entropy of D ", "step/s"):
         assert word in shown
+
+
+def test_fit_shows_its_progress_by_itself_where_somebody_reads(capsys, monkeypatch):
+    """A bar of its own on a terminal, none elsewhere, none where there are hooks."""
+    for terminal, hooks_given, shows in ((True, None, True), (False, None, False),
+                                         (True, (), False)):
+        monkeypatch.setattr("sys.stderr.isatty", lambda terminal=terminal: terminal, raising=False)
+        trainer = Trainer(*make_dcgan_sym(4, 4, 3, size=16), 4, (3, 16, 16), nz=5)
+        trainer.fit(MnistIter(make_discs(40), 4, (3, 16, 16)), RandIter(4, 5), 2, hooks_given, 15)
+        shown = capsys.readouterr().err
+        assert ("15/15" in shown and "images/s, acc of D 0." in shown) == shows
+        assert bool(shown) == shows
+        assert trainer.metrics.get_state()["counts"] == {"d": 30, "g": 15}  # nothing is reset
