@@ -64,7 +64,10 @@ def main():
     """Run the hour; leave at the first command that does not do what it should."""
     quick = "--quick" in sys.argv[1:]
     folder = ROOT / "runs" / "pictures"
-    environ = {**os.environ, "PATH": f"{ROOT / '.venv' / 'bin'}:{os.environ['PATH']}"}
+    # What make was called with is not for the makes in here.
+    environ = {name: value for name, value in os.environ.items()
+               if name not in ("ARGS", "MAKEFLAGS", "MAKEOVERRIDES", "MFLAGS")}
+    environ["PATH"] = f"{ROOT / '.venv' / 'bin'}:{environ['PATH']}"
     for command, status, pattern in HOUR:
         if "FOLDER" in command and not folder.exists():
             subprocess.run([ROOT / ".venv" / "bin" / "python", "-c", DRAW, folder], check=True)
