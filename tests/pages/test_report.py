@@ -128,7 +128,7 @@ def test_other_files_are_no_grids(make_run):
 
 def test_nothing_to_report(make_run):
     run_dir = make_run()
-    with pytest.raises(ReportError, match="no log line and no grid yet: train until"):
+    with pytest.raises(ReportError, match="no log line and no grid yet: train a step or more"):
         write_report(run_dir)
     assert not (run_dir / "report.html").exists()
 
