@@ -5,7 +5,9 @@ from typing import Any, Sequence
 
 from .machine.runtime import mx
 from .runs.ending import Ending
+from .runs.settings import require_settings
 from .training import trainer_state
+from .training.average import Average
 from .training.loop import (
     Batches,
     Hook,
@@ -46,6 +48,13 @@ class Trainer:
         BatchNorm sees each part by itself.
     lr, beta1, wd
         Adam's learning rate (above 0), first decay rate (in [0, 1)) and weight decay (at least 0).
+    lr_g, lr_d
+        Learning rates of G and of D alone; `lr` where left out.
+    ema : in [0, 1)
+        Decay of an average of G's weights, kept beside them; 0 keeps none.
+    real_label : above 0.5, at most 1
+        What D is told of real images. Below 1: one-sided label smoothing (Salimans et al.,
+        arXiv:1606.03498, section 3.4).
     d_steps : at least 1
         D's updates for each update of G, the k of the paper's Algorithm 1. Every call of `step`
         updates D with new images and new noise; every `d_steps`-th one goes on to update G.
@@ -63,6 +72,8 @@ class Trainer:
     ----------
     modG, modD : mx.mod.Module
         The networks as they train.
+    average : Average
+        Of G's weights.
     contexts : list of mx.Context
         Where they train.
     workers : Workers
@@ -100,20 +111,17 @@ class Trainer:
     def __init__(self, symG: Any, symD: Any, batch_size: int, data_shape: tuple[int, int, int],
                  nz: int = 100, ctx: Any = None, lr: float = 2e-4, beta1: float = 0.5,
                  wd: float = 0.0, d_steps: int = 1, g_loss: str = "nonsaturating",
-                 kvstore: Any = None, initializer: Any = None) -> None:
+                 kvstore: Any = None, ema: float = 0.0, lr_g: float | None = None,
+                 lr_d: float | None = None, real_label: float = 1.0,
+                 initializer: Any = None) -> None:
         ctx = ctx if isinstance(ctx, list) else [ctx or mx.current_context()]
-        for name, value, good, mend in (
-                ("batch_size", batch_size, batch_size >= 1 and batch_size % len(ctx) == 0,
-                 f"give a multiple of {len(ctx)}, the number of devices"),
-                ("nz", nz, nz >= 1, "give 1 or more"),
-                ("lr", lr, 0 < lr < float("inf"), "give a number above 0"),
-                ("beta1", beta1, 0 <= beta1 < 1, "give a number from 0 up to, not including, 1"),
-                ("wd", wd, 0 <= wd < float("inf"), "give 0 or a number above it"),
-                ("d_steps", d_steps, d_steps >= 1, "give 1 or more"),
-                ("g_loss", g_loss, g_loss in ("nonsaturating", "saturating"),
-                 "give 'nonsaturating' or 'saturating'")):
-            if not good:
-                raise ValueError(f"{name} is {value}: {mend}")
+        require_settings(batch_size=batch_size, nz=nz, lr=lr, beta1=beta1, wd=wd, d_steps=d_steps,
+                         g_loss=g_loss, ema=ema, real_label=real_label,
+                         **{name: value for name, value in (("lr_g", lr_g), ("lr_d", lr_d))
+                            if value is not None})
+        if batch_size % len(ctx):
+            raise ValueError(f"batch_size is {batch_size}: give a multiple of {len(ctx)}, the "
+                             "number of devices")
         self.d_steps, self.g_loss = d_steps, g_loss
         self.batch_size = batch_size
         self.global_step = self.epoch = self.nbatch = 0
@@ -136,8 +144,11 @@ class Trainer:
         self.modG, self.modD, self._modD_adding, self._modDG = bind_modules(
             symG, symD, batch_size, data_shape, nz, ctx, kvstore,
             initializer or mx.init.Normal(0.02),
-            {"learning_rate": lr, "beta1": beta1, "wd": wd})
-        self._fake, self._real = (mx.nd.full((batch_size,), value) for value in (0, 1))
+            {network: {"learning_rate": rate or lr, "beta1": beta1, "wd": wd}
+             for network, rate in (("G", lr_g), ("D", lr_d))})
+        self.average = Average(self.modG, ema)
+        self._fake, self._real, self._as_real = (mx.nd.full((batch_size,), value)
+                                                 for value in (0, real_label, 1))
 
     def step(self, batch: Any, rbatch: Any) -> None:
         """Train D on `batch` and on images made from `rbatch`, then (see `d_steps`) train G.
@@ -160,7 +171,7 @@ class Trainer:
         modD.backward()
         self.metrics.update_d(0, modD.get_outputs()[0])
 
-        # real: D is told 1; these gradients are added to them
+        # real: D is told 1 (`real_label`); these gradients are added to them
         modD_adding.forward(mx.io.DataBatch(batch.data, [self._real]), is_train=True)
         modD_adding.backward()
         self.metrics.update_d(1, modD_adding.get_outputs()[0])
@@ -173,7 +184,7 @@ class Trainer:
         self.diffD = None
         if self.global_step % self.d_steps == 0:
             saturating = self.g_loss == "saturating"
-            label = self._fake if saturating else self._real
+            label = self._fake if saturating else self._as_real
             modDG.forward(mx.io.DataBatch(outG, [label]), is_train=True)
             modDG.backward()
             diffD = modDG.get_input_grads()
@@ -181,6 +192,7 @@ class Trainer:
                 diffD = [-diff for diff in diffD]
             modG.backward(diffD)
             modG.update()
+            self.average.update()
             self.metrics.update_g(0 if saturating else 1, modDG.get_outputs()[0])
             self.diffD = diffD[0]
         self.outG, self.batch = outG[0], batch
@@ -268,7 +280,8 @@ class Trainer:
             `G`, `D`: parameters and moving statistics under `arg:NAME` and `aux:NAME`; the
             statistics are averages over all contexts of all workers.
             `G-optimizer`, `D-optimizer`: Adam's moments under `mean:NAME` and `var:NAME`; empty
-            before a network's first update.
+            before a network's first update. `G-ema`: the average of G's parameters under
+            `arg:NAME`; empty without `ema`.
             `replicas`: if there are several contexts or workers, the moving statistics of each,
             (replicas, channels), under `G:aux:NAME` and `D:aux:NAME`; else empty. All of these
             are dicts of np.ndarray, float32.

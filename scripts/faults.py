@@ -117,7 +117,8 @@ def kill_while_replacing(run_dir: Path, rng: random.Random) -> tuple[bool, bool]
     process = subprocess.Popen([sys.executable, "-c", REPLACE, str(run_dir)],
                                stdout=subprocess.PIPE, text=True)
     assert process.stdout is not None
-    process.stdout.readline()
+    if not process.stdout.readline():
+        raise RuntimeError("the process that saves did not start")
     time.sleep(rng.uniform(0, 0.05))
     process.kill()
     process.communicate()

@@ -216,5 +216,40 @@ def test_fit_refuses_an_empty_iterator():
     {"beta1": 1.0}, {"wd": -1e-9}, {"wd": float("nan")}, {"d_steps": 0}, {"g_loss": "hinge"}])
 def test_bad_numbers(options):
     (name, value), = options.items()
-    with pytest.raises(ValueError, match=f"^{name} is {value}: give"):
+    with pytest.raises(ValueError, match=f"^{name}: '?{value}'? is (out of|none)"):
         small(**options)
+
+
+def test_each_network_has_its_own_learning_rate(make_batches, parameters):
+    """Adam's first update is as large as the learning rate wherever there is a gradient."""
+    trainer = small(lr=0.5, lr_g=1e-2, lr_d=1e-3)
+    before = parameters(trainer)
+    trainer.step(*make_batches(1, 4, (3, 16, 16), nz=5)[0])
+    after = parameters(trainer)
+    for name, rate in (("g1_weight", 1e-2), ("d1_weight", 1e-3)):
+        assert np.abs(after[name] - before[name]).max() == pytest.approx(rate, rel=0.01)
+
+
+def test_smoothed_labels_reach_d_only(make_batches, parameters):
+    """D's gradient is that of the label 0.9 for reals; G is still led to the label 1."""
+    trainer, plain = small(real_label=0.9), small()
+    batch, rbatch = make_batches(1, 4, (3, 16, 16), nz=5)[0]
+    mod = mx.mod.Module(trainer.modD.symbol, data_names=["data"], label_names=["label"])
+    mod.bind([("data", (4, 3, 16, 16))], [("label", (4,))], grad_req="add")
+    mod.init_params(arg_params=trainer.modD.get_params()[0],
+                    aux_params=trainer.modD.get_params()[1])
+    for arrays in mod._exec_group.grad_arrays:
+        arrays[0][:] = 0
+    trainer.modG.forward(rbatch, is_train=True)
+    for images, label in ((trainer.modG.get_outputs(), 0), (batch.data, 0.9)):
+        mod.forward(mx.io.DataBatch(images, [mx.nd.full((4,), label)]), is_train=True)
+        mod.backward()
+    expected = mod._exec_group.grad_arrays[0][0].asnumpy()
+    trainer.step(batch, rbatch)
+    plain.step(batch, rbatch)
+    found = trainer.modD._exec_group.grad_arrays[0][0].asnumpy()
+    np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-7)
+    assert np.abs(plain.modD._exec_group.grad_arrays[0][0].asnumpy() - expected).max() > 1e-4
+    mx.nd.waitall()
+    np.testing.assert_allclose(trainer.diffD.asnumpy(),
+                               input_gradient(trainer, trainer.outG, 1)[1], rtol=1e-4, atol=1e-9)

@@ -15,6 +15,7 @@ from typing import Sequence
 COMMANDS = {
     "train": "train a DCGAN as in the blog post",
     "sample": "make images with a trained generator",
+    "evaluate": "say how good the pictures of a run are",
     "report": "write a page about a run: curves, pictures, settings",
     "animate": "make a film of a run's grids",
     "pack": "pack a folder of pictures into a record file",

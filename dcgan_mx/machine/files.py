@@ -13,8 +13,7 @@ StrPath = Union[str, "os.PathLike[str]"]
 _MAX_BRACKETS = 1000
 
 
-def write_atomic(path: StrPath, chunks: bytes | Iterable[bytes | bytearray | memoryview],
-                 sync: bool = False) -> None:
+def write_atomic(path: StrPath, chunks: bytes | Iterable[Any], sync: bool = False) -> None:
     """Write a file under a temporary name beside it, then rename.
 
     Parameters
@@ -22,7 +21,7 @@ def write_atomic(path: StrPath, chunks: bytes | Iterable[bytes | bytearray | mem
     path
         Replaced if it exists.
     chunks
-        What the file is to hold.
+        What the file is to hold, as bytes or arrays of them.
     sync
         Return only when the disk has the content.
 
@@ -33,9 +32,10 @@ def write_atomic(path: StrPath, chunks: bytes | Iterable[bytes | bytearray | mem
     """
     path = Path(path)
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    pieces: Iterable[Any] = (chunks,) if isinstance(chunks, bytes) else chunks
     try:
         with open(temporary, "wb") as f:
-            for chunk in (chunks,) if isinstance(chunks, bytes) else chunks:
+            for chunk in pieces:
                 f.write(chunk)
             if sync:
                 f.flush()

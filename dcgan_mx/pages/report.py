@@ -11,6 +11,7 @@ import numpy as np
 from ..machine.files import StrPath, write_atomic
 from ..machine.typed import typed
 from ..runs.ending import Ending
+from ..runs.log import FIGURES, find_best
 from ..runs.run import Run
 from ..visual import read_png
 from . import page
@@ -23,6 +24,8 @@ _GRIDS = (("gout", "what G makes of random vectors", 24),
 _CURVES = (("accuracy of D", {"accuracy": "acc"}),
            ("entropy, nats", {"D": "d_entropy", "G": "g_entropy"}),
            ("images/s", {"speed": "images_per_s"}))
+_FIGURES = {"frechet": "Fréchet distance", "swd": "sliced Wasserstein distance x 1,000",
+            "ms_ssim": "MS-SSIM", "precision": "precision", "recall": "recall"}
 _MAX_POINTS = 400  # more of them make a line that goes up and down a band
 _MAX_WIDTH = 800
 _MAX_SLIDER = 2_400_000  # characters; the four of them and the curves make 10 MB
@@ -52,7 +55,9 @@ def write_report(run_dir: StrPath) -> Path:
     """
     run_dir = Path(run_dir)
     run = Run(run_dir)
-    config, log = run.read_config(), run.read_log()
+    config, records = run.read_config(), run.read_log()
+    evaluations, log = ([record for record in records if ({*FIGURES} & {*record} != set()) is kind]
+                        for kind in (True, False))
     steps = [record["step"] for record in log] or [
         step for kind, _, _ in _GRIDS for step in run.list_grids(kind)]
     if not steps:
@@ -61,6 +66,7 @@ def write_report(run_dir: StrPath) -> Path:
     body = [page.note(f"A run of dcgan-mx in {run_dir}"), page.note(
                 ending.describe() if ending else "It is training, or ended without a word."),
             "<h2>Curves</h2>", _curves(log),
+            *_quality(run, evaluations),
             "<h2>Pictures</h2>", _pictures(run),
             "<h2>Settings</h2>", _settings(config),
             "<h2>Go on</h2>", _commands(run, ending)]
@@ -98,6 +104,29 @@ def _means(groups: list[list[dict[str, Any]]], key: str) -> list[float | None]:
               if type(record.get(key)) in (int, float) and abs(record[key]) < 1e300]
              for group in groups)
     return [sum(values) / len(values) if values else None for values in known]
+
+
+def _quality(run: Run, evaluations: list[dict[str, Any]]) -> list[str]:
+    """What evaluations found, within the training and after it; nothing if there were none."""
+    result, parts = run.read_evaluation(), []
+    if evaluations:
+        best = find_best(evaluations)
+        steps = [record["step"] for record in evaluations]
+        parts += [page.note(f"The best step of those evaluated is {best['step']}.")] if best else []
+        parts.append(page.columns([
+            page.plot({label: (steps, [record.get(name) for record in evaluations])}, "step", label)
+            for name, label in _FIGURES.items() if any(name in record for record in evaluations)]))
+    if result:
+        floor = result.get("floor", {})
+        rows = [(label, _shown(result[name], 3), _shown(floor.get(name), 3))
+                for name, label in _FIGURES.items() if name in result]
+        picture = _read(run.path / "evaluation.png")
+        parts += [page.note(f"dcgan-mx evaluate, step {result['step']}: {result.get('images')} "
+                            "images against as many real ones; a picture of some, with the real "
+                            "image nearest to each below it"),
+                  page.columns([page.table(("figure", "here", "real images"), rows),
+                                page.picture(picture, "images and the nearest real ones")])]
+    return ["<h2>Quality</h2>", *parts] if parts else []
 
 
 def _pictures(run: Run) -> str:

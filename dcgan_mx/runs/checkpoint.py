@@ -12,11 +12,12 @@ import numpy as np
 
 from ..machine.files import StrPath, sync_directory, write_atomic
 from .checkpoint_files import (
+    AVERAGE,
     COUNTERS,
     FORMAT,
     LATENT,
+    OPTIONAL,
     PARAMS,
-    REPLICAS,
     STATE,
     SYMBOLS,
     CheckpointError,
@@ -31,7 +32,8 @@ if TYPE_CHECKING:
     from ..trainer import Trainer
 
 
-def save(run_dir: StrPath, trainer: Trainer, seed: int | None = None, keep: int = 0) -> Path:
+def save(run_dir: StrPath, trainer: Trainer, seed: int | None = None, keep: int = 0,
+         spare: int | None = None) -> Path:
     """Write a trainer's whole state into `checkpoints/step-<global_step>` of a run directory.
 
     Parameters
@@ -41,6 +43,8 @@ def save(run_dir: StrPath, trainer: Trainer, seed: int | None = None, keep: int 
         Of weights, noise and order, noted in the checkpoint.
     keep
         Newest checkpoints to keep, this one counted; 0 keeps all.
+    spare
+        A step whose checkpoint is kept besides.
 
     Returns
     -------
@@ -55,10 +59,11 @@ def save(run_dir: StrPath, trainer: Trainer, seed: int | None = None, keep: int 
     DivergenceError
         If a parameter or a moment is not finite; nothing is written.
     """
-    return write(run_dir, trainer.get_state(), seed, keep)
+    return write(run_dir, trainer.get_state(), seed, keep, spare)
 
 
-def write(run_dir: StrPath, state: dict[str, Any], seed: int | None = None, keep: int = 0) -> Path:
+def write(run_dir: StrPath, state: dict[str, Any], seed: int | None = None, keep: int = 0,
+          spare: int | None = None) -> Path:
     """Write a `state` that `Trainer.get_state` returned; all else is as in `save`."""
     folder = Path(run_dir) / "checkpoints" / f"step-{state['counters']['step']:08d}"
     temporary = folder.with_name(f".{folder.name}.{os.getpid()}.tmp")
@@ -66,8 +71,9 @@ def write(run_dir: StrPath, state: dict[str, Any], seed: int | None = None, keep
         folder.parent.mkdir()
         sync_directory(run_dir)
     contents = {**{name: [state["symbols"][name[0]].encode()] for name in SYMBOLS},
-                **{name: dump_params(state[_part(name)]) for name in (*PARAMS, REPLICAS)
-                   if state[_part(name)] or name != REPLICAS}}
+                **{name: dump_params(state[_part(name)]) for name in PARAMS},
+                **{name: dump_params(state[_part(name)]) for name in OPTIONAL
+                   if state.get(_part(name))}}
     digests = {}
     shutil.rmtree(temporary, ignore_errors=True)
     try:
@@ -89,7 +95,8 @@ def write(run_dir: StrPath, state: dict[str, Any], seed: int | None = None, keep
     sync_directory(folder.parent)
     if keep:
         for old in [path for path in list(run_dir) if step_of(path) <= step_of(folder)][:-keep]:
-            remove(old)
+            if step_of(old) != spare:
+                remove(old)
     return folder
 
 
@@ -110,6 +117,11 @@ def verify(folder: StrPath) -> dict[str, Any]:
     return read_files(Path(folder))[0]
 
 
+def verify_state(folder: StrPath) -> dict[str, Any]:
+    """Check state.json alone, and return its content as `verify` does."""
+    return read_files(Path(folder), ())[0]
+
+
 def load(folder: StrPath, trainer: Trainer) -> None:
     """Put a trainer, made with the same networks, into the state of a checkpoint.
 
@@ -121,8 +133,8 @@ def load(folder: StrPath, trainer: Trainer) -> None:
     folder = Path(folder)
     document, contents = read_files(folder)
     state: dict[str, Any] = {"counters": {name: document[name] for name in COUNTERS},
-                             _part(REPLICAS): {}}
-    for name in (*PARAMS, REPLICAS):
+                             **{_part(name): {} for name in OPTIONAL}}
+    for name in (*PARAMS, *OPTIONAL):
         if name not in contents:
             continue
         try:
@@ -168,6 +180,28 @@ def load_network(folder: StrPath, network: str
             document
     except (ParamsError, UnicodeDecodeError) as error:
         raise CheckpointError(f"{folder}: {error}") from None
+
+
+def load_average(folder: StrPath) -> dict[str, np.ndarray]:
+    """Read the average of G's weights in a checkpoint.
+
+    Returns
+    -------
+    float32
+        Under arg:NAME; empty if the training kept none.
+
+    Raises
+    ------
+    CheckpointError
+        If the file is missing, though there should be one, or damaged.
+    """
+    folder = Path(folder)
+    if AVERAGE not in verify_state(folder)["files"]:
+        return {}
+    try:
+        return parse_params(read_files(folder, (AVERAGE,))[1][AVERAGE], folder / AVERAGE)
+    except ParamsError as error:
+        raise CheckpointError(str(error)) from None
 
 
 def load_latest(run_dir: StrPath | None, trainer: Trainer) -> Path | None:

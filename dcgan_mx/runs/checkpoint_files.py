@@ -14,6 +14,8 @@ STATE = "state.json"
 SYMBOLS = ("G-symbol.json", "D-symbol.json")
 PARAMS = ("G-0000.params", "D-0000.params", "G-optimizer.params", "D-optimizer.params")
 REPLICAS = "replicas.params"  # where there are several copies of the networks
+AVERAGE = "G-ema.params"  # where G's weights are averaged
+OPTIONAL = (REPLICAS, AVERAGE)
 _MAX_STATE_BYTES = 1 << 16
 
 
@@ -71,10 +73,9 @@ def read_files(folder: Path, names: Sequence[str] | None = None
     except ValueError:
         raise CheckpointError(f"{path} is damaged") from None
     document.setdefault("workers", 1)  # a training by one process did not always say so
-    pattern: dict[str, Any] = _DOCUMENT
     files = document.get("files")
-    if isinstance(files, dict) and REPLICAS in files:
-        pattern = {**_DOCUMENT, "files": {**_DOCUMENT["files"], REPLICAS: str}}
+    pattern = {**_DOCUMENT, "files": {**_DOCUMENT["files"], **{
+        name: str for name in OPTIONAL if isinstance(files, dict) and name in files}}}
     if document.get("format") != FORMAT or not _fits(document, pattern):
         raise CheckpointError(f"{path} is not of this version, or names other files")
     contents = {}

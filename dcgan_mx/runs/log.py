@@ -10,6 +10,10 @@ from ..machine.files import open_plain, parse_json
 _MAX_LINE_BYTES = 1 << 12
 
 
+# What lines of an evaluation hold beside `step`, `epoch` and `seconds`.
+FIGURES = ("frechet", "precision", "recall", "swd", "ms_ssim")
+
+
 class RunError(ValueError):
     """A run directory is in use, or holds something else than a run."""
 
@@ -30,3 +34,15 @@ def read_log(path: Path) -> list[dict[str, Any]]:
                                "mend or remove the file") from None
             records.append(record)
     return records
+
+
+def find_best(records: list[dict[str, Any]]) -> dict[str, Any] | None:
+    """Return the evaluation with the least distance from real images; None if there was none.
+
+    That is the Fréchet distance, where the data set has one, else the sliced Wasserstein distance.
+    """
+    for name in ("frechet", "swd"):
+        found = [record for record in records if isinstance(record.get(name), float)]
+        if found:
+            return min(found, key=lambda record: record[name])
+    return None

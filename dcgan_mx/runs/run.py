@@ -50,7 +50,8 @@ class Run:
     Notes
     -----
     What it holds: `config.json`, the settings and what else explains the numbers; `log.jsonl`;
-    `grids/`; `tensorboard/`; `checkpoints/`; `ended.json`, how the last training ended; `lock`.
+    `grids/`; `tensorboard/`; `checkpoints/`; `ended.json`, how the last training ended;
+    `evaluation.json` and `evaluation.png`; `lock`.
     """
 
     def __init__(self, path: StrPath) -> None:
@@ -246,6 +247,31 @@ class Run:
         with contextlib.suppress(FileNotFoundError):
             (self.path / "ended.json").unlink()
         return float(kept[-1]["seconds"]) if kept else 0.0
+
+    def write_evaluation(self, result: dict[str, Any], picture: np.ndarray) -> None:
+        """Write evaluation.json, and evaluation.png from pixels, (H, W, C), uint8."""
+        save_image(self.path / "evaluation.png", picture)
+        write_atomic(self.path / "evaluation.json", json.dumps(result).encode() + b"\n")
+
+    def read_evaluation(self) -> dict[str, Any] | None:
+        """Return what `write_evaluation` wrote; None if nothing has been evaluated.
+
+        Raises
+        ------
+        RunError
+            If evaluation.json is damaged.
+        """
+        path = self.path / "evaluation.json"
+        try:
+            with open_plain(path) as f:
+                result = parse_json(f.read(_MAX_LINE_BYTES))
+            if not isinstance(result, dict) or type(result["step"]) is not int:
+                raise ValueError
+        except FileNotFoundError:
+            return None
+        except (ValueError, KeyError):
+            raise RunError(f"{path} is none of an evaluation: remove it") from None
+        return result
 
     def end(self, ending: Ending) -> None:
         """Note how the training ended."""

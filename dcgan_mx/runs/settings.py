@@ -6,25 +6,29 @@ from typing import Any, Callable, Iterable, Mapping, NamedTuple
 
 
 class Range(NamedTuple):
-    """Numbers from `least`, or above `above`, up to and without `below`; nan is in none."""
+    """Numbers from `least`, or above `above`, to `most` or up to `below`; nan is in none."""
 
     kind: Callable[[Any], Any]  # int or float
     least: float | None = None
     above: float | None = None
     below: float = float("inf")
+    most: float | None = None
 
     @property
     def mend(self) -> str:
         """What an error asks for."""
         bound = f"from {self.least}" if self.above is None else f"above {self.above}"
-        if self.below < float("inf"):
+        if self.most is not None:
+            bound += f" to {self.most}" if self.above is None else f", at most {self.most}"
+        elif self.below < float("inf"):
             bound += f" and below {self.below}"
         return f"give a {'whole ' if self.kind is int else ''}number {bound}"
 
     def require(self, value: float) -> None:
         """Raise ValueError if a number is not in the range."""
         low = self.least <= value if self.least is not None else value > (self.above or 0)
-        if not (low and value < self.below):
+        high = value < self.below if self.most is None else value <= self.most
+        if not (low and high):
             raise ValueError(f"{value} is out of range: {self.mend}")
 
 
@@ -49,6 +53,13 @@ class Flag(NamedTuple):
                 raise ValueError(f"{value!r} is none of {', '.join(map(str, self.takes))}")
         elif type(value) is not self.takes:
             raise ValueError(f"{value!r} is no {self.takes.__name__}")
+
+    def require_range(self, value: Any) -> None:
+        """Raise ValueError if a value, of whatever type of number, is out of the flag's range."""
+        if isinstance(self.takes, Range):
+            self.takes.require(value)
+        else:
+            self.require(value)
 
 
 def _flag(default: Any, group: str, text: str, takes: Any, metavar: str | None = None,
@@ -80,6 +91,14 @@ class Recipe:
     beta1: float = _flag(0.5, "training", "Adam's first decay rate",
                          Range(float, least=0, below=1), "X")
     wd: float = _flag(0.0, "training", "weight decay", Range(float, least=0), "X")
+    lr_g: float | None = _flag(None, "training", "that of G alone", Range(float, above=0), "X",
+                               shown="--lr")
+    lr_d: float | None = _flag(None, "training", "that of D alone", Range(float, above=0), "X",
+                               shown="--lr")
+    ema: float = _flag(0.0, "training", "average G's weights, too, with this decay, as 0.99",
+                       Range(float, least=0, below=1), "X")
+    real_label: float = _flag(1.0, "training", "what D is told of real images; below 1: one-sided "
+                              "label smoothing", Range(float, above=0.5, most=1), "X")
     d_steps: int = _flag(1, "training", "updates of D for each of G, the paper's k", _COUNT, "N")
     g_loss: str = _flag("nonsaturating", "training",
                         "what G descends: -log D(G(z)), or log(1 - D(G(z)))",
@@ -89,7 +108,10 @@ class Recipe:
 
 
 # What a run may change when it goes on, where --override names it.
-OVERRIDABLE = ("batch_size", "lr", "beta1", "wd", "d_steps", "g_loss", "seed")
+OVERRIDABLE = ("batch_size", "lr", "beta1", "wd", "lr_g", "lr_d", "real_label", "d_steps", "g_loss",
+               "seed")
+# What runs of earlier versions do not have in their config.json; they trained with the defaults.
+_LATER = ("lr_g", "lr_d", "ema", "real_label")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -111,6 +133,8 @@ class Conduct:
                                 shown="runs/DATASET-TIME")
     checkpoint_steps: int | None = _flag(None, "output", "steps from one checkpoint to the next",
                                          _COUNT, "N", shown="one an epoch")
+    eval_steps: int | None = _flag(None, "output", "steps from one evaluation of what G makes to "
+                                   "the next; the best step is saved", _COUNT, "N", shown="never")
     keep: int = _flag(0, "output", "newest checkpoints to keep; 0: all", Range(int, least=0), "N")
     disp_batches: int = _flag(10, "output", "steps from one log line and set of grids to the next",
                               _COUNT, "N")
@@ -130,7 +154,7 @@ class Conduct:
 
 
 # Limits and intervals: all workers of a job have to meet at the same steps.
-MEETING = ("num_epochs", "max_steps", "checkpoint_steps", "disp_batches")
+MEETING = ("num_epochs", "max_steps", "checkpoint_steps", "eval_steps", "disp_batches")
 # Flags that runs of earlier versions have in their config.json, and that say nothing about them.
 _RETIRED = ("dry_run",)
 
@@ -168,6 +192,15 @@ def list_recipe() -> tuple[str, ...]:
     return tuple(field.name for field in dataclasses.fields(Recipe))
 
 
+def require_settings(**values: Any) -> None:
+    """Raise ValueError if a number or a choice is out of its range; types are not looked at."""
+    for name, value in values.items():
+        try:
+            list_flags()[name][0].require_range(value)
+        except ValueError as error:
+            raise ValueError(f"{name}: {error}") from None
+
+
 def spell(name: str) -> str:
     """Return the flag of a setting: `--batch-size` for batch_size."""
     return "--" + name.replace("_", "-")
@@ -191,7 +224,7 @@ def read_flags(flags: Mapping[str, Any], source: object) -> Settings:
     known = list_flags()
     try:
         unknown = flags.keys() - known.keys() - {*_RETIRED}
-        missing = {*list_recipe()} - flags.keys()
+        missing = {*list_recipe()} - {*_LATER} - flags.keys()
         if unknown or missing or flags["dataset"] is None:
             raise ValueError("flags are missing, or not known here")
         for name, value in flags.items():

@@ -15,6 +15,7 @@ import numpy as np
 
 from ..images.latent import make_latents
 from ..images.sample import Generator
+from ..runs.log import FIGURES
 from ..runs.run import Run
 from ..visual import make_grid, standardise, visual
 from .module_state import get_parameters
@@ -139,6 +140,8 @@ def make_grids(run: Run) -> Display:
 def make_fixed_noise(run: Run, trainer: Trainer, seed: int = 0) -> Display:
     """Make a display that draws `fixed` among a run's grids: the same latent vectors each time.
 
+    Where G's weights are averaged, these make the images.
+
     Parameters
     ----------
     run, trainer
@@ -155,7 +158,7 @@ def make_fixed_noise(run: Run, trainer: Trainer, seed: int = 0) -> Display:
     z = make_latents(64, generator.nz, seed)
 
     def display(trainer: Trainer, record: Record) -> None:
-        generator.set_params(get_parameters(trainer.modG))
+        generator.set_params({**get_parameters(trainer.modG), **trainer.average.get()})
         run.draw("fixed", trainer.global_step, generator.generate(z))
     return display
 
@@ -178,11 +181,12 @@ class TensorBoard:
 
     def __call__(self, trainer: Trainer, record: Record) -> None:
         """Write the numbers and the pictures of a step."""
-        for name in ("acc", "g_entropy", "d_entropy", "images_per_s"):
-            if record[name] is not None:
+        for name in ("acc", "g_entropy", "d_entropy", "images_per_s", *FIGURES):
+            if record.get(name) is not None:
                 self._writer.add_scalar(name, record[name], record["step"])
-        for name, images in _images(trainer):
-            self._writer.add_image(name, make_grid(images), record["step"], dataformats="HWC")
+        if "images_per_s" in record:  # not where figures of quality come by themselves
+            for name, images in _images(trainer):
+                self._writer.add_image(name, make_grid(images), record["step"], dataformats="HWC")
         self._writer.flush()
 
     def end(self) -> None:

@@ -34,6 +34,12 @@ def set_parameters(mod: Any, arrays: Mapping[str, np.ndarray]) -> None:
     mod.set_params(params["arg:"], params["aux:"])
 
 
+def list_parameters(mod: Any) -> dict[str, Any]:
+    """Return a Module's parameters on its first context, by name: the arrays that it trains."""
+    group = mod._exec_group
+    return {name: arrays[0] for name, arrays in zip(group.param_names, group.param_arrays)}
+
+
 def get_statistics(mod: Any) -> dict[str, np.ndarray]:
     """Copy a Module's moving statistics from each of its contexts.
 

@@ -9,7 +9,7 @@ from .module_state import pull_parameters
 
 def bind_modules(symG: Any, symD: Any, batch_size: int, data_shape: tuple[int, int, int], nz: int,
                  contexts: list[Any], kvstore: Any, initializer: Any,
-                 adam: Mapping[str, Any]) -> tuple[Any, Any, Any, Any]:
+                 adam: Mapping[str, Mapping[str, Any]]) -> tuple[Any, Any, Any, Any]:
     """Make the Modules, with parameters and optimizers.
 
     Parameters
@@ -17,7 +17,7 @@ def bind_modules(symG: Any, symD: Any, batch_size: int, data_shape: tuple[int, i
     symG, symD, batch_size, data_shape, nz, contexts, kvstore, initializer
         As `Trainer` takes them.
     adam
-        Parameters of the optimizer.
+        Parameters of the optimizers of `G` and `D`.
 
     Returns
     -------
@@ -36,9 +36,9 @@ def bind_modules(symG: Any, symD: Any, batch_size: int, data_shape: tuple[int, i
         mx.mod.Module(symD, data_names=("data",), label_names=("label",), context=contexts)
         for _ in range(3))
     modD.bind(data_shapes=data, label_shapes=label)
-    for mod in (modG, modD):
+    for network, mod in (("G", modG), ("D", modD)):
         mod.init_params(initializer=initializer)
-        mod.init_optimizer(kvstore, optimizer="adam", optimizer_params=dict(adam))
+        mod.init_optimizer(kvstore, optimizer="adam", optimizer_params=dict(adam[network]))
         if kvstore is not None and kvstore.type.startswith("dist"):
             # The store adds gradients: it sends no weights by itself.
             pull_parameters(mod, kvstore)

@@ -41,6 +41,8 @@ class Saver:
     ----------
     step : int or None
         Of the newest checkpoint that was begun.
+    spare : int or None
+        A step whose checkpoint is kept, however many there are.
     folder : pathlib.Path or None
         The newest checkpoint that is on the disk; None before the first.
     """
@@ -49,6 +51,7 @@ class Saver:
                  keep: int = 0, step: int | None = None) -> None:
         self._run_dir, self._every, self._seed, self._keep = run_dir, every, seed, keep
         self.step = step
+        self.spare: int | None = None
         self.folder: Path | None = None
         self._pool = ThreadPoolExecutor(1, thread_name_prefix="checkpoint")
         self._state: dict[str, Any] | None = None  # what is not yet on the disk
@@ -61,7 +64,8 @@ class Saver:
             self._take_result()
         if self._state is not None and self._writing is None and time.monotonic() > self._retry_at:
             self._write()
-        if (trainer.nbatch if self._every is None else trainer.global_step % self._every) == 0:
+        due = (trainer.nbatch if self._every is None else trainer.global_step % self._every) == 0
+        if due and self.step != trainer.global_step:
             self.save(trainer)
 
     def save(self, trainer: Trainer) -> None:
@@ -83,7 +87,7 @@ class Saver:
     def _write(self) -> None:
         assert self._run_dir is not None and self._state is not None
         self._writing = self._pool.submit(checkpoint.write, self._run_dir, self._state, self._seed,
-                                          self._keep)
+                                          self._keep, self.spare)
 
     def _take_result(self) -> None:
         """Wait for what is being written; where it fails, say so and note when to try again."""

@@ -5,18 +5,22 @@ import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ..images.evaluation import Judge
 from ..machine.signals import StopOnSignal
 from ..runs.checkpoint_files import read_files
 from ..runs.ending import Ending
 from ..runs.run import Run
 from ..runs.settings import Conduct, Recipe, Settings, spell
 from . import hooks
-from .loop import count_steps
+from .evaluation import EvaluateEvery
+from .loop import Hook, count_steps
 from .progress import Progress
 from .saver import Saver
 
 if TYPE_CHECKING:
     from ..trainer import Trainer
+
+EVALUATED = 2048  # images at each evaluation within a training
 
 
 def restart_epoch(trainer: Trainer, folder: Path | None = None, old: Recipe | None = None,
@@ -69,7 +73,7 @@ def find_limit(trainer: Trainer, conduct: Conduct) -> Ending | None:
 
 
 def train(trainer: Trainer, train_iter: Any, rand_iter: Any, settings: Settings,
-          run: Run | None = None, seconds: float = 0.0) -> None:
+          run: Run | None = None, seconds: float = 0.0, judge: Judge | None = None) -> None:
     """Train with all hooks that the settings ask for; note in the run how it ended.
 
     Parameters
@@ -80,6 +84,8 @@ def train(trainer: Trainer, train_iter: Any, rand_iter: Any, settings: Settings,
         Gets all that is written; left out on all workers but the first.
     seconds
         That the run has taken before.
+    judge
+        Of what G makes, if it is to be evaluated; left out on all workers but the first.
 
     Raises
     ------
@@ -90,13 +96,20 @@ def train(trainer: Trainer, train_iter: Any, rand_iter: Any, settings: Settings,
     total = count_steps(trainer, train_iter, conduct.num_epochs, conduct.max_steps)
     progress = Progress(total, trainer.global_step, quiet=run is None)
     displays = [] if run is None else _make_displays(run, trainer, settings, progress)
+    beside: list[Hook] = []
     saver = Saver(None if run is None else run.path, conduct.checkpoint_steps, recipe.seed,
                   conduct.keep, step=trainer.global_step)
+    if conduct.eval_steps is not None:
+        shown = tuple(display for display in displays
+                      if isinstance(display, (hooks.Log, hooks.TensorBoard)))
+        beside.append(EvaluateEvery(conduct.eval_steps, saver, judge, EVALUATED, shown,
+                                    run.read_log() if run else None, seconds))
     try:
         with StopOnSignal() as stop:
             trainer.fit(train_iter, rand_iter, conduct.num_epochs, max_steps=conduct.max_steps,
                         hooks=[progress, hooks.DisplayEvery(conduct.disp_batches, *displays,
-                                                            seconds=seconds), saver, stop])
+                                                            seconds=seconds), *beside, saver,
+                               stop])
     finally:
         if run is not None:
             run.end(_describe(trainer))

@@ -59,6 +59,7 @@ def get_state(trainer: Trainer) -> dict[str, Any]:
                              (f"{network}-optimizer", moments)):
             _require_finite(trainer, part, arrays)
             state[part] = arrays
+    state["G-ema"] = trainer.average.get()
     state["replicas"] = replicas if _count(trainer) > 1 else {}
     return state
 
@@ -82,6 +83,7 @@ def set_state(trainer: Trainer, state: dict[str, Any] | None) -> None:
                     if name.startswith(network)}
         if {len(rows) for rows in replicas.values()} == {_count(trainer)}:
             set_statistics(mod, {name: rows[own] for name, rows in replicas.items()})
+    trainer.average.set(state.get("G-ema", {}), counters["updates"]["G"])
     trainer.global_step, trainer.epoch = counters["step"], counters["epoch"]
     # The place in an epoch means nothing in other batches, or in another part of the data.
     same = ((counters["batch_size"], counters["workers"])
@@ -127,10 +129,12 @@ def _share(trainer: Trainer, state: dict[str, Any]) -> dict[str, Any]:
             if name.startswith("arg:") and counters["updates"][network]:
                 for kind in ("mean", "var"):
                     like[f"{network}-optimizer", f"{kind}:{name[4:]}"] = array
+    for name, array in trainer.average.get().items():
+        like["G-ema", name] = array
     if trainer.workers.rank == 0:
         like = {(part, name): state[part][name] for part, name in like}
     shared: dict[str, Any] = {"counters": counters, "G-optimizer": {}, "D-optimizer": {},
-                              "replicas": {}}
+                              "G-ema": {}, "replicas": {}}
     for (part, name), array in _unflatten(trainer.workers.share(_flatten(like)), like).items():
         shared.setdefault(part, {})[name] = array
     return shared
@@ -150,6 +154,8 @@ def _unflatten(values: np.ndarray, like: Mapping[_Name, np.ndarray]
 
 def _require_fitting(trainer: Trainer, state: dict[str, Any]) -> None:
     counters = state["counters"]
+    _require_shapes("G-ema", state.get("G-ema", {}), {name: array.shape for name, array
+                                              in trainer.average.get().items()})
     for network, mod in _networks(trainer):
         shapes = {name: array.shape for name, array in get_parameters(mod).items()}
         moments = {f"{kind}:{name[4:]}": shape for name, shape in shapes.items()

@@ -1,0 +1,134 @@
+"""`dcgan-mx evaluate`: how good the pictures of a run are."""
+from __future__ import annotations
+
+import json
+from typing import Any, Sequence
+
+import numpy as np
+
+from ..images.evaluation import Judge, find_nearest, run_through, take
+from ..images.latent import make_latents
+from ..images.sample import find_checkpoint, load_generator
+from ..iterators import EpochIter, MnistIter
+from ..machine.device import make_contexts
+from ..machine.typed import typed
+from ..runs.run import Run
+from ..runs.settings import Settings
+from ..training.workers import Workers
+from ..visual import make_grid
+from .cli import Parser, number
+from .source import find_classifier, make_train_iter
+
+_MOST_COMPARED = 100_000  # real images that a fake is compared with to find the nearest
+_SHOWN = 16
+_ROWS = (("frechet", "Fréchet distance"), ("precision", "precision"), ("recall", "recall"),
+         ("swd", "sliced Wasserstein distance x 1,000"), ("ms_ssim", "MS-SSIM"))
+
+
+def make_parser() -> Parser:
+    """Make the parser of the command."""
+    parser = Parser(typed("evaluate"), "Say how good the pictures of a run are: figures of "
+                    "quality, beside what they say of real images.")
+    add = parser.add
+    add("checkpoint", "a run directory: its newest checkpoint; or RUN/checkpoints/step-...",
+        metavar="RUN")
+    add("--num", "images, compared with as many real ones", metavar="N", default=4096,
+        type=number(int, least=16, below=2**20))
+    add("--seed", "of the latent vectors", type=number(int, least=0, below=2**63), default=0,
+        metavar="N")
+    add("--weights", "G's averaged weights, or the last ones (default: averaged ones where there "
+        "are any)", choices=("ema", "raw"))
+    add("--bn", "BatchNorm's mean and variance: of the training, or of each batch",
+        choices=("moving", "batch"), default="moving")
+    add("--data-path", "where the real images are, if not where the training had them",
+        metavar="PATH")
+    add("--json", "print one line of JSON instead of a table", action="store_true")
+    add("--gpu", "number of the GPU; absent: the CPU", type=number(int, least=0), metavar="N")
+    return parser
+
+
+def evaluate(settings: Settings, images: np.ndarray, train_iter: EpochIter) -> dict[str, Any]:
+    """Return the figures of images, and, as `floor`, those of real images against others.
+
+    Parameters
+    ----------
+    settings
+        Of the run.
+    images : (N, C, H, W), float32
+    train_iter
+        Over the real images.
+
+    Raises
+    ------
+    ValueError
+        If the data set has not two times as many images.
+    """
+    n = len(images)
+    there = train_iter.num_batches * train_iter.batch_size
+    if isinstance(train_iter, MnistIter) and 2 * n > there:
+        raise ValueError(f"--num {n}: two sets of real images are compared, too, and there are "
+                         f"{there}: give {there // 2} or less")
+    real = take(run_through(train_iter, 2 * n), 2 * n)
+    judge = Judge(real[:n], find_classifier(settings))
+    return {**judge.judge(images), "floor": judge.judge(real[n:])}
+
+
+def describe(result: dict[str, Any]) -> str:
+    """Return the figures as a table to read."""
+    floor = result["floor"]
+    lines = [f"{result['images']} images of step {result['step']} ({result['weights']} weights, "
+             f"{result['bn']} statistics), against as many real ones",
+             f"{'':38}{'here':>10}{'real images':>14}"]
+
+    def add(label: str, *values: float, digits: int = 3) -> None:
+        lines.append(f"{label:38}" + "".join(f"{value:{width}.{digits}f}" for value, width
+                                              in zip(values, (10, 14))))
+
+    for name, label in _ROWS:
+        if name in result:
+            add(label, result[name], floor[name], digits=2 if name in ("frechet", "swd") else 3)
+        if name == "swd":
+            for height, value in result["swd_levels"].items():
+                add(f"  at {height}x{height} pixels", value, floor["swd_levels"][height], digits=2)
+    if "classes" in result:
+        for digit, (count, real) in enumerate(zip(result["classes"], floor["classes"])):
+            add(f"share of {digit}, %", *(100 * x / result["images"] for x in (count, real)),
+                digits=1)
+        lines.append(f"the classifier of digits errs on {100 * result['classifier_error']:.2f} % "
+                     "of the test digits")
+    else:
+        lines.append(f"{result['dataset']} has no classifier here: Fréchet distance, precision and "
+                     "recall need one, and are left out")
+    return "\n".join(lines)
+
+
+def main(argv: Sequence[str]) -> int:
+    """Evaluate; return the exit status."""
+    args = make_parser().parse_args(argv)
+    folder = find_checkpoint(args.checkpoint)
+    run = Run(folder.parent.parent)
+    settings = run.read_settings()
+    if args.data_path is not None:
+        settings = settings.replace({"data_path": args.data_path})
+    generator, step = load_generator(folder, make_contexts(args.gpu)[0], args.bn,
+                                     weights=args.weights)
+    train_iter = make_train_iter(settings, Workers())
+    images = generator.generate(make_latents(args.num, generator.nz, args.seed))
+    classifier = find_classifier(settings)
+    result = {"step": step, "dataset": settings.recipe.dataset, "seed": args.seed, "bn": args.bn,
+              "weights": "ema" if generator.averaged else "raw",
+              **evaluate(settings, images, train_iter)}
+    if classifier:
+        result["classifier_error"] = round(classifier.error, 4)
+    shown = images[:_SHOWN]
+    epochs = run_through(train_iter, 1)
+    most = _MOST_COMPARED // train_iter.batch_size
+    nearest = find_nearest(shown, (batch for _, batch in zip(range(most), epochs)))
+    half = _SHOWN // 2
+    picture = make_grid(np.concatenate([shown[:half], nearest[:half], shown[half:],
+                                        nearest[half:]]), half)
+    run.write_evaluation(result, picture)
+    print(json.dumps(result) if args.json else
+          f"{describe(result)}\nsee {run.path / 'evaluation.png'}: {_SHOWN} images, and below "
+          "each the real one that is nearest to it")
+    return 0

@@ -1,0 +1,128 @@
+"""How good generated images are: what all figures ask for, and those of features.
+
+All figures are estimates from samples: their floor is what they say of real images against other
+real ones, as many.
+"""
+from __future__ import annotations
+
+from typing import Iterator, NamedTuple
+
+import numpy as np
+
+SMALLEST = 16  # pixels of the smallest images
+CHUNK = 256  # images at once
+
+
+class QualityError(ValueError):
+    """These arrays cannot be compared."""
+
+
+class PrecisionRecall(NamedTuple):
+    """What `precision_recall` returns."""
+
+    precision: float
+    recall: float
+
+
+def frechet_distance(real: np.ndarray, fake: np.ndarray) -> float:
+    """Compare the means and covariances of two sets of features.
+
+    Parameters
+    ----------
+    real, fake : (N, d)
+        N at least 2, and may differ.
+
+    Returns
+    -------
+    The square of m1 - m2, and tr(S1 + S2 - 2 (S1 S2)^(1/2)), in float64; 0 for the same set twice,
+    but for rounding.
+
+    Raises
+    ------
+    QualityError
+        If the arrays are none of these, or a number is not finite.
+
+    Notes
+    -----
+    The trace of (S1 S2)^(1/2) is the sum of the square roots of the eigenvalues of the symmetric
+    S1^(1/2) S2 S1^(1/2), which exist for singular covariances, too.
+    Source: Dowson and Landau, J. Multivariate Anal. 12 (1982); Heusel et al., arXiv:1706.08500.
+    """
+    real, fake = _require_features(real, fake)
+    means = [features.mean(0) for features in (real, fake)]
+    covariances = [np.atleast_2d(np.cov(features, rowvar=False)) for features in (real, fake)]
+    values, vectors = np.linalg.eigh(covariances[0])
+    root = (vectors * np.sqrt(np.maximum(values, 0))) @ vectors.T
+    eigenvalues = np.linalg.eigvalsh(root @ covariances[1] @ root)
+    traces = sum(float(np.trace(covariance)) for covariance in covariances)
+    return float(np.square(means[0] - means[1]).sum() + traces
+                 - 2 * np.sqrt(np.maximum(eigenvalues, 0)).sum())
+
+
+def precision_recall(real: np.ndarray, fake: np.ndarray, k: int = 3) -> PrecisionRecall:
+    """Say how many fakes look real, and how many reals could be fakes.
+
+    Parameters
+    ----------
+    real, fake : (N, d)
+        N above k.
+    k : at least 1
+        A set covers the balls around its features that reach to the k-th nearest other one.
+
+    Returns
+    -------
+    precision : in [0, 1]
+        Share of fakes that the reals cover.
+    recall : in [0, 1]
+        Share of reals that the fakes cover.
+
+    Raises
+    ------
+    QualityError
+        If the arrays or k are none of these.
+
+    Notes
+    -----
+    Source: Kynkäänniemi et al., arXiv:1904.06991.
+    """
+    real, fake = _require_features(real, fake)
+    if not 1 <= k < min(len(real), len(fake)):
+        raise QualityError(f"k is {k}: give 1 to {min(len(real), len(fake)) - 1}")
+    radii = [np.concatenate([np.partition(distances, k, 1)[:, k] for distances
+                             in _distances(features, features)]) for features in (real, fake)]
+    shares = []
+    for covering, radius, covered in ((real, radii[0], fake), (fake, radii[1], real)):
+        inside = [(distances <= radius).any(1) for distances in _distances(covered, covering)]
+        shares.append(float(np.concatenate(inside).mean()))
+    return PrecisionRecall(*shares)
+
+
+def _distances(a: np.ndarray, b: np.ndarray) -> Iterator[np.ndarray]:
+    """Yield the squared distances of some rows of `a` at a time to all rows of `b`."""
+    squares = np.square(b).sum(1)
+    for start in range(0, len(a), 1024):
+        part = a[start:start + 1024]
+        yield np.maximum(np.square(part).sum(1)[:, None] - 2 * part @ b.T + squares, 0)
+
+
+def require_images(name: str, images: np.ndarray) -> None:
+    """Raise QualityError if an array is none of images, (N, C, H, W), float32, in [-1, 1]."""
+    if images.ndim != 4 or images.dtype != np.float32:
+        raise QualityError(f"{name} is {images.dtype} of shape {images.shape}: give float32 of "
+                           "shape (N, C, H, W)")
+    if len(images) < 2 or min(images.shape[2:]) < SMALLEST:
+        raise QualityError(f"{name} has shape {images.shape}: give 2 images or more, of 16 pixels "
+                           "or more")
+    for start in range(0, len(images), CHUNK):
+        if not np.abs(images[start:start + CHUNK]).max() <= 1 + 1e-3:  # false for nan, too
+            raise QualityError(f"{name} has numbers that are not in [-1, 1]: scale the images")
+
+
+def _require_features(*arrays: np.ndarray) -> list[np.ndarray]:
+    for name, features in zip(("real", "fake"), arrays):
+        if features.ndim != 2 or len(features) < 2 or features.shape[1] != arrays[0].shape[1]:
+            raise QualityError(f"{name} has shape {features.shape}: give (N, d), N at least 2, and "
+                               "the same d for both")
+        if not np.isfinite(features).all():
+            raise QualityError(f"{name} has numbers that are not finite: leave those images out")
+    return [features.astype(np.float64) for features in arrays]

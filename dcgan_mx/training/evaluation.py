@@ -1,0 +1,80 @@
+"""Figures of quality beside the training."""
+from __future__ import annotations
+
+import time
+import warnings
+from typing import TYPE_CHECKING, Any, Callable
+
+from ..images.evaluation import Judge
+from ..images.latent import make_latents
+from ..images.sample import Generator, measure_statistics
+from ..machine.runtime import finish
+from ..runs.log import FIGURES, find_best
+from .module_state import get_parameters
+from .saver import Saver
+
+if TYPE_CHECKING:
+    from ..trainer import Trainer
+
+
+class EvaluateEvery:
+    """A hook that judges what G makes of the same vectors, every `n` steps.
+
+    The best step so far is saved, and its checkpoint stays, however few are kept. It changes no
+    number of the training, and stands in the log as a line of its own.
+
+    Parameters
+    ----------
+    n : at least 1
+    saver
+    judge
+        None on all workers but the first.
+    images
+        How many G makes.
+    displays
+        Called with the trainer and the record; see `hooks.Display`.
+    records
+        The run's log so far.
+    seconds
+        That the run has taken before.
+    """
+
+    def __init__(self, n: int, saver: Saver, judge: Judge | None = None, images: int = 0,
+                 displays: tuple[Callable[[Trainer, dict[str, Any]], None], ...] = (),
+                 records: list[dict[str, Any]] | None = None, seconds: float = 0.0) -> None:
+        self._n, self._saver, self._judge, self._images = n, saver, judge, images
+        self._displays, self._records = displays, list(records or [])
+        self._start = time.perf_counter() - seconds
+        best = find_best(self._records)
+        saver.spare = best["step"] if best else None
+
+    def __call__(self, trainer: Trainer) -> None:
+        """Evaluate if it is time to."""
+        if trainer.global_step % self._n:
+            return
+        best = self._judge is not None and self._evaluate(trainer, self._judge)
+        if trainer.workers.gather([best]).any() and self._saver.step != trainer.global_step:
+            self._saver.spare = trainer.global_step
+            self._saver.save(trainer)
+
+    def _evaluate(self, trainer: Trainer, judge: Judge) -> bool:
+        """Write down the figures; return whether they are the best."""
+        finish()
+        params = {**get_parameters(trainer.modG), **trainer.average.get()}
+        symG, ctx = trainer.modG.symbol, trainer.contexts[0]
+        if trainer.average.get():
+            params.update(measure_statistics(symG, params, ctx))
+        generator = Generator(symG, params, ctx)
+        figures = judge.judge(generator.generate(make_latents(self._images, generator.nz)))
+        record = {"epoch": trainer.epoch, "step": trainer.global_step,
+                  "seconds": time.perf_counter() - self._start,
+                  **{name: figures[name] for name in FIGURES if name in figures}}
+        self._records.append(record)
+        for display in self._displays:
+            try:
+                display(trainer, record)
+            except OSError as error:
+                warnings.warn(f"{error.filename}: {error.strerror}: the figures of step "
+                              f"{trainer.global_step} are not shown there; the training goes on",
+                              RuntimeWarning, stacklevel=2)
+        return find_best(self._records) is record

@@ -1,0 +1,135 @@
+"""`evaluate`, and `train --eval-steps`."""
+import json
+import shutil
+
+import numpy as np
+import pytest
+from common import read_numbers
+from small import SMALL
+
+from dcgan_mx.data.datasets import read_mnist
+from dcgan_mx.images.digits import train
+from dcgan_mx.images.evaluation import find_nearest
+from dcgan_mx.machine.runtime import mx
+from dcgan_mx.runs.params import dump_params
+from dcgan_mx.runs.run import Run
+from dcgan_mx.visual import read_png
+
+FLAGS = (*SMALL, "--ema", 0.9, "--eval-steps", 8, "--checkpoint-steps", 6, "--keep", 1,
+         "--disp-batches", 1)
+
+
+@pytest.fixture(scope="module")
+def discs(tmp_path_factory):
+    """A run of discs, evaluated at steps 8 and 16, that nobody stopped."""
+    from dcgan_mx.commands.main import run
+    run_dir = tmp_path_factory.mktemp("discs") / "run"
+    assert run("train", [str(flag) for flag in (*FLAGS, "--max-steps", 20, "--run-dir", run_dir)]
+               ) == 0
+    return run_dir
+
+
+@pytest.fixture(scope="module")
+def digits(tmp_path_factory, mnist_root):
+    """A run of digits, and a folder with a hastily trained classifier of these."""
+    from dcgan_mx.commands.main import run
+    folder = tmp_path_factory.mktemp("digits")
+    images, labels, test_images, test_labels = read_mnist(mnist_root)
+    params = train(images[:2000], labels[:2000], test_images[:500], test_labels[:500], epochs=1)
+    (folder / "dcgan_mx").mkdir()
+    (folder / "dcgan_mx" / "digits-1.params").write_bytes(b"".join(map(bytes, dump_params(params))))
+    assert run("train", ["--dataset", "mnist", "--data-path", str(mnist_root), "--size", "16",
+                         "--ngf", "4", "--ndf", "4", "--max-steps", "3", "--run-dir",
+                         str(folder / "run")]) == 0
+    return folder
+
+
+def test_the_log_names_the_best_step_and_keeps_its_checkpoint(discs):
+    evaluated = [record for record in read_numbers(discs) if "swd" in record]
+    assert [record["step"] for record in evaluated] == [8, 16]
+    best = min(evaluated, key=lambda record: record["swd"])["step"]
+    kept = [int(path.name[5:]) for path in Run(discs).list_checkpoints()]
+    assert kept == sorted({best, 20})
+    assert f"The best step of those evaluated is {best}" in (discs / "report.html").read_text()
+
+
+@pytest.mark.parametrize("stop", [7, 8, 9, 17])
+def test_resume_with_averages_and_evaluations_is_exact(stop, discs, call, tmp_path):
+    run_dir = tmp_path / "run"
+    assert call("train", *FLAGS, "--max-steps", stop, "--run-dir", run_dir).returncode == 0
+    done = call("train", "--resume", "--run-dir", run_dir, "--max-steps", 20)
+    assert done.returncode == 0 and "the best step of those evaluated" in done.stdout
+    assert read_numbers(run_dir) == read_numbers(discs)
+    for name in ("G-0000.params", "G-ema.params", "D-optimizer.params"):
+        last = "checkpoints", "step-00000020", name
+        assert run_dir.joinpath(*last).read_bytes() == discs.joinpath(*last).read_bytes()
+
+
+def test_evaluating_changes_no_number_of_the_training(discs, call, tmp_path):
+    run_dir = tmp_path / "run"
+    flags = [flag for flag in FLAGS if flag not in ("--eval-steps", 8, "--ema", 0.9)]
+    assert call("train", *flags, "--max-steps", 20, "--run-dir", run_dir).returncode == 0
+    assert read_numbers(run_dir) == [record for record in read_numbers(discs)
+                                     if "swd" not in record]
+    last = "checkpoints", "step-00000020", "D-optimizer.params"
+    assert run_dir.joinpath(*last).read_bytes() == discs.joinpath(*last).read_bytes()
+
+
+def test_evaluate_discs(discs, call, tmp_path):
+    run_dir = shutil.copytree(discs, tmp_path / "run")
+    done = call("evaluate", run_dir, "--num", 64)
+    assert done.returncode == 0, done.stderr
+    assert "64 images of step 20 (ema weights, moving statistics)" in done.stdout
+    assert "synthetic has no classifier here" in done.stdout
+    assert "Fréchet distance  " not in done.stdout
+    result = json.loads((run_dir / "evaluation.json").read_text())
+    assert result["swd"] > result["floor"]["swd"] > 0 and result["swd_levels"].keys() == {"16"}
+    assert read_png(run_dir / "evaluation.png").shape == (4 * 16, 8 * 16, 3)
+    raw = json.loads(call("evaluate", run_dir, "--num", 64, "--weights", "raw", "--json").stdout)
+    assert raw["weights"] == "raw" and raw["swd"] != result["swd"]
+    assert raw["floor"] == result["floor"]
+    assert call("report", run_dir).returncode == 0
+    assert f"{raw['swd']:.3f}" in (run_dir / "report.html").read_text()
+    samples = [call("sample", run_dir, "--num", 4, "--weights", weights, "--out",
+                    tmp_path / f"{weights}.png").returncode for weights in ("ema", "raw")]
+    assert samples == [0, 0]
+    assert (read_png(tmp_path / "ema.png") != read_png(tmp_path / "raw.png")).any()
+
+
+def test_evaluate_digits(digits, call):
+    done = call("evaluate", digits / "run", "--num", 100, env={"XDG_CACHE_HOME": str(digits)})
+    assert done.returncode == 0, done.stderr
+    result = json.loads((digits / "run" / "evaluation.json").read_text())
+    assert sum(result["classes"]) == sum(result["floor"]["classes"]) == 100
+    assert result["frechet"] > 2 * result["floor"]["frechet"] > 0
+    assert 0 <= result["precision"] < result["floor"]["precision"] <= 1
+    assert result["weights"] == "raw" and "Fréchet distance" in done.stdout
+
+
+def test_the_nearest_image_by_brute_force():
+    rng = np.random.default_rng(0)
+    real = rng.uniform(-1, 1, (30, 3, 4, 4)).astype(np.float32)
+    fake = real[[7, 3, 21]] + rng.normal(0, 0.05, (3, 3, 4, 4)).astype(np.float32)
+    batches = [mx.io.DataBatch([mx.nd.array(real[i:i + 10])], []) for i in (0, 10, 20)]
+    np.testing.assert_array_equal(find_nearest(fake, batches), real[[7, 3, 21]])
+
+
+@pytest.mark.parametrize("flags, parts", [
+    (("--num", 15), ("--num", "15 is out of range")),
+    (("--num", 100_000), ("--num 100000", "give")),
+    (("--weights", "both"), ("--weights", "'both'"))])
+def test_bad_flags(flags, parts, discs, call, one_line_error):
+    one_line_error(call("evaluate", discs, *flags), *parts)
+
+
+def test_what_cannot_be_evaluated(discs, run_dir, call, one_line_error, tmp_path):
+    (tmp_path / "empty").mkdir()
+    one_line_error(call("evaluate", tmp_path / "empty"), "is no checkpoint, and has none")
+    one_line_error(call("evaluate", run_dir), "config.json", "No such file")
+    one_line_error(call("evaluate", tmp_path / "none"), "is no folder")
+    plain = tmp_path / "plain"
+    assert call("train", *SMALL, "--max-steps", 1, "--run-dir", plain).returncode == 0
+    one_line_error(call("evaluate", plain, "--weights", "ema"), "has no averaged weights")
+    (plain / "evaluation.json").write_text("{")
+    done = call("report", plain)
+    one_line_error(done, "evaluation.json is none of an evaluation: remove it")
