@@ -36,9 +36,10 @@ setup(
         "setuptools<81; python_version >= '3.12'",
     ],
     extras_require={
-        "test": ["pytest", "pytest-xdist", "hypothesis", "scikit-image", "selenium",
-                 "tensorboardX"],
+        "test": ["pytest", "pytest-xdist", "hypothesis", "scikit-image", "scikit-learn",
+                 "selenium", "tensorboardX"],
         "tensorboard": ["tensorboardX"],
+        "features": ["scikit-learn"],
         "check": ["ruff==0.17.6", "mypy"],
         "docs": ["sphinx", "numpydoc", "myst-parser", "furo"],
     },

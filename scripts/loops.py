@@ -69,8 +69,8 @@ def make_pytorch_networks() -> tuple[Any, Any]:
     return netG, netD
 
 
-def make_pytorch() -> Callable[[int], None]:
-    """The loop of PyTorch's DCGAN example (examples/dcgan), with a batch that costs nothing."""
+def make_pytorch_step() -> tuple[Callable[[Any], None], Any]:
+    """A step of PyTorch's DCGAN example (examples/dcgan) on some real images, and its generator."""
     import torch
     from torch import nn
 
@@ -78,28 +78,38 @@ def make_pytorch() -> Callable[[int], None]:
     criterion = nn.BCELoss()
     optimizers = [torch.optim.Adam(net.parameters(), lr=2e-4, betas=(0.5, 0.999))
                   for net in (netD, netG)]
-    real = torch.rand(BATCH_SIZE, 3, 64, 64) * 2 - 1
     ones, zeros = torch.ones(BATCH_SIZE), torch.zeros(BATCH_SIZE)
+
+    def step(real: Any) -> None:
+        netD.zero_grad()
+        output = netD(real).view(-1)
+        errD_real = criterion(output, ones)
+        errD_real.backward()
+        output.mean().item()
+        fake = netG(torch.randn(BATCH_SIZE, 100, 1, 1))
+        output = netD(fake.detach()).view(-1)
+        errD_fake = criterion(output, zeros)
+        errD_fake.backward()
+        output.mean().item()
+        optimizers[0].step()
+        netG.zero_grad()
+        output = netD(fake).view(-1)
+        errG = criterion(output, ones)
+        errG.backward()
+        optimizers[1].step()
+        (errD_real + errD_fake).item(), errG.item(), output.mean().item()
+    return step, netG
+
+
+def make_pytorch() -> Callable[[int], None]:
+    """The loop of PyTorch's DCGAN example, with a batch that costs nothing."""
+    import torch
+    step, _ = make_pytorch_step()
+    real = torch.rand(BATCH_SIZE, 3, 64, 64) * 2 - 1
 
     def train(n: int) -> None:
         for _ in range(n):
-            netD.zero_grad()
-            output = netD(real).view(-1)
-            errD_real = criterion(output, ones)
-            errD_real.backward()
-            output.mean().item()
-            fake = netG(torch.randn(BATCH_SIZE, 100, 1, 1))
-            output = netD(fake.detach()).view(-1)
-            errD_fake = criterion(output, zeros)
-            errD_fake.backward()
-            output.mean().item()
-            optimizers[0].step()
-            netG.zero_grad()
-            output = netD(fake).view(-1)
-            errG = criterion(output, ones)
-            errG.backward()
-            optimizers[1].step()
-            (errD_real + errD_fake).item(), errG.item(), output.mean().item()
+            step(real)
     return train
 
 

@@ -2,14 +2,17 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 from typing import Any, Sequence
 
 import numpy as np
 
+from ..data.datasets import read_mnist
 from ..images.evaluation import Judge, find_nearest, run_through, take
+from ..images.features import Features, svm_error
 from ..images.latent import make_latents
 from ..images.sample import find_checkpoint, load_generator
-from ..iterators import EpochIter, MnistIter
+from ..iterators import EpochIter, MnistIter, enlarge
 from ..machine.device import make_contexts
 from ..machine.typed import typed
 from ..runs.run import Run
@@ -42,6 +45,8 @@ def make_parser() -> Parser:
         choices=("moving", "batch"), default="moving")
     add("--data-path", "where the real images are, if not where the training had them",
         metavar="PATH")
+    add("--features", "of digits: how well a linear classifier tells them by D's features, too; "
+        "takes 6 GB and some minutes", action="store_true")
     add("--json", "print one line of JSON instead of a table", action="store_true")
     add("--gpu", "number of the GPU; absent: the CPU", type=number(int, least=0), metavar="N")
     return parser
@@ -99,7 +104,41 @@ def describe(result: dict[str, Any]) -> str:
     else:
         lines.append(f"{result['dataset']} has no classifier here: Fréchet distance, precision and "
                      "recall need one, and are left out")
+    lines += [f"a linear SVM errs, by {name}: {100 * error:.2f} % of the test digits"
+              for name, error in result.get("svm_errors", {}).items()]
     return "\n".join(lines)
+
+
+def measure_features(folder: Path, settings: Settings) -> dict[str, Any]:
+    """Return what linear classifiers of digits err, by D's features and by the pixels.
+
+    Of each, with all labels and with 1,000, 100 of each digit, chosen by a fixed seed.
+    """
+    recipe = settings.recipe
+    if recipe.dataset != "mnist":
+        raise ValueError(f"--features: {recipe.dataset} has no labels here: leave it out")
+    images, labels, tests, test_labels = read_mnist(settings.conduct.data_path or "data")
+    shape = (recipe.nc, recipe.size, recipe.size)
+    features = Features(folder, shape)
+    rng = np.random.default_rng(0)
+    few = np.concatenate([rng.choice(np.flatnonzero(labels == digit), 100, replace=False)
+                          for digit in range(10)])
+
+    def see(digits: np.ndarray) -> np.ndarray:
+        seen = np.empty((len(digits), features.count), np.float32)
+        for i in range(0, len(digits), 1000):
+            seen[i:i + 1000] = features.describe(enlarge(digits[i:i + 1000], shape))
+        return seen
+
+    def flatten(digits: np.ndarray) -> np.ndarray:
+        return digits.reshape(len(digits), -1).astype(np.float32)
+
+    errors = {}
+    for name, describe in (("features", see), ("pixels", flatten)):
+        for count, chosen in (("1000", few), ("all", slice(None))):
+            errors[f"{name}, {count} labels"] = svm_error(
+                describe(images[chosen]), labels[chosen], describe(tests), test_labels)
+    return errors
 
 
 def main(argv: Sequence[str]) -> int:
@@ -110,6 +149,7 @@ def main(argv: Sequence[str]) -> int:
     settings = run.read_settings()
     if args.data_path is not None:
         settings = settings.replace({"data_path": args.data_path})
+    errors = measure_features(folder, settings) if args.features else None
     generator, step = load_generator(folder, make_contexts(args.gpu)[0], args.bn,
                                      weights=args.weights)
     train_iter = make_train_iter(settings, Workers())
@@ -118,6 +158,8 @@ def main(argv: Sequence[str]) -> int:
     result = {"step": step, "dataset": settings.recipe.dataset, "seed": args.seed, "bn": args.bn,
               "weights": "ema" if generator.averaged else "raw",
               **evaluate(settings, images, train_iter)}
+    if errors:
+        result["svm_errors"] = errors
     if classifier:
         result["classifier_error"] = round(classifier.error, 4)
     shown = images[:_SHOWN]

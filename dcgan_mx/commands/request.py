@@ -10,7 +10,7 @@ from typing import Any, NamedTuple, Sequence
 
 from ..machine.typed import LAUNCHED_BY, typed
 from ..runs.run import Run
-from ..runs.settings import DEFAULTS, OVERRIDABLE, Settings, go_on, list_flags, spell
+from ..runs.settings import DEFAULTS, OVERRIDABLE, RECIPES, Settings, go_on, list_flags, spell
 from ..visual import can_show
 from .cli import Parser
 
@@ -35,6 +35,8 @@ def make_parser() -> Parser:
                        "data set", "output", action="store_true")
             parser.add("--override", "flags that may differ from those of the resumed run, as in "
                        "lr,seed", "output", type=_names, default=(), metavar="NAMES")
+    parser.add("--recipe", "settings that make better pictures than the blog's; other flags change "
+               "them", "training", choices=tuple(RECIPES), default=())
     parser.add("--dry-run", "print the settings and leave", "output", action="store_true")
     return parser
 
@@ -64,7 +66,9 @@ def parse(argv: Sequence[str]) -> Request:
         If the run's settings cannot be read.
     """
     given = vars(make_parser().parse_args(argv))
-    resume, override, dry_run = (given.pop(name) for name in ("resume", "override", "dry_run"))
+    resume, override, dry_run, recipe = (
+        given.pop(name) for name in ("resume", "override", "dry_run", "recipe"))
+    given = {**RECIPES.get(recipe or "", {}), **given}
     for name, value in given.items():  # argparse lets --dataset=-- through, as an empty list
         try:
             list_flags()[name][0].require(value)

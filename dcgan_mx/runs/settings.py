@@ -107,6 +107,12 @@ class Recipe:
                       Range(int, least=0, below=2**31), "N")
 
 
+# Settings under one name; what is given besides takes precedence.
+RECIPES: dict[str, dict[str, Any]] = {
+    "digits": {"dataset": "mnist", "nc": 1, "lr_g": 1e-3, "lr_d": 5e-4, "real_label": 0.9,
+               "ema": 0.98},
+}
+
 # What a run may change when it goes on, where --override names it.
 OVERRIDABLE = ("batch_size", "lr", "beta1", "wd", "lr_g", "lr_d", "real_label", "d_steps", "g_loss",
                "seed")

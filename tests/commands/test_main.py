@@ -15,7 +15,8 @@ def test_every_command_is_listed_with_a_line(capsys):
     for name, text in main.COMMANDS.items():
         assert any(line.split(maxsplit=1) == [name, text] for line in lines)
     modules = {path.stem for path in (ROOT / "dcgan_mx" / "commands").glob("*.py")}
-    assert modules - {"__init__", "main", "cli", "examination", "request", "source"} == {*main.COMMANDS}
+    helpers = {"__init__", "main", "cli", "examination", "request", "source"}
+    assert modules - helpers == {*main.COMMANDS}
 
 
 @pytest.mark.parametrize("name", main.COMMANDS)
