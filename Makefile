@@ -7,7 +7,7 @@ PIP = $(BIN)/python -m pip --disable-pip-version-check --quiet
 # For setup.py, every time: a pip without it would install MXNet's other build over this one.
 export DCGAN_MX_GPU := $(if $(wildcard $(VENV)/.gpu),1)
 
-.PHONY: help train doctor install-gpu test test-slow test-all test-cuda check docs flags first-hour faults benchmark clean
+.PHONY: help train doctor install-gpu test test-slow test-all test-cuda check docs flags first-hour faults benchmark quality clean
 
 help:
 	@echo "make train        train on MNIST for one epoch; more flags: ARGS=\"--batch-size 32\""
@@ -21,6 +21,7 @@ help:
 	@echo "make first-hour   run every command of the README; ARGS=--quick: with short trainings"
 	@echo "make faults       kill a run 100 times, resume it, compare the end"
 	@echo "make benchmark    measure speed and memory; PyTorch takes part if .venv has it"
+	@echo "make quality      train three programs, compare their pictures; hours; PyTorch takes part likewise"
 	@echo "make test-all     run the tests on every Python from 3.8 to 3.13 that is here"
 	@echo "make test-cuda    load the build for CUDA without a GPU; downloads 1.5 GB"
 
@@ -75,6 +76,9 @@ faults: $(VENV)/.package
 
 benchmark: $(VENV)/.package
 	$(BIN)/python scripts/benchmark.py $(ARGS)
+
+quality: $(VENV)/.package
+	$(BIN)/python scripts/quality.py $(ARGS)
 
 test-all: $(VENV)/.nox
 	$(BIN)/nox --no-error-on-missing-interpreters $(ARGS)

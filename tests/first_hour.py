@@ -29,6 +29,7 @@ HOUR = [
     ("dcgan-mx sample RUN --sweep 3 --num 4", 0, "sweep.png: 32 images"),
     ('dcgan-mx sample RUN --arithmetic "1,2,3 - 4,5,6 + 7,8"', 0, "arithmetic.png: 15 images"),
     ("dcgan-mx report RUN", 0, "report.html"),
+    ("dcgan-mx evaluate RUN", 0, "evaluation.png: 16 images"),
     ("dcgan-mx animate RUN", 0, "gout.gif"),
     ("dcgan-mx train --resume --run-dir RUN", 0, "finished: .*\nto train longer: .*--resume"),
     ("dcgan-mx train --dataset folder --data-path FOLDER", 0, DONE),
