@@ -39,7 +39,7 @@ setup(
         "test": ["pytest", "pytest-xdist", "hypothesis", "scikit-image", "scikit-learn",
                  "selenium", "tensorboardX"],
         "tensorboard": ["tensorboardX"],
-        "features": ["scikit-learn"],
+        "features": ["scipy"],
         "check": ["ruff==0.17.6", "mypy"],
         "docs": ["sphinx", "numpydoc", "myst-parser", "furo"],
     },

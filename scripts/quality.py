@@ -7,6 +7,8 @@ kept in the folder --out, and not done again.
 from __future__ import annotations
 
 import argparse
+import dataclasses
+import importlib.util
 import json
 import subprocess
 import sys
@@ -16,27 +18,28 @@ from typing import Any, Callable, Iterator
 
 import numpy as np
 
-BATCH_SIZE = 64
+from dcgan_mx.runs.settings import DEFAULTS, RECIPES, Recipe
+
+FULL = 16_384  # images that are judged in full at the end of a training
 FIGURES = ("frechet", "precision", "recall", "swd", "ms_ssim")
 
 
 def train_ours(name: str, seed: int, data: str) -> Iterator[Callable[[int], np.ndarray]]:
     """Train a recipe; yield, after each step, a function that draws images."""
-    from dcgan_mx import MnistIter, RandIter, Trainer, get_mnist, make_dcgan_sym
+    from dcgan_mx import MnistIter, RandIter, get_mnist, make_dcgan_sym
+    from dcgan_mx.commands.train import make_trainer
     from dcgan_mx.images.latent import make_latents
     from dcgan_mx.images.sample import Generator, measure_statistics
     from dcgan_mx.machine.runtime import finish, mx
-    from dcgan_mx.runs.settings import DEFAULTS, RECIPES
     from dcgan_mx.training.module_state import get_parameters
 
-    recipe = DEFAULTS.replace({**RECIPES.get(name, {}), "seed": seed}).recipe
+    recipe = find_recipe(name, seed)
     mx.random.seed(seed)
-    symG, symD = make_dcgan_sym(recipe.ngf, recipe.ndf, recipe.nc)
-    shape = (recipe.nc, 64, 64)
-    trainer = Trainer(symG, symD, BATCH_SIZE, shape, ema=recipe.ema, lr=recipe.lr,
-                      lr_g=recipe.lr_g, lr_d=recipe.lr_d, real_label=recipe.real_label)
-    train_iter = MnistIter(get_mnist(data)[0], BATCH_SIZE, shape, seed)
-    rand_iter = RandIter(BATCH_SIZE, recipe.nz, seed)
+    symG, symD = make_dcgan_sym(recipe.ngf, recipe.ndf, recipe.nc, size=recipe.size)
+    trainer = make_trainer(recipe, symG, symD)
+    shape = (recipe.nc, recipe.size, recipe.size)
+    train_iter = MnistIter(get_mnist(data)[0], recipe.batch_size, shape, seed)
+    rand_iter = RandIter(recipe.batch_size, recipe.nz, seed)
 
     def draw(n: int) -> np.ndarray:
         finish()
@@ -51,10 +54,15 @@ def train_ours(name: str, seed: int, data: str) -> Iterator[Callable[[int], np.n
         yield draw
 
 
+def find_recipe(name: str, seed: int) -> Recipe:
+    """Return what a contestant is trained with."""
+    return DEFAULTS.replace({**RECIPES.get(name, {}), "dataset": "mnist", "seed": seed}).recipe
+
+
 def train_pytorch(name: str, seed: int, data: str) -> Iterator[Callable[[int], np.ndarray]]:
-    """Train PyTorch's example on the same batches; yield as `train_ours` does."""
+    """Train PyTorch's example on the blog's batches; yield as `train_ours` does."""
     import torch
-    from loops import make_pytorch_step
+    from loops import BATCH_SIZE, make_pytorch_step
 
     from dcgan_mx import MnistIter, get_mnist
     torch.manual_seed(seed)
@@ -64,10 +72,10 @@ def train_pytorch(name: str, seed: int, data: str) -> Iterator[Callable[[int], n
     def draw(n: int) -> np.ndarray:
         netG.eval()
         with torch.inference_mode():
-            images: np.ndarray = np.concatenate([netG(torch.randn(BATCH_SIZE, 100, 1, 1)).numpy()
-                                     for _ in range(-(-n // BATCH_SIZE))])[:n]
+            images: np.ndarray = np.concatenate(
+                [netG(torch.randn(BATCH_SIZE, 100, 1, 1)).numpy() for _ in range(0, n, BATCH_SIZE)])
         netG.train()
-        return images
+        return images[:n]
 
     while True:
         for batch in train_iter:
@@ -80,42 +88,45 @@ CONTESTANTS = {"blog": train_ours, "digits": train_ours, "pytorch": train_pytorc
 
 
 def train_one(name: str, seed: int, args: argparse.Namespace) -> None:
-    """Train one contestant; write its images at each point, and the seconds until then."""
+    """Train one contestant; write its images at each point, then the seconds until each."""
     loop = CONTESTANTS[name](name, seed, args.data)
-    seconds = 0.0
+    seconds, lines = 0.0, []
     for step in range(1, args.steps + 1):
         start = time.perf_counter()
         draw = next(loop)
         seconds += time.perf_counter() - start
-        if step % args.every == 0:
-            path = args.out / f"{name}-{seed}-{step:05d}.npy"
-            np.save(path, np.round(draw(args.num).mean(1, keepdims=True) * 127).astype(np.int8))
-            with (args.out / "times.jsonl").open("a") as f:
-                f.write(json.dumps({"name": name, "seed": seed, "step": step,
-                                    "seconds": seconds}) + "\n")
+        if step % args.every == 0 or step == args.steps:
+            images = draw(FULL if step == args.steps else args.num).mean(1, keepdims=True)
+            np.save(args.out / f"{name}-{seed}-{step:05d}.npy",
+                    np.round(images * 127).astype(np.int8))
+            lines.append({"name": name, "seed": seed, "step": step, "seconds": seconds})
+    with (args.out / "times.jsonl").open("a") as f:
+        f.writelines(json.dumps(line) + "\n" for line in lines)
 
 
 def judge_all(args: argparse.Namespace, names: list[str]) -> list[dict[str, Any]]:
-    """Return the times, with the figures of what was drawn then."""
+    """Return the times, with the figures of what was drawn then, and those of real digits."""
     from dcgan_mx import MnistIter, get_mnist
     from dcgan_mx.images.digits import load_classifier
-    from dcgan_mx.images.evaluation import Judge, run_through, take
+    from dcgan_mx.images.evaluation import Judge, take
     path = args.out / "figures.jsonl"
     done = {(r["name"], r["seed"], r["step"]): r for r in read_lines(path)}
-    train_iter = MnistIter(get_mnist(args.data)[0], BATCH_SIZE, (1, 64, 64), seed=0)
-    real = take(run_through(train_iter, 1), 2 * args.num)
-    judge = Judge(real[:args.num], load_classifier(args.data), quick=True)
-    times = [r for r in read_lines(args.out / "times.jsonl") if r["name"] in names]
-    for record in [*times, {"name": "real", "seed": 0, "step": 0, "seconds": 0.0}]:
-        key = record["name"], record["seed"], record["step"]
+    train_iter = MnistIter(get_mnist(args.data)[0], 100, (1, 64, 64), seed=0)
+    real, classifier = take(train_iter, 2 * FULL), load_classifier(args.data)
+    judges = {n: Judge(real[:n], classifier, quick=n < FULL) for n in (args.num, FULL)}
+    points = [r for r in read_lines(args.out / "times.jsonl") if r["name"] in names]
+    floors = [{"name": "real", "seed": 0, "step": 0, "seconds": 0.0},
+              {"name": "real", "seed": 0, "step": args.steps, "seconds": 0.0}]
+    for point in (*points, *floors):
+        key = point["name"], point["seed"], point["step"]
         if key in done:
             continue
-        if record["name"] == "real":
-            images = real[args.num:]
-        else:
+        n = FULL if point["step"] == args.steps else args.num
+        images = real[FULL:FULL + n]
+        if point["name"] != "real":
             drawn = np.load(args.out / f"{key[0]}-{key[1]}-{key[2]:05d}.npy")
             images = drawn.astype(np.float32) / 127
-        done[key] = {**record, **judge.judge(images)}
+        done[key] = {**point, **judges[n].judge(images)}
         with path.open("a") as f:
             f.write(json.dumps(done[key]) + "\n")
     return [*done.values()]
@@ -128,9 +139,9 @@ def read_lines(path: Path) -> list[dict[str, Any]]:
 
 def print_table(records: list[dict[str, Any]]) -> None:
     """Print a line for each point of each training."""
-    print(f"{'':8} seed  step  minutes  " + "".join(f"{name:>11}" for name in FIGURES))
+    print(f"{'':8} seed  step  minutes images" + "".join(f"{name:>11}" for name in FIGURES))
     for r in sorted(records, key=lambda r: (r["name"], r["seed"], r["step"])):
-        print(f"{r['name']:8} {r['seed']:4} {r['step']:5} {r['seconds'] / 60:8.1f}  "
+        print(f"{r['name']:8} {r['seed']:4} {r['step']:5} {r['seconds'] / 60:8.1f} {r['images']:6}"
               + "".join(f"{r[name]:11.{1 if name in ('frechet', 'swd') else 3}f}"
                         for name in FIGURES))
 
@@ -141,7 +152,7 @@ def draw_curves(records: list[dict[str, Any]], path: Path) -> None:
     matplotlib.use("agg")
     from matplotlib import pyplot as plt
     figure, both = plt.subplots(1, 2, figsize=(9, 3.6), sharey=True)
-    for axes, key, scale, label in ((both[0], "step", 1, "steps of 64 digits"),
+    for axes, key, scale, label in ((both[0], "step", 1, "steps"),
                                     (both[1], "seconds", 60, "minutes on two cores")):
         for colour, name in enumerate(CONTESTANTS):
             for seed in sorted({r["seed"] for r in records if r["name"] == name}):
@@ -170,16 +181,27 @@ def main() -> None:
     add("--out", type=Path, default=Path("runs/quality"), help="default: %(default)s")
     add("--one", help=argparse.SUPPRESS)
     args = parser.parse_args()
-    args.out.mkdir(parents=True, exist_ok=True)
+    names = args.contestants.split(",")
+    for name in names:
+        if name not in CONTESTANTS:
+            parser.error(f"--contestants: {name!r} is none of {', '.join(CONTESTANTS)}")
     if args.one:
-        name, seed = args.one.split(",")
-        train_one(name, int(seed), args)
+        train_one(args.one.split(",")[0], int(args.one.split(",")[1]), args)
         return
-    names = [name for name in args.contestants.split(",") if name in CONTESTANTS]
+    if "pytorch" in names and importlib.util.find_spec("torch") is None:
+        print("PyTorch is not installed and left out (pip install torch)")
+        names.remove("pytorch")
+    args.out.mkdir(parents=True, exist_ok=True)
+    # What is kept was made with these settings, or it is nothing to compare with.
+    asked = {"num": args.num, "steps": args.steps, "every": args.every, **{
+        name: dataclasses.asdict(find_recipe(name, 0)) for name in CONTESTANTS}}
+    path = args.out / "settings.json"
+    if path.exists() and json.loads(path.read_text()) != asked:
+        parser.error(f"--out {args.out}: was made with other settings: give another folder")
+    path.write_text(json.dumps(asked))
     for seed in range(1, args.seeds + 1):
         for name in names:
-            last = args.steps - args.steps % args.every
-            if not any((r["name"], r["seed"], r["step"]) == (name, seed, last)
+            if not any((r["name"], r["seed"]) == (name, seed)
                        for r in read_lines(args.out / "times.jsonl")):
                 subprocess.run([sys.executable, __file__, *sys.argv[1:], "--one",
                                 f"{name},{seed}"], check=True)

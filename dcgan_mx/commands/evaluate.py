@@ -1,20 +1,23 @@
 """`dcgan-mx evaluate`: how good the pictures of a run are."""
 from __future__ import annotations
 
+import itertools
 import json
-from pathlib import Path
+import warnings
 from typing import Any, Sequence
 
 import numpy as np
 
 from ..data.datasets import read_mnist
+from ..images.digits import DigitClassifier
 from ..images.evaluation import Judge, find_nearest, run_through, take
-from ..images.features import Features, svm_error
+from ..images.features import Features, require_scipy, svm_error
 from ..images.latent import make_latents
 from ..images.sample import find_checkpoint, load_generator
 from ..iterators import EpochIter, MnistIter, enlarge
 from ..machine.device import make_contexts
 from ..machine.typed import typed
+from ..pages.report import write_report
 from ..runs.run import Run
 from ..runs.settings import Settings
 from ..training.workers import Workers
@@ -36,7 +39,7 @@ def make_parser() -> Parser:
     add("checkpoint", "a run directory: its newest checkpoint; or RUN/checkpoints/step-...",
         metavar="RUN")
     add("--num", "images, compared with as many real ones", metavar="N", default=4096,
-        type=number(int, least=16, below=2**20))
+        type=number(int, least=16, below=2**17))
     add("--seed", "of the latent vectors", type=number(int, least=0, below=2**63), default=0,
         metavar="N")
     add("--weights", "G's averaged weights, or the last ones (default: averaged ones where there "
@@ -52,29 +55,39 @@ def make_parser() -> Parser:
     return parser
 
 
-def evaluate(settings: Settings, images: np.ndarray, train_iter: EpochIter) -> dict[str, Any]:
+def evaluate(images: np.ndarray, train_iter: EpochIter, classifier: DigitClassifier | None
+             ) -> dict[str, Any]:
     """Return the figures of images, and, as `floor`, those of real images against others.
 
     Parameters
     ----------
-    settings
-        Of the run.
     images : (N, C, H, W), float32
     train_iter
         Over the real images.
+    classifier
+        As `Judge` takes it.
 
     Raises
     ------
     ValueError
-        If the data set has not two times as many images.
+        If there are not two times as many digits or clothes.
+
+    Warns
+    -----
+    RuntimeWarning
+        If there are not two times as many photographs: they are seen in several crops.
     """
     n = len(images)
     there = train_iter.num_batches * train_iter.batch_size
-    if isinstance(train_iter, MnistIter) and 2 * n > there:
+    if 2 * n > there and isinstance(train_iter, MnistIter):
         raise ValueError(f"--num {n}: two sets of real images are compared, too, and there are "
                          f"{there}: give {there // 2} or less")
-    real = take(run_through(train_iter, 2 * n), 2 * n)
-    judge = Judge(real[:n], find_classifier(settings))
+    if 2 * n > there:
+        warnings.warn(f"--num {n}: there are {there} pictures; real images are compared with other "
+                      "crops of the same ones, which puts the floor too low", RuntimeWarning,
+                      stacklevel=2)
+    real = take(train_iter, 2 * n, grey=classifier is not None)
+    judge = Judge(real[:n], classifier)
     return {**judge.judge(images), "floor": judge.judge(real[n:])}
 
 
@@ -109,17 +122,14 @@ def describe(result: dict[str, Any]) -> str:
     return "\n".join(lines)
 
 
-def measure_features(folder: Path, settings: Settings) -> dict[str, Any]:
+def measure_features(features: Features, settings: Settings) -> dict[str, float]:
     """Return what linear classifiers of digits err, by D's features and by the pixels.
 
     Of each, with all labels and with 1,000, 100 of each digit, chosen by a fixed seed.
     """
-    recipe = settings.recipe
-    if recipe.dataset != "mnist":
-        raise ValueError(f"--features: {recipe.dataset} has no labels here: leave it out")
     images, labels, tests, test_labels = read_mnist(settings.conduct.data_path or "data")
+    recipe = settings.recipe
     shape = (recipe.nc, recipe.size, recipe.size)
-    features = Features(folder, shape)
     rng = np.random.default_rng(0)
     few = np.concatenate([rng.choice(np.flatnonzero(labels == digit), 100, replace=False)
                           for digit in range(10)])
@@ -135,7 +145,7 @@ def measure_features(folder: Path, settings: Settings) -> dict[str, Any]:
 
     errors = {}
     for name, describe in (("features", see), ("pixels", flatten)):
-        for count, chosen in (("1000", few), ("all", slice(None))):
+        for count, chosen in (("1000", few), ("all", np.arange(len(labels)))):
             errors[f"{name}, {count} labels"] = svm_error(
                 describe(images[chosen]), labels[chosen], describe(tests), test_labels)
     return errors
@@ -144,33 +154,40 @@ def measure_features(folder: Path, settings: Settings) -> dict[str, Any]:
 def main(argv: Sequence[str]) -> int:
     """Evaluate; return the exit status."""
     args = make_parser().parse_args(argv)
-    folder = find_checkpoint(args.checkpoint)
-    run = Run(folder.parent.parent)
+    folder = find_checkpoint(args.checkpoint).resolve()
+    run, ctx = Run(folder.parent.parent), make_contexts(args.gpu)[0]
     settings = run.read_settings()
     if args.data_path is not None:
         settings = settings.replace({"data_path": args.data_path})
-    errors = measure_features(folder, settings) if args.features else None
-    generator, step = load_generator(folder, make_contexts(args.gpu)[0], args.bn,
-                                     weights=args.weights)
+    recipe = settings.recipe
+    if recipe.dataset in ("mnist", "fashion-mnist"):
+        settings = settings.replace({"batch_size": 100})  # which leaves none of 60,000 out
+    generator, step = load_generator(folder, ctx, args.bn, weights=args.weights)
+    features = None
+    if args.features:
+        if recipe.dataset != "mnist":
+            raise ValueError(f"--features: {recipe.dataset} has no labels here: leave it out")
+        require_scipy()
+        features = Features(folder, (recipe.nc, recipe.size, recipe.size), ctx)
     train_iter = make_train_iter(settings, Workers())
+    classifier = find_classifier(settings, ctx)
     images = generator.generate(make_latents(args.num, generator.nz, args.seed))
-    classifier = find_classifier(settings)
-    result = {"step": step, "dataset": settings.recipe.dataset, "seed": args.seed, "bn": args.bn,
+    result = {"step": step, "dataset": recipe.dataset, "seed": args.seed, "bn": args.bn,
               "weights": "ema" if generator.averaged else "raw",
-              **evaluate(settings, images, train_iter)}
-    if errors:
-        result["svm_errors"] = errors
+              **evaluate(images, train_iter, classifier)}
     if classifier:
         result["classifier_error"] = round(classifier.error, 4)
-    shown = images[:_SHOWN]
-    epochs = run_through(train_iter, 1)
-    most = _MOST_COMPARED // train_iter.batch_size
-    nearest = find_nearest(shown, (batch for _, batch in zip(range(most), epochs)))
-    half = _SHOWN // 2
+    if features:
+        result["svm_errors"] = measure_features(features, settings)
+    shown, half = images[:_SHOWN], _SHOWN // 2
+    count = min(train_iter.num_batches, -(-_MOST_COMPARED // train_iter.batch_size))
+    nearest = find_nearest(shown, itertools.islice(run_through(train_iter), count))
     picture = make_grid(np.concatenate([shown[:half], nearest[:half], shown[half:],
                                         nearest[half:]]), half)
+    print(json.dumps(result) if args.json else describe(result), flush=True)
     run.write_evaluation(result, picture)
-    print(json.dumps(result) if args.json else
-          f"{describe(result)}\nsee {run.path / 'evaluation.png'}: {_SHOWN} images, and below "
-          "each the real one that is nearest to it")
+    page = write_report(run.path)
+    if not args.json:
+        print(f"see {run.path / 'evaluation.png'}: {_SHOWN} images, and below each the real one "
+              f"that is nearest to it; and {page}")
     return 0

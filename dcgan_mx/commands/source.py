@@ -6,13 +6,11 @@ from typing import Any
 
 from ..data.datasets import get_fashion_mnist, get_mnist, make_discs
 from ..images.digits import DigitClassifier, load_classifier
-from ..images.evaluation import Judge, run_through, take
+from ..images.evaluation import Judge, take
 from ..iterators import EpochIter, FolderIter, ImagenetIter, MnistIter
 from ..runs.settings import Settings
 from ..training.workers import Workers
 from .cli import print_skipped, show_packing
-
-_EPOCHS = 1000  # that a small folder is gone through for as many crops as are wanted
 
 
 def make_train_iter(settings: Settings, workers: Workers) -> EpochIter:
@@ -46,14 +44,15 @@ def make_train_iter(settings: Settings, workers: Workers) -> EpochIter:
     return MnistIter(images, *shape, **part)
 
 
-def find_classifier(settings: Settings) -> DigitClassifier | None:
+def find_classifier(settings: Settings, ctx: Any = None) -> DigitClassifier | None:
     """Return the classifier of what the settings' data set shows; None where there is none."""
     if settings.recipe.dataset != "mnist":
         return None
-    return load_classifier(settings.conduct.data_path or "data")
+    return load_classifier(settings.conduct.data_path or "data", ctx)
 
 
 def make_judge(settings: Settings, n: int, quick: bool = False) -> Judge:
     """Make what compares images with `n` real ones of the settings' data set."""
-    real = take(run_through(make_train_iter(settings, Workers()), _EPOCHS), n)
-    return Judge(real, find_classifier(settings), quick)
+    classifier = find_classifier(settings)
+    real = take(make_train_iter(settings, Workers()), n, grey=classifier is not None)
+    return Judge(real, classifier, quick)

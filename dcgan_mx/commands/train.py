@@ -20,7 +20,7 @@ from ..runs import checkpoint
 from ..runs.ending import Ending
 from ..runs.log import find_best
 from ..runs.run import Run
-from ..runs.settings import MEETING, Settings, list_recipe
+from ..runs.settings import MEETING, Recipe, Settings, list_recipe
 from ..symbols import make_dcgan_sym
 from ..trainer import Trainer
 from ..training import session
@@ -29,6 +29,15 @@ from .request import Request, make_parser, parse
 from .source import make_judge, make_train_iter
 
 __all__ = ["main", "make_parser"]
+
+
+def make_trainer(recipe: Recipe, symG: Any, symD: Any, contexts: list[Any] | None = None,
+                 kvstore: Any = None) -> Trainer:
+    """Make the trainer of a recipe."""
+    return Trainer(symG, symD, recipe.batch_size, (recipe.nc, recipe.size, recipe.size),
+                   nz=recipe.nz, ctx=contexts, lr=recipe.lr, beta1=recipe.beta1, wd=recipe.wd,
+                   d_steps=recipe.d_steps, g_loss=recipe.g_loss, kvstore=kvstore, ema=recipe.ema,
+                   lr_g=recipe.lr_g, lr_d=recipe.lr_d, real_label=recipe.real_label)
 
 
 def make_config(settings: Settings, contexts: list[Any], workers: Workers) -> dict[str, Any]:
@@ -118,11 +127,7 @@ def main(argv: Sequence[str]) -> int:
     rand_iter = RandIter(recipe.batch_size, recipe.nz, recipe.seed, workers.count, workers.rank)
     mx.random.seed(recipe.seed + workers.rank)
     symG, symD = make_dcgan_sym(recipe.ngf, recipe.ndf, recipe.nc, size=recipe.size)
-    trainer = Trainer(symG, symD, recipe.batch_size, (recipe.nc, recipe.size, recipe.size),
-                      nz=recipe.nz, ctx=contexts, lr=recipe.lr, beta1=recipe.beta1, wd=recipe.wd,
-                      d_steps=recipe.d_steps, g_loss=recipe.g_loss, kvstore=kvstore,
-                      ema=recipe.ema, lr_g=recipe.lr_g, lr_d=recipe.lr_d,
-                      real_label=recipe.real_label)
+    trainer = make_trainer(recipe, symG, symD, contexts, kvstore)
     judge = (make_judge(settings, session.EVALUATED, quick=True)
              if conduct.eval_steps and workers.rank == 0 else None)
     # The run directory may be on the first worker's disk only; it alone reads and writes there.
@@ -162,7 +167,9 @@ def _status(trainer: Trainer) -> int:
 
 def tell_end(run: Run) -> None:
     """Write the run's report, and say how the training ended and how to go on."""
+    best = None
     try:
+        best = find_best(run.read_log())
         page = write_report(run.path)
     except (ValueError, OSError) as error:  # nothing to show yet, or not to be read
         warnings.warn(f"there is no report: {error}", RuntimeWarning, stacklevel=2)
@@ -171,7 +178,6 @@ def tell_end(run: Run) -> None:
     try:
         if page:
             print(f"see {page}")
-        best = find_best(run.read_log())
         if best:
             print(f"the best step of those evaluated: {best['step']}")
         print("; ".join([*([ending.describe()] if ending else []),

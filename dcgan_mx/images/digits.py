@@ -1,6 +1,7 @@
 """A classifier of digits, whose features the Fréchet distance, precision and recall compare."""
 from __future__ import annotations
 
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -122,18 +123,26 @@ def load_classifier(root: StrPath = "data", ctx: Any = None, cache: StrPath | No
     ------
     DatasetError
         If the digits cannot be had.
-    OSError
-        If the cache cannot be written.
+
+    Warns
+    -----
+    RuntimeWarning
+        If the cache cannot be written to.
     """
-    path = Path(cache or cache_folder()) / f"digits-{_VERSION}.params"
+    # In a folder of its own: the packs' folder is cleared of temporary files.
+    path = Path(cache or cache_folder()) / "classifier" / f"digits-{_VERSION}.params"
     try:
         with open_plain(path) as f:
             return DigitClassifier(parse_params(f.read(), path), ctx)
-    except (FileNotFoundError, ParamsError, KeyError, mx.base.MXNetError):
+    except (FileNotFoundError, ParamsError, KeyError, RuntimeError, mx.base.MXNetError):
         images, labels, test_images, test_labels = read_mnist(root)
         params = train(images, labels, test_images, test_labels, ctx=ctx)  # what is not there
-    path.parent.mkdir(parents=True, exist_ok=True)
-    write_atomic(path, dump_params(params))
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_atomic(path, dump_params(params))
+    except OSError as error:
+        warnings.warn(f"{path}: {error.strerror}: the classifier of digits is trained every time "
+                      "that it is needed", RuntimeWarning, stacklevel=2)
     return DigitClassifier(params, ctx)
 
 
@@ -168,18 +177,17 @@ def train(images: np.ndarray, labels: np.ndarray, test_images: np.ndarray,
                           if len(shape) > 1 else np.zeros(shape)) for name, shape in shapes.items()
         if name not in ("data", "softmax_label")})
     steps = epochs * (len(data) // _BATCH)
-    mod.init_optimizer(optimizer="adam", optimizer_params={"learning_rate": _LR})
-    step = 0
+    mod.init_optimizer(optimizer="adam", optimizer_params={
+        "learning_rate": _LR,
+        "lr_scheduler": mx.lr_scheduler.PolyScheduler(steps, base_lr=_LR, pwr=1)})
     for _ in range(epochs):
         order = rng.permutation(len(data))
         for start in range(0, len(data) - _BATCH + 1, _BATCH):
             chosen = order[start:start + _BATCH]
-            mod._optimizer.lr = _LR * (1 - step / steps)
             mod.forward(mx.io.DataBatch([mx.nd.array(_disturb(data[chosen], rng))],
                                         [mx.nd.array(labels[chosen])]), is_train=True)
             mod.backward()
             mod.update()
-            step += 1
     params = {name: array.asnumpy() for name, array in mod.get_params()[0].items()}
     classifier = DigitClassifier({**params, "error": np.ones(1, np.float32)}, ctx)
     found = classifier.describe(test)[1].argmax(1)
@@ -193,7 +201,7 @@ def _prepare(images: np.ndarray) -> np.ndarray:
 
 
 def _disturb(data: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """Give some digits of a batch a shade behind them, weaker ink, noise, another place."""
+    """Give digits a shade behind them, weaker ink and noise, some more and some less."""
     n = len(data)
     ink = (data + 1) / 2
     low = rng.uniform(0, 0.3, (n, 1, 1, 1)) * (rng.random((n, 1, 1, 1)) < 0.5)

@@ -1,6 +1,7 @@
 """What the figures of quality say of a generator, beside what they say of real images."""
 from __future__ import annotations
 
+import itertools
 from typing import Any, Iterable, Iterator
 
 import numpy as np
@@ -72,20 +73,28 @@ class Judge:
         return grey
 
 
-def take(batches: Iterable[Any], n: int) -> np.ndarray:
-    """Return the first `n` images of batches, (n, C, H, W), or as many as there are."""
-    parts: list[np.ndarray] = []
-    for batch in batches:
-        parts.append(batch.data[0].asnumpy())
-        if sum(map(len, parts)) >= n:
-            break
-    images: np.ndarray = np.concatenate(parts)[:n]
+def take(train_iter: Any, n: int, grey: bool = False) -> np.ndarray:
+    """Return the first `n` real images, (n, C, H, W), of as many epochs as that takes.
+
+    Parameters
+    ----------
+    train_iter
+        Of the kinds that this package has.
+    n : at least 1
+    grey
+        Return the means of the channels, (n, 1, H, W).
+    """
+    channels, height, width = train_iter.provide_data[0].shape[1:]
+    images = np.empty((n, 1 if grey else channels, height, width), np.float32)
+    for start, batch in zip(range(0, n, train_iter.batch_size), run_through(train_iter)):
+        part = batch.data[0].asnumpy()[:n - start]
+        images[start:start + len(part)] = part.mean(1, keepdims=True) if grey else part
     return images
 
 
-def run_through(train_iter: Any, epochs: int) -> Iterator[Any]:
-    """Yield the batches of some epochs, from the first one on."""
-    for epoch in range(epochs):
+def run_through(train_iter: Any) -> Iterator[Any]:
+    """Yield the batches of all epochs, from the first one on."""
+    for epoch in itertools.count():
         train_iter.seek(epoch, 0)
         for _ in range(train_iter.num_batches):
             yield train_iter.next()

@@ -10,7 +10,6 @@ from typing import Iterator, NamedTuple
 import numpy as np
 
 SMALLEST = 16  # pixels of the smallest images
-CHUNK = 256  # images at once
 
 
 class QualityError(ValueError):
@@ -105,6 +104,12 @@ def _distances(a: np.ndarray, b: np.ndarray) -> Iterator[np.ndarray]:
         yield np.maximum(np.square(part).sum(1)[:, None] - 2 * part @ b.T + squares, 0)
 
 
+def cut_up(images: np.ndarray) -> list[slice]:
+    """Return slices of a set of images that hold a million numbers each, or one image."""
+    step = max(1, 2**20 // int(np.prod(images.shape[1:])))
+    return [slice(start, start + step) for start in range(0, len(images), step)]
+
+
 def require_images(name: str, images: np.ndarray) -> None:
     """Raise QualityError if an array is none of images, (N, C, H, W), float32, in [-1, 1]."""
     if images.ndim != 4 or images.dtype != np.float32:
@@ -113,8 +118,8 @@ def require_images(name: str, images: np.ndarray) -> None:
     if len(images) < 2 or min(images.shape[2:]) < SMALLEST:
         raise QualityError(f"{name} has shape {images.shape}: give 2 images or more, of 16 pixels "
                            "or more")
-    for start in range(0, len(images), CHUNK):
-        if not np.abs(images[start:start + CHUNK]).max() <= 1 + 1e-3:  # false for nan, too
+    for part in cut_up(images):
+        if not np.abs(images[part]).max() <= 1 + 1e-3:  # false for nan, too
             raise QualityError(f"{name} has numbers that are not in [-1, 1]: scale the images")
 
 

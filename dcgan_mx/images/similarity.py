@@ -3,7 +3,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from .quality import CHUNK, QualityError, require_images
+from .quality import QualityError, cut_up, require_images
 
 # Source of the constants: Wang, Simoncelli and Bovik, "Multiscale structural similarity for image
 # quality assessment", Asilomar 2003.
@@ -41,13 +41,13 @@ def ms_ssim(images: np.ndarray, pairs: int = _PAIRS, seed: int = 0) -> float:
     Source: Wang et al., Asilomar 2003; as a measure of variety: Odena et al., arXiv:1610.09585.
     """
     require_images("images", images)
-    if pairs < 1:
-        raise QualityError(f"pairs is {pairs}: give 1 or more")
+    if pairs < 1 or seed < 0:
+        raise QualityError(f"pairs is {pairs} and seed is {seed}: give 1 and 0, or more")
     rng = np.random.default_rng(seed)
     first = rng.integers(0, len(images), pairs)
     second = (first + rng.integers(1, len(images), pairs)) % len(images)
-    values = [compare_pairs(images[first[i:i + CHUNK]], images[second[i:i + CHUNK]])
-              for i in range(0, pairs, CHUNK)]
+    values = [compare_pairs(images[first[part]], images[second[part]])
+              for part in cut_up(np.broadcast_to(images[:1], (pairs, *images.shape[1:])))]
     return float(np.concatenate(values).mean())
 
 

@@ -120,12 +120,19 @@ def _quality(run: Run, evaluations: list[dict[str, Any]]) -> list[str]:
         floor = result.get("floor", {})
         rows = [(label, _shown(result[name], 3), _shown(floor.get(name), 3))
                 for name, label in _FIGURES.items() if name in result]
-        picture = _read(run.path / "evaluation.png")
+        if "classes" in result and "classes" in floor:
+            share = 100 / result["images"]
+            rows += [(f"share of {digit}, %", _shown(share * here, 1), _shown(share * real, 1))
+                     for digit, (here, real) in enumerate(zip(result["classes"], floor["classes"]))]
+        for name, error in result.get("svm_errors", {}).items():
+            rows.append((f"a linear SVM errs, by {name}, %", _shown(100 * error, 2), ""))
+        path = run.path / "evaluation.png"
+        pictures = [page.picture(_read(path), "images and the nearest real ones")
+                    ] if path.exists() else []
         parts += [page.note(f"dcgan-mx evaluate, step {result['step']}: {result.get('images')} "
                             "images against as many real ones; a picture of some, with the real "
                             "image nearest to each below it"),
-                  page.columns([page.table(("figure", "here", "real images"), rows),
-                                page.picture(picture, "images and the nearest real ones")])]
+                  page.columns([page.table(("figure", "here", "real images"), rows), *pictures])]
     return ["<h2>Quality</h2>", *parts] if parts else []
 
 

@@ -28,7 +28,7 @@ from ..visual import make_grid, save_image
 from .checkpoint_folders import list_checkpoints, recover
 from .ending import Ending, decode_ending
 from .events import cut_events
-from .log import RunError, read_log
+from .log import FIGURES, RunError, read_log
 from .settings import Settings, read_flags
 
 _MAX_CONFIG_BYTES = 1 << 16
@@ -238,7 +238,9 @@ class Run:
         kept = [record for record in records if record["step"] <= step and not record.get("last")]
         write_atomic(self.path / "log.jsonl", "".join(
             json.dumps(record) + "\n" for record in kept).encode(), sync=True)
-        gone = {record["step"] for record in records} - {record["step"] for record in kept}
+        drawn_at, still = ({record["step"] for record in lines if not {*FIGURES} & {*record}}
+                           for lines in (records, kept))
+        gone = drawn_at - still
         for kind in ("gout", "diff", "data", "fixed"):
             for drawn, path in self.list_grids(kind).items():
                 if drawn > step or drawn in gone:
@@ -265,13 +267,20 @@ class Run:
         try:
             with open_plain(path) as f:
                 result = parse_json(f.read(_MAX_LINE_BYTES))
-            if not isinstance(result, dict) or type(result["step"]) is not int:
+            for part in (result, result["floor"]):
+                if any(type(part.get(name, 0.0)) is not float for name in FIGURES):
+                    raise ValueError
+                if not all(type(count) is int for count in part.get("classes", [])):
+                    raise ValueError
+            errors = result.get("svm_errors", {}).values()
+            if type(result["step"]) is not int or not result["images"] > 0 or not all(
+                    type(error) is float for error in errors):
                 raise ValueError
         except FileNotFoundError:
             return None
-        except (ValueError, KeyError):
+        except (ValueError, KeyError, TypeError, AttributeError):
             raise RunError(f"{path} is none of an evaluation: remove it") from None
-        return result
+        return dict(result)
 
     def end(self, ending: Ending) -> None:
         """Note how the training ended."""

@@ -109,7 +109,7 @@ class Recipe:
 
 # Settings under one name; what is given besides takes precedence.
 RECIPES: dict[str, dict[str, Any]] = {
-    "digits": {"dataset": "mnist", "nc": 1, "lr_g": 1e-3, "lr_d": 5e-4, "real_label": 0.9,
+    "digits": {"dataset": "mnist", "nc": 1, "lr_g": 2e-3, "lr_d": 1e-3, "real_label": 0.9,
                "ema": 0.98},
 }
 

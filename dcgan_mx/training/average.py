@@ -5,7 +5,6 @@ from typing import Any, Mapping
 
 import numpy as np
 
-from ..machine.runtime import mx
 from .module_state import list_parameters
 
 
@@ -31,7 +30,7 @@ class Average:
     def __init__(self, mod: Any, decay: float = 0.0) -> None:
         self._decay, self._updates = decay, 0
         self._parameters = list_parameters(mod) if decay else {}
-        self._arrays = {name: mx.nd.zeros_like(array) for name, array in self._parameters.items()}
+        self._arrays = {name: array.copy() for name, array in self._parameters.items()}
 
     def update(self) -> None:
         """Take in the parameters as they are."""
@@ -40,7 +39,8 @@ class Average:
             return
         share = (1 - self._decay) / (1 - self._decay**self._updates)
         for name, array in self._arrays.items():
-            array[:] = array + share * (self._parameters[name] - array)
+            new = self._parameters[name]
+            array[:] = new if self._updates == 1 else array + share * (new - array)
 
     def get(self) -> dict[str, np.ndarray]:
         """Copy the average.

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any, Callable
 from ..images.evaluation import Judge
 from ..images.latent import make_latents
 from ..images.sample import Generator, measure_statistics
-from ..machine.runtime import finish
 from ..runs.log import FIGURES, find_best
 from .module_state import get_parameters
 from .saver import Saver
@@ -37,14 +36,22 @@ class EvaluateEvery:
         The run's log so far.
     seconds
         That the run has taken before.
+    leave_out
+        Called with the seconds that an evaluation took.
+
+    Raises
+    ------
+    DivergenceError
+        When called, if a number is no longer finite.
     """
 
     def __init__(self, n: int, saver: Saver, judge: Judge | None = None, images: int = 0,
                  displays: tuple[Callable[[Trainer, dict[str, Any]], None], ...] = (),
-                 records: list[dict[str, Any]] | None = None, seconds: float = 0.0) -> None:
+                 records: list[dict[str, Any]] | None = None, seconds: float = 0.0,
+                 leave_out: Callable[[float], None] = lambda seconds: None) -> None:
         self._n, self._saver, self._judge, self._images = n, saver, judge, images
         self._displays, self._records = displays, list(records or [])
-        self._start = time.perf_counter() - seconds
+        self._start, self._leave_out = time.perf_counter() - seconds, leave_out
         best = find_best(self._records)
         saver.spare = best["step"] if best else None
 
@@ -52,14 +59,15 @@ class EvaluateEvery:
         """Evaluate if it is time to."""
         if trainer.global_step % self._n:
             return
+        trainer.check_finite()
+        start = time.perf_counter()
         best = self._judge is not None and self._evaluate(trainer, self._judge)
-        if trainer.workers.gather([best]).any() and self._saver.step != trainer.global_step:
-            self._saver.spare = trainer.global_step
-            self._saver.save(trainer)
+        if trainer.workers.gather([best]).any():
+            self._saver.save(trainer, best=True)
+        self._leave_out(time.perf_counter() - start)
 
     def _evaluate(self, trainer: Trainer, judge: Judge) -> bool:
         """Write down the figures; return whether they are the best."""
-        finish()
         params = {**get_parameters(trainer.modG), **trainer.average.get()}
         symG, ctx = trainer.modG.symbol, trainer.contexts[0]
         if trainer.average.get():

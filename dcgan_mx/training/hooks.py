@@ -64,6 +64,10 @@ class DisplayEvery:
             self._display(trainer, self._measure(trainer))
             trainer.metrics.reset()
 
+    def leave_out(self, seconds: float) -> None:
+        """Have `images_per_s` not count some seconds in which nothing was trained."""
+        self._last += seconds
+
     def end(self, trainer: Trainer) -> None:
         """Display the last step, unless that is done, or some workers failed and some did not."""
         whole = not trainer.stepping and self._last_step not in (None, trainer.global_step)

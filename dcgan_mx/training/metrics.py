@@ -86,7 +86,7 @@ class Metrics:
         Parameters
         ----------
         label : 0 or 1
-            What D is told of all N images.
+            What all N images are, fake or real, whatever D is told of them.
         pred : (N, 1), float32
             On its device.
         """

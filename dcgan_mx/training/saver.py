@@ -55,6 +55,7 @@ class Saver:
         self.folder: Path | None = None
         self._pool = ThreadPoolExecutor(1, thread_name_prefix="checkpoint")
         self._state: dict[str, Any] | None = None  # what is not yet on the disk
+        self._best = False
         self._writing: Future[Path] | None = None
         self._pause, self._retry_at = _FIRST_PAUSE, 0.0
 
@@ -68,8 +69,14 @@ class Saver:
         if due and self.step != trainer.global_step:
             self.save(trainer)
 
-    def save(self, trainer: Trainer) -> None:
+    def save(self, trainer: Trainer, best: bool = False) -> None:
         """Copy the state and begin to write it, when what is being written is done.
+
+        Parameters
+        ----------
+        trainer
+        best
+            Once it is on the disk, it takes the place of the one to `spare`.
 
         Raises
         ------
@@ -81,13 +88,14 @@ class Saver:
         state = trainer.get_state()
         self.step = trainer.global_step
         if trainer.workers.rank == 0:
-            self._state = state
+            self._state, self._best = state, best
             self._write()
 
     def _write(self) -> None:
         assert self._run_dir is not None and self._state is not None
+        spare = self._state["counters"]["step"] if self._best else self.spare
         self._writing = self._pool.submit(checkpoint.write, self._run_dir, self._state, self._seed,
-                                          self._keep, self.spare)
+                                          self._keep, spare)
 
     def _take_result(self) -> None:
         """Wait for what is being written; where it fails, say so and note when to try again."""
@@ -111,6 +119,8 @@ class Saver:
         writing, self._writing = self._writing, None
         if writing is not None:
             self.folder = writing.result()
+            if self._best and self._state is not None:
+                self.spare = self._state["counters"]["step"]
             self._state, self._pause = None, _FIRST_PAUSE
         return self.folder
 

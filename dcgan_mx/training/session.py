@@ -96,20 +96,20 @@ def train(trainer: Trainer, train_iter: Any, rand_iter: Any, settings: Settings,
     total = count_steps(trainer, train_iter, conduct.num_epochs, conduct.max_steps)
     progress = Progress(total, trainer.global_step, quiet=run is None)
     displays = [] if run is None else _make_displays(run, trainer, settings, progress)
+    display = hooks.DisplayEvery(conduct.disp_batches, *displays, seconds=seconds)
     beside: list[Hook] = []
     saver = Saver(None if run is None else run.path, conduct.checkpoint_steps, recipe.seed,
                   conduct.keep, step=trainer.global_step)
     if conduct.eval_steps is not None:
-        shown = tuple(display for display in displays
-                      if isinstance(display, (hooks.Log, hooks.TensorBoard)))
+        shown = tuple(place for place in displays
+                      if isinstance(place, (hooks.Log, hooks.TensorBoard)))
         beside.append(EvaluateEvery(conduct.eval_steps, saver, judge, EVALUATED, shown,
-                                    run.read_log() if run else None, seconds))
+                                    run.read_log() if run else None, seconds,
+                                    display.leave_out))
     try:
         with StopOnSignal() as stop:
             trainer.fit(train_iter, rand_iter, conduct.num_epochs, max_steps=conduct.max_steps,
-                        hooks=[progress, hooks.DisplayEvery(conduct.disp_batches, *displays,
-                                                            seconds=seconds), *beside, saver,
-                               stop])
+                        hooks=[progress, display, *beside, saver, stop])
     finally:
         if run is not None:
             run.end(_describe(trainer))

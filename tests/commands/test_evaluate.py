@@ -1,10 +1,12 @@
 """`evaluate`, and `train --eval-steps`."""
 import json
+import re
 import shutil
+import sys
 
 import numpy as np
 import pytest
-from common import read_numbers
+from common import ROOT, read_numbers
 from small import SMALL
 
 from dcgan_mx.data.datasets import read_mnist
@@ -13,10 +15,11 @@ from dcgan_mx.images.evaluation import find_nearest
 from dcgan_mx.machine.runtime import mx
 from dcgan_mx.runs.params import dump_params
 from dcgan_mx.runs.run import Run
+from dcgan_mx.runs.settings import RECIPES
 from dcgan_mx.visual import read_png
 
 FLAGS = (*SMALL, "--ema", 0.9, "--eval-steps", 8, "--checkpoint-steps", 6, "--keep", 1,
-         "--disp-batches", 1)
+         "--disp-batches", 3)
 
 
 @pytest.fixture(scope="module")
@@ -36,8 +39,9 @@ def digits(tmp_path_factory, mnist_root):
     folder = tmp_path_factory.mktemp("digits")
     images, labels, test_images, test_labels = read_mnist(mnist_root)
     params = train(images[:2000], labels[:2000], test_images[:500], test_labels[:500], epochs=1)
-    (folder / "dcgan_mx").mkdir()
-    (folder / "dcgan_mx" / "digits-1.params").write_bytes(b"".join(map(bytes, dump_params(params))))
+    path = folder / "dcgan_mx" / "classifier" / "digits-1.params"
+    path.parent.mkdir(parents=True)
+    path.write_bytes(b"".join(map(bytes, dump_params(params))))
     assert run("train", ["--dataset", "mnist", "--data-path", str(mnist_root), "--size", "16",
                          "--ngf", "4", "--ndf", "4", "--max-steps", "3", "--run-dir",
                          str(folder / "run")]) == 0
@@ -63,6 +67,9 @@ def test_resume_with_averages_and_evaluations_is_exact(stop, discs, call, tmp_pa
     for name in ("G-0000.params", "G-ema.params", "D-optimizer.params"):
         last = "checkpoints", "step-00000020", name
         assert run_dir.joinpath(*last).read_bytes() == discs.joinpath(*last).read_bytes()
+    grids = [sorted(path.name for path in (folder / "grids").iterdir())
+             for folder in (run_dir, discs)]
+    assert grids[0] == grids[1]
 
 
 def test_evaluating_changes_no_number_of_the_training(discs, call, tmp_path):
@@ -130,6 +137,43 @@ def test_what_cannot_be_evaluated(discs, run_dir, call, one_line_error, tmp_path
     plain = tmp_path / "plain"
     assert call("train", *SMALL, "--max-steps", 1, "--run-dir", plain).returncode == 0
     one_line_error(call("evaluate", plain, "--weights", "ema"), "has no averaged weights")
-    (plain / "evaluation.json").write_text("{")
-    done = call("report", plain)
-    one_line_error(done, "evaluation.json is none of an evaluation: remove it")
+    for damaged in ("{", "[]", '{"step": 1}', '{"step": 1, "images": 1, "floor": null}',
+                    '{"step": 1, "images": 1, "swd": "x", "floor": {}}',
+                    '{"step": 1, "images": 1, "classes": "abc", "floor": {"classes": [1]}}'):
+        (plain / "evaluation.json").write_text(damaged)
+        one_line_error(call("report", plain), "evaluation.json is none of an evaluation: remove it")
+    one_line_error(call("evaluate", discs, "--features"), "--features: synthetic has no labels")
+
+
+def test_a_training_that_diverges_says_so_at_an_evaluation(call, tmp_path):
+    done = call("train", *SMALL, "--lr", 1e30, "--eval-steps", 5, "--max-steps", 20, "--run-dir",
+                tmp_path / "run")
+    assert done.returncode == 2
+    assert re.search(r"\nerror: step 5: \S+ of G is no longer finite: give a lower --lr\n$",
+                     done.stderr)
+
+
+def test_two_workers_evaluate_and_average_alike(script, tmp_path):
+    """The first one evaluates, all save, and all have the average that resuming needs."""
+    flags = [str(flag) for flag in (*FLAGS, "--kv-store", "dist_sync", "--run-dir", "run")]
+    train = ["--", sys.executable, str(ROOT / "scripts" / "train.py")]
+    done = script("launch.py", "-n", 2, *train, *flags, "--max-steps", 10, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    done = script("launch.py", "-n", 2, *train, "--resume", "--run-dir", "run", "--max-steps", 20,
+                  cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    done = script("launch.py", "-n", 2, *train, *flags[:-1], "whole", "--max-steps", 20,
+                  cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert read_numbers(tmp_path / "run") == read_numbers(tmp_path / "whole")
+    last = "checkpoints", "step-00000020", "G-ema.params"
+    assert (tmp_path.joinpath("run", *last).read_bytes()
+            == tmp_path.joinpath("whole", *last).read_bytes())
+
+
+def test_a_recipe_is_settings_that_flags_change(call, one_line_error):
+    flags = json.loads(call("train", "--recipe", "digits", "--dry-run").stdout)["flags"]
+    assert {name: flags[name] for name in RECIPES["digits"]} == RECIPES["digits"]
+    other = json.loads(call("train", "--recipe", "digits", "--lr-g", 3e-4, "--dry-run").stdout)
+    assert other["flags"] == {**flags, "lr_g": 3e-4}
+    one_line_error(call("train", "--recipe", "cats"), "--recipe", "'cats'")

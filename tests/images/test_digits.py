@@ -48,6 +48,6 @@ def test_it_errs_on_less_than_one_and_a_half_percent_and_bears_a_background(mnis
     shaded = 0.35 + 0.6 * (enlarge(images, (1, 64, 64)) - 0.1)  # grey paper, pale ink
     found = classifier.describe(shaded.clip(-1, 1))[1].argmax(1)
     assert (found != labels).mean() < 0.03
-    (tmp_path / "digits-1.params").write_bytes(b"damaged")
+    (tmp_path / "classifier" / "digits-1.params").write_bytes(b"damaged")
     with pytest.raises(OSError, match="nowhere"):
         load_classifier("nowhere/here", cache=tmp_path)

@@ -1,6 +1,10 @@
+import shutil
+
 import numpy as np
 import pytest
+from sklearn.svm import LinearSVC
 
+from dcgan_mx.data.datasets import read_mnist
 from dcgan_mx.images.features import Features, svm_error
 from dcgan_mx.images.sample import SampleError
 from dcgan_mx.machine.runtime import mx
@@ -40,6 +44,21 @@ def test_a_linear_machine_separates_what_is_separable():
     assert svm_error(points[:200].copy(), shuffled, points[200:].copy(), labels[200:]) > 0.3
 
 
+def test_it_is_the_machine_of_scikit_learn(mnist_root):
+    """The same function has the same minimum: predictions differ where scores are all but equal."""
+    images, labels, tests, test_labels = read_mnist(mnist_root)
+    examples, tests = (part[:600].reshape(600, -1).astype(np.float32) for part in (images, tests))
+    found = svm_error(examples, labels[:600], tests, test_labels[:600], c=100)
+    # Both arrays are scaled now; LinearSVC sums the loss, where ours is the mean.
+    theirs = LinearSVC(C=100 / 600, loss="squared_hinge", dual=False, tol=1e-6)
+    expected = (theirs.fit(examples, labels[:600]).predict(tests) != test_labels[:600]).mean()
+    assert found == pytest.approx(expected, abs=0.007) and 0.1 < found < 0.3
+
+
 def test_a_run_without_d(run_dir, tmp_path):
     with pytest.raises(SampleError, match="is no checkpoint, and has none"):
         Features(tmp_path, (3, 16, 16))
+    folder = shutil.copytree(checkpoint.list(run_dir)[0], tmp_path / "step-00000005")
+    (folder / "D-0000.params").unlink()
+    with pytest.raises(SampleError, match="D-0000.params: No such file"):
+        Features(folder, (3, 16, 16))

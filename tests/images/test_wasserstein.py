@@ -1,5 +1,6 @@
 import numpy as np
 import pytest
+from scipy.ndimage import convolve
 
 from dcgan_mx import sliced_wasserstein
 from dcgan_mx.images.quality import QualityError
@@ -51,6 +52,12 @@ def test_the_floor_falls_with_the_root_of_the_number():
     assert few / many == pytest.approx(4, rel=0.25)
 
 
+@pytest.mark.parametrize("options", [{"repeats": 0}, {"seed": -1}])
+def test_bad_numbers(options):
+    with pytest.raises(QualityError, match="give 1 and 0, or more"):
+        sliced_wasserstein(noise(4), noise(4), **options)
+
+
 def test_the_grid_is_as_good_as_sorting():
     a, b = RNG.standard_normal((2, 200_000)).astype(np.float32)
     a[:50_000], b[:60_000] = 0.1, 0.10003  # many in one place, as patches of paper are
@@ -59,10 +66,54 @@ def test_the_grid_is_as_good_as_sorting():
     assert wasserstein(a[:5], a[:5]) == wasserstein(np.ones(3, "f"), np.ones(3, "f")) == 0
 
 
-def test_the_levels_of_the_pyramid_add_up_to_the_images():
+def test_the_pyramid_is_burt_and_adelsons():
+    """Its levels add up to the images, and its filter is SciPy's, mirrored at the edges."""
     images = noise(3, 2, 64)
     fine, middle, coarse = (_band(images, level) for level in range(3))
     np.testing.assert_allclose(fine + _double(middle + _double(coarse)), images, atol=1e-5)
+    kernel = np.outer(*[[1, 4, 6, 4, 1]] * 2)[None, None] / 256
+    halved = convolve(images, kernel, mode="mirror")[:, :, ::2, ::2]
+    spread = np.zeros_like(images)
+    spread[:, :, ::2, ::2] = halved
+    np.testing.assert_allclose(fine, images - convolve(spread, 4 * kernel, mode="mirror"),
+                               atol=1e-6)
+    np.testing.assert_allclose(middle + _double(coarse), halved, atol=1e-6)
+
+
+def by_definition(real, fake, seed):
+    """The distance in a plain writing, level by level; the places and directions are the same."""
+    levels = []
+    for level in range(real.shape[2].bit_length() - 4):
+        rng = np.random.default_rng((seed, level))
+        side = real.shape[2] >> level
+        places = rng.integers(0, side - 6, (len(real), 128, 2))
+        sets = []
+        for images in (real, fake):
+            band = _band(images, level).astype(float)
+            cut = np.array([band[i, :, y:y + 7, x:x + 7] for i in range(len(band))
+                            for y, x in places[i]])
+            cut -= cut.mean((0, 2, 3), keepdims=True)
+            sets.append((cut / cut.std((0, 2, 3), keepdims=True)).reshape(len(cut), -1))
+        distances = []
+        for _ in range(4):
+            directions = rng.standard_normal((128, sets[0].shape[1] // 49, 49)).reshape(128, -1)
+            directions /= np.linalg.norm(directions, axis=1, keepdims=True)
+            a, b = (np.sort(patches @ directions.T, axis=0) for patches in sets)
+            distances.append(np.abs(a - b).mean())
+        levels.append(1000 * np.mean(distances))
+    return levels
+
+
+def test_colour_images_by_definition():
+    real, fake = noise(30, 3, 32), noise(30, 3, 32)
+    fake[:, 1] = fake[:, 0] ** 3  # channels of their own contrast, and dependent
+    found = sliced_wasserstein(real, fake, seed=5)
+    np.testing.assert_allclose([*found.levels.values()], by_definition(real, fake, 5), rtol=1e-4)
+    # The order in memory is nobody's business.
+    for layout in ((0, 2, 3, 1), (3, 2, 1, 0)):
+        back = np.argsort(layout)
+        turned = np.ascontiguousarray(fake.transpose(layout)).transpose(back)
+        assert sliced_wasserstein(real, turned, seed=5) == found
 
 
 @pytest.mark.parametrize("real, fake, message", [

@@ -14,6 +14,9 @@ def small(**options):
 
 def test_it_is_the_weighted_mean_of_all_weights_so_far(make_batches):
     trainer, history = small(ema=0.8, d_steps=2), []
+    before = get_parameters(trainer.modG)
+    for name, array in trainer.average.get().items():  # not zeros, until G is updated
+        np.testing.assert_array_equal(array, before[name])
     for i, pair in enumerate(make_batches(8, 4, (3, 16, 16), nz=5)):
         trainer.step(*pair)
         if i % 2:  # G was updated
