@@ -27,6 +27,7 @@ from ..machine.typed import typed
 from ..visual import make_grid, save_image
 from .checkpoint_folders import list_checkpoints, recover
 from .ending import Ending, decode_ending
+from .evaluation import decode_evaluation
 from .events import cut_events
 from .log import FIGURES, RunError, read_log
 from .settings import Settings, read_flags
@@ -266,21 +267,11 @@ class Run:
         path = self.path / "evaluation.json"
         try:
             with open_plain(path) as f:
-                result = parse_json(f.read(_MAX_LINE_BYTES))
-            for part in (result, result["floor"]):
-                if any(type(part.get(name, 0.0)) is not float for name in FIGURES):
-                    raise ValueError
-                if not all(type(count) is int for count in part.get("classes", [])):
-                    raise ValueError
-            errors = result.get("svm_errors", {}).values()
-            if type(result["step"]) is not int or not result["images"] > 0 or not all(
-                    type(error) is float for error in errors):
-                raise ValueError
+                return decode_evaluation(f.read(_MAX_LINE_BYTES))
         except FileNotFoundError:
             return None
-        except (ValueError, KeyError, TypeError, AttributeError):
+        except ValueError:
             raise RunError(f"{path} is none of an evaluation: remove it") from None
-        return dict(result)
 
     def end(self, ending: Ending) -> None:
         """Note how the training ended."""

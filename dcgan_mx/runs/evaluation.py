@@ -1,0 +1,36 @@
+"""What an evaluation of a run has found, as it stands on the disk."""
+from __future__ import annotations
+
+from typing import Any
+
+from ..machine.files import parse_json
+from .log import FIGURES
+
+
+def decode_evaluation(raw: bytes) -> dict[str, Any]:
+    """Read the content of evaluation.json.
+
+    Returns
+    -------
+    dict
+        `step`, `images`, `floor`; in it and beside it some of `FIGURES`, and `classes`.
+
+    Raises
+    ------
+    ValueError
+        If it is damaged.
+    """
+    result = parse_json(raw)
+    try:
+        for part in (result, result["floor"]):
+            if any(type(part.get(name, 0.0)) is not float for name in FIGURES):
+                raise ValueError
+            if not all(type(count) is int for count in part.get("classes", [])):
+                raise ValueError
+        errors = result.get("svm_errors", {}).values()
+        if type(result["step"]) is not int or not result["images"] > 0 or not all(
+                type(error) is float for error in errors):
+            raise ValueError
+    except (ValueError, KeyError, TypeError, AttributeError):
+        raise ValueError("is none of an evaluation") from None
+    return dict(result)
