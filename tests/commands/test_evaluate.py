@@ -153,6 +153,7 @@ def test_a_training_that_diverges_says_so_at_an_evaluation(call, tmp_path):
                      done.stderr)
 
 
+@pytest.mark.slow
 def test_two_workers_evaluate_and_average_alike(script, tmp_path):
     """The first one evaluates, all save, and all have the average that resuming needs."""
     flags = [str(flag) for flag in (*FLAGS, "--kv-store", "dist_sync", "--run-dir", "run")]

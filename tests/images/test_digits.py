@@ -2,6 +2,7 @@ import numpy as np
 import pytest
 
 from dcgan_mx.data.datasets import read_mnist
+from dcgan_mx.data.idx import DatasetError
 from dcgan_mx.images.digits import DigitClassifier, load_classifier, shrink, train
 from dcgan_mx.iterators import enlarge
 
@@ -49,5 +50,5 @@ def test_it_errs_on_less_than_one_and_a_half_percent_and_bears_a_background(mnis
     found = classifier.describe(shaded.clip(-1, 1))[1].argmax(1)
     assert (found != labels).mean() < 0.03
     (tmp_path / "classifier" / "digits-1.params").write_bytes(b"damaged")
-    with pytest.raises(OSError, match="nowhere"):
+    with pytest.raises(DatasetError, match="nowhere"):  # it would be trained anew
         load_classifier("nowhere/here", cache=tmp_path)
