@@ -193,12 +193,15 @@ def main() -> None:
         names.remove("pytorch")
     args.out.mkdir(parents=True, exist_ok=True)
     # What is kept was made with these settings, or it is nothing to compare with.
-    asked = {"num": args.num, "steps": args.steps, "every": args.every, **{
-        name: dataclasses.asdict(find_recipe(name, 0)) for name in CONTESTANTS}}
     path = args.out / "settings.json"
-    if path.exists() and json.loads(path.read_text()) != asked:
-        parser.error(f"--out {args.out}: was made with other settings: give another folder")
-    path.write_text(json.dumps(asked))
+    kept = json.loads(path.read_text()) if path.exists() else {}
+    for name in names:
+        asked = {"num": args.num, "steps": args.steps, "every": args.every,
+                 **dataclasses.asdict(find_recipe(name, 0))}
+        if kept.setdefault(name, asked) != asked:
+            parser.error(f"--out {args.out}: {name} was trained with other settings there: give "
+                         "another folder")
+    path.write_text(json.dumps(kept))
     for seed in range(1, args.seeds + 1):
         for name in names:
             if not any((r["name"], r["seed"]) == (name, seed)
