@@ -99,8 +99,9 @@ def precision_recall(real: np.ndarray, fake: np.ndarray, k: int = 3) -> Precisio
 def _distances(a: np.ndarray, b: np.ndarray) -> Iterator[np.ndarray]:
     """Yield the squared distances of some rows of `a` at a time to all rows of `b`."""
     squares = np.square(b).sum(1)
-    for start in range(0, len(a), 1024):
-        part = a[start:start + 1024]
+    step = max(1, 2**21 // len(b))
+    for start in range(0, len(a), step):
+        part = a[start:start + step]
         yield np.maximum(np.square(part).sum(1)[:, None] - 2 * part @ b.T + squares, 0)
 
 
