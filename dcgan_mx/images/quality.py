@@ -87,7 +87,8 @@ def precision_recall(real: np.ndarray, fake: np.ndarray, k: int = 3) -> Precisio
     real, fake = _require_features(real, fake)
     if not 1 <= k < min(len(real), len(fake)):
         raise QualityError(f"k is {k}: give 1 to {min(len(real), len(fake)) - 1}")
-    radii = [np.concatenate([np.partition(distances, k, 1)[:, k] for distances
+    # A copy of the column, or it would keep the whole block.
+    radii = [np.concatenate([np.partition(distances, k, 1)[:, k].copy() for distances
                              in _distances(features, features)]) for features in (real, fake)]
     shares = []
     for covering, radius, covered in ((real, radii[0], fake), (fake, radii[1], real)):
