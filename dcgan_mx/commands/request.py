@@ -35,7 +35,7 @@ def make_parser() -> Parser:
                        "data set", "output", action="store_true")
             parser.add("--override", "flags that may differ from those of the resumed run, as in "
                        "lr,seed", "output", type=_names, default=(), metavar="NAMES")
-    parser.add("--recipe", "settings that make better pictures than the blog's; other flags change "
+    parser.add("--recipe", "settings for a data set that are not the blog's; other flags change "
                "them", "training", choices=tuple(RECIPES), default=())
     parser.add("--dry-run", "print the settings and leave", "output", action="store_true")
     return parser
