@@ -8,14 +8,7 @@ from .runs.ending import Ending
 from .runs.settings import require_settings
 from .training import trainer_state
 from .training.average import Average
-from .training.loop import (
-    Batches,
-    Hook,
-    agree_to_stop,
-    count_steps,
-    end_hooks,
-    make_ending,
-)
+from .training.loop import Batches, Hook, agree_to_stop, count_steps, end_hooks, make_ending
 from .training.metrics import Metrics
 from .training.modules import bind_modules
 from .training.progress import Progress
@@ -277,23 +270,12 @@ class Trainer:
         Returns
         -------
         dict
-            `G`, `D`: parameters and moving statistics under `arg:NAME` and `aux:NAME`; the
-            statistics are averages over all contexts of all workers.
-            `G-optimizer`, `D-optimizer`: Adam's moments under `mean:NAME` and `var:NAME`; empty
-            before a network's first update. `G-ema`: the average of G's parameters under
-            `arg:NAME`; empty without `ema`.
-            `replicas`: if there are several contexts or workers, the moving statistics of each,
-            (replicas, channels), under `G:aux:NAME` and `D:aux:NAME`; else empty. All of these
-            are dicts of np.ndarray, float32.
-            `symbols`: both networks' JSON text under `G` and `D`.
-            `counters`: `step`, `epoch`, `nbatch`, `batch_size`; `workers`, their
-            number; `updates`, the numbers of Adam's updates under `G` and `D`; `metrics`, as
-            `Metrics.get_state` returns it.
+            See `trainer_state.get_state`.
 
         Raises
         ------
         DivergenceError
-            If one of these numbers is not finite.
+            If one of its numbers is not finite.
         """
         return trainer_state.get_state(self)
 

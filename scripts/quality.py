@@ -29,7 +29,7 @@ def train_ours(name: str, seed: int, data: str) -> Iterator[Callable[[int], np.n
     from dcgan_mx import MnistIter, RandIter, get_mnist, make_dcgan_sym
     from dcgan_mx.commands.train import make_trainer
     from dcgan_mx.images.latent import make_latents
-    from dcgan_mx.images.sample import Generator, measure_statistics
+    from dcgan_mx.images.sample import make_generator
     from dcgan_mx.machine.runtime import finish, mx
     from dcgan_mx.training.module_state import get_parameters
 
@@ -43,10 +43,8 @@ def train_ours(name: str, seed: int, data: str) -> Iterator[Callable[[int], np.n
 
     def draw(n: int) -> np.ndarray:
         finish()
-        params = {**get_parameters(trainer.modG), **trainer.average.get()}
-        if trainer.average.get():
-            params.update(measure_statistics(symG, params))
-        return Generator(symG, params).generate(make_latents(n, recipe.nz, seed))
+        generator = make_generator(symG, get_parameters(trainer.modG), trainer.average.get())
+        return generator.generate(make_latents(n, recipe.nz, seed))
 
     while True:
         trainer.fit(train_iter, rand_iter, None, hooks=(), max_steps=trainer.global_step + 1)

@@ -102,7 +102,7 @@ def svm_error(examples: np.ndarray, labels: np.ndarray, tests: np.ndarray,
     -----
     One machine for each class against all others: |w|^2 / 2 + c * mean(max(0, 1 - y (w x + b))^2),
     b under the same penalty, by L-BFGS over all examples: scikit-learn's LinearSVC descends the
-    same function, and takes 25 GB for 60,000 digits. Source: Tang, arXiv:1306.0239, section 2.2.
+    same function, and copies all of them. Source: Tang, arXiv:1306.0239, section 2.2.
     """
     from scipy.optimize import minimize
 

@@ -144,6 +144,25 @@ def measure_statistics(symG: Any, params: dict[str, np.ndarray], ctx: Any = None
     return {key: (total / batches).astype(np.float32) for key, total in sums.items()}
 
 
+def make_generator(symG: Any, params: dict[str, np.ndarray], average: dict[str, np.ndarray],
+                   ctx: Any = None, bn: str = "moving", batch_size: int = 64) -> Generator:
+    """Make a generator of averaged weights, or of the last ones where `average` is empty.
+
+    Parameters
+    ----------
+    symG, params, ctx, bn, batch_size
+        As `Generator` takes them.
+    average : float32
+        Under arg:NAME.
+    """
+    params = {**params, **average}
+    generator = Generator(symG, params, ctx, bn, batch_size)
+    if average:
+        generator.set_params({**params, **measure_statistics(symG, params, ctx)})
+        generator.averaged = True
+    return generator
+
+
 def load_generator(path: StrPath, ctx: Any = None, bn: str = "moving", batch_size: int = 64,
                    weights: str | None = None) -> tuple[Generator, int]:
     """Load the generator of a checkpoint.
@@ -187,12 +206,7 @@ def load_generator(path: StrPath, ctx: Any = None, bn: str = "moving", batch_siz
     except mx.base.MXNetError:
         raise SampleError(f"{path / 'G-symbol.json'} is no network: give another checkpoint"
                           ) from None
-    params = {**params, **average}
-    generator = Generator(symG, params, ctx, bn, batch_size)
-    if average:
-        generator.set_params({**params, **measure_statistics(symG, params, ctx)})
-        generator.averaged = True
-    return generator, document["step"]
+    return make_generator(symG, params, average, ctx, bn, batch_size), document["step"]
 
 
 def find_checkpoint(path: StrPath) -> Path:

@@ -2,7 +2,7 @@
 from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any, Callable, Iterator, NamedTuple
+from typing import Callable, Iterator, NamedTuple
 
 import cv2
 import numpy as np
@@ -144,11 +144,10 @@ class _Patches:
 
 def _cut(images: np.ndarray, places: np.ndarray) -> np.ndarray:
     """Cut patches out of images, (patches, C, 49)."""
-    windows: Any = np.lib.stride_tricks.sliding_window_view(  # type: ignore[call-overload]
-        images, (_PATCH, _PATCH), (2, 3))
+    windows = np.lib.stride_tricks.sliding_window_view(images, (1, 1, _PATCH, _PATCH))
     which = np.arange(len(images))[:, None]
     # (n, 128, C, 7, 7)
-    cut: np.ndarray = windows[which, :, places[..., 0], places[..., 1]]
+    cut: np.ndarray = windows[which, :, places[..., 0], places[..., 1], 0, 0]
     return cut.reshape(-1, images.shape[1], _PATCH * _PATCH)
 
 

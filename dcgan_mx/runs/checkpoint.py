@@ -117,11 +117,6 @@ def verify(folder: StrPath) -> dict[str, Any]:
     return read_files(Path(folder))[0]
 
 
-def verify_state(folder: StrPath) -> dict[str, Any]:
-    """Check state.json alone, and return its content as `verify` does."""
-    return read_files(Path(folder), ())[0]
-
-
 def load(folder: StrPath, trainer: Trainer) -> None:
     """Put a trainer, made with the same networks, into the state of a checkpoint.
 
@@ -196,7 +191,7 @@ def load_average(folder: StrPath) -> dict[str, np.ndarray]:
         If the file is missing, though there should be one, or damaged.
     """
     folder = Path(folder)
-    if AVERAGE not in verify_state(folder)["files"]:
+    if AVERAGE not in read_files(folder, ())[0]["files"]:
         return {}
     try:
         return parse_params(read_files(folder, (AVERAGE,))[1][AVERAGE], folder / AVERAGE)

@@ -20,8 +20,8 @@ def decode_evaluation(raw: bytes) -> dict[str, Any]:
     ValueError
         If it is damaged.
     """
-    result = parse_json(raw)
     try:
+        result = parse_json(raw)
         for part in (result, result["floor"]):
             if any(type(part.get(name, 0.0)) is not float for name in FIGURES):
                 raise ValueError

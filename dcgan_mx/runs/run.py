@@ -11,7 +11,7 @@ import shlex
 import shutil
 import time
 from pathlib import Path
-from typing import Any, Iterator
+from typing import Any, Callable, Iterator, TypeVar
 
 import numpy as np
 
@@ -34,6 +34,7 @@ from .settings import Settings, read_flags
 
 _MAX_CONFIG_BYTES = 1 << 16
 _MAX_LINE_BYTES = 1 << 12
+_Read = TypeVar("_Read")
 
 
 class Run:
@@ -264,14 +265,7 @@ class Run:
         RunError
             If evaluation.json is damaged.
         """
-        path = self.path / "evaluation.json"
-        try:
-            with open_plain(path) as f:
-                return decode_evaluation(f.read(_MAX_LINE_BYTES))
-        except FileNotFoundError:
-            return None
-        except ValueError:
-            raise RunError(f"{path} is none of an evaluation: remove it") from None
+        return self._read_json("evaluation.json", decode_evaluation)
 
     def end(self, ending: Ending) -> None:
         """Note how the training ended."""
@@ -285,10 +279,14 @@ class Run:
         RunError
             If ended.json is damaged.
         """
-        path = self.path / "ended.json"
+        return self._read_json("ended.json", decode_ending)
+
+    def _read_json(self, name: str, decode: Callable[[bytes], _Read]) -> _Read | None:
+        """Return what a small file says; None if it is not there."""
+        path = self.path / name
         try:
             with open_plain(path) as f:
-                return decode_ending(f.read(_MAX_LINE_BYTES))
+                return decode(f.read(_MAX_LINE_BYTES))
         except FileNotFoundError:
             return None
         except ValueError as error:

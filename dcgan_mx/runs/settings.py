@@ -41,13 +41,13 @@ class Flag(NamedTuple):
     takes: Range | tuple[Any, ...] | type  # a range, some choices, or any str or bool
     shown: str | None  # instead of the default
 
-    def require(self, value: object) -> None:
+    def require(self, value: Any) -> None:
         """Raise ValueError if a value is none that the flag takes."""
         if isinstance(self.takes, Range):
             kinds = (int, float) if self.takes.kind is float else (int,)
             if type(value) not in kinds:
                 raise ValueError(f"{value!r} is no such number: {self.takes.mend}")
-            self.takes.require(value)  # type: ignore[arg-type]  # int or float, by the line above
+            self.takes.require(value)
         elif isinstance(self.takes, tuple):
             if type(value) is not type(self.takes[0]) or value not in self.takes:
                 raise ValueError(f"{value!r} is none of {', '.join(map(str, self.takes))}")

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Callable
 
 from ..images.evaluation import Judge
 from ..images.latent import make_latents
-from ..images.sample import Generator, measure_statistics
+from ..images.sample import make_generator
 from ..runs.log import FIGURES, find_best
 from .module_state import get_parameters
 from .saver import Saver
@@ -68,11 +68,8 @@ class EvaluateEvery:
 
     def _evaluate(self, trainer: Trainer, judge: Judge) -> bool:
         """Write down the figures; return whether they are the best."""
-        params = {**get_parameters(trainer.modG), **trainer.average.get()}
-        symG, ctx = trainer.modG.symbol, trainer.contexts[0]
-        if trainer.average.get():
-            params.update(measure_statistics(symG, params, ctx))
-        generator = Generator(symG, params, ctx)
+        generator = make_generator(trainer.modG.symbol, get_parameters(trainer.modG),
+                                   trainer.average.get(), trainer.contexts[0])
         figures = judge.judge(generator.generate(make_latents(self._images, generator.nz)))
         record = {"epoch": trainer.epoch, "step": trainer.global_step,
                   "seconds": time.perf_counter() - self._start,

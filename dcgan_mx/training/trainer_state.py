@@ -41,7 +41,29 @@ def check_finite(trainer: Trainer) -> None:
 
 
 def get_state(trainer: Trainer) -> dict[str, Any]:
-    """Do what `Trainer.get_state` says."""
+    """Wait for the device, and copy all that the next step depends on.
+
+    Returns
+    -------
+    dict
+        `G`, `D`: parameters and moving statistics under `arg:NAME` and `aux:NAME`; the
+        statistics are averages over all contexts of all workers.
+        `G-optimizer`, `D-optimizer`: Adam's moments under `mean:NAME` and `var:NAME`; empty
+        before a network's first update. `G-ema`: the average of G's parameters under
+        `arg:NAME`; empty without `ema`.
+        `replicas`: if there are several contexts or workers, the moving statistics of each,
+        (replicas, channels), under `G:aux:NAME` and `D:aux:NAME`; else empty. All of these
+        are dicts of np.ndarray, float32.
+        `symbols`: both networks' JSON text under `G` and `D`.
+        `counters`: `step`, `epoch`, `nbatch`, `batch_size`; `workers`, their
+        number; `updates`, the numbers of Adam's updates under `G` and `D`; `metrics`, as
+        `Metrics.get_state` returns it.
+
+    Raises
+    ------
+    DivergenceError
+        If one of these numbers is not finite.
+    """
     # On a CPU, BatchNorm's backward writes the moving statistics behind the engine's back
     # (apache/mxnet#18610): without this wait they are read before their latest updates.
     finish()
