@@ -10,7 +10,7 @@ from .training import trainer_state
 from .training.average import Average
 from .training.loop import Batches, Hook, agree_to_stop, count_steps, end_hooks, make_ending
 from .training.metrics import Metrics
-from .training.modules import bind_modules
+from .training.modules import bind_modules, make_rate
 from .training.progress import Progress
 from .training.trainer_state import DivergenceError
 from .training.workers import Workers
@@ -43,8 +43,12 @@ class Trainer:
         Adam's learning rate (above 0), first decay rate (in [0, 1)) and weight decay (at least 0).
     lr_g, lr_d
         Learning rates of G and of D alone; `lr` where left out.
-    ema : in [0, 1)
-        Decay of an average of G's weights, kept beside them; 0 keeps none.
+    lr_decay : at least 1
+        Updates of a network after which its learning rate falls, as lr_decay / t after t; left
+        out: never.
+    ema, ema_width
+        Decay, or relative width, of an average of G's weights, kept beside them: see `Average`.
+        0 keeps none; not both.
     real_label : above 0.5, at most 1
         What D is told of real images. Below 1: one-sided label smoothing (Salimans et al.,
         arXiv:1606.03498, section 3.4).
@@ -106,17 +110,18 @@ class Trainer:
                  wd: float = 0.0, d_steps: int = 1, g_loss: str = "nonsaturating",
                  kvstore: Any = None, ema: float = 0.0, lr_g: float | None = None,
                  lr_d: float | None = None, real_label: float = 1.0,
-                 initializer: Any = None) -> None:
+                 initializer: Any = None, lr_decay: int | None = None,
+                 ema_width: float = 0.0) -> None:
         ctx = ctx if isinstance(ctx, list) else [ctx or mx.current_context()]
         require_settings(batch_size=batch_size, nz=nz, lr=lr, beta1=beta1, wd=wd, d_steps=d_steps,
-                         g_loss=g_loss, ema=ema, real_label=real_label,
-                         **{name: value for name, value in (("lr_g", lr_g), ("lr_d", lr_d))
-                            if value is not None})
+                         g_loss=g_loss, ema=ema, ema_width=ema_width, real_label=real_label,
+                         lr_g=lr_g, lr_d=lr_d, lr_decay=lr_decay)
+        if ema and ema_width:
+            raise ValueError(f"ema is {ema}, and ema_width {ema_width}: give one, 0 for the other")
         if batch_size % len(ctx):
             raise ValueError(f"batch_size is {batch_size}: give a multiple of {len(ctx)}, the "
                              "number of devices")
-        self.d_steps, self.g_loss = d_steps, g_loss
-        self.batch_size = batch_size
+        self.d_steps, self.g_loss, self.batch_size = d_steps, g_loss, batch_size
         self.global_step = self.epoch = self.nbatch = 0
         if len(ctx) > 1 and kvstore is None:
             kvstore = mx.kv.create("local")
@@ -137,9 +142,9 @@ class Trainer:
         self.modG, self.modD, self._modD_adding, self._modDG = bind_modules(
             symG, symD, batch_size, data_shape, nz, ctx, kvstore,
             initializer or mx.init.Normal(0.02),
-            {network: {"learning_rate": rate or lr, "beta1": beta1, "wd": wd}
+            {network: {"beta1": beta1, "wd": wd, **make_rate(rate or lr, lr_decay)}
              for network, rate in (("G", lr_g), ("D", lr_d))})
-        self.average = Average(self.modG, ema)
+        self.average = Average(self.modG, ema, ema_width)
         self._fake, self._real, self._as_real = (mx.nd.full((batch_size,), value)
                                                  for value in (0, real_label, 1))
 

@@ -253,3 +253,28 @@ def test_smoothed_labels_reach_d_only(make_batches, parameters):
     mx.nd.waitall()
     np.testing.assert_allclose(trainer.diffD.asnumpy(),
                                input_gradient(trainer, trainer.outG, 1)[1], rtol=1e-4, atol=1e-9)
+
+
+def test_falling_rates_are_rates_that_somebody_sets_by_hand(make_batches, parameters):
+    """Constant for N updates of a network, then N / t; a state goes on where the rate was."""
+    options = {"lr_g": 1e-2, "lr_d": 1e-3, "d_steps": 2}
+    trainer, by_hand = small(lr_decay=2, **options), small(**options)
+    other = small(lr_decay=2, **options)
+    for t, pair in enumerate(make_batches(8, 4, (3, 16, 16), nz=5), 1):
+        for mod, lr, updates in ((by_hand.modG, 1e-2, t // 2), (by_hand.modD, 1e-3, t)):
+            mod._updater.optimizer.lr = lr * min(1, 2 / max(updates, 1))
+        trainer.step(*pair)
+        by_hand.step(*pair)
+        if t > 4:
+            other.step(*pair)
+        else:
+            other.set_state(trainer.get_state())
+    assert by_hand.modD._updater.optimizer.lr == 1e-3 / 4
+    for name, array in parameters(by_hand).items():
+        np.testing.assert_array_equal(parameters(trainer)[name], array, err_msg=name)
+        np.testing.assert_array_equal(parameters(other)[name], array, err_msg=name)
+
+
+def test_a_falling_rate_prints_nothing(capfd):
+    small(lr_decay=2)
+    assert capfd.readouterr() == ("", "")

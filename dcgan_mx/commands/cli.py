@@ -5,7 +5,7 @@ import argparse
 import sys
 from typing import Any, Callable, Iterable, NoReturn, Sequence
 
-from ..runs.settings import Flag, Range
+from ..runs.flags import Flag, Range
 
 
 class Parser(argparse.ArgumentParser):

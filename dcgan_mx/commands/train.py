@@ -37,7 +37,8 @@ def make_trainer(recipe: Recipe, symG: Any, symD: Any, contexts: list[Any] | Non
     return Trainer(symG, symD, recipe.batch_size, (recipe.nc, recipe.size, recipe.size),
                    nz=recipe.nz, ctx=contexts, lr=recipe.lr, beta1=recipe.beta1, wd=recipe.wd,
                    d_steps=recipe.d_steps, g_loss=recipe.g_loss, kvstore=kvstore, ema=recipe.ema,
-                   lr_g=recipe.lr_g, lr_d=recipe.lr_d, real_label=recipe.real_label)
+                   lr_g=recipe.lr_g, lr_d=recipe.lr_d, real_label=recipe.real_label,
+                   lr_decay=recipe.lr_decay, ema_width=recipe.ema_width)
 
 
 def make_config(settings: Settings, contexts: list[Any], workers: Workers) -> dict[str, Any]:

@@ -2,64 +2,9 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import Any, Callable, Iterable, Mapping, NamedTuple
+from typing import Any, Iterable, Mapping, NamedTuple
 
-
-class Range(NamedTuple):
-    """Numbers from `least`, or above `above`, to `most` or up to `below`; nan is in none."""
-
-    kind: Callable[[Any], Any]  # int or float
-    least: float | None = None
-    above: float | None = None
-    below: float = float("inf")
-    most: float | None = None
-
-    @property
-    def mend(self) -> str:
-        """What an error asks for."""
-        bound = f"from {self.least}" if self.above is None else f"above {self.above}"
-        if self.most is not None:
-            bound += f" to {self.most}" if self.above is None else f", at most {self.most}"
-        elif self.below < float("inf"):
-            bound += f" and below {self.below}"
-        return f"give a {'whole ' if self.kind is int else ''}number {bound}"
-
-    def require(self, value: float) -> None:
-        """Raise ValueError if a number is not in the range."""
-        low = self.least <= value if self.least is not None else value > (self.above or 0)
-        high = value < self.below if self.most is None else value <= self.most
-        if not (low and high):
-            raise ValueError(f"{value} is out of range: {self.mend}")
-
-
-class Flag(NamedTuple):
-    """The flag of a setting: where `--help` shows it, what it says, what it takes."""
-
-    group: str
-    text: str
-    metavar: str | None
-    takes: Range | tuple[Any, ...] | type  # a range, some choices, or any str or bool
-    shown: str | None  # instead of the default
-
-    def require(self, value: Any) -> None:
-        """Raise ValueError if a value is none that the flag takes."""
-        if isinstance(self.takes, Range):
-            kinds = (int, float) if self.takes.kind is float else (int,)
-            if type(value) not in kinds:
-                raise ValueError(f"{value!r} is no such number: {self.takes.mend}")
-            self.takes.require(value)
-        elif isinstance(self.takes, tuple):
-            if type(value) is not type(self.takes[0]) or value not in self.takes:
-                raise ValueError(f"{value!r} is none of {', '.join(map(str, self.takes))}")
-        elif type(value) is not self.takes:
-            raise ValueError(f"{value!r} is no {self.takes.__name__}")
-
-    def require_range(self, value: Any) -> None:
-        """Raise ValueError if a value, of whatever type of number, is out of the flag's range."""
-        if isinstance(self.takes, Range):
-            self.takes.require(value)
-        else:
-            self.require(value)
+from .flags import Flag, Range
 
 
 def _flag(default: Any, group: str, text: str, takes: Any, metavar: str | None = None,
@@ -95,8 +40,12 @@ class Recipe:
                                shown="--lr")
     lr_d: float | None = _flag(None, "training", "that of D alone", Range(float, above=0), "X",
                                shown="--lr")
+    lr_decay: int | None = _flag(None, "training", "updates after which the learning rates fall, "
+                                 "as N/t after t", _COUNT, "N", shown="never")
     ema: float = _flag(0.0, "training", "average G's weights, too, with this decay, as 0.99",
                        Range(float, least=0, below=1), "X")
+    ema_width: float = _flag(0.0, "training", "average G's weights over a share of all updates, as "
+                             "0.1", Range(float, least=0, most=0.25), "X")
     real_label: float = _flag(1.0, "training", "what D is told of real images; below 1: one-sided "
                               "label smoothing", Range(float, above=0.5, most=1), "X")
     d_steps: int = _flag(1, "training", "updates of D for each of G, the paper's k", _COUNT, "N")
@@ -110,14 +59,14 @@ class Recipe:
 # Settings under one name; what is given besides takes precedence.
 RECIPES: dict[str, dict[str, Any]] = {
     "digits": {"dataset": "mnist", "nc": 1, "lr_g": 2e-3, "lr_d": 1e-3, "real_label": 0.9,
-               "ema": 0.98},
+               "lr_decay": 468, "ema_width": 0.1},
 }
 
 # What a run may change when it goes on, where --override names it.
-OVERRIDABLE = ("batch_size", "lr", "beta1", "wd", "lr_g", "lr_d", "real_label", "d_steps", "g_loss",
-               "seed")
+OVERRIDABLE = ("batch_size", "lr", "beta1", "wd", "lr_g", "lr_d", "lr_decay", "real_label",
+               "d_steps", "g_loss", "seed")
 # What runs of earlier versions do not have in their config.json; they trained with the defaults.
-_LATER = ("lr_g", "lr_d", "ema", "real_label")
+_LATER = ("lr_g", "lr_d", "lr_decay", "ema", "ema_width", "real_label")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -202,7 +151,8 @@ def require_settings(**values: Any) -> None:
     """Raise ValueError if a number or a choice is out of its range; types are not looked at."""
     for name, value in values.items():
         try:
-            list_flags()[name][0].require_range(value)
+            if not (value is None and _can_be_none(name)):
+                list_flags()[name][0].require_range(value)
         except ValueError as error:
             raise ValueError(f"{name}: {error}") from None
 

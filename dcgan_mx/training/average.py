@@ -8,8 +8,25 @@ import numpy as np
 from .module_state import list_parameters
 
 
+def find_gamma(width: float) -> float:
+    """Return the power of an average with the weights i^gamma that has a relative width.
+
+    Parameters
+    ----------
+    width : above 0, below 1 / sqrt(12)
+        Standard deviation of a density proportional to x^gamma on [0, 1].
+
+    Notes
+    -----
+    width^2 = (gamma + 1) / ((gamma + 2)^2 (gamma + 3)), the variance of Beta(gamma + 1, 1).
+    Source: Karras et al., arXiv:2312.02696, section 3.1.
+    """
+    inverse = width**-2
+    return float(np.roots([1, 7, 16 - inverse, 12 - inverse]).real.max())
+
+
 class Average:
-    """An exponential moving average of a Module's parameters, kept on its first device.
+    """A moving average of a Module's parameters, kept on its first device.
 
     Nothing here waits for the device.
 
@@ -17,27 +34,33 @@ class Average:
     ----------
     mod : mx.mod.Module
     decay : in [0, 1)
-        0 averages nothing.
+        Of an exponential average.
+    width : in [0, 1 / sqrt(12))
+        Of an average over a share of the training: the standard deviation of its weights over the
+        updates, as a part of all updates so far. Where both are 0, nothing is averaged.
 
     Notes
     -----
-    After t updates with the parameters w_1 to w_t, it is the weighted mean of these with the
-    weights decay^(t - i): what the parameters were before the first update has no part in it.
+    After t updates with the parameters w_1 to w_t, the exponential average is the weighted mean of
+    these with the weights decay^(t - i), the other one with weights that grow about as i^gamma
+    (`find_gamma`): what the parameters were before the first update has no part in it.
     Source: Kingma and Ba, arXiv:1412.6980, section 3 (its correction of the bias); Yazici et al.,
-    arXiv:1806.04498, for generators.
+    arXiv:1806.04498, for generators; Karras et al., arXiv:2312.02696, section 3.1, for the power.
     """
 
-    def __init__(self, mod: Any, decay: float = 0.0) -> None:
+    def __init__(self, mod: Any, decay: float = 0.0, width: float = 0.0) -> None:
         self._decay, self._updates = decay, 0
-        self._parameters = list_parameters(mod) if decay else {}
+        self._gamma = find_gamma(width) if width else None
+        self._parameters = list_parameters(mod) if decay or width else {}
         self._arrays = {name: array.copy() for name, array in self._parameters.items()}
 
     def update(self) -> None:
         """Take in the parameters as they are."""
         self._updates += 1
-        if not self._decay:
-            return
-        share = (1 - self._decay) / (1 - self._decay**self._updates)
+        if self._gamma is not None:
+            share = 1 - (1 - 1 / self._updates)**(self._gamma + 1)
+        else:
+            share = (1 - self._decay) / (1 - self._decay**self._updates)
         for name, array in self._arrays.items():
             new = self._parameters[name]
             array[:] = new if self._updates == 1 else array + share * (new - array)

@@ -7,6 +7,35 @@ from ..machine.runtime import mx
 from .module_state import pull_parameters
 
 
+class Decay(mx.lr_scheduler.LRScheduler):
+    """A learning rate that is constant for `updates` updates, and falls as updates / t then.
+
+    Source: Robbins and Monro, 1951: steps whose sum diverges, and whose squares' sum does not.
+    """
+
+    def __init__(self, base_lr: float, updates: int) -> None:
+        super().__init__(base_lr)
+        self._updates = updates
+
+    def __call__(self, num_update: int) -> float:
+        """Return the rate of an update, which are counted from 1."""
+        rate: float = self.base_lr
+        return rate * min(1.0, self._updates / max(1, num_update))
+
+
+def make_rate(lr: float, decay: int | None) -> dict[str, Any]:
+    """Return the parameters of an optimizer that make its learning rate.
+
+    Parameters
+    ----------
+    lr
+    decay
+        Updates after which it falls; None: never.
+    """
+    # MXNet prints a line on stdout where the scheduler's rate is another than this one.
+    return {"learning_rate": lr, **({"lr_scheduler": Decay(lr, decay)} if decay else {})}
+
+
 def bind_modules(symG: Any, symD: Any, batch_size: int, data_shape: tuple[int, int, int], nz: int,
                  contexts: list[Any], kvstore: Any, initializer: Any,
                  adam: Mapping[str, Mapping[str, Any]]) -> tuple[Any, Any, Any, Any]:

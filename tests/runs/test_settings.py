@@ -56,7 +56,8 @@ def test_what_no_flag_takes_is_refused(name, value):
 
 
 def test_what_decides_the_numbers_has_to_be_there():
-    later = ("lr_g", "lr_d", "ema", "real_label")  # off in runs that could not have them
+    # off in runs that could not have them
+    later = ("lr_g", "lr_d", "lr_decay", "ema", "ema_width", "real_label")
     for name in {*list_recipe()} - {*later}:
         flags = SAVED.to_flags()
         del flags[name]

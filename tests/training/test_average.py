@@ -4,6 +4,7 @@ import pytest
 from dcgan_mx import Trainer, make_dcgan_sym
 from dcgan_mx.images.sample import Generator, measure_statistics
 from dcgan_mx.machine.runtime import mx
+from dcgan_mx.training.average import find_gamma
 from dcgan_mx.training.module_state import get_parameters, get_statistics
 
 
@@ -28,6 +29,37 @@ def test_it_is_the_weighted_mean_of_all_weights_so_far(make_batches):
         expected = np.average([params[name] for params in history], 0, weights)
         np.testing.assert_allclose(array, expected, rtol=1e-5, atol=1e-8)
     assert (average["arg:g1_weight"] != history[-1]["arg:g1_weight"]).any()
+
+
+@pytest.mark.parametrize("width", [0.05, 0.1, 0.25])
+def test_a_width_is_the_deviation_of_a_power(width):
+    gamma = find_gamma(width)
+    x = (np.arange(200_000) + 0.5) / 200_000
+    weights = x**gamma
+    mean = np.average(x, weights=weights)
+    assert np.sqrt(np.average((x - mean)**2, weights=weights)) == pytest.approx(width, rel=1e-4)
+
+
+def test_an_average_over_a_share_gives_weight_by_a_power(make_batches):
+    """After t updates, w_i has the weight b_i (1 - b_(i+1)) ... (1 - b_t), b_i the share of i."""
+    trainer, history = small(ema_width=0.2), []
+    for pair in make_batches(8, 4, (3, 16, 16), nz=5):
+        trainer.step(*pair)
+        history.append(get_parameters(trainer.modG)["arg:g2_weight"])
+    kept = (1 - 1 / np.arange(1, 9))**(find_gamma(0.2) + 1)
+    weights = [(1 - kept[i]) * np.prod(kept[i + 1:]) for i in range(8)]
+    assert sum(weights) == pytest.approx(1) and weights[0] < weights[3] < weights[7]
+    np.testing.assert_allclose(trainer.average.get()["arg:g2_weight"],
+                               np.average(history, 0, weights), rtol=1e-4, atol=1e-8)
+    other = small(ema_width=0.2)
+    other.set_state(trainer.get_state())
+    for pair in make_batches(2, 4, (3, 16, 16), nz=5):
+        trainer.step(*pair)
+        other.step(*pair)
+    np.testing.assert_array_equal(other.average.get()["arg:g2_weight"],
+                                  trainer.average.get()["arg:g2_weight"])
+    with pytest.raises(ValueError, match="^ema is 0.9, and ema_width 0.2: give one"):
+        small(ema=0.9, ema_width=0.2)
 
 
 def test_without_it_nothing_is_kept_and_no_number_changes(make_batches, parameters):
