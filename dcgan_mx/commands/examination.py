@@ -18,7 +18,7 @@ from typing import Any, Dict
 from .. import __version__
 from ..machine import cuda, job
 from ..machine.files import cache_folder
-from ..machine.processor import physical_cores, read_threads
+from ..machine.processor import name_processor, physical_cores, read_threads
 
 _LEAST_FREE = 100e6  # bytes; a checkpoint of the full networks takes 76 MB
 _PACKAGES = ("numpy", "opencv-python-headless")
@@ -42,7 +42,7 @@ def examine() -> dict[str, Any]:
     facts = {
         "dcgan_mx": {"version": __version__, "folder": str(Path(__file__).parent.parent)},
         "versions": _find_versions(),
-        "processor": {"name": _name_processor(), "processors": _count_processors(),
+        "processor": {"name": name_processor(), "processors": _count_processors(),
                       "physical_cores": physical_cores()},
         "threads": {"number": mxnet.get("threads"), "why": threads},
         "driver": driver.get("version"),
@@ -149,16 +149,6 @@ def _find_versions() -> dict[str, str]:
         except importlib.metadata.PackageNotFoundError:
             continue  # OpenCV has several packages; where it lacks, the probe fails
     return versions
-
-
-def _name_processor() -> str:
-    try:
-        text = Path("/proc/cpuinfo").read_text(errors="replace")
-    except OSError:
-        text = ""
-    names = [line.partition(":")[2].strip() for line in text.splitlines()
-             if line.startswith("model name")]
-    return names[0] if names else platform.processor() or platform.machine()
 
 
 def _count_processors() -> int:

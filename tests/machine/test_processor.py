@@ -1,0 +1,112 @@
+"""What is told from /proc/cpuinfo; the texts are cut out of real ones."""
+import pytest
+
+from dcgan_mx.machine import processor
+
+SAPPHIRE_RAPIDS = """\
+processor\t: 0
+vendor_id\t: GenuineIntel
+cpu family\t: 6
+model\t\t: 143
+model name\t: Intel(R) Xeon(R) Platinum 8481C CPU @ 2.70GHz
+stepping\t: 8
+flags\t\t: fpu vme de pse sse4_1 sse4_2 fma avx f16c avx2 avx512f avx512dq rdseed adx smap \
+avx512ifma clwb avx512cd sha_ni avx512bw avx512vl xsaveopt xsavec xgetbv1 xsaves avx_vnni \
+avx512_bf16 wbnoinvd arat avx512vbmi umip avx512_vbmi2 gfni vaes vpclmulqdq avx512_vnni \
+avx512_bitalg avx512_vpopcntdq rdpid cldemote fsrm serialize amx_bf16 avx512_fp16 amx_tile \
+amx_int8 arch_capabilities
+bugs\t\t: spectre_v1 spectre_v2
+
+processor\t: 1
+vendor_id\t: GenuineIntel
+"""
+COOPER_LAKE = """\
+processor\t: 0
+vendor_id\t: GenuineIntel
+cpu family\t: 6
+model\t\t: 85
+model name\t: Intel(R) Xeon(R) Platinum 8376H CPU @ 2.60GHz
+flags\t\t: fpu vme fma avx2 avx512f avx512dq avx512cd avx512bw avx512vl avx512_bf16 avx512_vnni
+"""
+ZEN_4 = """\
+processor\t: 0
+vendor_id\t: AuthenticAMD
+cpu family\t: 25
+model\t\t: 17
+model name\t: AMD EPYC 9R14
+flags\t\t: fpu vme de pse fma avx f16c avx2 avx512f avx512dq adx smap avx512ifma clflushopt clwb \
+avx512cd sha_ni avx512bw avx512vl avx512_bf16 clzero xsaveerptr avx512vbmi avx512_vnni
+"""
+ZEN_3 = """\
+processor\t: 0
+vendor_id\t: AuthenticAMD
+cpu family\t: 25
+model\t\t: 1
+model name\t: AMD EPYC 7R13 Processor
+flags\t\t: fpu vme de pse fma avx f16c avx2 smap clflushopt clwb sha_ni vaes vpclmulqdq rdpid
+"""
+NEOVERSE_V1 = """\
+processor\t: 0
+BogoMIPS\t: 2100.00
+Features\t: fp asimd evtstrm aes sha1 sha2 atomics fphp asimdhp sve svebf16 i8mm bf16 dgh rng
+CPU implementer\t: 0x41
+CPU architecture: 8
+CPU part\t: 0xd40
+"""
+
+
+@pytest.fixture
+def cpuinfo(tmp_path, monkeypatch):
+    """Have a text stand for /proc/cpuinfo."""
+    def write(text):
+        (tmp_path / "cpuinfo").write_text(text)
+        monkeypatch.setattr(processor, "_CPUINFO", str(tmp_path / "cpuinfo"))
+    return write
+
+
+@pytest.mark.parametrize("text, isa", [
+    (SAPPHIRE_RAPIDS, {"avx512f", "avx512_bf16", "amx_bf16"}),
+    (COOPER_LAKE, {"avx512f", "avx512_bf16"}), (ZEN_4, {"avx512f", "avx512_bf16"}),
+    (ZEN_3, set()), (NEOVERSE_V1, set()), ("", set())])
+def test_instructions(text, isa, cpuinfo):
+    cpuinfo(text)
+    assert processor.read_isa() == isa
+    if "avx512_bf16" in isa:
+        processor.require_bfloat16(gpu=False)
+    else:
+        with pytest.raises(ValueError, match=r"^--precision bfloat16: .+ has no instructions for "
+                           "it: train in float32, or on a processor that has AVX512-BF16 or AMX$"):
+            processor.require_bfloat16(gpu=False)
+
+
+def test_the_first_line_that_names_it_is_the_processors_name(cpuinfo):
+    cpuinfo(SAPPHIRE_RAPIDS)
+    assert processor.name_processor() == "Intel(R) Xeon(R) Platinum 8481C CPU @ 2.70GHz"
+    cpuinfo(ZEN_3)
+    with pytest.raises(ValueError, match="AMD EPYC 7R13 Processor has no"):
+        processor.require_bfloat16(gpu=False)
+
+
+def test_a_system_that_does_not_tell(tmp_path, monkeypatch):
+    monkeypatch.setattr(processor, "_CPUINFO", str(tmp_path / "none"))
+    assert processor.read_isa() == frozenset()
+    assert processor.name_processor()
+    assert processor.explain_slowness(amx=False) is None
+
+
+def test_a_gpu_is_refused_whatever_the_processor_has(cpuinfo):
+    cpuinfo(SAPPHIRE_RAPIDS)
+    with pytest.raises(ValueError, match="^--precision bfloat16 with --gpu: MXNet 1.9.1 has no "
+                       "bfloat16 on a GPU: train in float32, or "):
+        processor.require_bfloat16(gpu=True)
+
+
+@pytest.mark.parametrize("text, amx, slow", [
+    (SAPPHIRE_RAPIDS, True, False), (SAPPHIRE_RAPIDS, False, True), (COOPER_LAKE, False, True),
+    (ZEN_4, False, False)])
+def test_where_bfloat16_is_slower_than_float32(text, amx, slow, cpuinfo):
+    cpuinfo(text)
+    explained = processor.explain_slowness(amx)
+    assert (explained is not None) == slow
+    if slow:
+        assert "68 images/s against 97" in explained and "\n" not in explained
