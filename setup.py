@@ -36,9 +36,9 @@ setup(
         "setuptools<81; python_version >= '3.12'",
     ],
     extras_require={
-        "test": ["pytest", "pytest-xdist", "hypothesis", "scikit-image", "scikit-learn",
-                 "selenium", "tensorboardX"],
-        "tensorboard": ["tensorboardX"],
+        "test": ["google-crc32c", "pytest", "pytest-xdist", "hypothesis", "scikit-image",
+                 "scikit-learn", "selenium", "tensorboardX"],
+        "tensorboard": ["google-crc32c"],
         "features": ["scipy"],
         "check": ["ruff==0.17.6", "mypy"],
         "docs": ["sphinx", "numpydoc", "myst-parser", "furo"],

@@ -156,18 +156,24 @@ def save_image(path: StrPath, pixels: np.ndarray) -> None:
     OSError
         If the file cannot be written.
     """
-    import cv2  # late: the doctor runs where OpenCV does not; it changes LD_LIBRARY_PATH
-
     require_image_name(path)
     suffix = Path(path).suffix.lower()
-    most, flags = _KINDS[suffix]
+    most, _ = _KINDS[suffix]
     if max(pixels.shape) > most:
         raise ValueError(f"{path}: {pixels.shape[1]}x{pixels.shape[0]} pixels, and {most} a side "
                          f"is the most of {suffix}: give fewer images, or write each to a file")
+    write_atomic(path, encode_image(pixels, suffix))
+
+
+def encode_image(pixels: np.ndarray, suffix: str = ".png") -> bytes:
+    """Return what `save_image` writes into a file whose name ends in `suffix`."""
+    import cv2  # late: the doctor runs where OpenCV does not; it changes LD_LIBRARY_PATH
+
     if pixels.shape[2] == 3:
         pixels = cv2.cvtColor(pixels, cv2.COLOR_RGB2BGR)
-    options = [part for name, value in flags for part in (getattr(cv2, name), value)]
-    write_atomic(path, cv2.imencode(suffix, pixels, options)[1].tobytes())
+    options = [part for name, value in _KINDS[suffix][1] for part in (getattr(cv2, name), value)]
+    raw: bytes = cv2.imencode(suffix, pixels, options)[1].tobytes()
+    return raw
 
 
 def read_png(path: StrPath) -> np.ndarray:

@@ -1,10 +1,13 @@
 """What many tests use."""
 import os
 import shutil
+import struct
 import subprocess
 from pathlib import Path
 
 import pytest
+from tensorboardX.proto.event_pb2 import Event
+from tensorboardX.record_writer import masked_crc32c
 
 from dcgan_mx.runs.run import Run
 
@@ -17,6 +20,26 @@ def read_numbers(run_dir):
     """A run's log without its times."""
     return [{name: value for name, value in record.items()
              if name not in ("images_per_s", "seconds")} for record in Run(run_dir).read_log()]
+
+
+def read_events(path):
+    """The events of a file, by TensorFlow's own definition of them; every checksum is looked at."""
+    raw, events = path.read_bytes(), []
+    while raw:  # length, its checksum, content, its checksum
+        length, = struct.unpack("<Q", raw[:8])
+        parts = raw[:8], raw[8:12], raw[12:12 + length], raw[12 + length:16 + length]
+        for content, check in zip(parts[::2], parts[1::2]):
+            assert struct.unpack("<I", check) == (masked_crc32c(content),)
+        events.append(Event.FromString(parts[2]))
+        raw = raw[16 + length:]
+    return events
+
+
+def read_scalars(run_dir):
+    """The scalars in all event files of a run, by tag and step."""
+    return {(value.tag, event.step): value.simple_value
+            for path in sorted((run_dir / "tensorboard").iterdir()) for event in read_events(path)
+            for value in event.summary.value if not value.HasField("image")}
 
 
 def require(packages, *programs):

@@ -115,9 +115,9 @@ def _require_displays(settings: Settings, given: dict[str, Any]) -> Settings:
     if settings.conduct.show and not can_show():
         hindrances["show"] = ("--show: matplotlib can open no window here: set DISPLAY or "
                               "MPLBACKEND, or look at the grids in the run directory")
-    if settings.conduct.tensorboard and importlib.util.find_spec("tensorboardX") is None:
-        hindrances["tensorboard"] = ("--tensorboard: the package tensorboardX is missing: pip "
-                                     "install 'dcgan-mx[tensorboard]', or tensorboardX itself")
+    if settings.conduct.tensorboard and importlib.util.find_spec("google_crc32c") is None:
+        hindrances["tensorboard"] = ("--tensorboard: the package google-crc32c is missing: pip "
+                                     "install 'dcgan-mx[tensorboard]', or google-crc32c itself")
     for name, hindrance in hindrances.items():
         if name in given:
             raise ValueError(hindrance)

@@ -51,15 +51,16 @@ def write_atomic(path: StrPath, chunks: bytes | Iterable[Any], sync: bool = Fals
         raise
 
 
-def append_line(path: StrPath, text: str) -> None:
-    """Add a line to a file, whole or not at all, and return only when the disk has it.
+def append(path: StrPath, content: bytes, sync: bool = False) -> None:
+    """Add bytes to the end of a file, all of them or none.
 
     Parameters
     ----------
     path
         Made if it is not there.
-    text
-        Without the line's end.
+    content
+    sync
+        Return only when the disk has them.
 
     Raises
     ------
@@ -70,14 +71,15 @@ def append_line(path: StrPath, text: str) -> None:
     try:
         with open(path, "ab", buffering=0) as f:
             before = f.tell()
-            line = memoryview(text.encode() + b"\n")
-            while line:
-                line = line[f.write(line):]
-            os.fsync(f.fileno())
+            rest = memoryview(content)
+            while rest:
+                rest = rest[f.write(rest):]
+            if sync:
+                os.fsync(f.fileno())
     except OSError as error:
         if before is not None:
             with contextlib.suppress(OSError):
-                os.truncate(path, before)  # no half of a line
+                os.truncate(path, before)  # no half of it
         error.filename = str(path)
         raise
 

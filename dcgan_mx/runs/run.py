@@ -17,7 +17,7 @@ import numpy as np
 
 from ..machine.files import (
     StrPath,
-    append_line,
+    append,
     open_plain,
     parse_json,
     sync_directory,
@@ -178,7 +178,7 @@ class Run:
 
     def log(self, record: dict[str, Any]) -> None:
         """Add a line to log.jsonl, and return only when the disk has it."""
-        append_line(self.path / "log.jsonl", json.dumps(record))
+        append(self.path / "log.jsonl", json.dumps(record).encode() + b"\n", sync=True)
 
     def read_log(self) -> list[dict[str, Any]]:
         """Read log.jsonl.

@@ -15,6 +15,7 @@ import numpy as np
 
 from ..images.latent import make_latents
 from ..images.sample import Generator
+from ..runs.events import EventFile
 from ..runs.log import FIGURES
 from ..runs.run import Run
 from ..visual import make_grid, standardise, visual
@@ -173,29 +174,20 @@ class TensorBoard:
     Raises
     ------
     ImportError
-        If the package tensorboardX is not installed.
+        As `EventFile`.
     """
 
     def __init__(self, run: Run) -> None:
-        from tensorboardX import SummaryWriter
-
-        # By itself it has one name a second, and would empty a file that has it.
-        self._writer = SummaryWriter(str(run.path / "tensorboard"),
-                                     filename_suffix=f".{time.time_ns()}")
+        self._events = EventFile(run.path / "tensorboard")
 
     def __call__(self, trainer: Trainer, record: Record) -> None:
-        """Write the numbers and the pictures of a step."""
-        for name in ("acc", "g_entropy", "d_entropy", "images_per_s", *FIGURES):
-            if record.get(name) is not None:
-                self._writer.add_scalar(name, record[name], record["step"])
-        if "images_per_s" in record:  # not where figures of quality come by themselves
-            for name, images in _images(trainer):
-                self._writer.add_image(name, make_grid(images), record["step"], dataformats="HWC")
-        self._writer.flush()
-
-    def end(self) -> None:
-        """Close the file."""
-        self._writer.close()
+        """Write the numbers and the pictures of a step; raises OSError if they cannot be."""
+        names = ("acc", "g_entropy", "d_entropy", "images_per_s", *FIGURES)
+        scalars = {name: record[name] for name in names if record.get(name) is not None}
+        # No pictures where figures of quality come by themselves.
+        grids = _images(trainer) if "images_per_s" in record else ()
+        self._events.add(record["step"], scalars,
+                         {name: make_grid(images) for name, images in grids})
 
 
 def make_windows() -> Display:

@@ -4,8 +4,8 @@ import os
 import numpy as np
 import pytest
 from browser import check_page
+from common import read_events, read_scalars
 from small import SMALL, final
-from tensorboardX.proto.event_pb2 import Event
 
 from dcgan_mx.images.latent import make_latents
 from dcgan_mx.images.sample import load_generator
@@ -172,18 +172,11 @@ def test_fixed_noise_and_tensorboard_show_and_change_nothing(call, tmp_path):
     grid = make_grid(generator.generate(make_latents(64, 100, 1234)))
     assert step == 4 and sorted(Run(shown).list_grids("fixed")) == [1, 2, 3, 4]
     np.testing.assert_array_equal(read_png(shown / "grids" / "fixed-00000004.png"), grid)
-    scalars, pictures = {}, set()
-    for path in sorted((shown / "tensorboard").iterdir()):
-        raw = path.read_bytes()
-        while raw:  # TFRecord: length, checksum, content, checksum
-            length = int.from_bytes(raw[:8], "little")
-            event = Event.FromString(raw[12:12 + length])
-            raw = raw[16 + length:]
-            for value in event.summary.value:
-                if value.HasField("image"):
-                    pictures.add((value.tag, event.step))
-                else:
-                    scalars[value.tag, event.step] = value.simple_value
+    files = sorted((shown / "tensorboard").iterdir())
+    assert len(files) == 2
+    scalars, events = read_scalars(shown), [event for path in files for event in read_events(path)]
+    pictures = {(value.tag, event.step) for event in events for value in event.summary.value
+                if value.HasField("image")}
     assert pictures == {(tag, step) for tag in ("gout", "diff", "data") for step in (1, 2, 3, 4)}
     for record in Run(shown).read_log():
         for name in ("acc", "d_entropy", "g_entropy", "images_per_s"):
