@@ -36,10 +36,11 @@ setup(
         "setuptools<81; python_version >= '3.12'",
     ],
     extras_require={
-        "test": ["google-crc32c", "pytest", "pytest-xdist", "hypothesis", "scikit-image",
-                 "scikit-learn", "selenium", "tensorboardX"],
+        "test": ["google-crc32c", "hypothesis", "onnx", "onnxruntime", "pytest", "pytest-xdist",
+                 "scikit-image", "scikit-learn", "selenium", "tensorboardX"],
         "tensorboard": ["google-crc32c"],
         "features": ["scipy"],
+        "export": ["onnx"],
         "check": ["ruff==0.17.6", "mypy"],
         "docs": ["sphinx", "numpydoc", "myst-parser", "furo"],
     },

@@ -1,4 +1,5 @@
 """The pages: their examples run, their flags are the parsers', both languages say the same."""
+import importlib.util
 import re
 import runpy
 
@@ -6,6 +7,7 @@ import pytest
 from common import ROOT
 
 import dcgan_mx
+from dcgan_mx.commands.main import run as run_command
 
 DOCS = ROOT / "docs"
 PAGES = [ROOT / "README.md", ROOT / "README.zh-CN.md", *sorted(DOCS.glob("*.md"))]
@@ -20,14 +22,29 @@ def find_blocks(page, kind=""):
 @pytest.mark.parametrize("page", [page for page in PAGES if find_blocks(page, "python")],
                          ids=lambda page: page.name)
 @pytest.mark.filterwarnings("ignore:FigureCanvasAgg is non-interactive")
-def test_examples_in_python_run(page, mnist_root, tmp_path, monkeypatch):
+def test_examples_in_python_run(page, mnist_root, run_dir, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("MPLBACKEND", "agg")
     (tmp_path / "data").symlink_to(mnist_root)
+    (tmp_path / "RUN").symlink_to(run_dir)
+    if page.name == "export.md":
+        assert run_command("export", ["RUN", "G.onnx"]) == 0
     names = {}
     for block in find_blocks(page, "python"):
-        exec(compile(block.replace("max_steps=400", "max_steps=1"), page, "exec"), names)
-    assert page.name == "quality.md" or names["trainer"].global_step >= 1
+        if "import torch" not in block:  # a test of its own: most have no PyTorch
+            exec(compile(block.replace("max_steps=400", "max_steps=1"), page, "exec"), names)
+    assert page.name in ("quality.md", "export.md") or names["trainer"].global_step >= 1
+
+
+@pytest.mark.skipif(importlib.util.find_spec("torch") is None, reason="PyTorch is not here")
+def test_the_example_for_pytorch_runs(run_dir, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "RUN").symlink_to(run_dir)
+    assert run_command("export", ["RUN", "G.onnx"]) == 0
+    names, blocks = {}, find_blocks(DOCS / "export.md", "python")
+    for block in blocks[:next(i for i, block in enumerate(blocks) if "import torch" in block) + 1]:
+        exec(compile(block, "export.md", "exec"), names)
+    assert "ConvTranspose2d" in str(names["netG"])
 
 
 def test_the_page_of_flags_is_the_parsers():

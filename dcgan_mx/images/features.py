@@ -8,8 +8,7 @@ import numpy as np
 
 from ..machine.files import StrPath
 from ..machine.runtime import mx
-from ..runs import checkpoint
-from .sample import SampleError, find_checkpoint
+from .sample import SampleError, load_network
 
 _BATCH = 100
 _C, _ITERATIONS = 1e4, 300  # of a support vector machine
@@ -44,12 +43,8 @@ class Features:
     """
 
     def __init__(self, path: StrPath, data_shape: tuple[int, int, int], ctx: Any = None) -> None:
-        folder = find_checkpoint(path)
-        try:
-            text, params, _ = checkpoint.load_network(folder, "D")
-        except checkpoint.CheckpointError as error:
-            raise SampleError(f"{error}: give another checkpoint") from None
-        internals = mx.sym.load_json(text).get_internals()
+        symD, params, _ = load_network(path, "D")
+        internals = symD.get_internals()
         layers = [name for name in internals.list_outputs()
                   if name.startswith("dact") and name.endswith("_output")]
         pooled = []

@@ -11,6 +11,8 @@ from ..machine.runtime import first_line, mx
 from ..runs import checkpoint
 from .latent import make_latents
 
+_MEND = "give another checkpoint, RUN/checkpoints/step-..."
+
 
 class SampleError(ValueError):
     """There is no generator to sample from, or not in this way."""
@@ -63,6 +65,17 @@ class Generator:
                               "wrote") from None
         self._is_train = bn == "batch"
         self.averaged = False
+
+    @property
+    def symbol(self) -> Any:
+        """The network, mx.sym.Symbol."""
+        return self._mod.symbol
+
+    def get_params(self) -> dict[str, np.ndarray]:
+        """Return the parameters that images are made with, in the form of `params` above."""
+        return {f"{kind}:{name}": array.asnumpy()
+                for kind, arrays in zip(("arg", "aux"), self._mod.get_params())
+                for name, array in arrays.items()}
 
     def set_params(self, params: dict[str, np.ndarray]) -> None:
         """Take other parameters of the same network, in the form of `params` above."""
@@ -190,23 +203,51 @@ def load_generator(path: StrPath, ctx: Any = None, bn: str = "moving", batch_siz
         If there is no checkpoint, or it is damaged, or it has no such weights.
     """
     path = find_checkpoint(path)
+    symG, params, document = load_network(path, "G")
     try:
-        text, params, document = checkpoint.load_network(path, "G")
         average = {} if weights == "raw" else checkpoint.load_average(path)
     except checkpoint.CheckpointError as error:
-        raise SampleError(f"{error}: give another checkpoint, RUN/checkpoints/step-...") from None
+        raise SampleError(f"{error}: {_MEND}") from None
     if weights == "ema" and not average:
         raise SampleError(f"--weights ema: {path} has no averaged weights: give raw, or train with "
                           "--ema")
     if document["latent"] != checkpoint.LATENT:
         raise SampleError(f"{path}: its latent vectors are {document['latent']!r}, which this "
                           f"version cannot draw: give one of {checkpoint.LATENT!r} ones")
-    try:
-        symG = mx.sym.load_json(text)
-    except mx.base.MXNetError:
-        raise SampleError(f"{path / 'G-symbol.json'} is no network: give another checkpoint"
-                          ) from None
     return make_generator(symG, params, average, ctx, bn, batch_size), document["step"]
+
+
+def load_network(path: StrPath, network: str) -> tuple[Any, dict[str, np.ndarray], dict[str, Any]]:
+    """Load one network of a checkpoint.
+
+    Parameters
+    ----------
+    path
+        As `load_generator` takes it.
+    network : 'G' or 'D'
+
+    Returns
+    -------
+    symbol : mx.sym.Symbol
+    params : float32
+        Under arg:NAME and aux:NAME: the last ones, and their moving statistics.
+    document
+        The content of state.json.
+
+    Raises
+    ------
+    SampleError
+        If there is no checkpoint, or it is damaged, or lacks the network.
+    """
+    path = find_checkpoint(path)
+    try:
+        text, params, document = checkpoint.load_network(path, network)
+    except checkpoint.CheckpointError as error:
+        raise SampleError(f"{error}: {_MEND}") from None
+    try:
+        return mx.sym.load_json(text), params, document
+    except mx.base.MXNetError:
+        raise SampleError(f"{path / f'{network}-symbol.json'} is no network: {_MEND}") from None
 
 
 def find_checkpoint(path: StrPath) -> Path:
