@@ -13,11 +13,12 @@ import numpy as np
 from PIL import GifImagePlugin, Image, ImageDraw, ImageFont
 
 from ..machine.files import StrPath, write_atomic
+from ..runs.grids import FRAMES
 from ..runs.run import Run
 from ..visual import read_png
 
 KINDS = ("fixed", "gout", "diff", "data")
-FRAMES, WIDTH, SECONDS = 100, 320, 8.0
+WIDTH, SECONDS = 320, 8.0
 _RATE = 25  # pictures a second of the MP4, and the most of the GIF, which counts 1/100 s
 _COLOURS = 32  # of a GIF's frame: digits are grey, and twice as many make it half as large again
 _LAST = 1.0  # seconds that the last frame stays for longer

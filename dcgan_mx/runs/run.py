@@ -6,7 +6,6 @@ import errno
 import fcntl
 import json
 import os
-import re
 import shlex
 import shutil
 import time
@@ -24,11 +23,12 @@ from ..machine.files import (
     write_atomic,
 )
 from ..machine.typed import typed
-from ..visual import make_grid, save_image
-from .checkpoint_folders import list_checkpoints, recover
+from ..visual import save_image
+from .checkpoint_folders import list_checkpoints, recover, step_of
 from .ending import Ending, decode_ending
 from .evaluation import decode_evaluation
 from .events import cut_events
+from .grids import draw_grid, forget_grids, list_grids, thin_grids
 from .log import FIGURES, RunError, read_log
 from .settings import Settings, read_flags
 
@@ -200,22 +200,19 @@ class Run:
 
     def draw(self, kind: str, step: int, images: np.ndarray) -> None:
         """Write a grid of images, (N, C, H, W), in [-1, 1], to grids/KIND-<step>.png."""
-        (self.path / "grids").mkdir(exist_ok=True)
-        save_image(self.path / "grids" / f"{kind}-{step:08d}.png", make_grid(images))
+        draw_grid(self.path, kind, step, images)
 
     def list_grids(self, kind: str, most: int | None = None) -> dict[int, Path]:
         """Return the files of the grids whose names begin with `kind`, by step, in its order.
 
         Of more than `most`, that many, evenly chosen, the last among them.
         """
-        found = ((re.fullmatch(rf"{kind}-([0-9]{{8,18}})\.png", path.name), path)
-                 for path in (self.path / "grids").glob(f"{kind}-*.png"))
-        grids = sorted((int(match[1]), path) for match, path in found if match)
-        if most is not None and len(grids) > most:
-            # From the last backwards, so that it is there even where it is the only one.
-            places = np.linspace(len(grids) - 1, 0, most).round().astype(int)[::-1]
-            grids = [grids[i] for i in places]
-        return dict(grids)
+        return list_grids(self.path, kind, most)
+
+    def thin_grids(self, newest: int, every: int) -> None:
+        """Keep the newest grids, and some of all before; see `grids.thin_grids`."""
+        saved = max(map(step_of, self.list_checkpoints()), default=0)
+        thin_grids(self.path, newest, every, saved)
 
     def list_checkpoints(self) -> list[Path]:
         """Return the folders of the checkpoints, oldest first, good or damaged."""
@@ -243,11 +240,11 @@ class Run:
         drawn_at, still = ({record["step"] for record in lines if not {*FIGURES} & {*record}}
                            for lines in (records, kept))
         gone = drawn_at - still
-        for kind in ("gout", "diff", "data", "fixed"):
-            for drawn, path in self.list_grids(kind).items():
-                if drawn > step or drawn in gone:
-                    path.unlink()
-        cut_events(self.path / "tensorboard", lambda n: n > step or n in gone)
+
+        def forget(n: int) -> bool:
+            return n > step or n in gone
+        forget_grids(self.path, forget)
+        cut_events(self.path / "tensorboard", forget)
         with contextlib.suppress(FileNotFoundError):
             (self.path / "ended.json").unlink()
         return float(kept[-1]["seconds"]) if kept else 0.0

@@ -91,6 +91,9 @@ class Conduct:
     eval_steps: int | None = _flag(None, "output", "steps from one evaluation of what G makes to "
                                    "the next; the best step is saved", _COUNT, "N", shown="never")
     keep: int = _flag(0, "output", "newest checkpoints to keep; 0: all", Range(int, least=0), "N")
+    keep_grids: int = _flag(0, "output", "newest grids of each kind to keep, beside up to 100 of "
+                            "the whole run, for its film and report; 0: all", Range(int, least=0),
+                            "N")
     disp_batches: int = _flag(10, "output", "steps from one log line and set of grids to the next",
                               _COUNT, "N")
     fixed_noise: bool = _flag(False, "output", "draw the images of the same 64 latent vectors each "

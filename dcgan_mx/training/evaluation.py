@@ -2,13 +2,13 @@
 from __future__ import annotations
 
 import time
-import warnings
 from typing import TYPE_CHECKING, Any, Callable
 
 from ..images.evaluation import Judge
 from ..images.latent import make_latents
 from ..images.sample import make_generator
 from ..runs.log import FIGURES, find_best
+from .hooks import Display
 from .module_state import get_parameters
 from .saver import Saver
 
@@ -30,7 +30,7 @@ class EvaluateEvery:
         None on all workers but the first.
     images
         How many G makes.
-    displays
+    display
         Called with the trainer and the record; see `hooks.Display`.
     records
         The run's log so far.
@@ -46,11 +46,11 @@ class EvaluateEvery:
     """
 
     def __init__(self, n: int, saver: Saver, judge: Judge | None = None, images: int = 0,
-                 displays: tuple[Callable[[Trainer, dict[str, Any]], None], ...] = (),
+                 display: Display = lambda trainer, record: None,
                  records: list[dict[str, Any]] | None = None, seconds: float = 0.0,
                  leave_out: Callable[[float], None] = lambda seconds: None) -> None:
         self._n, self._saver, self._judge, self._images = n, saver, judge, images
-        self._displays, self._records = displays, list(records or [])
+        self._display, self._records = display, list(records or [])
         self._start, self._leave_out = time.perf_counter() - seconds, leave_out
         best = find_best(self._records)
         saver.spare = best["step"] if best else None
@@ -75,11 +75,5 @@ class EvaluateEvery:
                   "seconds": time.perf_counter() - self._start,
                   **{name: figures[name] for name in FIGURES if name in figures}}
         self._records.append(record)
-        for display in self._displays:
-            try:
-                display(trainer, record)
-            except OSError as error:
-                warnings.warn(f"{error.filename}: {error.strerror}: the figures of step "
-                              f"{trainer.global_step} are not shown there; the training goes on",
-                              RuntimeWarning, stacklevel=2)
+        self._display(trainer, record)
         return find_best(self._records) is record

@@ -6,6 +6,7 @@ of numbers.
 """
 from __future__ import annotations
 
+import contextlib
 import math
 import time
 import warnings
@@ -29,6 +30,30 @@ Record = Dict[str, Any]
 Display = Callable[["Trainer", Record], None]
 
 
+class Displays:
+    """Several displays as one: what one of them cannot write costs neither the others nor the step.
+
+    It is warned of, once until that display can write again.
+    """
+
+    def __init__(self, *displays: Display) -> None:
+        self._displays = displays
+        self._failing: set[Display] = set()
+
+    def __call__(self, trainer: Trainer, record: Record) -> None:
+        """Call each display with the record."""
+        for display in self._displays:
+            try:
+                display(trainer, record)
+                self._failing.discard(display)
+            except OSError as error:  # what only shows must not cost what was learnt
+                if display not in self._failing:
+                    warnings.warn(f"{error.filename}: {error.strerror}: step {record['step']} is "
+                                  "not shown there; the training goes on, and says no more of it "
+                                  "until that can be written again", RuntimeWarning, stacklevel=2)
+                self._failing.add(display)
+
+
 class DisplayEvery:
     """A hook that measures, and hands the numbers to each display, every `n` steps and at the end.
 
@@ -40,7 +65,7 @@ class DisplayEvery:
         Called with the trainer and a dict: `epoch` (epochs done), `step`, `acc` in [0, 1],
         `g_entropy` and `d_entropy` in nats, averaged since the last display, `images_per_s`
         since then, and `seconds` of the whole run; `last` is there, and true, where the end of the
-        training came between two displays. One that fails to write is warned of, and loses no step.
+        training came between two displays. One may fail to write: see `Displays`.
     seconds
         That the run has taken before.
 
@@ -53,6 +78,7 @@ class DisplayEvery:
 
     def __init__(self, n: int, *displays: Display, seconds: float = 0.0) -> None:
         self._n, self._displays = n, displays
+        self._show = Displays(*displays)
         self._last = time.perf_counter()
         self._start = self._last - seconds
         self._last_step: int | None = None
@@ -62,7 +88,7 @@ class DisplayEvery:
         if self._last_step is None:
             self._last_step = trainer.global_step - 1
         if trainer.global_step % self._n == 0:
-            self._display(trainer, self._measure(trainer))
+            self._show(trainer, self._measure(trainer))
             trainer.metrics.reset()
 
     def leave_out(self, seconds: float) -> None:
@@ -76,7 +102,7 @@ class DisplayEvery:
         if whole and not isinstance(trainer.ending, DivergenceError) and not (
                 failed and trainer.workers.count > 1):
             # The averages stay as they are: a run that goes on has no line here.
-            self._display(trainer, {**self._measure(trainer), "last": True})
+            self._show(trainer, {**self._measure(trainer), "last": True})
         for display in self._displays:
             end = getattr(display, "end", None)
             if end is not None:
@@ -96,14 +122,6 @@ class DisplayEvery:
                   "images_per_s": images / (now - self._last), "seconds": now - self._start}
         self._last, self._last_step = now, trainer.global_step
         return record
-
-    def _display(self, trainer: Trainer, record: Record) -> None:
-        for display in self._displays:
-            try:
-                display(trainer, record)
-            except OSError as error:  # what only shows must not cost what was learnt
-                warnings.warn(f"{error.filename}: {error.strerror}: step {trainer.global_step} is "
-                              "not shown there; the training goes on", RuntimeWarning, stacklevel=2)
 
 
 class Log:
@@ -140,6 +158,32 @@ def make_grids(run: Run) -> Display:
         for name, images in _images(trainer):
             run.draw(name, trainer.global_step, images)
     return display
+
+
+class KeepGrids:
+    """A hook that removes most of the older grids of a run; after the saver, whose steps it heeds.
+
+    Parameters
+    ----------
+    run
+    newest : at least 1
+        Grids of each kind that stay in any case.
+    every
+        Steps from one set of grids to the next.
+    """
+
+    def __init__(self, run: Run, newest: int, every: int) -> None:
+        self._run, self._newest, self._every = run, newest, every
+
+    def __call__(self, trainer: Trainer) -> None:
+        """Remove what has had its time; what cannot be removed is tried again."""
+        if trainer.global_step % self._every == 0:
+            with contextlib.suppress(OSError):  # `end` tells
+                self.end(trainer)
+
+    def end(self, trainer: Trainer) -> None:
+        """Remove it; raises OSError if it cannot be."""
+        self._run.thin_grids(self._newest, self._every)
 
 
 def make_fixed_noise(run: Run, trainer: Trainer, seed: int = 0) -> Display:

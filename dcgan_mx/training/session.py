@@ -101,15 +101,18 @@ def train(trainer: Trainer, train_iter: Any, rand_iter: Any, settings: Settings,
     saver = Saver(None if run is None else run.path, conduct.checkpoint_steps, recipe.seed,
                   conduct.keep, step=trainer.global_step)
     if conduct.eval_steps is not None:
-        shown = tuple(place for place in displays
-                      if isinstance(place, (hooks.Log, hooks.TensorBoard)))
-        beside.append(EvaluateEvery(conduct.eval_steps, saver, judge, EVALUATED, shown,
+        show = hooks.Displays(*(place for place in displays
+                                if isinstance(place, (hooks.Log, hooks.TensorBoard))))
+        beside.append(EvaluateEvery(conduct.eval_steps, saver, judge, EVALUATED, show,
                                     run.read_log() if run else None, seconds,
                                     display.leave_out))
+    beside.append(saver)
+    if run is not None and conduct.keep_grids:
+        beside.append(hooks.KeepGrids(run, conduct.keep_grids, conduct.disp_batches))
     try:
         with StopOnSignal() as stop:
             trainer.fit(train_iter, rand_iter, conduct.num_epochs, max_steps=conduct.max_steps,
-                        hooks=[progress, display, *beside, saver, stop])
+                        hooks=[progress, display, *beside, stop])
     finally:
         if run is not None:
             run.end(_describe(trainer))

@@ -10,6 +10,7 @@ from small import SMALL, final
 from dcgan_mx.images.latent import make_latents
 from dcgan_mx.images.sample import load_generator
 from dcgan_mx.machine.runtime import mx
+from dcgan_mx.runs import grids
 from dcgan_mx.runs.run import Run
 from dcgan_mx.visual import make_grid, read_png
 
@@ -191,3 +192,16 @@ def test_a_run_ends_with_its_report(call, browser, tmp_path):
     (run_dir / "grids" / "gout-00000002.png").write_bytes(b"damaged")
     done = call("train", "--resume", "--run-dir", run_dir, "--max-steps", 4)
     assert done.returncode == 0 and "warning: there is no report" in done.stderr
+
+
+def test_older_grids_go_where_that_is_asked_for(call, tmp_path, monkeypatch):
+    monkeypatch.setattr(grids, "FRAMES", 2)
+    run_dir = tmp_path / "run"
+    for steps in (5, 9):
+        done = call("train", *SMALL, "--max-steps", steps, "--disp-batches", 1, "--keep-grids", 1,
+                    "--run-dir", run_dir, "--resume")
+        assert done.returncode == 0, done.stderr
+    assert [*Run(run_dir).list_grids("gout")] == [1, 4, 8, 9]
+    assert [record["step"] for record in Run(run_dir).read_log()] == [*range(1, 10)]
+    done = call("train", "--max-steps", 10, "--keep-grids", 0, "--run-dir", run_dir, "--resume")
+    assert done.returncode == 0 and len(Run(run_dir).list_grids("gout")) == 5

@@ -1,3 +1,5 @@
+import re
+
 import cv2
 import numpy as np
 import pytest
@@ -81,9 +83,26 @@ def test_a_display_that_cannot_write_is_told_and_loses_nothing(tmp_path):
               move, max_steps=6)
     assert [line["step"] for line in run.read_log()] == [1, 2, 3, 4, 5, 6]
     said = [str(w.message) for w in caught]
-    assert sum("log.jsonl" in line for line in said) == 2
-    assert sum(str(tmp_path / "no" / "r") in line for line in said) == 6
+    assert sum("log.jsonl" in line for line in said) == 1  # and no more until it works again
+    assert sum(str(tmp_path / "no" / "r") in line for line in said) == 1
     assert all("is not shown there; the training goes on" in line for line in said)
+
+
+def test_what_fails_again_is_told_again(tmp_path):
+    """Away after steps 2 to 3 and 5 to 6: steps 3, 4 and 6, 7 fail."""
+    run = make_run(tmp_path / "run")
+    away = tmp_path / "away"
+
+    def move(trainer):
+        if trainer.global_step in (2, 5):
+            run.path.rename(away)
+        elif trainer.global_step in (4, 7):
+            away.rename(run.path)
+
+    with pytest.warns(RuntimeWarning) as caught:
+        train(hooks.DisplayEvery(1, hooks.make_grids(run)), move, max_steps=8)
+    assert [re.search(r"step \d", str(w.message))[0] for w in caught] == ["step 3", "step 6"]
+    assert [*run.list_grids("data")] == [1, 2, 5, 8]
 
 
 def test_a_log_that_can_never_be_written_fails_at_the_end(tmp_path):
