@@ -46,7 +46,7 @@ def test_the_newest_stay_and_an_even_choice_of_all(tmp_path, steps, every):
 
 
 @pytest.mark.parametrize("killed, ends", [
-    (10, 12), (21, 21), (24, 22), (33, 31), (42, 41), (50, 60), (41, 44)])
+    (10, 12), (21, 21), (24, 22), (33, 31), (48, 43), (50, 60), (41, 44)])
 def test_a_run_that_goes_on_has_the_grids_of_one_that_was_never_killed(tmp_path, killed, ends):
     """Also where it ends before the step at which it was killed."""
     listed = []
