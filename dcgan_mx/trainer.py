@@ -64,6 +64,9 @@ class Trainer:
         A local one is made for several contexts if it is left out.
     initializer : mx.init.Initializer
         Of both networks' weights; N(0, 0.02) if left out.
+    precision : 'float32' or 'bfloat16'
+        In which the networks compute. Parameters, statistics and all else that is kept from one
+        step to the next are float32 in both.
 
     Attributes
     ----------
@@ -98,7 +101,8 @@ class Trainer:
     Raises
     ------
     ValueError
-        If a number is out of its range, or the contexts do not divide the batch.
+        If a number is out of its range, the contexts do not divide the batch, or this machine
+        has no bfloat16.
 
     Notes
     -----
@@ -111,11 +115,11 @@ class Trainer:
                  kvstore: Any = None, ema: float = 0.0, lr_g: float | None = None,
                  lr_d: float | None = None, real_label: float = 1.0,
                  initializer: Any = None, lr_decay: int | None = None,
-                 ema_width: float = 0.0) -> None:
+                 ema_width: float = 0.0, precision: str = "float32") -> None:
         ctx = ctx if isinstance(ctx, list) else [ctx or mx.current_context()]
         require_settings(batch_size=batch_size, nz=nz, lr=lr, beta1=beta1, wd=wd, d_steps=d_steps,
                          g_loss=g_loss, ema=ema, ema_width=ema_width, real_label=real_label,
-                         lr_g=lr_g, lr_d=lr_d, lr_decay=lr_decay)
+                         lr_g=lr_g, lr_d=lr_d, lr_decay=lr_decay, precision=precision)
         if ema and ema_width:
             raise ValueError(f"ema is {ema}, and ema_width {ema_width}: give one, 0 for the other")
         if batch_size % len(ctx):
@@ -143,7 +147,7 @@ class Trainer:
             symG, symD, batch_size, data_shape, nz, ctx, kvstore,
             initializer or mx.init.Normal(0.02),
             {network: {"beta1": beta1, "wd": wd, **make_rate(rate or lr, lr_decay)}
-             for network, rate in (("G", lr_g), ("D", lr_d))})
+             for network, rate in (("G", lr_g), ("D", lr_d))}, precision)
         self.average = Average(self.modG, ema, ema_width)
         self._fake, self._real, self._as_real = (mx.nd.full((batch_size,), value)
                                                  for value in (0, real_label, 1))

@@ -9,6 +9,7 @@ import pytest
 from tensorboardX.proto.event_pb2 import Event
 from tensorboardX.record_writer import masked_crc32c
 
+from dcgan_mx.machine.processor import read_isa
 from dcgan_mx.runs.run import Run
 
 ROOT = Path(__file__).parent.parent
@@ -55,3 +56,7 @@ def build_library(path, code=""):
     require("gcc libc6-dev", "gcc")
     subprocess.run(["gcc", "-shared", "-fPIC", "-x", "c", "-", "-o", str(path)], input=code,
                    text=True, check=True)
+
+
+needs_bfloat16 = pytest.mark.skipif(not read_isa() & {"avx512_bf16", "amx_bf16"},
+                                    reason="this processor has no bfloat16 (AVX512-BF16 or AMX)")

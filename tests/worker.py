@@ -27,6 +27,22 @@ def make_trainer(batch_size, seed, **options):
     return Trainer(*make_dcgan_sym(8, 8, 3, size=16), batch_size, SHAPE, nz=5, **options)
 
 
+def train_two_contexts(**options):
+    """What two workers do, in one process."""
+    trainer = make_trainer(2 * BATCH_SIZE, 0, ctx=[mx.cpu(0), mx.cpu(1)], **options)
+    noise = RandIter(2 * BATCH_SIZE, 5)
+    for parts in zip(make_images(2, 0), make_images(2, 1)):
+        images = mx.nd.concat(*(part.data[0] for part in parts), dim=0)
+        trainer.step(mx.io.DataBatch([images], []), noise.next())
+    return trainer
+
+
+def list_parameters(trainer):
+    """The parameters of both networks, by name."""
+    return {name[4:]: array for network, arrays in trainer.get_state().items()
+            if network in ("G", "D") for name, array in arrays.items() if name.startswith("arg:")}
+
+
 def speak(workers):
     """What arrives of numbers that a sum would change, of long arrays, and of text."""
     rank = workers.rank
@@ -65,20 +81,20 @@ def diverge(ours):
     return ""
 
 
-def main(folder, broadcast):
+def main(folder, broadcast, precision="float32"):
     if broadcast == "no":
         modules.pull_parameters = lambda mod, kvstore: None
     kvstore = make_kvstore("dist_sync")
     workers = Workers(kvstore)
-    ours = make_trainer(BATCH_SIZE, workers.rank, kvstore=kvstore)
+    ours = make_trainer(BATCH_SIZE, workers.rank, kvstore=kvstore, precision=precision)
     noise = RandIter(BATCH_SIZE, 5, 0, workers.count, workers.rank)
     for batch in make_images(workers.count, workers.rank):
         ours.step(batch, noise.next())
-    mx.nd.waitall()
-    params = {name: array.asnumpy() for mod in (ours.modG, ours.modD)
-              for name, array in mod.get_params()[0].items()}
-    np.savez(f"{folder}/{broadcast}-{workers.rank}.npz", **params)
-    if broadcast == "yes":
+    np.savez(f"{folder}/{broadcast}-{workers.rank}.npz", **list_parameters(ours))
+    if precision == "bfloat16":  # in this process, too: another one may have AMX asleep
+        np.savez(f"{folder}/contexts-{workers.rank}.npz",
+                 **list_parameters(train_two_contexts(precision=precision)))
+    elif broadcast == "yes":
         np.savez(f"{folder}/speech-{workers.rank}.npz", divergence=diverge(ours), **speak(workers),
                  **{f"average {name}": value for name, value in ours.metrics.get().items()})
 

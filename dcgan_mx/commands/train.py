@@ -13,6 +13,7 @@ import numpy as np
 from .. import __version__
 from ..iterators import RandIter
 from ..machine.device import make_contexts, make_kvstore
+from ..machine.processor import require_bfloat16
 from ..machine.runtime import mx
 from ..machine.typed import LAUNCHED_BY
 from ..pages.report import write_report
@@ -38,7 +39,8 @@ def make_trainer(recipe: Recipe, symG: Any, symD: Any, contexts: list[Any] | Non
                    nz=recipe.nz, ctx=contexts, lr=recipe.lr, beta1=recipe.beta1, wd=recipe.wd,
                    d_steps=recipe.d_steps, g_loss=recipe.g_loss, kvstore=kvstore, ema=recipe.ema,
                    lr_g=recipe.lr_g, lr_d=recipe.lr_d, real_label=recipe.real_label,
-                   lr_decay=recipe.lr_decay, ema_width=recipe.ema_width)
+                   lr_decay=recipe.lr_decay, ema_width=recipe.ema_width,
+                   precision=recipe.precision)
 
 
 def make_config(settings: Settings, contexts: list[Any], workers: Workers) -> dict[str, Any]:
@@ -113,6 +115,8 @@ def main(argv: Sequence[str]) -> int:
     request = parse(argv)
     recipe, conduct = settings = request.settings
     contexts = make_contexts(conduct.gpu, conduct.cpu_devices, conduct.require_gpu)
+    if recipe.precision == "bfloat16":  # before the data are fetched
+        require_bfloat16(gpu=any(context.device_type == "gpu" for context in contexts))
     kvstore = make_kvstore(conduct.kv_store)
     workers = Workers(kvstore)
     config = make_config(settings, contexts, workers)

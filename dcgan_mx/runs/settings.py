@@ -52,6 +52,8 @@ class Recipe:
     g_loss: str = _flag("nonsaturating", "training",
                         "what G descends: -log D(G(z)), or log(1 - D(G(z)))",
                         ("nonsaturating", "saturating"))
+    precision: str = _flag("float32", "training", "in which the networks compute; bfloat16 is for "
+                           "processors that have AVX512-BF16 or AMX", ("float32", "bfloat16"))
     seed: int = _flag(1234, "training", "of weights, noise and the data's order",
                       Range(int, least=0, below=2**31), "N")
 
@@ -64,9 +66,9 @@ RECIPES: dict[str, dict[str, Any]] = {
 
 # What a run may change when it goes on, where --override names it.
 OVERRIDABLE = ("batch_size", "lr", "beta1", "wd", "lr_g", "lr_d", "lr_decay", "real_label",
-               "d_steps", "g_loss", "seed")
+               "d_steps", "g_loss", "precision", "seed")
 # What runs of earlier versions do not have in their config.json; they trained with the defaults.
-_LATER = ("lr_g", "lr_d", "lr_decay", "ema", "ema_width", "real_label")
+_LATER = ("lr_g", "lr_d", "lr_decay", "ema", "ema_width", "real_label", "precision")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -239,6 +241,9 @@ def go_on(saved: Settings, given: Mapping[str, Any], override: Iterable[str], ru
             raise ValueError(f"{spell(name)} is {value}, but the run in {run_dir} has {old[name]}: "
                              "leave it out, or " + (f"add --override {name}" if name in OVERRIDABLE
                                                     else "start a new run"))
+    if values.get("precision", saved.recipe.precision) != saved.recipe.precision:
+        notes.append(f"the run has trained in {saved.recipe.precision}, and goes on in "
+                     f"{values['precision']}: its parameters and moments are float32 in both")
     # One that is given takes the place of the other.
     for one, other in (("gpu", "cpu_devices"), ("cpu_devices", "gpu"), ("num_epochs", "max_steps"),
                        ("max_steps", "num_epochs")):

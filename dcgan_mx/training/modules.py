@@ -3,8 +3,10 @@ from __future__ import annotations
 
 from typing import Any, Mapping
 
+from ..machine.amx import prepare_bfloat16
 from ..machine.runtime import mx
 from .module_state import pull_parameters
+from .precision import Bfloat16Module
 
 
 class Decay(mx.lr_scheduler.LRScheduler):
@@ -38,7 +40,8 @@ def make_rate(lr: float, decay: int | None) -> dict[str, Any]:
 
 def bind_modules(symG: Any, symD: Any, batch_size: int, data_shape: tuple[int, int, int], nz: int,
                  contexts: list[Any], kvstore: Any, initializer: Any,
-                 adam: Mapping[str, Mapping[str, Any]]) -> tuple[Any, Any, Any, Any]:
+                 adam: Mapping[str, Mapping[str, Any]], precision: str = "float32"
+                 ) -> tuple[Any, Any, Any, Any]:
     """Make the Modules, with parameters and optimizers.
 
     Parameters
@@ -47,6 +50,8 @@ def bind_modules(symG: Any, symD: Any, batch_size: int, data_shape: tuple[int, i
         As `Trainer` takes them.
     adam
         Parameters of the optimizers of `G` and `D`.
+    precision : 'float32' or 'bfloat16'
+        In which they compute.
 
     Returns
     -------
@@ -57,12 +62,21 @@ def bind_modules(symG: Any, symD: Any, batch_size: int, data_shape: tuple[int, i
         The same memory; it adds its gradients to those that are there.
     modDG
         The same memory; D as G sees it, with a gradient for the images only.
+
+    Raises
+    ------
+    ValueError
+        If the precision is bfloat16, and there is a GPU among the contexts, or the processor has
+        no instructions for it.
     """
+    if precision == "bfloat16":
+        prepare_bfloat16(gpu=any(context.device_type == "gpu" for context in contexts))
+    module = {"float32": mx.mod.Module, "bfloat16": Bfloat16Module}[precision]
     data, label = [("data", (batch_size, *data_shape))], [("label", (batch_size,))]
-    modG = mx.mod.Module(symG, data_names=("rand",), label_names=None, context=contexts)
+    modG = module(symG, data_names=("rand",), label_names=None, context=contexts)
     modG.bind(data_shapes=[("rand", (batch_size, nz, 1, 1))])
     modD, modD_adding, modDG = (
-        mx.mod.Module(symD, data_names=("data",), label_names=("label",), context=contexts)
+        module(symD, data_names=("data",), label_names=("label",), context=contexts)
         for _ in range(3))
     modD.bind(data_shapes=data, label_shapes=label)
     for network, mod in (("G", modG), ("D", modD)):

@@ -11,10 +11,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 import worker
-from common import ROOT, read_numbers
+from common import ROOT, needs_bfloat16, read_numbers
 
-from dcgan_mx import RandIter
-from dcgan_mx.machine.runtime import mx
 from dcgan_mx.runs import checkpoint
 from dcgan_mx.runs.checkpoint import PARAMS
 from dcgan_mx.runs.checkpoint_files import REPLICAS, STATE
@@ -44,14 +42,8 @@ def job(tmp_path_factory):
 @pytest.fixture(scope="module")
 def two_contexts():
     """The parameters of the same training on two contexts."""
-    trainer = worker.make_trainer(2 * worker.BATCH_SIZE, 0, ctx=[mx.cpu(0), mx.cpu(1)])
-    noise = RandIter(2 * worker.BATCH_SIZE, 5)
-    for parts in zip(worker.make_images(2, 0), worker.make_images(2, 1)):
-        images = mx.nd.concat(*(part.data[0] for part in parts), dim=0)
-        trainer.step(mx.io.DataBatch([images], []), noise.next())
-    state = trainer.get_state()
-    return ({name[4:]: array for network in "GD" for name, array in state[network].items()
-             if name.startswith("arg:")}, trainer.metrics.get())
+    trainer = worker.train_two_contexts()
+    return worker.list_parameters(trainer), trainer.metrics.get()
 
 
 def test_two_workers_are_two_contexts(job, two_contexts):
@@ -68,6 +60,19 @@ def test_without_the_first_ones_weights_they_are_not(job, two_contexts):
     first, second = (dict(np.load(job / f"no-{rank}.npz")) for rank in (0, 1))
     assert abs(first["g1_weight"] - second["g1_weight"]).max() > 0.01
     assert abs(second["g1_weight"] - two_contexts[0]["g1_weight"]).max() > 0.01
+
+
+@pytest.mark.slow
+@needs_bfloat16
+def test_two_workers_are_two_contexts_in_bfloat16(tmp_path):
+    done = run(ROOT / "tests" / "worker.py", tmp_path, "yes", "bfloat16")
+    assert done.returncode == 0, done.stderr
+    first, second, contexts = (dict(np.load(tmp_path / f"{name}.npz"))
+                               for name in ("yes-0", "yes-1", "contexts-0"))
+    assert first.keys() == second.keys() == contexts.keys()
+    for name, array in contexts.items():
+        np.testing.assert_allclose(first[name], array, rtol=0, atol=1e-6)
+        assert first[name].tobytes() == second[name].tobytes()
 
 
 def test_what_workers_tell_each_other(job, two_contexts):

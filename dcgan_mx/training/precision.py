@@ -1,0 +1,160 @@
+"""Networks that compute in bfloat16, and Modules that train them with weights of float32."""
+from __future__ import annotations
+
+import json
+from typing import Any, Mapping
+
+from ..machine.amx import BFLOAT16
+from ..machine.runtime import mx
+
+_CODES = {"float32": "0", "bfloat16": "12"}  # of types, in a graph
+_LAYERS = ("Convolution", "Deconvolution")
+_BETWEEN = ("BatchNorm", "Activation", "LeakyReLU")
+
+
+def to_bfloat16(symbol: Any, shapes: Mapping[str, tuple[int, ...]]) -> Any:
+    """Rewrite a network of float32 so that it computes in bfloat16.
+
+    That is, its convolutions and deconvolutions, whose weights become variables of bfloat16, and
+    what stands between them. Inputs and outputs, BatchNorm's parameters and statistics, tanh, the
+    loss and operators of other kinds stay float32, and so does a deconvolution of an input of one
+    pixel, which becomes a matrix product.
+
+    Parameters
+    ----------
+    symbol : mx.sym.Symbol
+        As those of `make_dcgan_sym`.
+    shapes
+        Of its inputs, by name.
+
+    Returns
+    -------
+    mx.sym.Symbol
+        Its variables have the same names, in the same order.
+    """
+    arguments, _, states = symbol.infer_shape(**shapes)
+    known = dict(zip([*symbol.list_arguments(), *symbol.list_auxiliary_states()],
+                     [*arguments, *states]))
+    graph = json.loads(symbol.tojson())
+    old, types = graph["nodes"], _choose_types(graph["nodes"], known)
+    new: list[dict[str, Any]] = []
+    places: list[list[int]] = []  # of the old nodes among the new ones
+    casts: dict[tuple[int, int], list[int]] = {}
+
+    def add(op: str, name: str, *inputs: list[int], **attrs: str) -> list[int]:
+        new.append({"op": op, "name": name, "attrs": attrs, "inputs": inputs})
+        return [len(new) - 1, 0, 0]
+
+    def take(entry: list[int], dtype: str) -> list[int]:
+        i, output, version = entry
+        place = [places[i][0], output, version]
+        if types[i] == dtype:
+            return place
+        if (i, output) not in casts:
+            casts[i, output] = add("amp_cast", f"{old[i]['name']}_{dtype}", place, dtype=dtype)
+        return casts[i, output]
+
+    def multiply(name: str, x: list[int], weight: list[int], *bias: list[int], kernel: str,
+                 num_filter: str, **_: str) -> list[int]:
+        product = add("dot", f"{name}_product", add("Reshape", f"{name}_x", x, shape="(0, -1)"),
+                      add("Reshape", f"{name}_w", weight, shape="(0, -1)"))
+        x = add("Reshape", name, product, shape=f"(-1, {num_filter}, {kernel[1:-1]})")
+        for b in bias:
+            x = add("broadcast_add", f"{name}_add", x,
+                    add("Reshape", f"{name}_b", b, shape="(1, -1, 1, 1)"))
+        return x
+
+    for node, dtype in zip(old, types):
+        op, name, attrs = node["op"], node["name"], node.get("attrs", {})
+        inputs = [take(entry, "float32" if k and op == "BatchNorm" else dtype)
+                  for k, entry in enumerate(node["inputs"])]
+        if op == "null":
+            attrs = {**attrs, "__shape__": str(known[name]), "__dtype__": _CODES[dtype]}
+        if op == "Deconvolution" and dtype == "float32":
+            places.append(multiply(name, *inputs, **attrs))
+        else:
+            places.append(add(op, name, *inputs, **attrs))
+    graph["heads"] = [take(entry, "float32") for entry in graph["heads"]]
+    graph["arg_nodes"] = [i for i, node in enumerate(new) if node["op"] == "null"]
+    graph["nodes"], graph["node_row_ptr"] = new, [*range(len(new) + 1)]
+    return mx.sym.load_json(json.dumps(graph))
+
+
+def _choose_types(nodes: list[dict[str, Any]], shapes: Mapping[str, tuple[int, ...]]) -> list[str]:
+    """Return in which type each node of a graph computes, or is kept if it is a variable."""
+    types = ["float32"] * len(nodes)
+    for i, node in enumerate(nodes):
+        op, inputs = node["op"], [entry[0] for entry in node["inputs"]]
+        if op in _LAYERS and shapes.get(nodes[inputs[0]]["name"], ())[2:] != (1, 1):
+            for k in (i, *inputs[1:]):
+                types[k] = "bfloat16"
+        elif op in _BETWEEN and node["attrs"].get("act_type") != "tanh":
+            types[i] = "bfloat16"
+    return types
+
+
+class Bfloat16Module(mx.mod.Module):
+    """A Module that computes in bfloat16, and is one of float32 for all who use it.
+
+    Its symbol, its parameters and their gradients are of float32. Every pass forward rounds the
+    weights into arrays of bfloat16, every pass backward takes their gradients out of such arrays.
+
+    Notes
+    -----
+    A cast inside the graph would do, but for two faults of MXNet 1.9.1 on a CPU. A deconvolution
+    takes the address of its weight's gradient before there is memory for it, if that array is the
+    executor's own, and crashes (`IOLogicalSwapMKLDNNMem` in mkldnn_deconvolution-inl.h): the
+    weight has to be a variable. And amp_cast's backward adds nothing where it is told to add.
+    """
+
+    def bind(self, data_shapes: Any, label_shapes: Any = None, shared_module: Any = None,
+             grad_req: Any = "write", **options: Any) -> None:
+        """Do what Module's `bind` does.
+
+        Private in MXNet 1.9.1 and used here: the Module's `_symbol`, `_arg_params`, `_param_names`
+        and `_exec_group`, that one's `_collect_arrays`, an executor's `_arg_dict` and `_grad_dict`.
+        """
+        symbol: Any = self._symbol
+        rounded = to_bfloat16(symbol, dict([*data_shapes, *(label_shapes or ())]))
+        self._adds = grad_req == "add"
+        if self._adds:
+            grad_req = {name: "write" if dtype == BFLOAT16 else "add"
+                        for name, dtype in zip(rounded.list_arguments(), rounded.infer_type()[0])
+                        if name in self._param_names}
+        self._symbol: Any = rounded
+        super().bind(data_shapes, label_shapes, shared_module=shared_module, grad_req=grad_req,
+                     **options)
+        self._symbol = symbol
+        group = self._exec_group
+        # What the users see, and what the executors compute with.
+        self._weights: list[tuple[Any, Any]] = []
+        self._gradients: list[tuple[Any, Any]] = []
+        for k, executor in enumerate(group.execs):
+            for pairs, kind in ((self._weights, "arg_arrays"), (self._gradients, "grad_arrays")):
+                arrays = getattr(executor, kind)
+                for i, array in enumerate(arrays):
+                    if array is not None and array.dtype == BFLOAT16:
+                        arrays[i] = (
+                            mx.nd.zeros(array.shape, array.context) if shared_module is None
+                            else getattr(shared_module._exec_group.execs[k], kind)[i])
+                        pairs.append((arrays[i], array))
+            executor._arg_dict = executor._grad_dict = None  # made of the lists when asked for
+        group._collect_arrays()
+        if shared_module is None:
+            self._arg_params = {name: mx.nd.zeros(arrays[0].shape) for name, arrays
+                                in zip(group.param_names, group.param_arrays)}
+
+    def forward(self, data_batch: Any, is_train: bool | None = None) -> None:
+        """Do what Module's `forward` does."""
+        for weight, rounded in self._weights:
+            mx.nd.amp_cast(weight, dtype=BFLOAT16, out=rounded)
+        super().forward(data_batch, is_train)
+
+    def backward(self, out_grads: Any = None) -> None:
+        """Do what Module's `backward` does."""
+        super().backward(out_grads)
+        for gradient, rounded in self._gradients:
+            if self._adds:
+                mx.nd.elemwise_add(gradient, mx.nd.amp_cast(rounded, dtype="float32"), out=gradient)
+            else:
+                mx.nd.amp_cast(rounded, dtype="float32", out=gradient)
