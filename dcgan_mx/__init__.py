@@ -9,6 +9,7 @@ from .visual import fill_buf, visual  # now, or the module of that name would st
 if TYPE_CHECKING:
     from .data.datasets import get_mnist
     from .images.quality import frechet_distance, precision_recall
+    from .images.sample import load_pretrained
     from .images.similarity import ms_ssim
     from .images.wasserstein import sliced_wasserstein
     from .iterators import FolderIter, ImagenetIter, MnistIter, RandIter
@@ -22,12 +23,13 @@ _MODULES = {
     "FolderIter": "iterators", "ImagenetIter": "iterators", "MnistIter": "iterators",
     "RandIter": "iterators", "Trainer": "trainer", "get_mnist": "data.datasets",
     "make_dcgan_sym": "symbols", "frechet_distance": "images.quality",
+    "load_pretrained": "images.sample",
     "precision_recall": "images.quality", "ms_ssim": "images.similarity",
     "sliced_wasserstein": "images.wasserstein"}
 
 __all__ = ["FolderIter", "ImagenetIter", "MnistIter", "RandIter", "Trainer", "__version__",
-           "fill_buf", "frechet_distance", "get_mnist", "make_dcgan_sym", "ms_ssim",
-           "precision_recall", "sliced_wasserstein", "visual"]
+           "fill_buf", "frechet_distance", "get_mnist", "load_pretrained", "make_dcgan_sym",
+           "ms_ssim", "precision_recall", "sliced_wasserstein", "visual"]
 
 
 def __getattr__(name: str) -> object:

@@ -50,7 +50,9 @@ def test_the_rooms_are_all_there_is():
     assert found - {"__init__", "__main__"} == {*ROOMS}
     folders = {room for room in ROOMS if (PACKAGE / room).is_dir()}
     assert len(folders) <= 8 and {path.name for path in PACKAGE.iterdir() if path.is_dir()
-                                  and path.name != "__pycache__"} == folders
+                                  and any(path.rglob("*.py"))} == folders
+    # no room: files that are read, never imported
+    assert {path.suffix for path in (PACKAGE / "pretrained").iterdir()} == {".json", ".params"}
     for folder in folders:
         text = (PACKAGE / folder / "__init__.py").read_text()
         assert text.startswith('"""') and 1 <= len(text.splitlines()) <= 4

@@ -13,17 +13,16 @@ from ..images.digits import DigitClassifier
 from ..images.evaluation import Judge, find_nearest, run_through, take
 from ..images.features import Features, require_scipy, svm_error
 from ..images.latent import make_latents
-from ..images.sample import find_checkpoint, load_generator
+from ..images.sample import load_generator
 from ..iterators import EpochIter, MnistIter, enlarge
 from ..machine.device import make_contexts
 from ..machine.typed import typed
 from ..pages.report import write_report
-from ..runs.run import Run
 from ..runs.settings import Settings
 from ..training.workers import Workers
 from ..visual import make_grid
 from .cli import Parser, number
-from .source import find_classifier, make_train_iter
+from .source import find_classifier, find_source, make_train_iter
 
 _MOST_COMPARED = 100_000  # real images that a fake is compared with to find the nearest
 _SHOWN = 16
@@ -36,8 +35,8 @@ def make_parser() -> Parser:
     parser = Parser(typed("evaluate"), "Say how good the pictures of a run are: figures of "
                     "quality, beside what they say of real images.")
     add = parser.add
-    add("checkpoint", "a run directory: its newest checkpoint; or RUN/checkpoints/step-...",
-        metavar="RUN")
+    add("checkpoint", "a run directory: its newest checkpoint; or RUN/checkpoints/step-...; or "
+        "pretrained:NAME, of which nothing is written", metavar="RUN")
     add("--num", "images, compared with as many real ones", metavar="N", default=4096,
         type=number(int, least=16, below=2**17))
     add("--seed", "of the latent vectors", type=number(int, least=0, below=2**63), default=0,
@@ -154,21 +153,20 @@ def measure_features(features: Features, settings: Settings) -> dict[str, float]
 def main(argv: Sequence[str]) -> int:
     """Evaluate; return the exit status."""
     args = make_parser().parse_args(argv)
-    folder = find_checkpoint(args.checkpoint).resolve()
-    run, ctx = Run(folder.parent.parent), make_contexts(args.gpu)[0]
-    settings = run.read_settings()
+    source, settings, run = find_source(args.checkpoint)
+    ctx = make_contexts(args.gpu)[0]
     if args.data_path is not None:
         settings = settings.replace({"data_path": args.data_path})
     recipe = settings.recipe
     if recipe.dataset in ("mnist", "fashion-mnist"):
         settings = settings.replace({"batch_size": 100})  # which leaves none of 60,000 out
-    generator, step = load_generator(folder, ctx, args.bn, weights=args.weights)
+    generator, step = load_generator(source, ctx, args.bn, weights=args.weights)
     features = None
     if args.features:
         if recipe.dataset != "mnist":
             raise ValueError(f"--features: {recipe.dataset} has no labels here: leave it out")
         require_scipy()
-        features = Features(folder, (recipe.nc, recipe.size, recipe.size), ctx)
+        features = Features(source, (recipe.nc, recipe.size, recipe.size), ctx)
     train_iter = make_train_iter(settings, Workers())
     classifier = find_classifier(settings, ctx)
     images = generator.generate(make_latents(args.num, generator.nz, args.seed))
@@ -179,12 +177,14 @@ def main(argv: Sequence[str]) -> int:
         result["classifier_error"] = round(classifier.error, 4)
     if features:
         result["svm_errors"] = measure_features(features, settings)
+    print(json.dumps(result) if args.json else describe(result), flush=True)
+    if run is None:
+        return 0
     shown, half = images[:_SHOWN], _SHOWN // 2
     count = min(train_iter.num_batches, -(-_MOST_COMPARED // train_iter.batch_size))
     nearest = find_nearest(shown, itertools.islice(run_through(train_iter), count))
     picture = make_grid(np.concatenate([shown[:half], nearest[:half], shown[half:],
                                         nearest[half:]]), half)
-    print(json.dumps(result) if args.json else describe(result), flush=True)
     run.write_evaluation(result, picture)
     page = write_report(run.path)
     if not args.json:

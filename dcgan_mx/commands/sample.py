@@ -14,6 +14,7 @@ from ..images.figure import draw_rows
 from ..images.sample import Generator, load_generator
 from ..machine.device import make_contexts
 from ..machine.typed import typed
+from ..runs.pretrained import PREFIX
 from ..visual import make_grid, require_image_name, save_image, to_pixels
 from .cli import Parser, number
 
@@ -38,8 +39,10 @@ def make_parser() -> Parser:
     parser = Parser(typed("sample"), "Make images with the generator of a checkpoint.")
     add, count = parser.add, number(int, least=1, below=2**20)
     seed = number(int, least=0, below=2**63)
-    add("checkpoint", "RUN/checkpoints/step-..., or a run directory: its newest one",
-        metavar="CHECKPOINT")
+    add("checkpoint", "RUN/checkpoints/step-..., or a run directory: its newest one; or "
+        "pretrained:NAME", metavar="CHECKPOINT", nargs="?")
+    add("--pretrained", "the same as pretrained:NAME: a generator that comes with the package, as "
+        "mnist", metavar="NAME")
     add("--out", "the picture, PNG, JPEG or WebP as its name says; replaced if it is there "
         f"(default: {_FILES['plain']}, or the name of the way of sampling)", metavar="FILE")
     add("--each", "write every image to a PNG file of its own in DIR, and no grid", metavar="DIR")
@@ -164,10 +167,13 @@ def _write_each(folder: Path, images: np.ndarray, force: bool) -> None:
 def main(argv: Sequence[str]) -> int:
     """Make the images; return the exit status."""
     args = make_parser().parse_args(argv)
+    if (args.checkpoint is None) == (args.pretrained is None):
+        raise ValueError("which generator? give one: CHECKPOINT, or --pretrained NAME")
+    source = args.checkpoint if args.pretrained is None else PREFIX + args.pretrained
     mode = find_mode(args)
     out = args.out or _FILES[mode]
     require_image_name(out)
-    generator, step = load_generator(args.checkpoint, make_contexts(args.gpu)[0], args.bn,
+    generator, step = load_generator(source, make_contexts(args.gpu)[0], args.bn,
                                      weights=args.weights)
     figure = make_figure(mode, args, generator)
     if args.each is not None:

@@ -1,16 +1,84 @@
-"""From settings to real images, and to what compares others with them."""
+"""What commands are given to start from: generators, and the real images behind them."""
 from __future__ import annotations
 
+import hashlib
 import sys
-from typing import Any
+from typing import Any, NamedTuple
 
 from ..data.datasets import get_fashion_mnist, get_mnist, make_discs
 from ..images.digits import DigitClassifier, load_classifier
 from ..images.evaluation import Judge, take
+from ..images.sample import find_checkpoint, load_generator
 from ..iterators import EpochIter, FolderIter, ImagenetIter, MnistIter
-from ..runs.settings import Settings
+from ..machine.files import StrPath
+from ..machine.runtime import mx
+from ..runs.params import dump_params
+from ..runs.pretrained import find_settings, is_pretrained, read_pretrained
+from ..runs.run import Run
+from ..runs.settings import Recipe, Settings, spell
 from ..training.workers import Workers
 from .cli import print_skipped, show_packing
+
+
+class Source(NamedTuple):
+    """A generator on disk: what `load_generator` takes, its training's settings and folder."""
+
+    path: StrPath
+    settings: Settings
+    run: Run | None  # None: it comes with the package
+
+
+def find_source(name: str) -> Source:
+    """Find what a command was given: a run directory, a checkpoint, or `pretrained:NAME`.
+
+    Raises
+    ------
+    ValueError
+        If it is none of these.
+    OSError
+        If the run's settings cannot be read.
+    """
+    if is_pretrained(name):
+        return Source(name, find_settings(read_pretrained(name)[0]), None)
+    folder = find_checkpoint(name).resolve()
+    run = Run(folder.parent.parent)
+    return Source(folder, run.read_settings(), run)
+
+
+def find_beginning(recipe: Recipe, ctx: Any) -> tuple[Any, dict[str, Any]]:
+    """Find the weights that a training is to begin with.
+
+    Parameters
+    ----------
+    recipe
+        Its `init` says where they are.
+    ctx : mx.Context
+
+    Returns
+    -------
+    initializer : mx.init.Initializer
+        Gives G these weights and moving statistics, and D what `Trainer` gives by itself.
+    fingerprint
+        What they are, for config.json: `step` and `sha256`.
+
+    Raises
+    ------
+    ValueError
+        If there are none, or of another network than the recipe's.
+    """
+    source = str(recipe.init)
+    generator, step = load_generator(source, ctx)
+    differ = {spell(name): (getattr(recipe, name), value)
+              for name, value in generator.find_shape().items() if getattr(recipe, name) != value}
+    if differ:
+        raise ValueError(f"--init {source}: it is of another network: give "
+                         + ", ".join(f"{flag} {its} (not {ours})"
+                                     for flag, (ours, its) in differ.items()))
+    params = generator.get_params()
+    digest = hashlib.sha256(b"".join(map(bytes, dump_params(params)))).hexdigest()
+    initializer = mx.init.Load({name: mx.nd.array(array) for name, array in params.items()},
+                               mx.init.Normal(0.02))
+    return initializer, {"step": step, "sha256": digest}
 
 
 def make_train_iter(settings: Settings, workers: Workers) -> EpochIter:

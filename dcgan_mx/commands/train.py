@@ -27,20 +27,20 @@ from ..trainer import Trainer
 from ..training import session
 from ..training.workers import Workers
 from .request import Request, make_parser, parse
-from .source import make_judge, make_train_iter
+from .source import find_beginning, make_judge, make_train_iter
 
 __all__ = ["main", "make_parser"]
 
 
 def make_trainer(recipe: Recipe, symG: Any, symD: Any, contexts: list[Any] | None = None,
-                 kvstore: Any = None) -> Trainer:
+                 kvstore: Any = None, initializer: Any = None) -> Trainer:
     """Make the trainer of a recipe."""
     return Trainer(symG, symD, recipe.batch_size, (recipe.nc, recipe.size, recipe.size),
                    nz=recipe.nz, ctx=contexts, lr=recipe.lr, beta1=recipe.beta1, wd=recipe.wd,
                    d_steps=recipe.d_steps, g_loss=recipe.g_loss, kvstore=kvstore, ema=recipe.ema,
                    lr_g=recipe.lr_g, lr_d=recipe.lr_d, real_label=recipe.real_label,
                    lr_decay=recipe.lr_decay, ema_width=recipe.ema_width,
-                   precision=recipe.precision)
+                   precision=recipe.precision, initializer=initializer)
 
 
 def make_config(settings: Settings, contexts: list[Any], workers: Workers) -> dict[str, Any]:
@@ -73,12 +73,13 @@ def check_same(old: dict[str, Any], new: dict[str, Any]) -> None:
     Parameters
     ----------
     old, new
-        As `make_config` returns them, with the fingerprint of the data as `data`.
+        As `make_config` returns them, with the fingerprint of the data as `data`, and that of the
+        weights to begin with, where these are needed, as `init`.
 
     Raises
     ------
     ValueError
-        If the data differ.
+        If the data or these weights differ.
 
     Warns
     -----
@@ -99,10 +100,25 @@ def check_same(old: dict[str, Any], new: dict[str, Any]) -> None:
                       "moving statistics"
                       + ("" if copies[0][0] == copies[1][0] else "; the epoch begins anew"),
                       RuntimeWarning, stacklevel=2)
+    if new["init"] and old.get("init") != new["init"]:
+        raise ValueError(f"--init {new['flags']['init']}: these are not the weights that the run "
+                         "began with: bring those back, or start a new run")
     for name in ("device", "omp_num_threads", "versions"):
         if old.get(name) != new[name]:
             warnings.warn(f"--resume: {name} is {new[name]}, and was {old.get(name)}: the numbers "
                           "may differ in their last bits", RuntimeWarning, stacklevel=2)
+
+
+def find_initializer(request: Request, contexts: list[Any], workers: Workers
+                     ) -> tuple[Any, dict[str, Any] | None]:
+    """Return what `find_beginning` does; nothing without --init, or if there is a checkpoint."""
+    recipe, conduct = request.settings
+    there = request.resume and bool(checkpoint.list(str(conduct.run_dir)))
+    if recipe.init is None or workers.gather([there])[0, 0]:
+        return None, None
+    initializer, fingerprint = find_beginning(recipe, contexts[0])
+    workers.require_same(json.dumps(fingerprint), "weights to begin with")
+    return initializer, fingerprint
 
 
 def _records(config: dict[str, Any]) -> Any:
@@ -132,7 +148,8 @@ def main(argv: Sequence[str]) -> int:
     rand_iter = RandIter(recipe.batch_size, recipe.nz, recipe.seed, workers.count, workers.rank)
     mx.random.seed(recipe.seed + workers.rank)
     symG, symD = make_dcgan_sym(recipe.ngf, recipe.ndf, recipe.nc, size=recipe.size)
-    trainer = make_trainer(recipe, symG, symD, contexts, kvstore)
+    initializer, config["init"] = find_initializer(request, contexts, workers)
+    trainer = make_trainer(recipe, symG, symD, contexts, kvstore, initializer)
     judge = (make_judge(settings, session.EVALUATED, quick=True)
              if conduct.eval_steps and workers.rank == 0 else None)
     # The run directory may be on the first worker's disk only; it alone reads and writes there.
@@ -148,7 +165,9 @@ def main(argv: Sequence[str]) -> int:
     with run.lock():
         seconds = 0.0
         if resume:
-            check_same(run.read_config(), config)
+            old = run.read_config()
+            check_same(old, config)
+            config["init"] = config["init"] or old.get("init")
             folder = checkpoint.load_latest(run.path, trainer)
             session.restart_epoch(trainer, folder, run.read_settings().recipe, recipe)
             ending = session.find_limit(trainer, conduct)

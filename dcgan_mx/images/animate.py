@@ -14,6 +14,7 @@ from PIL import GifImagePlugin, Image, ImageDraw, ImageFont
 
 from ..machine.files import StrPath, write_atomic
 from ..runs.grids import FRAMES
+from ..runs.pretrained import is_pretrained
 from ..runs.run import Run
 from ..visual import read_png
 
@@ -90,6 +91,9 @@ def animate(run_dir: StrPath, out: StrPath | None = None, kind: str | None = Non
     OSError
         If a file cannot be read or written.
     """
+    if is_pretrained(run_dir):
+        raise AnimationError(f"{run_dir} is a generator alone, without a run's grids: give a run "
+                             "directory")
     run_dir = Path(run_dir)
     if not run_dir.is_dir():
         raise AnimationError(f"{run_dir} is no folder: give a run directory")

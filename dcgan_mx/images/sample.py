@@ -1,6 +1,7 @@
 """A checkpoint's generator, to make images with."""
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +10,10 @@ import numpy as np
 from ..machine.files import StrPath
 from ..machine.runtime import first_line, mx
 from ..runs import checkpoint
+from ..runs.pretrained import PREFIX, is_pretrained, read_pretrained
+from ..symbols import make_dcgan_sym
 from .latent import make_latents
+from .statistics import measure_statistics
 
 _MEND = "give another checkpoint, RUN/checkpoints/step-..."
 
@@ -83,6 +87,13 @@ class Generator:
                                 if name.startswith(kind)} for kind in ("arg:", "aux:")),
                              force_init=True)
 
+    def find_shape(self) -> dict[str, int]:
+        """Return `size`, `nc`, `nz` and `ngf`, as `make_dcgan_sym` takes them."""
+        weights = [array for name, array in sorted(self.get_params().items())
+                   if re.fullmatch("arg:g[0-9]_weight", name)]
+        ngf, nc = weights[-1].shape[:2]
+        return {"size": 2 ** (len(weights) + 1), "nc": nc, "nz": self.nz, "ngf": ngf}
+
     def generate(self, z: np.ndarray) -> np.ndarray:
         """Make an image of each latent vector.
 
@@ -114,49 +125,6 @@ class Generator:
         return np.concatenate(images)
 
 
-def measure_statistics(symG: Any, params: dict[str, np.ndarray], ctx: Any = None,
-                       batches: int = 16) -> dict[str, np.ndarray]:
-    """Return the moving statistics that a generator's BatchNorm would have with these weights.
-
-    Weights that were averaged over a training have none of their own.
-
-    Parameters
-    ----------
-    symG, params, ctx
-        As `Generator` takes them; the moving statistics in `params` are not looked at.
-    batches : at least 1
-        Of 64 vectors each, over which the mean and the variance in each batch are averaged.
-
-    Returns
-    -------
-    float32
-        Under aux:NAME.
-
-    Notes
-    -----
-    Source: Izmailov et al., arXiv:1803.05407, section 3.1.
-    """
-    size, nz = 64, params["arg:g1_weight"].shape[0]
-    layers = [name[:-len("_moving_mean")] for name in symG.list_auxiliary_states()
-              if name.endswith("_moving_mean")]
-    inputs = mx.sym.Group([symG.get_internals()[f"{name.replace('bn', '')}_output"]
-                           for name in layers])
-    mod = mx.mod.Module(inputs, data_names=("rand",), label_names=None,
-                        context=ctx or mx.current_context())
-    mod.bind(data_shapes=[("rand", (size, nz, 1, 1))], for_training=False)
-    mod.set_params(*({name[4:]: mx.nd.array(array) for name, array in params.items()
-                      if name.startswith(kind)} for kind in ("arg:", "aux:")), allow_extra=True)
-    sums: dict[str, Any] = {}
-    for z in np.split(make_latents(batches * size, nz, 0), batches):
-        mod.forward(mx.io.DataBatch([mx.nd.array(z.reshape(size, nz, 1, 1))], []), is_train=True)
-        for name, output in zip(layers, mod.get_outputs()):
-            for kind, moment in (("mean", np.mean), ("var", np.var)):
-                key = f"aux:{name}_moving_{kind}"
-                sums[key] = sums.get(key, 0) + moment(output.asnumpy(), (0, 2, 3),
-                                                      dtype=np.float64)
-    return {key: (total / batches).astype(np.float32) for key, total in sums.items()}
-
-
 def make_generator(symG: Any, params: dict[str, np.ndarray], average: dict[str, np.ndarray],
                    ctx: Any = None, bn: str = "moving", batch_size: int = 64) -> Generator:
     """Make a generator of averaged weights, or of the last ones where `average` is empty.
@@ -178,18 +146,18 @@ def make_generator(symG: Any, params: dict[str, np.ndarray], average: dict[str, 
 
 def load_generator(path: StrPath, ctx: Any = None, bn: str = "moving", batch_size: int = 64,
                    weights: str | None = None) -> tuple[Generator, int]:
-    """Load the generator of a checkpoint.
+    """Load the generator of a checkpoint, or one that comes with the package.
 
     Parameters
     ----------
     path
         A checkpoint's folder, of which only G's files and state.json are looked at; or a run
-        directory, whose newest checkpoint is taken.
+        directory, whose newest checkpoint is taken; or `pretrained:NAME`.
     ctx, bn, batch_size
         As `Generator` takes them.
     weights : 'ema' or 'raw'
         Those that were averaged over the training, or the last ones; if left out, averaged ones
-        where there are any.
+        where there are any. The package has one kind of each generator.
 
     Returns
     -------
@@ -201,7 +169,11 @@ def load_generator(path: StrPath, ctx: Any = None, bn: str = "moving", batch_siz
     ------
     SampleError
         If there is no checkpoint, or it is damaged, or it has no such weights.
+    PretrainedError
+        If there is no such generator in the package, or it is damaged.
     """
+    if is_pretrained(path):
+        return _open_box(path, ctx, bn, batch_size, weights)
     path = find_checkpoint(path)
     symG, params, document = load_network(path, "G")
     try:
@@ -250,6 +222,37 @@ def load_network(path: StrPath, network: str) -> tuple[Any, dict[str, np.ndarray
         raise SampleError(f"{path / f'{network}-symbol.json'} is no network: {_MEND}") from None
 
 
+def load_pretrained(name: str, ctx: Any = None, bn: str = "moving", batch_size: int = 64
+                    ) -> Generator:
+    """Load a generator that comes with the package.
+
+    Parameters
+    ----------
+    name
+        Such as 'mnist': digits.
+    ctx, bn, batch_size
+        As `Generator` takes them.
+
+    Raises
+    ------
+    PretrainedError
+        If there is no such generator, or its files are damaged.
+    """
+    return load_generator(PREFIX + name, ctx, bn, batch_size)[0]
+
+
+def _open_box(source: StrPath, ctx: Any, bn: str, batch_size: int, weights: str | None
+              ) -> tuple[Generator, int]:
+    facts, params = read_pretrained(source)
+    if weights not in (None, facts["weights"]):
+        raise SampleError(f"--weights {weights}: {source} has {facts['weights']} weights alone: "
+                          "leave it out")
+    symG, _ = make_dcgan_sym(facts["ngf"], 1, facts["nc"], size=facts["size"])
+    generator = Generator(symG, params, ctx, bn, batch_size)
+    generator.averaged = facts["weights"] == "ema"
+    return generator, facts["step"]
+
+
 def find_checkpoint(path: StrPath) -> Path:
     """Return the checkpoint's folder that is meant: `path`, or the newest one of that run.
 
@@ -258,6 +261,9 @@ def find_checkpoint(path: StrPath) -> Path:
     SampleError
         If there is none.
     """
+    if is_pretrained(path):
+        raise SampleError(f"{path} is a generator alone, without D and without a run: give a "
+                          "checkpoint's folder, or a run directory")
     path = Path(path)
     if not path.is_dir():
         raise SampleError(f"{path} is no folder: give a checkpoint's, RUN/checkpoints/step-..., or "

@@ -40,6 +40,16 @@ def encode_state(document: dict[str, Any]) -> bytes:
     return dump({**document, "sha256": hashlib.sha256(dump(document)).hexdigest()})
 
 
+def decode_state(raw: bytes) -> dict[str, Any]:
+    """Return the document that `encode_state` wrote; raises ValueError if it did not."""
+    document = parse_json(raw)
+    if not isinstance(document, dict) or not isinstance(document.pop("sha256", None), str):
+        raise ValueError("is not sealed")
+    if encode_state(document) != raw:
+        raise ValueError("is not what was sealed")
+    return document
+
+
 def read_files(folder: Path, names: Sequence[str] | None = None
                ) -> tuple[dict[str, Any], dict[str, bytes]]:
     """Read and verify files of a checkpoint.
@@ -65,18 +75,14 @@ def read_files(folder: Path, names: Sequence[str] | None = None
     path = folder / STATE
     raw = _read_file(path, limit=_MAX_STATE_BYTES)
     try:
-        document = parse_json(raw)
-        if not isinstance(document, dict) or not isinstance(document.pop("sha256", None), str):
-            raise ValueError
-        if encode_state(document) != raw:
-            raise ValueError
+        document = decode_state(raw)
     except ValueError:
         raise CheckpointError(f"{path} is damaged") from None
     document.setdefault("workers", 1)  # a training by one process did not always say so
     files = document.get("files")
     pattern = {**_DOCUMENT, "files": {**_DOCUMENT["files"], **{
         name: str for name in OPTIONAL if isinstance(files, dict) and name in files}}}
-    if document.get("format") != FORMAT or not _fits(document, pattern):
+    if document.get("format") != FORMAT or not fits(document, pattern):
         raise CheckpointError(f"{path} is not of this version, or names other files")
     contents = {}
     for name in document["files"] if names is None else names:
@@ -86,11 +92,11 @@ def read_files(folder: Path, names: Sequence[str] | None = None
     return document, contents
 
 
-def _fits(value: Any, pattern: Any) -> bool:
+def fits(value: Any, pattern: Any) -> bool:
     """Whether a value of JSON has exactly the keys and the types of a pattern."""
     if isinstance(pattern, dict):
         return (isinstance(value, dict) and value.keys() == pattern.keys()
-                and all(_fits(value[name], part) for name, part in pattern.items()))
+                and all(fits(value[name], part) for name, part in pattern.items()))
     if pattern is int:
         return type(value) is int and 0 <= value < 2**53
     return pattern is None or type(value) is pattern

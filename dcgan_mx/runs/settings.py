@@ -54,6 +54,9 @@ class Recipe:
                         ("nonsaturating", "saturating"))
     precision: str = _flag("float32", "training", "in which the networks compute; bfloat16 is for "
                            "processors that have AVX512-BF16 or AMX", ("float32", "bfloat16"))
+    init: str | None = _flag(None, "training", "begin with the weights of this generator: "
+                             "pretrained:NAME, a checkpoint or a run directory; D begins anew", str,
+                             "SOURCE", shown="N(0, 0.02)")
     seed: int = _flag(1234, "training", "of weights, noise and the data's order",
                       Range(int, least=0, below=2**31), "N")
 
@@ -68,7 +71,7 @@ RECIPES: dict[str, dict[str, Any]] = {
 OVERRIDABLE = ("batch_size", "lr", "beta1", "wd", "lr_g", "lr_d", "lr_decay", "real_label",
                "d_steps", "g_loss", "precision", "seed")
 # What runs of earlier versions do not have in their config.json; they trained with the defaults.
-_LATER = ("lr_g", "lr_d", "lr_decay", "ema", "ema_width", "real_label", "precision")
+_LATER = ("lr_g", "lr_d", "lr_decay", "ema", "ema_width", "real_label", "precision", "init")
 
 
 @dataclasses.dataclass(frozen=True)

@@ -57,7 +57,7 @@ def test_what_no_flag_takes_is_refused(name, value):
 
 def test_what_decides_the_numbers_has_to_be_there():
     # off in runs that could not have them
-    later = ("lr_g", "lr_d", "lr_decay", "ema", "ema_width", "real_label", "precision")
+    later = ("lr_g", "lr_d", "lr_decay", "ema", "ema_width", "real_label", "precision", "init")
     for name in {*list_recipe()} - {*later}:
         flags = SAVED.to_flags()
         del flags[name]

@@ -2,7 +2,8 @@ import numpy as np
 import pytest
 
 from dcgan_mx import Trainer, make_dcgan_sym
-from dcgan_mx.images.sample import Generator, measure_statistics
+from dcgan_mx.images.sample import Generator
+from dcgan_mx.images.statistics import measure_statistics
 from dcgan_mx.machine.runtime import mx
 from dcgan_mx.training.average import find_gamma
 from dcgan_mx.training.module_state import get_parameters, get_statistics

@@ -1,0 +1,52 @@
+"""BatchNorm's statistics of weights that have none of their own."""
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from ..machine.runtime import mx
+from .latent import make_latents
+
+
+def measure_statistics(symG: Any, params: dict[str, np.ndarray], ctx: Any = None,
+                       batches: int = 16) -> dict[str, np.ndarray]:
+    """Return the moving statistics that a generator's BatchNorm would have with these weights.
+
+    Weights that were averaged over a training have none of their own.
+
+    Parameters
+    ----------
+    symG, params, ctx
+        As `Generator` takes them; the moving statistics in `params` are not looked at.
+    batches : at least 1
+        Of 64 vectors each, over which the mean and the variance in each batch are averaged.
+
+    Returns
+    -------
+    float32
+        Under aux:NAME.
+
+    Notes
+    -----
+    Source: Izmailov et al., arXiv:1803.05407, section 3.1.
+    """
+    size, nz = 64, params["arg:g1_weight"].shape[0]
+    layers = [name[:-len("_moving_mean")] for name in symG.list_auxiliary_states()
+              if name.endswith("_moving_mean")]
+    inputs = mx.sym.Group([symG.get_internals()[f"{name.replace('bn', '')}_output"]
+                           for name in layers])
+    mod = mx.mod.Module(inputs, data_names=("rand",), label_names=None,
+                        context=ctx or mx.current_context())
+    mod.bind(data_shapes=[("rand", (size, nz, 1, 1))], for_training=False)
+    mod.set_params(*({name[4:]: mx.nd.array(array) for name, array in params.items()
+                      if name.startswith(kind)} for kind in ("arg:", "aux:")), allow_extra=True)
+    sums: dict[str, Any] = {}
+    for z in np.split(make_latents(batches * size, nz, 0), batches):
+        mod.forward(mx.io.DataBatch([mx.nd.array(z.reshape(size, nz, 1, 1))], []), is_train=True)
+        for name, output in zip(layers, mod.get_outputs()):
+            for kind, moment in (("mean", np.mean), ("var", np.var)):
+                key = f"aux:{name}_moving_{kind}"
+                sums[key] = sums.get(key, 0) + moment(output.asnumpy(), (0, 2, 3),
+                                                      dtype=np.float64)
+    return {key: (total / batches).astype(np.float32) for key, total in sums.items()}
