@@ -33,7 +33,8 @@ def test_examples_in_python_run(page, mnist_root, run_dir, tmp_path, monkeypatch
     for block in find_blocks(page, "python"):
         if "import torch" not in block:  # a test of its own: most have no PyTorch
             exec(compile(block.replace("max_steps=400", "max_steps=1"), page, "exec"), names)
-    assert page.name in ("quality.md", "export.md", "pretrained.md") or names["trainer"].global_step >= 1
+    trains = page.name not in ("quality.md", "export.md", "pretrained.md")
+    assert not trains or names["trainer"].global_step >= 1
 
 
 @pytest.mark.skipif(importlib.util.find_spec("torch") is None, reason="PyTorch is not here")
