@@ -101,8 +101,8 @@ class Trainer:
     Raises
     ------
     ValueError
-        If a number is out of its range, the contexts do not divide the batch, or this machine
-        has no bfloat16.
+        If a number is out of its range, the contexts do not divide the batch, it cannot fit into
+        memory, or this machine has no bfloat16.
 
     Notes
     -----

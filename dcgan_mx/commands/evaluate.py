@@ -16,6 +16,7 @@ from ..images.latent import make_latents
 from ..images.sample import load_generator
 from ..iterators import EpochIter, MnistIter, enlarge
 from ..machine.device import make_contexts
+from ..machine.memory import require_memory
 from ..machine.typed import typed
 from ..pages.report import write_report
 from ..runs.settings import Settings
@@ -26,6 +27,7 @@ from .source import find_classifier, find_source, make_train_iter
 
 _MOST_COMPARED = 100_000  # real images that a fake is compared with to find the nearest
 _SHOWN = 16
+_DIGITS = 70_000  # whose features are there at the same time, those of the test among them
 _ROWS = (("frechet", "Fréchet distance"), ("precision", "precision"), ("recall", "recall"),
          ("swd", "sliced Wasserstein distance x 1,000"), ("ms_ssim", "MS-SSIM"))
 
@@ -161,12 +163,17 @@ def main(argv: Sequence[str]) -> int:
     if recipe.dataset in ("mnist", "fashion-mnist"):
         settings = settings.replace({"batch_size": 100})  # which leaves none of 60,000 out
     generator, step = load_generator(source, ctx, args.bn, weights=args.weights)
+    # Real images two times as many as those that are made; of digits, these are grey.
+    channels = recipe.nc + 2 * (1 if recipe.dataset == "mnist" else recipe.nc)
+    require_memory(f"--num {args.num}", 4 * args.num * channels * recipe.size**2, "give less")
     features = None
     if args.features:
         if recipe.dataset != "mnist":
             raise ValueError(f"--features: {recipe.dataset} has no labels here: leave it out")
         require_scipy()
         features = Features(source, (recipe.nc, recipe.size, recipe.size), ctx)
+        require_memory("--features", 4 * _DIGITS * features.count, "leave it out, or end what else "
+                       "has memory")
     train_iter = make_train_iter(settings, Workers())
     classifier = find_classifier(settings, ctx)
     images = generator.generate(make_latents(args.num, generator.nz, args.seed))

@@ -1,6 +1,7 @@
 """A checkpoint's generator, to make images with."""
 from __future__ import annotations
 
+import math
 import re
 from pathlib import Path
 from typing import Any
@@ -8,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from ..machine.files import StrPath
+from ..machine.memory import require_memory
 from ..machine.runtime import first_line, mx
 from ..runs import checkpoint
 from ..runs.pretrained import PREFIX, is_pretrained, read_pretrained
@@ -111,18 +113,23 @@ class Generator:
         ------
         SampleError
             If `z` has another shape.
+        ValueError
+            If the images cannot fit into memory.
         """
         if z.ndim != 2 or z.shape[1] != self.nz or not len(z):
             raise SampleError(f"z has shape {z.shape}: give (N, {self.nz}) with N = 1 or more")
-        images = []
+        shape = (len(z), *self._mod.output_shapes[0][1][1:])
+        require_memory(f"z has {len(z)} vectors, and an image of each", 4 * math.prod(shape),
+                       "give fewer at once")
+        images = np.empty(shape, np.float32)
         size = self._shape[0]
         filler = make_latents(size, self.nz, 0)
         for start in range(0, len(z), size):
             part = z[start:start + size]
             rand = mx.nd.array(np.concatenate([part, filler[len(part):]]).reshape(self._shape))
             self._mod.forward(mx.io.DataBatch([rand], []), is_train=self._is_train)
-            images.append(self._mod.get_outputs()[0].asnumpy()[:len(part)])
-        return np.concatenate(images)
+            images[start:start + size] = self._mod.get_outputs()[0].asnumpy()[:len(part)]
+        return images
 
 
 def make_generator(symG: Any, params: dict[str, np.ndarray], average: dict[str, np.ndarray],

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, Callable
 from ..images.evaluation import Judge
 from ..images.latent import make_latents
 from ..images.sample import make_generator
+from ..machine.memory import give_back
 from ..runs.log import FIGURES, find_best
 from .hooks import Display
 from .module_state import get_parameters
@@ -64,6 +65,8 @@ class EvaluateEvery:
         best = self._judge is not None and self._evaluate(trainer, self._judge)
         if trainer.workers.gather([best]).any():
             self._saver.save(trainer, best=True)
+        if self._judge is not None:
+            give_back()  # the heap would stay as large as an evaluation needs it
         self._leave_out(time.perf_counter() - start)
 
     def _evaluate(self, trainer: Trainer, judge: Judge) -> bool:

@@ -5,6 +5,7 @@ from typing import Any, Mapping
 
 from ..machine.amx import prepare_bfloat16
 from ..machine.runtime import mx
+from .memory import require_fitting
 from .module_state import pull_parameters
 from .precision import Bfloat16Module
 
@@ -67,11 +68,12 @@ def bind_modules(symG: Any, symD: Any, batch_size: int, data_shape: tuple[int, i
     ------
     ValueError
         If the precision is bfloat16, and there is a GPU among the contexts, or the processor has
-        no instructions for it.
+        no instructions for it; or if they cannot fit into memory.
     """
     if precision == "bfloat16":
         prepare_bfloat16(gpu=any(context.device_type == "gpu" for context in contexts))
     module = {"float32": mx.mod.Module, "bfloat16": Bfloat16Module}[precision]
+    require_fitting(symG, symD, batch_size, data_shape, nz, contexts)
     data, label = [("data", (batch_size, *data_shape))], [("label", (batch_size,))]
     modG = module(symG, data_names=("rand",), label_names=None, context=contexts)
     modG.bind(data_shapes=[("rand", (batch_size, nz, 1, 1))])

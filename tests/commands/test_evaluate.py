@@ -12,6 +12,7 @@ from small import SMALL
 from dcgan_mx.data.datasets import read_mnist
 from dcgan_mx.images.digits import train
 from dcgan_mx.images.evaluation import find_nearest
+from dcgan_mx.machine import memory
 from dcgan_mx.machine.runtime import mx
 from dcgan_mx.runs.params import dump_params
 from dcgan_mx.runs.run import Run
@@ -143,6 +144,15 @@ def test_what_cannot_be_evaluated(discs, run_dir, call, one_line_error, tmp_path
         (plain / "evaluation.json").write_text(damaged)
         one_line_error(call("report", plain), "evaluation.json is none of an evaluation: remove it")
     one_line_error(call("evaluate", discs, "--features"), "--features: synthetic has no labels")
+
+
+def test_what_does_not_fit_is_refused_before_it_begins(digits, call, one_line_error, monkeypatch):
+    """16 images and twice as many grey real ones; 192 features of each of 70,000 digits."""
+    for flags, needed in ((("--num", 16), 4 * 16 * (3 + 2) * 16**2),
+                          (("--num", 16, "--features"), 4 * 70_000 * 16 * (4 + 8))):
+        monkeypatch.setattr(memory, "read_available", lambda needed=needed: needed - 1)
+        one_line_error(call("evaluate", digits / "run", *flags), f"{flags[-1]} takes ",
+                       " MB of memory or more, and ")
 
 
 def test_a_training_that_diverges_says_so_at_an_evaluation(call, tmp_path):
