@@ -21,7 +21,7 @@ setup(
     long_description_content_type="text/markdown",
     license="Apache-2.0",
     packages=find_packages(include=["dcgan_mx", "dcgan_mx.*"]),
-    package_data={"dcgan_mx": ["py.typed", "pretrained/*"]},
+    package_data={"dcgan_mx": ["py.typed", "pages/*.html", "pretrained/*"]},
     entry_points={"console_scripts": ["dcgan-mx = dcgan_mx.commands.main:main"]},
     python_requires=">=3.8",
     install_requires=[

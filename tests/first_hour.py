@@ -32,6 +32,7 @@ HOUR = [
     ("dcgan-mx report RUN", 0, "report.html"),
     ("dcgan-mx evaluate RUN", 0, "evaluation.png: 16 images"),
     ("dcgan-mx animate RUN", 0, "gout.gif"),
+    ("dcgan-mx export RUN digits.html", 0, "digits.html: G of step"),
     ("dcgan-mx train --resume --run-dir RUN", 0, "finished: .*\nto train longer: .*--resume"),
     ("dcgan-mx train --dataset folder --data-path FOLDER", 0, DONE),
     ("dcgan-mx train --dataset mnist --num-epochs 1 --cpu-devices 2", 0, DONE),

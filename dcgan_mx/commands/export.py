@@ -1,31 +1,36 @@
 """`dcgan-mx export`: a trained network for other programs."""
 from __future__ import annotations
 
+import argparse
 import os
 from pathlib import Path
 from typing import Sequence
 
 from .. import __version__
-from ..images.layers import read_network
+from ..images.latent import make_latents
+from ..images.layers import Network, read_network
 from ..images.onnx_model import import_onnx, make_model
 from ..images.sample import load_generator, load_network
 from ..machine.device import make_contexts
 from ..machine.files import write_atomic
 from ..machine.typed import typed
+from ..pages import generator as generator_page
 from ..runs.checkpoint import LATENT
 from .cli import Parser
 
 _OUTPUTS = {"G": "images", "D": "probability"}
+_SLIDERS = 6
 
 
 def make_parser() -> Parser:
     """Make the parser of the command."""
     parser = Parser(typed("export"), "Write a trained network as an ONNX model, which other "
-                    "programs run.")
+                    "programs run, or a generator as a page that makes images in a browser.")
     add = parser.add
     add("checkpoint", "a run directory: its newest checkpoint; or RUN/checkpoints/step-...",
         metavar="RUN")
-    add("out", "the file: an ONNX model, NAME.onnx (it takes the package onnx)", metavar="OUT")
+    add("out", "the file: NAME.onnx, a model (it takes the package onnx), or NAME.html, a page "
+        "that needs nothing else", metavar="OUT")
     add("--network", "the generator, or the discriminator", choices=("G", "D"), default="G")
     add("--weights", "G's averaged weights, or the last ones (default: averaged ones where there "
         "are any)", choices=("ema", "raw"))
@@ -33,34 +38,57 @@ def make_parser() -> Parser:
     return parser
 
 
-def main(argv: Sequence[str]) -> int:
-    """Write the file; return the exit status."""
+def parse(argv: Sequence[str]) -> argparse.Namespace:
+    """Parse the command's flags.
+
+    Raises
+    ------
+    ValueError
+        If one is bad, or does not go with another, or OUT is there already.
+    """
     args = make_parser().parse_args(argv)
-    out = Path(args.out)
-    if out.suffix.lower() != ".onnx":
-        raise ValueError(f"OUT is {args.out!r}: give a name that ends in .onnx")
-    if os.path.lexists(out) and not args.force:
-        raise ValueError(f"{out} is there already: give another name, or --force to replace it")
+    args.out = Path(args.out)
+    args.suffix = args.out.suffix.lower()
+    if args.suffix not in (".onnx", ".html"):
+        raise ValueError(f"OUT is {str(args.out)!r}: give a name that ends in .onnx or .html")
+    if os.path.lexists(args.out) and not args.force:
+        raise ValueError(f"{args.out} is there already: give another name, or --force to replace "
+                         "it")
     if args.network == "D" and args.weights == "ema":
         raise ValueError("--weights ema with --network D, which has no averaged weights: leave it "
                          "out")
-    import_onnx()
-    ctx = make_contexts()[0]
+    if args.network == "D" and args.suffix == ".html":
+        raise ValueError("--network D makes no images for a page: give G, or a name that ends in "
+                         ".onnx")
+    return args
+
+
+def load(args: argparse.Namespace) -> tuple[Network, dict[str, object]]:
+    """Load the network that is asked for, and what the file is to say of it."""
+    said: dict[str, object] = {"network": args.network}
     if args.network == "D":
         symbol, params, document = load_network(args.checkpoint, "D")
-        step = document["step"]
-    else:
-        generator, step = load_generator(args.checkpoint, ctx, weights=args.weights)
-        symbol, params = generator.symbol, generator.get_params()
-    network = read_network(symbol.tojson(), params)
-    metadata: dict[str, object] = {"network": args.network, "step": step, "version": __version__}
-    if args.network == "D":
+        network, step = read_network(symbol.tojson(), params), document["step"]
         nc, size, _ = network.input_shape
     else:
+        generator, step = load_generator(args.checkpoint, make_contexts()[0], weights=args.weights)
+        network = read_network(generator.symbol.tojson(), generator.get_params())
         nc, size, _ = network.output_shape
-        metadata.update(nz=generator.nz, latent=LATENT,
-                        weights="ema" if generator.averaged else "raw")
-    metadata.update(size=size, nc=nc)
-    write_atomic(out, make_model(network, _OUTPUTS[args.network], metadata, __version__))
-    print(f"{out}: {args.network} of step {step}")
+        said.update(nz=generator.nz, latent=LATENT, weights="ema" if generator.averaged else "raw")
+    return network, {**said, "size": size, "nc": nc, "step": step, "version": __version__}
+
+
+def main(argv: Sequence[str]) -> int:
+    """Write the file; return the exit status."""
+    args = parse(argv)
+    if args.suffix == ".onnx":
+        import_onnx()
+    network, said = load(args)
+    if args.suffix == ".onnx":
+        content = make_model(network, _OUTPUTS[args.network], said, __version__)
+    else:
+        vectors = make_latents(_SLIDERS, network.input_shape[0])
+        content = generator_page.render(network, vectors, said).encode()
+    write_atomic(args.out, content)
+    print(f"{args.out}: {args.network} of step {said['step']}, {len(content) / 1e6:.1f} MB")
     return 0

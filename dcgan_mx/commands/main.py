@@ -18,7 +18,7 @@ COMMANDS = {
     "evaluate": "say how good the pictures of a run are",
     "report": "write a page about a run: curves, pictures, settings",
     "animate": "make a film of a run's grids",
-    "export": "write a network for other programs (ONNX), or a page that makes images",
+    "export": "write a network for other programs, or a page that makes images",
     "pack": "pack a folder of pictures into a record file",
     "launch": "train in several processes, on one machine or many",
     "walkthrough": "follow the blog post section by section, measured anew",

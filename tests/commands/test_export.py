@@ -40,7 +40,7 @@ def test_a_generator(weights, averaged, call, tmp_path):
     flags = ("--weights", weights) if weights else ()
     done = call("export", averaged, tmp_path / "G.onnx", *flags)
     assert done.returncode == 0, done.stderr
-    assert done.stdout == f"{tmp_path / 'G.onnx'}: G of step 3\n"
+    assert done.stdout == f"{tmp_path / 'G.onnx'}: G of step 3, 0.1 MB\n"
     z = make_latents(5, 100, 1)
     images, metadata = run_model(tmp_path / "G.onnx", rand=z.reshape(5, 100, 1, 1))
     expected = load_generator(averaged, weights=weights)[0].generate(z)
@@ -69,6 +69,20 @@ def test_a_discriminator_takes_the_picture_alone(run, nc, call, tmp_path):
                         "version": __version__}
 
 
+def test_a_page(averaged, call, one_line_error, monkeypatch, tmp_path):
+    """It takes no onnx; `tests/pages` looks at its pictures."""
+    monkeypatch.setitem(sys.modules, "onnx", None)
+    out = tmp_path / "digits.html"
+    assert call("export", averaged, out).returncode == 0
+    text = out.read_text()
+    assert "Generator of step 3, averaged weights, 16 x 16 pixels, grey" in text
+    assert "DATA" not in text and f"dcgan-mx {__version__}" in text
+    one_line_error(call("export", averaged, out, "--weights", "raw"), "is there already")
+    assert call("export", averaged, out, "--weights", "raw", "--force").returncode == 0
+    assert "step 3, last weights" in out.read_text()
+    assert os.listdir(tmp_path) == ["digits.html"]
+
+
 def test_a_file_that_is_there_is_kept(run_dir, call, one_line_error, tmp_path):
     out = tmp_path / "G.ONNX"
     out.write_text("mine")
@@ -86,7 +100,8 @@ def test_a_file_that_is_there_is_kept(run_dir, call, one_line_error, tmp_path):
 
 
 @pytest.mark.parametrize("flags, parts", [
-    (("out.txt",), ("'out.txt'", ".onnx")), (("out",), ("'out'", ".onnx")),
+    (("out.txt",), ("'out.txt'", ".onnx or .html")), (("out",), ("'out'", ".onnx or .html")),
+    (("o.html", "--network", "D"), ("--network D", "no images for a page")),
     (("o.onnx", "--network", "X"), ("--network", "'X'")),
     (("o.onnx", "--weights", "ema"), ("--weights ema", "give raw")),
     (("o.onnx", "--network", "D", "--weights", "ema"), ("--weights ema with --network D",)),
