@@ -27,8 +27,8 @@ def make_parser() -> Parser:
     parser = Parser(typed("export"), "Write a trained network as an ONNX model, which other "
                     "programs run, or a generator as a page that makes images in a browser.")
     add = parser.add
-    add("checkpoint", "a run directory: its newest checkpoint; or RUN/checkpoints/step-...",
-        metavar="RUN")
+    add("checkpoint", "a run directory: its newest checkpoint; or RUN/checkpoints/step-...; or "
+        "pretrained:NAME", metavar="RUN")
     add("out", "the file: NAME.onnx, a model (it takes the package onnx), or NAME.html, a page "
         "that needs nothing else", metavar="OUT")
     add("--network", "the generator, or the discriminator", choices=("G", "D"), default="G")

@@ -8,9 +8,10 @@ import numpy as np
 import onnx
 import onnxruntime
 import pytest
+from common import needs_bfloat16
 from small import SMALL
 
-from dcgan_mx import __version__
+from dcgan_mx import Trainer, __version__, load_pretrained, make_dcgan_sym
 from dcgan_mx.images.latent import make_latents
 from dcgan_mx.images.sample import load_generator
 from dcgan_mx.machine.runtime import mx
@@ -42,7 +43,7 @@ def test_a_generator(weights, averaged, call, tmp_path):
     assert done.returncode == 0, done.stderr
     assert done.stdout == f"{tmp_path / 'G.onnx'}: G of step 3, 0.1 MB\n"
     z = make_latents(5, 100, 1)
-    images, metadata = run_model(tmp_path / "G.onnx", rand=z.reshape(5, 100, 1, 1))
+    images, metadata = run_model(tmp_path / "G.onnx", rand=z[..., None, None])
     expected = load_generator(averaged, weights=weights)[0].generate(z)
     np.testing.assert_allclose(images, expected, rtol=0, atol=1e-5)
     other = load_generator(averaged, weights="ema" if weights == "raw" else "raw")[0].generate(z)
@@ -51,13 +52,48 @@ def test_a_generator(weights, averaged, call, tmp_path):
                         "weights": weights or "ema", "step": "3", "version": __version__}
 
 
+def test_a_generator_of_the_package(call, one_line_error, tmp_path):
+    assert call("export", "pretrained:mnist", tmp_path / "G.onnx").returncode == 0
+    generator = load_pretrained("mnist")
+    z = make_latents(3, generator.nz, 1)
+    images, metadata = run_model(tmp_path / "G.onnx", rand=z[..., None, None])
+    np.testing.assert_allclose(images, generator.generate(z), rtol=0, atol=1e-5)
+    assert metadata["weights"] == "ema"
+    assert call("export", "pretrained:mnist", tmp_path / "G.html").returncode == 0
+    one_line_error(call("export", "pretrained:mnist", tmp_path / "D.onnx", "--network", "D"),
+                   "without D")
+    assert sorted(os.listdir(tmp_path)) == ["G.html", "G.onnx"]
+
+
+@needs_bfloat16
+@pytest.mark.filterwarnings("ignore:AMX stays asleep", "ignore:--precision bfloat16. slower")
+def test_a_run_in_bfloat16(make_batches, call, tmp_path):
+    """Its file is of float32, like its checkpoint."""
+    mx.random.seed(1)
+    trainer = Trainer(*make_dcgan_sym(4, 4, 1, size=16), 4, (1, 16, 16), nz=10,
+                      precision="bfloat16", initializer=mx.init.Normal(0.3))
+    for pair in make_batches(3, 4, (1, 16, 16), nz=10):
+        trainer.step(*pair)
+    checkpoint.save(tmp_path, trainer)
+    assert call("export", tmp_path, tmp_path / "G.onnx").returncode == 0
+    z = make_latents(5, 10, 1)
+    images, _ = run_model(tmp_path / "G.onnx", rand=z[..., None, None])
+    np.testing.assert_allclose(images, load_generator(tmp_path)[0].generate(z), rtol=0, atol=1e-5)
+    check_discriminator(tmp_path, 1, call)
+
+
 @pytest.mark.parametrize("run, nc", [("grey", 1), ("two-devices", 3)])
 def test_a_discriminator_takes_the_picture_alone(run, nc, call, tmp_path):
-    done = call("export", FORMATS / run, tmp_path / "D.onnx", "--network", "D")
+    shutil.copytree(FORMATS / run, tmp_path / "run")
+    check_discriminator(tmp_path / "run", nc, call)
+
+
+def check_discriminator(run, nc, call):
+    done = call("export", run, run / "D.onnx", "--network", "D")
     assert done.returncode == 0, done.stderr
-    folder = checkpoint.list(FORMATS / run)[-1]
+    folder = checkpoint.list(run)[-1]
     x = np.random.default_rng(0).uniform(-1, 1, (4, nc, 16, 16)).astype(np.float32)
-    probability, metadata = run_model(tmp_path / "D.onnx", data=x)
+    probability, metadata = run_model(run / "D.onnx", data=x)
     mod = mx.mod.Module(mx.sym.load(str(folder / "D-symbol.json")), label_names=("label",))
     mod.bind([("data", x.shape)], [("label", (4,))], for_training=False)
     mod.set_params(*mx.model.load_params(str(folder / "D"), 0))
