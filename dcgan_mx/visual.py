@@ -2,7 +2,9 @@
 from __future__ import annotations
 
 import math
+import os
 import re
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +17,8 @@ _KINDS: dict[str, tuple[int, tuple[tuple[str, int], ...]]] = {
     ".png": (1_000_000, ()), ".jpg": (65_500, (("IMWRITE_JPEG_QUALITY", 95),)),
     ".jpeg": (65_500, (("IMWRITE_JPEG_QUALITY", 95),)),
     ".webp": (16_383, (("IMWRITE_WEBP_QUALITY", 101),))}  # above 100: without loss
+
+_ANY_FILE_HOLDS, _A_BYTE_HOLDS = 1 << 24, 16  # pixels: who claims more is not believed
 
 
 def standardise(grad: np.ndarray) -> np.ndarray:
@@ -191,18 +195,22 @@ def read_png(path: StrPath) -> np.ndarray:
     OSError
         If it cannot be read.
     """
-    import cv2
+    from PIL import Image  # OpenCV believes the sizes that a file claims
 
-    with open_plain(path) as f:
-        raw = f.read()
-    try:
-        pixels: np.ndarray | None = cv2.imdecode(np.frombuffer(raw, np.uint8),
-                                                 cv2.IMREAD_ANYCOLOR)
-    except cv2.error:  # an empty file, or one of absurd size
-        pixels = None
-    if pixels is None:
-        raise ValueError(f"{path} is no PNG file, or is damaged: delete it")
-    return pixels[..., None] if pixels.ndim == 2 else cv2.cvtColor(pixels, cv2.COLOR_BGR2RGB)
+    with open_plain(path) as f, warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # Pillow's, about sizes that are judged here
+        size = os.fstat(f.fileno()).st_size
+        try:
+            Image.open(f, formats=("PNG",)).verify()  # its checksums, up to the end
+            f.seek(0)
+            image: Image.Image = Image.open(f, formats=("PNG",))
+            if image.width * image.height <= max(_ANY_FILE_HOLDS, _A_BYTE_HOLDS * size):
+                grey = image.mode in ("1", "L")
+                pixels = np.asarray(image.convert("L" if grey else "RGB"))
+                return pixels[..., None] if grey else pixels
+        except Exception:  # a decoder that meets a damaged file raises what it likes
+            pass
+    raise ValueError(f"{path} is no PNG file, or is damaged: delete it")
 
 
 def visual(title: str, X: np.ndarray) -> None:

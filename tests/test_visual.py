@@ -1,5 +1,7 @@
 import os
+import struct
 import sys
+import zlib
 
 import cv2
 import matplotlib.pyplot as plt
@@ -127,3 +129,37 @@ def test_other_kinds_are_refused(pictures, tmp_path):
     with pytest.raises(ValueError, match="70000x1 pixels, and 65500 a side is the most of .jpg"):
         save_image(tmp_path / "a.jpg", np.zeros((1, 70000, 3), np.uint8))
     assert os.listdir(tmp_path) == []
+
+
+def chunk(kind, content=b"", claimed=None):
+    """A piece of a PNG file, with its length, or another one, and its checksum."""
+    length = len(content) if claimed is None else claimed
+    return (length.to_bytes(4, "big") + kind + content
+            + zlib.crc32(kind + content).to_bytes(4, "big"))
+
+
+@pytest.mark.parametrize("size, claimed", [((4, 4), 2**31 - 100), ((30_000, 30_000), None)])
+@pytest.mark.usefixtures("bounded_memory")
+def test_no_memory_is_taken_for_what_a_png_file_claims(size, claimed, tmp_path):
+    """Of its sides, or of a piece: OpenCV takes it."""
+    header = struct.pack(">IIBBBBB", *size, 8, 2, 0, 0, 0)
+    (tmp_path / "a.png").write_bytes(
+        b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"tEXt", b"a\0b", claimed)
+        + chunk(b"IDAT", zlib.compress(bytes(48 + 4))) + chunk(b"IEND"))
+    with pytest.raises(ValueError, match=r"a.png is no PNG file, or is damaged: delete it"):
+        read_png(tmp_path / "a.png")
+
+
+def test_every_flipped_bit_of_a_grid_is_found_or_harmless(pictures, tmp_path):
+    path = tmp_path / "a.png"
+    save_image(path, pictures[0])
+    good, refused = path.read_bytes(), 0
+    for i in range(len(good)):
+        path.write_bytes(good[:i] + bytes([good[i] ^ 1 << i % 8]) + good[i + 1:])
+        try:
+            found = read_png(path)
+        except ValueError:
+            refused += 1
+        else:
+            np.testing.assert_array_equal(found, pictures[0])
+    assert refused >= len(good) - 8  # the name of the end, and its checksum

@@ -1,10 +1,11 @@
 """A checkpoint's generator, to make images with."""
 from __future__ import annotations
 
+import contextlib
 import math
 import re
 from pathlib import Path
-from typing import Any
+from typing import Any, Iterator
 
 import numpy as np
 
@@ -22,6 +23,17 @@ _MEND = "give another checkpoint, RUN/checkpoints/step-..."
 
 class SampleError(ValueError):
     """There is no generator to sample from, or not in this way."""
+
+
+@contextlib.contextmanager
+def _belonging_together() -> Iterator[None]:
+    """Turn whatever MXNet says of parameters and a network into one line."""
+    try:
+        yield
+    except (mx.base.MXNetError, KeyError, ValueError, RuntimeError) as error:
+        raise SampleError("these are not the parameters of this generator "
+                          f"({first_line(error)}): give a checkpoint that dcgan-mx train "
+                          "wrote") from None
 
 
 class Generator:
@@ -58,17 +70,13 @@ class Generator:
                  bn: str = "moving", batch_size: int = 64) -> None:
         if bn not in ("moving", "batch"):
             raise SampleError(f"bn is {bn!r}: give 'moving' or 'batch'")
-        try:
+        with _belonging_together():
             self.nz = params["arg:g1_weight"].shape[0]
             self._shape = (batch_size, self.nz, 1, 1)
             self._mod = mx.mod.Module(symG, data_names=("rand",), label_names=None,
                                       context=ctx or mx.current_context())
             self._mod.bind(data_shapes=[("rand", self._shape)], for_training=False)
             self.set_params(params)
-        except (mx.base.MXNetError, KeyError, ValueError, RuntimeError) as error:
-            raise SampleError("these are not the parameters of this generator "
-                              f"({first_line(error)}): give a checkpoint that dcgan-mx train "
-                              "wrote") from None
         self._is_train = bn == "batch"
         self.averaged = False
 
@@ -146,7 +154,8 @@ def make_generator(symG: Any, params: dict[str, np.ndarray], average: dict[str, 
     params = {**params, **average}
     generator = Generator(symG, params, ctx, bn, batch_size)
     if average:
-        generator.set_params({**params, **measure_statistics(symG, params, ctx)})
+        with _belonging_together():
+            generator.set_params({**params, **measure_statistics(symG, params, ctx)})
         generator.averaged = True
     return generator
 
@@ -225,7 +234,7 @@ def load_network(path: StrPath, network: str) -> tuple[Any, dict[str, np.ndarray
         raise SampleError(f"{error}: {_MEND}") from None
     try:
         return mx.sym.load_json(text), params, document
-    except mx.base.MXNetError:
+    except (mx.base.MXNetError, ValueError):  # its complaint need not be UTF-8
         raise SampleError(f"{path / f'{network}-symbol.json'} is no network: {_MEND}") from None
 
 

@@ -55,7 +55,7 @@ def save(run_dir: StrPath, trainer: Trainer, seed: int | None = None, keep: int 
     ------
     OSError
         If a file cannot be written; nothing is left behind then, and older checkpoints are as
-        they were.
+        they were. If only the folder's name cannot be synced, the checkpoint is there, and whole.
     DivergenceError
         If a parameter or a moment is not finite; nothing is written.
     """
@@ -67,9 +67,6 @@ def write(run_dir: StrPath, state: dict[str, Any], seed: int | None = None, keep
     """Write a `state` that `Trainer.get_state` returned; all else is as in `save`."""
     folder = Path(run_dir) / "checkpoints" / f"step-{state['counters']['step']:08d}"
     temporary = folder.with_name(f".{folder.name}.{os.getpid()}.tmp")
-    if not folder.parent.exists():
-        folder.parent.mkdir()
-        sync_directory(run_dir)
     contents = {**{name: [state["symbols"][name[0]].encode()] for name in SYMBOLS},
                 **{name: dump_params(state[_part(name)]) for name in PARAMS},
                 **{name: dump_params(state[_part(name)]) for name in OPTIONAL
@@ -77,6 +74,7 @@ def write(run_dir: StrPath, state: dict[str, Any], seed: int | None = None, keep
     digests = {}
     shutil.rmtree(temporary, ignore_errors=True)
     try:
+        folder.parent.mkdir(exist_ok=True)
         temporary.mkdir()
         for name, chunks in contents.items():
             digest = hashlib.sha256()
@@ -87,12 +85,12 @@ def write(run_dir: StrPath, state: dict[str, Any], seed: int | None = None, keep
         write_atomic(temporary / STATE, encode_state(document), sync=True)
         sync_directory(temporary)
         put_in_place(temporary, folder)
+        sync_directory(run_dir)
     except BaseException as error:
         shutil.rmtree(temporary, ignore_errors=True)
         if isinstance(error, OSError):
             error.filename, error.filename2 = str(folder), None
         raise
-    sync_directory(folder.parent)
     if keep:
         for old in [path for path in list(run_dir) if step_of(path) <= step_of(folder)][:-keep]:
             if step_of(old) != spare:

@@ -20,27 +20,46 @@ def list_checkpoints(run_dir: StrPath) -> list[Path]:
 
 
 def put_in_place(temporary: Path, folder: Path) -> None:
-    """Rename a folder; what has its name already makes room, and goes last: see `recover`."""
+    """Rename a folder, and return only when the disk has the name.
+
+    What has that name already makes room, and goes last: see `recover`.
+
+    Raises
+    ------
+    OSError
+        If that fails; what had the name has it then, unless only the disk did not answer.
+    """
     if not folder.exists():
         temporary.rename(folder)
     elif _is_good(folder) and (folder / STATE).read_bytes() == (temporary / STATE).read_bytes():
         shutil.rmtree(temporary, ignore_errors=True)  # every byte of it is there already
     else:
         old = _set_apart(folder)
-        temporary.rename(folder)
-        shutil.rmtree(old, ignore_errors=True)
+        try:
+            temporary.rename(folder)
+        except OSError:
+            old.rename(folder)
+            raise
+    sync_directory(folder.parent)
+    shutil.rmtree(_name_apart(folder), ignore_errors=True)
 
 
 def remove(folder: Path) -> None:
-    """Remove a folder so that no moment leaves half of it under its name."""
-    shutil.rmtree(_set_apart(folder), ignore_errors=True)
+    """Remove a folder so that no moment leaves half of it under its name, not even a power cut."""
+    apart = _set_apart(folder)
+    sync_directory(apart.parent)
+    shutil.rmtree(apart, ignore_errors=True)
 
 
 def _set_apart(folder: Path) -> Path:
     """Rename a folder to what `recover` knows."""
-    apart = folder.with_name(f".old-{folder.name}.{os.getpid()}.tmp")
+    apart = _name_apart(folder)
     shutil.rmtree(apart, ignore_errors=True)
     return folder.rename(apart)
+
+
+def _name_apart(folder: Path) -> Path:
+    return folder.with_name(f".old-{folder.name}.{os.getpid()}.tmp")
 
 
 def recover(run_dir: StrPath) -> None:

@@ -1,3 +1,4 @@
+import hashlib
 import json
 import shutil
 
@@ -96,6 +97,28 @@ def test_another_latent_distribution_is_refused(run_dir, tmp_path):
     (folder / "state.json").write_bytes(encode_state({**state, "latent": "uniform"}))
     with pytest.raises(SampleError, match="latent vectors are 'uniform'.* give one of 'normal'"):
         load_generator(folder)
+
+
+@pytest.mark.parametrize("change, words", [
+    # MXNet quotes it, cut in the middle of a letter
+    (lambda text: '{"' + "\u4e2d" * 200 + text[1:], "G-symbol.json is no network"),
+    (lambda text: "{" + text[text.index("]"):], "G-symbol.json is no network"),
+    (lambda text: text.replace('"relu"', '"tanh"').replace('"4, 4"', '"(5, 5)"').replace(
+        "(4, 4)", "(5, 5)"), "not the parameters of this generator")])
+@pytest.mark.parametrize("ema", [0, 0.9])
+def test_another_network_in_a_sealed_checkpoint(change, words, ema, tmp_path):
+    """Whoever knows the format can seal what MXNet then reads: it is refused in one line."""
+    trainer = Trainer(*make_dcgan_sym(2, 2, 3, size=16), 2, (3, 16, 16), nz=4, ema=ema)
+    folder = checkpoint.save(tmp_path, trainer)
+    symbol = folder / "G-symbol.json"
+    symbol.write_text(change(symbol.read_text()), encoding="utf-8")
+    document = json.loads((folder / "state.json").read_bytes())
+    del document["sha256"]
+    document["files"][symbol.name] = hashlib.sha256(symbol.read_bytes()).hexdigest()
+    (folder / "state.json").write_bytes(encode_state(document))
+    with pytest.raises(SampleError, match=words) as caught:
+        load_generator(folder)
+    assert "\n" not in str(caught.value)
 
 
 def test_parameters_of_another_network():

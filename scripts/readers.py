@@ -1,0 +1,280 @@
+"""The readers that scripts/mutations.py feeds: for each, good files to begin with, and the call."""
+from __future__ import annotations
+
+import contextlib
+import functools
+import gzip
+import hashlib
+import importlib
+import io
+import json
+import shutil
+import struct
+import zlib
+from pathlib import Path
+from typing import Any, Callable, Iterable, Iterator, NamedTuple
+
+import numpy as np
+from PIL import Image
+
+from dcgan_mx import ImagenetIter, MnistIter, RandIter, Trainer, make_dcgan_sym
+from dcgan_mx.commands import request
+from dcgan_mx.commands.main import COMMANDS
+from dcgan_mx.data import packing, records
+from dcgan_mx.data.datasets import make_discs
+from dcgan_mx.data.encoding import FORMATS
+from dcgan_mx.data.idx import read_idx
+from dcgan_mx.images.sample import load_generator
+from dcgan_mx.jobs.launchers import check_hosts
+from dcgan_mx.machine.job import read_role
+from dcgan_mx.machine.runtime import mx
+from dcgan_mx.pages.report import write_report
+from dcgan_mx.runs import checkpoint
+from dcgan_mx.runs.checkpoint_files import OPTIONAL, PARAMS, STATE, SYMBOLS, encode_state
+from dcgan_mx.runs.ending import Ending
+from dcgan_mx.runs.params import dump_params, parse_params
+from dcgan_mx.runs.run import Run
+from dcgan_mx.runs.settings import DEFAULTS
+from dcgan_mx.visual import read_png
+
+FIGURES = {"frechet": 3.5, "precision": 0.5, "recall": 0.25, "swd": 12.5, "ms_ssim": 0.125}
+
+
+class Reader(NamedTuple):
+    """What reads files that anybody may have written.
+
+    Attributes
+    ----------
+    file
+        Where the mutated file goes, below a folder of the reader's own.
+    make
+        Puts what else has to be there into that folder, and returns good files.
+    read
+        Takes the file's path; may raise ValueError, where this package says so, and OSError.
+    """
+
+    file: str
+    make: Callable[[Path], Iterable[bytes]]
+    read: Callable[[Path], object]
+
+
+def _idx(shape: tuple[int, ...]) -> bytes:
+    return struct.pack(f">4B{len(shape)}I", 0, 0, 8, len(shape), *shape) + bytes(
+        int(np.prod(shape)))
+
+
+def _make_idx(_: Path) -> Iterator[bytes]:
+    yield from (_idx(shape) for shape in ((2, 3, 4), (5,), (1, 2, 3, 4), (0, 28, 28)))
+
+
+def _make_params(_: Path) -> Iterator[bytes]:
+    several: tuple[dict[str, np.ndarray], ...] = (
+        {"arg:a": np.ones((2, 3), np.float32), "aux:b": np.zeros(0)}, {"x": np.arange(4)}, {})
+    for arrays in several:
+        yield b"".join(bytes(chunk) for chunk in dump_params(arrays))
+
+
+@functools.lru_cache(maxsize=None)
+def _trainer() -> Trainer:
+    """Make a tiny trainer, whose checkpoints have all files but `replicas.params`."""
+    mx.random.seed(0)
+    trainer = Trainer(*make_dcgan_sym(2, 2, 3, size=16), 4, (3, 16, 16), nz=4, ema=0.9)
+    trainer.fit(MnistIter(make_discs(8), 4, (3, 16, 16)), RandIter(4, 4), 1)
+    return trainer
+
+
+def _make_checkpoint(*names: str) -> Callable[[Path], Iterator[bytes]]:
+    def make(folder: Path) -> Iterator[bytes]:
+        saved = checkpoint.save(folder, _trainer(), seed=1)
+        shutil.copy(saved / STATE, folder / "sealed.json")
+        return iter([(saved / name).read_bytes() for name in names])
+    return make
+
+
+def _seal(path: Path) -> Path:
+    """Give state.json the digest of a mutated file, as a stranger who knows the format would."""
+    document = json.loads((path.parents[2] / "sealed.json").read_bytes())
+    del document["sha256"]
+    document["files"][path.name] = hashlib.sha256(path.read_bytes()).hexdigest()
+    (path.parent / STATE).write_bytes(encode_state(document))
+    return path.parent
+
+
+def _read_state(path: Path) -> None:
+    """Read it as it is, or, every second time, with a digest that fits."""
+    raw = path.read_bytes()
+    if zlib.crc32(raw) % 2:
+        try:
+            document = json.loads(raw)
+            document.pop("sha256", None)
+            path.write_bytes(encode_state(document))
+        except (ValueError, AttributeError, RecursionError):
+            pass  # as it is, then
+    checkpoint.load(path.parent, _trainer())
+
+
+def _sealed(file: str, read: Callable[[Path], object]) -> Reader:
+    folder = "checkpoints/step-00000002/"
+    return Reader(folder + file, _make_checkpoint(file), lambda path: read(_seal(path)))
+
+
+def _load(folder: Path) -> None:
+    checkpoint.load(folder, _trainer())
+
+
+def _generate(folder: Path) -> None:
+    """As `sample` does, on a stranger's checkpoint: the networks are in it."""
+    generator, _ = load_generator(folder.parents[1])
+    with contextlib.suppress(mx.base.MXNetError):  # for want of memory: commands say so
+        generator.generate(np.zeros((1, generator.nz), np.float32))
+
+
+def _make_run(folder: Path) -> Run:
+    run = Run(folder)
+    config: dict[str, Any] = {"flags": DEFAULTS.replace({"dataset": "mnist"}).to_flags(),
+                              "device": "cpu(0)", "workers": 1}
+    run.write_config(config)
+    for step in (10, 20, 30):
+        run.log({"epoch": 0, "step": step, "acc": 0.5, "d_entropy": 0.1, "g_entropy": None,
+                 "images_per_s": 64.0, "seconds": step / 2})
+        run.draw("gout", step, np.zeros((2, 3, 16, 16), np.float32))
+    run.log({"step": 30, "epoch": 0, "seconds": 16.0, **FIGURES})
+    run.end(Ending("max_steps", 30, 0, 30))
+    run.write_evaluation({"step": 30, "images": 64, "floor": FIGURES, "classes": [1, 2],
+                          "svm_errors": {"10": 0.5}, **FIGURES}, np.zeros((8, 8, 3), np.uint8))
+    return run
+
+
+def _in_run(file: str, read: Callable[[Run], object]) -> Reader:
+    """A file of a run, read as such, and by the report."""
+    def make(folder: Path) -> list[bytes]:
+        return [(_make_run(folder).path / file).read_bytes()]
+
+    def read_both(path: Path) -> None:
+        run = Run(path.parent)
+        read(run)
+        write_report(run.path)
+    return Reader(file, make, read_both)
+
+
+def _make_events(_: Path) -> Iterator[bytes]:
+    """Events of steps that take one to six bytes; nobody looks at the checksums."""
+    events = [b"\x09" + bytes(8) + b"\x10" + step for step in
+              (b"\x01", b"\xac\x02", b"\x80\x80\x80\x80\x80\x20")]
+    yield b"".join(struct.pack("<QI", len(event), 0) + event + bytes(4) for event in events)
+
+
+def _make_records(_: Path) -> Iterator[bytes]:
+    pictures = [next(_draw("JPEG")), next(_draw("PNG")), struct.pack("<I", 0xced7230a) * 3]
+    yield b"".join(records.frame(picture, n) for n, picture in enumerate(pictures[:2]))
+    yield b"".join(records.frame(picture, n) for n, picture in enumerate(pictures))
+    header = struct.pack("<IIIfQQ", 0xced7230a, 24 + len(pictures[0]), 0, 1.0, 5, 0)  # no checksum
+    yield header + pictures[0] + bytes(-len(pictures[0]) % 4)
+
+
+def _read_records(path: Path) -> None:
+    offsets, _, _ = records.scan(path)
+    records.find_bad(path, offsets, 1)
+    packing.pack(path, path.with_name("packed.rec"), 16)
+
+
+def _train_on_records(path: Path) -> None:
+    """As a training does, with MXNet's reader: it takes what `scan` accepts."""
+    batches = ImagenetIter(path, 1, (3, 16, 16), crop=(16, 16))
+    for _ in range(min(4, batches.num_batches)):
+        batches.next().data[0].wait_to_read()
+
+
+def _draw(kind: str) -> Iterator[bytes]:
+    """Draw small pictures in one of the formats, in the modes and ways that it has."""
+    rng = np.random.default_rng(0)
+    grey, colour = rng.integers(256, size=(17, 20)), rng.integers(256, size=(17, 20, 4))
+    image = Image.fromarray(colour.astype(np.uint8), "RGBA")
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    ways: dict[str, list[tuple[str, dict[str, Any]]]] = {
+        "BMP": [("RGB", {}), ("P", {}), ("1", {}), ("RGBA", {})],
+        "GIF": [("P", {}), ("P", {"save_all": True, "append_images": [image.convert("P")]})],
+        "JPEG": [("RGB", {}), ("L", {"progressive": True}), ("CMYK", {}), ("RGB", {"exif": exif})],
+        "PNG": [("RGB", {}), ("RGBA", {}), ("P", {"transparency": 0}), ("L", {}), ("I;16", {}),
+                ("1", {})],
+        "PPM": [("RGB", {}), ("L", {}), ("1", {})],
+        "TIFF": [("RGB", {}), ("RGB", {"compression": "tiff_lzw"}), ("CMYK", {}),
+                 ("RGB", {"compression": "tiff_deflate"}), ("1", {"compression": "group4"}),
+                 ("RGB", {"compression": "jpeg"}), ("I;16", {})],
+        "WEBP": [("RGB", {}), ("RGBA", {"lossless": True})]}
+    for mode, options in ways[kind]:
+        picture = (Image.fromarray((257 * grey).astype(np.uint16)) if mode == "I;16" else
+                   image.convert("RGB").convert(mode) if mode != "RGBA" else image)
+        buffer = io.BytesIO()
+        picture.save(buffer, kind, **options)
+        yield buffer.getvalue()
+
+
+def _read_picture(path: Path) -> None:
+    """Pack it, scaled or not."""
+    resize = (0, 16, 40)[zlib.crc32(path.read_bytes()) % 3]
+    packing.pack(path.parent, path.parents[1] / "packed.rec", resize)
+
+
+def _make_grids(folder: Path) -> list[bytes]:
+    run = Run(folder)
+    for step, channels in ((1, 3), (2, 1)):
+        run.draw("gout", step, np.zeros((2, channels, 16, 16), np.float32))
+    return [path.read_bytes() for path in run.list_grids("gout").values()]
+
+
+def _make_hosts(_: Path) -> list[bytes]:
+    return [b"a.example\nuser@b-1.example:22\n", b"10.0.0.1 slots=4\n10.0.0.2 slots=2\n\n"]
+
+
+def _make_flags(_: Path) -> Iterator[bytes]:
+    yield b"train\0--dataset\0mnist\0--lr\0" + b"0.1\0--batch-size=8\0--gpu\0000,1"
+    yield b"train\0--dataset\0synthetic\0--resume\0--run-dir\0run\0--override\0lr,seed\0--lr\0001"
+    for name in COMMANDS:
+        flags = importlib.import_module(f"dcgan_mx.commands.{name}").make_parser()
+        for action in flags._actions:  # argparse lists them nowhere else
+            for option in action.option_strings[-1:]:
+                yield f"{name}\0{option}\0{action.default}".encode()
+
+
+def _read_flags(path: Path) -> None:
+    name, *argv = path.read_bytes().decode(errors="surrogateescape").split("\0")
+    if name == "train":
+        request.parse(argv)
+    elif name in COMMANDS:
+        importlib.import_module(f"dcgan_mx.commands.{name}").make_parser().parse_args(argv)
+
+
+def _read_role(path: Path) -> None:
+    lines = path.read_text(errors="surrogateescape").split("\0")
+    read_role({line.partition("=")[0]: line.partition("=")[2] for line in lines})
+
+
+_STATE_FILE = f"checkpoints/step-00000002/{STATE}"
+READERS: dict[str, Reader] = {
+    "idx": Reader("a-idx3-ubyte", _make_idx, read_idx),
+    "idx.gz": Reader("a-idx3-ubyte.gz", lambda folder: map(gzip.compress, _make_idx(folder)),
+                     read_idx),
+    "params": Reader("a.params", _make_params, lambda path: parse_params(path.read_bytes(), path)),
+    "state.json": Reader(_STATE_FILE, _make_checkpoint(STATE), _read_state),
+    **{file: _sealed(file, _load) for file in (*SYMBOLS, *PARAMS, OPTIONAL[1])},
+    "generator's symbol": _sealed(SYMBOLS[0], _generate),
+    "generator's params": _sealed(PARAMS[0], _generate),
+    "config.json": _in_run("config.json", Run.read_settings),
+    "log.jsonl": _in_run("log.jsonl", Run.read_log),
+    "ended.json": _in_run("ended.json", Run.read_ending),
+    "evaluation.json": _in_run("evaluation.json", Run.read_evaluation),
+    "events": Reader("tensorboard/events.out.tfevents.1", _make_events,
+                     lambda path: Run(path.parents[1]).rewind(100)),
+    "records": Reader("a.rec", _make_records, _read_records),
+    "records in training": Reader("a.rec", _make_records, _train_on_records),
+    **{kind: Reader("pictures/a", lambda _, kind=kind: _draw(kind),  # type: ignore[misc]
+                    _read_picture) for kind in FORMATS},
+    "grid": Reader("a.png", _make_grids, read_png),
+    "hosts": Reader("hosts", _make_hosts, check_hosts),
+    "flags": Reader("flags", _make_flags, _read_flags),
+    "variables": Reader("variables", lambda _: [
+        b"DMLC_ROLE=worker\0DMLC_PS_ROOT_URI=a\0DMLC_PS_ROOT_PORT=9000\0DMLC_NUM_WORKER=1\0"
+        b"DMLC_NUM_SERVER=1"], _read_role),
+}
