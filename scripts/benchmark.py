@@ -8,6 +8,7 @@ from __future__ import annotations
 import argparse
 import os
 import random
+import re
 import statistics
 import subprocess
 import sys
@@ -18,6 +19,14 @@ from typing import Any, Mapping, Sequence
 
 import scaling
 from tqdm import tqdm
+
+from dcgan_mx.machine.processor import (
+    ISA,
+    name_processor,
+    physical_cores,
+    read_isa,
+    require_bfloat16,
+)
 
 SCRIPTS = Path(__file__).resolve().parent
 BATCH_SIZE = 64
@@ -62,27 +71,37 @@ def find_pytorch() -> str | None:
     return done.stdout.strip() if done.returncode == 0 else None
 
 
-def compare(title: str, loops: Sequence[tuple[str, str, Mapping[str, str]]], rounds: int,
-            steps: int) -> float:
-    """Print a table of speeds; return that of the first in images/s.
+def describe_processor() -> str:
+    """Return the processor's name, its cores, and its instructions that matter for bfloat16."""
+    offered = read_isa()
+    return (f"{name_processor()}, {physical_cores()} cores, "
+            + (", ".join(name for name in ISA if name in offered) or "no AVX-512"))
 
-    `loops` are (name, loop, environment).
+
+def compare(title: str, loops: Sequence[tuple[str, str, Mapping[str, str]]], rounds: int,
+            steps: int, ours: int = 1) -> list[float]:
+    """Print a table of speeds, and how much faster than each our loops are; return the speeds.
+
+    `loops` are (name, loop, environment), `ours` of them, the first, ours. Speeds are in images/s.
     """
     contestants = [Contestant(*loop) for loop in loops]
     order = random.Random(0)  # whom one follows matters
     for _ in tqdm(range(rounds), unit="round"):
         for contestant in order.sample(contestants, len(contestants)):
             contestant.train(steps)
-    print(f"\n{title:40} images/s (min - max)   dcgan_mx is faster by")
-    ours = contestants[0].speeds
-    for contestant in contestants:
+    print(f"\n{title:47} images/s (min - max)    " + "".join(
+        f"{chr(ord('A') + i) + ' is faster by':>16}" for i in range(ours)))
+    for i, contestant in enumerate(contestants):
         contestant.close()
         theirs = contestant.speeds
-        ratio = statistics.median(a / b for a, b in zip(ours, theirs))
-        print(f"{contestant.name:40} {statistics.median(theirs):6.1f} "
-              f"({min(theirs):.1f} - {max(theirs):.1f})"
-              + ("" if theirs is ours else f"      x {ratio:.2f}"))
-    return statistics.median(ours)
+        name = f"{chr(ord('A') + i)} {contestant.name}" if i < ours else f"  {contestant.name}"
+        ratios = (statistics.median(a / b for a, b in zip(our.speeds, theirs))
+                  for our in contestants[:ours])
+        print(f"{name:47} {statistics.median(theirs):6.1f} "
+              f"{f'({min(theirs):.1f} - {max(theirs):.1f})':17}"
+              + "".join(f"{'' if j == i else f'x {ratio:.2f}':>16}"
+                        for j, ratio in enumerate(ratios)))
+    return [statistics.median(contestant.speeds) for contestant in contestants]
 
 
 def measure_checkpoint(rounds: int = 5) -> None:
@@ -145,7 +164,7 @@ def measure_data(training_speed: float, n: int = 3000, rounds: int = 3) -> None:
             times.append([])
             for command in (
                     [sys.executable, str(SCRIPTS / "make_rec.py"), str(folder), str(rec),
-                     "--threads", "2"],
+                     "--threads", "2", "--force"],
                     [*theirs, "--list", "--recursive", prefix, str(folder)],
                     [*theirs, prefix, str(folder), "--resize", "256", "--num-thread", "2"]):
                 start = time.perf_counter()
@@ -166,6 +185,18 @@ def measure_data(training_speed: float, n: int = 3000, rounds: int = 3) -> None:
           f"x {statistics.median(t[2] / t[0] for t in times):.2f} without making its list")
 
 
+def read_peak(pid: int) -> int | None:
+    """Return the most memory that a process has had, in kB; None when it has ended (Linux).
+
+    What the system counts of an ended child begins with the memory of its parent.
+    """
+    try:
+        found = re.search(r"VmHWM:\s+(\d+) kB", Path(f"/proc/{pid}/status").read_text())
+    except OSError:
+        return None
+    return int(found.group(1)) if found else None
+
+
 def measure_run(data: str) -> None:
     """Print peak memory of training on all of MNIST, and the time to the first grid."""
     from dcgan_mx import get_mnist
@@ -177,15 +208,17 @@ def measure_run(data: str) -> None:
             [sys.executable, str(SCRIPTS / "train.py"), "--dataset", "mnist", "--data-path", data,
              "--max-steps", "30", "--run-dir", str(run_dir)],
             stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-        grid = run_dir / "grids" / "gout-00000010.png"
-        while not grid.exists() and child.poll() is None:
-            time.sleep(0.05)
-        seconds = time.perf_counter() - start
-        _, status, usage = os.wait4(child.pid, 0)
-    if status:
-        raise ValueError(f"scripts/train.py failed with status {status}: run it by itself to see")
-    print(f"\ntraining on all of MNIST: peak resident memory {usage.ru_maxrss / 1024:.0f} MB, "
-          f"first grid after {seconds:.1f} s")
+        grid, first, peak = run_dir / "grids" / "gout-00000010.png", 0.0, 0
+        while child.poll() is None:
+            peak = read_peak(child.pid) or peak
+            if not first and grid.exists():
+                first = time.perf_counter() - start
+            time.sleep(0.02)
+    if child.returncode:
+        raise ValueError(f"scripts/train.py failed with status {child.returncode}: run it by "
+                         "itself to see")
+    print(f"\ntraining on all of MNIST: peak resident memory {peak * 1024 / 1e6:.0f} MB, "
+          f"first grid after {first:.1f} s")
 
 
 def main() -> None:
@@ -196,21 +229,30 @@ def main() -> None:
                         help="of each contestant in a round; default: %(default)s")
     parser.add_argument("--data", default="data", help="folder of MNIST; default: %(default)s")
     args = parser.parse_args()
+    print(f"on {describe_processor()}", flush=True)
     # What MXNet takes by itself on x86: half of the processors (src/engine/openmp.cc).
     as_installed = {"OMP_NUM_THREADS": str(max(1, len(os.sched_getaffinity(0)) // 2))}
-    loops: list[tuple[str, str, dict[str, str]]] = [
-        ("dcgan_mx", "ours", {}),
-        ("the blog's loop, MXNet as installed", "blog", as_installed),
-        ("the blog's loop, the same threads", "blog", {})]
+    loops: list[tuple[str, str, dict[str, str]]] = [("dcgan_mx", "ours", {})]
+    try:
+        require_bfloat16(gpu=False)
+        loops.append(("dcgan_mx --precision bfloat16", "ours-bfloat16", {}))
+    except ValueError as error:
+        print(f"bfloat16 is left out: {error}")
+    ours = len(loops)
+    loops += [("the blog's loop, MXNet as installed", "blog", as_installed),
+              ("the blog's loop, the same threads", "blog", {})]
     samplers: list[tuple[str, str, dict[str, str]]] = [
         ("dcgan_mx, scripts/sample.py", "our-sampler", {})]
     torch = find_pytorch()
     if torch:
-        loops.append((f"PyTorch {torch}, its DCGAN example", "pytorch", {}))
+        loops += [(f"PyTorch {torch}, its DCGAN example", "pytorch", {}),
+                  ("the same, channels_last", "pytorch-channels-last", {})]
+        if ours > 1:
+            loops.append(("the same, channels_last, bfloat16 autocast", "pytorch-bfloat16", {}))
         samplers.append((f"PyTorch {torch}, eval mode", "pytorch-sampler", {}))
     else:
         print("PyTorch is not installed and left out (pip install torch)")
-    speed = compare("training, batch 64, float32", loops, args.rounds, args.steps)
+    speed = max(compare("training, batch 64", loops, args.rounds, args.steps, ours)[:ours])
     compare("sampling, batch 64, float32", samplers, args.rounds, 2 * args.steps)
     measure_data(speed)
     measure_checkpoint()

@@ -12,12 +12,12 @@ if TYPE_CHECKING:
 BATCH_SIZE, WARM_UP = 64, 3
 
 
-def make_ours() -> Callable[[int], None]:
+def make_ours(**options: Any) -> Callable[[int], None]:
     """Trainer.fit with this package's data path."""
     from dcgan_mx import MnistIter, RandIter, Trainer, make_dcgan_sym
     from dcgan_mx.data.datasets import make_discs
     from dcgan_mx.machine.runtime import mx
-    trainer = Trainer(*make_dcgan_sym(64, 64, 3), BATCH_SIZE, (3, 64, 64))
+    trainer = Trainer(*make_dcgan_sym(64, 64, 3), BATCH_SIZE, (3, 64, 64), **options)
     train_iter, rand_iter = MnistIter(make_discs(), BATCH_SIZE), RandIter(BATCH_SIZE, 100)
 
     def train(n: int) -> None:
@@ -69,42 +69,56 @@ def make_pytorch_networks() -> tuple[Any, Any]:
     return netG, netD
 
 
-def make_pytorch_step() -> tuple[Callable[[Any], None], Any]:
-    """A step of PyTorch's DCGAN example (examples/dcgan) on some real images, and its generator."""
+def make_pytorch_step(channels_last: bool = False, bfloat16: bool = False
+                      ) -> tuple[Callable[[Any], None], Any]:
+    """A step of PyTorch's DCGAN example (examples/dcgan) on some real images, and its generator.
+
+    The example has neither of the two options; they are what PyTorch's guide to tuning for
+    processors begins with.
+    """
     import torch
     from torch import nn
 
     netG, netD = make_pytorch_networks()
+    layout = torch.channels_last if channels_last else torch.contiguous_format
+    for net in (netG, netD):
+        net.to(memory_format=layout)
     criterion = nn.BCELoss()
     optimizers = [torch.optim.Adam(net.parameters(), lr=2e-4, betas=(0.5, 0.999))
                   for net in (netD, netG)]
     ones, zeros = torch.ones(BATCH_SIZE), torch.zeros(BATCH_SIZE)
 
+    def cast() -> Any:
+        return torch.autocast("cpu", torch.bfloat16, enabled=bfloat16)
+
     def step(real: Any) -> None:
         netD.zero_grad()
-        output = netD(real).view(-1)
-        errD_real = criterion(output, ones)
+        with cast():
+            output = netD(real.to(memory_format=layout)).view(-1)
+            errD_real = criterion(output, ones)
         errD_real.backward()
         output.mean().item()
-        fake = netG(torch.randn(BATCH_SIZE, 100, 1, 1))
-        output = netD(fake.detach()).view(-1)
-        errD_fake = criterion(output, zeros)
+        with cast():
+            fake = netG(torch.randn(BATCH_SIZE, 100, 1, 1))
+            output = netD(fake.detach()).view(-1)
+            errD_fake = criterion(output, zeros)
         errD_fake.backward()
         output.mean().item()
         optimizers[0].step()
         netG.zero_grad()
-        output = netD(fake).view(-1)
-        errG = criterion(output, ones)
+        with cast():
+            output = netD(fake).view(-1)
+            errG = criterion(output, ones)
         errG.backward()
         optimizers[1].step()
         (errD_real + errD_fake).item(), errG.item(), output.mean().item()
     return step, netG
 
 
-def make_pytorch() -> Callable[[int], None]:
+def make_pytorch(**options: bool) -> Callable[[int], None]:
     """The loop of PyTorch's DCGAN example, with a batch that costs nothing."""
     import torch
-    step, _ = make_pytorch_step()
+    step, _ = make_pytorch_step(**options)
     real = torch.rand(BATCH_SIZE, 3, 64, 64) * 2 - 1
 
     def train(n: int) -> None:
@@ -148,7 +162,10 @@ def serve(train: Callable[[int], object]) -> None:
 
 
 LOOPS: dict[str, Callable[[], Callable[[int], object]]] = {
-    "ours": make_ours, "blog": make_blog, "pytorch": make_pytorch,
+    "ours": make_ours, "ours-bfloat16": lambda: make_ours(precision="bfloat16"),
+    "blog": make_blog, "pytorch": make_pytorch,
+    "pytorch-channels-last": lambda: make_pytorch(channels_last=True),
+    "pytorch-bfloat16": lambda: make_pytorch(channels_last=True, bfloat16=True),
     "our-sampler": make_our_sampler, "pytorch-sampler": make_pytorch_sampler}
 
 if __name__ == "__main__":
