@@ -10,6 +10,7 @@ from ..jobs.tracking import quote
 from ..jobs.watch import JobError
 from ..machine.typed import typed
 from .cli import Parser, number
+from .main import tell
 
 
 def make_parser() -> Parser:
@@ -31,6 +32,9 @@ def make_parser() -> Parser:
         help="this host's address for the others, if the one found is wrong")
     add("--start-timeout", type=number(float, least=1), default=60.0, metavar="SECONDS",
         help="for all to start in (default: %(default)s)")
+    add("--stop-timeout", type=number(float, least=1), default=300.0, metavar="SECONDS",
+        help="for a worker to finish its step, save and end after a signal, or after another one's "
+        "end thereafter (default: %(default)s)")
     add("--nodes", type=count, metavar="N",
         help="for slurm: spread over so many (default: one for each process)")
     add("--yarn-app-dir", metavar="DIR", help="where dmlc-yarn.jar is, for yarn")
@@ -52,5 +56,5 @@ def main(argv: Sequence[str]) -> int:
         return launch(command, **vars(args), launched_by=by)
     except JobError as error:
         # A progress bar, cut off, leaves its line open on a terminal.
-        print("\n" * sys.stderr.isatty() + f"error: {error}", file=sys.stderr)
+        tell("\n" * sys.stderr.isatty() + f"error: {error}")
         return 1

@@ -79,8 +79,7 @@ def run(name: str, argv: Sequence[str]) -> int:
     os.environ.setdefault("OPENCV_LOG_LEVEL", "OFF")  # a damaged picture gets one line, from us
     with warnings.catch_warnings():
         warnings.simplefilter("always", RuntimeWarning)
-        warnings.showwarning = lambda message, *_, **__: print(f"warning: {message}",
-                                                               file=sys.stderr, flush=True)
+        warnings.showwarning = lambda message, *_, **__: tell(f"warning: {message}")
         try:
             module = importlib.import_module(f"dcgan_mx.commands.{name}")
             status: int = module.main(argv)
@@ -116,8 +115,15 @@ def _explain(error: BaseException) -> int:
 
 
 def _fail(message: str) -> int:
-    sys.stderr.write("error: " + " ".join(message.split()) + "\n")  # in one piece: workers share it
+    tell("error: " + " ".join(message.split()))
     return 2
+
+
+def tell(line: str) -> None:
+    """Say something on the standard error; nobody need be there to read it, as a terminal is."""
+    with contextlib.suppress(OSError):
+        sys.stderr.write(f"{line}\n")  # in one piece: workers share it
+        sys.stderr.flush()
 
 
 def _in_job() -> bool:

@@ -24,7 +24,8 @@ _JOB = "DCGAN_MX_JOB"
 def launch(command: list[str], num_workers: int, num_servers: int | None = None,
            launcher: str = "local", hostfile: StrPath | None = None, host_ip: str | None = None,
            start_timeout: float = 60.0, nodes: int | None = None, yarn_app_dir: str | None = None,
-           image: str | None = None, launched_by: str | None = None) -> int:
+           image: str | None = None, launched_by: str | None = None,
+           stop_timeout: float = 300.0) -> int:
     """Start a job, watch it, and return when nothing of it is left.
 
     Parameters
@@ -53,6 +54,9 @@ def launch(command: list[str], num_workers: int, num_servers: int | None = None,
     launched_by
         What the workers name where they say how to go on: the line that starts them, up to the
         command.
+    stop_timeout
+        Seconds after a signal, or after the end of another worker thereafter, that a worker may
+        take to finish its step, save and end.
 
     Returns
     -------
@@ -85,7 +89,7 @@ def launch(command: list[str], num_workers: int, num_servers: int | None = None,
     flags.update({"kube_worker_image": image, "kube_server_image": image} if image else {})
     token = secrets.token_hex(16)
     watch = Watch(token, {"scheduler": 1, "server": num_servers, "worker": num_workers},
-                   start_timeout, "in dcgan-mx.log" if launcher == "sge" else "above")
+                   start_timeout, stop_timeout, "in dcgan-mx.log" if launcher == "sge" else "above")
     with contextlib.ExitStack() as stack:
         listener = stack.enter_context(_listen(host))
         if launcher != "kubernetes":
@@ -96,7 +100,7 @@ def launch(command: list[str], num_workers: int, num_servers: int | None = None,
         for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
             if number != signal.SIGHUP or signal.getsignal(number) is not signal.SIG_IGN:  # nohup
                 stack.callback(signal.signal, number, signal.signal(
-                    number, lambda number, _: watch.signals.append(number)))
+                    number, lambda number, _: watch.hear(number)))
         process, failures = tracking.start(launcher, options, host, environ)
         stack.callback(_end_group, process)
         stack.callback(watch.close)

@@ -17,7 +17,9 @@ from . import hold
 _LINE = 4096  # bytes; longer ones are from strangers
 _ALONE = 10.0  # seconds that workers may go on without a server or the scheduler
 TRACKER_DIED = "MXNet's tracker has died; the job is ended"
-_STOPPED = (0, -signal.SIGTERM, 128 + signal.SIGTERM)
+_SIGNALS = (signal.SIGHUP, signal.SIGINT, signal.SIGTERM)  # those that ask a worker to stop
+_STOPPED = (0, -signal.SIGTERM, *(128 + number for number in _SIGNALS))
+_TWICE = 1.0  # seconds; see `Watch.hear`
 
 
 class JobError(RuntimeError):
@@ -80,7 +82,7 @@ class Watch:
         What a member has to know.
     counts
         How many there are of each role.
-    start_timeout
+    start_timeout, stop_timeout
         As for `launch.launch`.
     messages
         Where those of the processes are.
@@ -88,17 +90,31 @@ class Watch:
     Attributes
     ----------
     signals : list of int
-        Those that have arrived here; a handler adds them.
+        Those that have arrived here, or at a worker that has ended because of one.
     """
 
     def __init__(self, token: str, counts: dict[str, int], start_timeout: float,
-                 messages: str) -> None:
-        self.token, self.counts, self.start_timeout = token, counts, start_timeout
-        self.messages = messages
+                 stop_timeout: float, messages: str) -> None:
+        self.token, self.counts, self.messages = token, counts, messages
+        self.start_timeout, self.stop_timeout = start_timeout, stop_timeout
         self.signals: list[int] = []
+        self._since = 0.0  # when the first of these came
         self.members: list[Member] = []
         self.failure: str | None = None  # what the tracker says
         self.stopped = False
+
+    def hear(self, number: int) -> None:
+        """Take in a signal.
+
+        One that comes within a second of the first is the same: a shell whose terminal is closed
+        tells its jobs, and then the system tells them, too.
+        """
+        now = time.monotonic()
+        if not self.signals:
+            self._since = now
+        elif now < self._since + _TWICE:
+            return
+        self.signals.append(number)
 
     def run(self, listener: socket.socket, failures: Connection) -> None:
         """Return when all workers have ended well, or when a signal asks to.
@@ -132,6 +148,7 @@ class Watch:
                 self._drop_strangers(selector, now)
                 if self._workers_ended():
                     return  # servers have nothing to keep
+                self._check_stopped(now)
                 self._check_members()
                 self._check_early(now)
                 missing = self._list_missing()
@@ -186,6 +203,20 @@ class Watch:
     def _workers_ended(self) -> bool:
         good = _STOPPED if self.stopped else (0,)
         return sum(m.status in good for m in self._list("worker")) >= self.counts["worker"]
+
+    def _check_stopped(self, now: float) -> None:
+        """Find who was told alone to stop, and who does not come to an end after a signal."""
+        ended = self._list("worker", ended=True)
+        for member in ended:
+            if not self.signals and member.status in [128 + number for number in _SIGNALS]:
+                self.hear(member.status - 128)
+                self.stopped = True  # it had the others stop at the same step: they save now
+        waiting = self._list("worker", ended=False)
+        since = max([self._since, *(member.ended for member in ended)])
+        if self.stopped and waiting and now > since + self.stop_timeout:
+            raise JobError(f"{' and '.join(map(str, waiting))} not ended within "
+                           f"{self.stop_timeout:g} s of the signal: see what keeps them, or give a "
+                           "longer --stop-timeout")
 
     def _check_members(self) -> None:
         for member in self._list():

@@ -1,6 +1,8 @@
+import io
 import os
 import subprocess
 import sys
+import warnings
 
 import pytest
 from common import ROOT
@@ -84,6 +86,27 @@ def test_ctrl_c_while_a_command_is_imported(monkeypatch):
 
     monkeypatch.setattr(main.importlib, "import_module", interrupt)
     assert main.run("train", []) == 130
+
+
+def test_a_terminal_that_is_gone_is_no_reason_to_stop(monkeypatch):
+    """What cannot be said changes neither what is done nor the status."""
+    class Gone(io.StringIO):
+        def write(self, text):
+            raise OSError(5, os.strerror(5))
+
+    class Command:
+        def main(self, argv):
+            warnings.warn("beware", RuntimeWarning, stacklevel=1)
+            done.append(argv)
+            if argv:
+                raise ValueError("bad")
+            return 129
+
+    done = []
+    monkeypatch.setattr(main.importlib, "import_module", lambda name: Command())
+    monkeypatch.setattr(sys, "stderr", Gone())
+    assert (main.run("train", []), main.run("train", ["x"])) == (129, 2)
+    assert done == [[], ["x"]]
 
 
 def test_a_fault_of_our_own_is_not_hidden(monkeypatch):

@@ -349,6 +349,50 @@ def test_a_terminal_that_is_closed_asks_the_workers_to_stop(idle):
     assert find_processes(folder) == []
 
 
+def test_a_signal_that_comes_twice_at_once_is_one(tmp_path, teller):
+    """As where a terminal is closed: of the shell, and of the system."""
+    command = teller(9)
+    Path(command[1]).write_text(TELLER.replace("    (out", "    time.sleep(2)\n    (out", 1))
+    launcher = start(["-n", 2], command)
+    wait_until(lambda: len(list(tmp_path.glob("*.told"))) == 5)
+    for _ in range(2):
+        launcher.send_signal(signal.SIGHUP)
+        time.sleep(0.1)
+    assert finish(launcher) == (128 + signal.SIGHUP, "")
+    assert len(list(tmp_path.glob("stopped-*"))) == 2
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_worker_that_is_told_alone_to_stop_has_all_stop(tmp_path, teller, number):
+    """Workers of a training agree on it, save, and end alike, though not at the same moment."""
+    command = teller(9)
+    Path(command[1]).write_text(TELLER.replace("    sys.exit(0)", "    (out / 'end').touch()")
+                                .replace("signal.SIGTERM", f"signal.{number.name}") + f"""
+    if os.environ["DMLC_ROLE"] == "worker" and (out / "end").exists():
+        time.sleep(0 if (out / f"stopped-{{os.getpid()}}").exists() else 2)
+        (out / f"saved-{{os.getpid()}}").touch()
+        sys.exit(128 + {int(number)})
+""")
+    launcher = start(["-n", 2], command)
+    wait_until(lambda: len(list(tmp_path.glob("*.told"))) == 5)
+    os.kill(find_processes(tmp_path, "worker")[0][0], number)
+    assert finish(launcher) == (128 + number, "")
+    assert len(list(tmp_path.glob("saved-*"))) == 2
+
+
+def test_workers_that_do_not_end_after_a_signal_are_named(tmp_path, teller):
+    command = teller(9)
+    Path(command[1]).write_text(TELLER.replace("    sys.exit(0)", "    time.sleep(100)"))
+    launcher = start(["-n", 2, "--stop-timeout", 2], command)
+    wait_until(lambda: len(list(tmp_path.glob("*.told"))) == 5)
+    launcher.send_signal(signal.SIGTERM)
+    status, err = finish(launcher)
+    worker = rf"worker \(process \d+ on {re.escape(socket.gethostname())}\)"
+    assert re.fullmatch(rf"error: {worker} and {worker} not ended within 2 s of the signal: see "
+                        r"what keeps them, or give a longer --stop-timeout\n", err), err
+    assert status == 1 and find_processes(tmp_path) == []
+
+
 def test_nohup_keeps_a_job_without_its_terminal(tmp_path, teller):
     launcher = start(["-n", 2], teller(6), program=["nohup"])
     wait_until(lambda: len(list(tmp_path.glob("*.told"))) == 5)
@@ -366,6 +410,7 @@ def test_a_second_signal_ends_all_at_once(tmp_path, teller):
     wait_until(lambda: len(list(tmp_path.glob("*.told"))) == 5)
     launcher.send_signal(signal.SIGTERM)
     wait_until(lambda: len(list(tmp_path.glob("stopped-*"))) == 2)
+    time.sleep(1.1)
     assert launcher.poll() is None
     launcher.send_signal(signal.SIGINT)
     assert finish(launcher, 5) == (128 + signal.SIGTERM, "")
