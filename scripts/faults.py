@@ -22,13 +22,13 @@ TRAIN = Path(__file__).resolve().parent / "train.py"
 CHECKPOINT_STEPS = 5
 
 
-def start(run_dir: Path, steps: int) -> subprocess.Popen[str]:
+def start(run_dir: Path, steps: int, precision: str) -> subprocess.Popen[str]:
     """Start or resume the run."""
     return subprocess.Popen(
         [sys.executable, str(TRAIN), "--dataset", "synthetic", "--size", "16", "--ngf", "4",
          "--ndf", "4", "--batch-size", "8", "--num-epochs", "1000000", "--max-steps", str(steps),
          "--disp-batches", "1", "--checkpoint-steps", str(CHECKPOINT_STEPS), "--keep", "3",
-         "--run-dir", str(run_dir), "--resume"],
+         "--precision", precision, "--run-dir", str(run_dir), "--resume"],
         stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
 
 
@@ -61,10 +61,10 @@ def count_damaged(run_dir: Path) -> int:
     return damaged
 
 
-def kill_once(run_dir: Path, steps: int, in_save: bool,
+def kill_once(run_dir: Path, steps: int, precision: str, in_save: bool,
               rng: random.Random) -> tuple[bool, int] | None:
     """Start the run, kill it; return (inside a save, steps lost), or None if it was done first."""
-    process = start(run_dir, steps)
+    process = start(run_dir, steps, precision)
     if not wait_to_train(process):
         raise RuntimeError(f"the run did not start: {process.communicate()[1]}")
     if in_save:
@@ -128,9 +128,10 @@ def kill_while_replacing(run_dir: Path, rng: random.Random) -> tuple[bool, bool]
     return nameless, len(checkpoint.list(run_dir)) != 1 or count_damaged(run_dir) > 0
 
 
-def finish(run_dir: Path, steps: int) -> tuple[list[bytes], list[dict[str, Any]]]:
+def finish(run_dir: Path, steps: int, precision: str
+           ) -> tuple[list[bytes], list[dict[str, Any]]]:
     """Let the run come to its end; return its last checkpoint's arrays and its log."""
-    process = start(run_dir, steps)
+    process = start(run_dir, steps, precision)
     _, errors = process.communicate()
     if process.returncode:
         raise RuntimeError(f"the run failed: {errors}")
@@ -144,21 +145,23 @@ def main() -> None:
     parser.add_argument("--kills", type=int, default=100, help="default: %(default)s")
     parser.add_argument("--steps", type=int, default=2000, help="of the run; default: %(default)s")
     parser.add_argument("--seed", type=int, default=0, help="of the moments; default: %(default)s")
+    parser.add_argument("--precision", default="float32", choices=("float32", "bfloat16"),
+                        help="of the run; default: %(default)s")
     args = parser.parse_args()
     rng = random.Random(args.seed)
     with tempfile.TemporaryDirectory() as folder:
         run_dir, in_save, damaged = Path(folder) / "run", 0, 0
         lost: list[int] = []
         for i in range(args.kills):
-            killed = kill_once(run_dir, args.steps, i % 2 == 1, rng)
+            killed = kill_once(run_dir, args.steps, args.precision, i % 2 == 1, rng)
             if killed is None:
                 raise RuntimeError(f"the run was done after {i} kills: give more --steps")
             in_save += killed[0]
             lost.append(killed[1])
             damaged += count_damaged(run_dir)
-        killed_run = finish(run_dir, args.steps)
+        killed_run = finish(run_dir, args.steps, args.precision)
         left = [str(path) for path in run_dir.rglob(".*")]
-        whole_run = finish(Path(folder) / "whole", args.steps)
+        whole_run = finish(Path(folder) / "whole", args.steps, args.precision)
         replaced = [kill_while_replacing(Path(folder) / "replaced", rng)
                     for _ in range(args.kills)]
     same = killed_run == whole_run
