@@ -17,8 +17,8 @@ def to_bfloat16(symbol: Any, shapes: Mapping[str, tuple[int, ...]]) -> Any:
 
     That is, its convolutions and deconvolutions, whose weights become variables of bfloat16, and
     what stands between them. Inputs and outputs, BatchNorm's parameters and statistics, tanh, the
-    loss and operators of other kinds stay float32, and so does a deconvolution of an input of one
-    pixel, which becomes a matrix product.
+    loss and operators of other kinds stay float32, and so do layers from one pixel or to one, which
+    become matrix products.
 
     Parameters
     ----------
@@ -32,9 +32,8 @@ def to_bfloat16(symbol: Any, shapes: Mapping[str, tuple[int, ...]]) -> Any:
     mx.sym.Symbol
         Its variables have the same names, in the same order.
     """
-    arguments, _, states = symbol.infer_shape(**shapes)
-    known = dict(zip([*symbol.list_arguments(), *symbol.list_auxiliary_states()],
-                     [*arguments, *states]))
+    internals = symbol.get_internals()
+    known = dict(zip(internals.list_outputs(), internals.infer_shape(**shapes)[1]))
     graph = json.loads(symbol.tojson())
     old, types = graph["nodes"], _choose_types(graph["nodes"], known)
     new: list[dict[str, Any]] = []
@@ -54,14 +53,16 @@ def to_bfloat16(symbol: Any, shapes: Mapping[str, tuple[int, ...]]) -> Any:
             casts[i, output] = add("amp_cast", f"{old[i]['name']}_{dtype}", place, dtype=dtype)
         return casts[i, output]
 
-    def multiply(name: str, x: list[int], weight: list[int], *bias: list[int], kernel: str,
-                 num_filter: str, **_: str) -> list[int]:
-        product = add("dot", f"{name}_product", add("Reshape", f"{name}_x", x, shape="(0, -1)"),
-                      add("Reshape", f"{name}_w", weight, shape="(0, -1)"))
-        x = add("Reshape", name, product, shape=f"(-1, {num_filter}, {kernel[1:-1]})")
-        for b in bias:
+    def multiply(node: dict[str, Any], x: list[int], weight: list[int], *bias: list[int]
+                 ) -> list[int]:
+        name = node["name"]
+        x, weight = (add("Reshape", f"{name}_{part}", entry, shape="(0, -1)")
+                     for part, entry in (("rows", x), ("matrix", weight)))
+        x = add("dot", f"{name}_dot", x, weight, transpose_b=str(node["op"] == "Convolution"))
+        x = add("Reshape", name, x, shape=str((-1, *known[f"{name}_output"][1:])))
+        for entry in bias:
             x = add("broadcast_add", f"{name}_add", x,
-                    add("Reshape", f"{name}_b", b, shape="(1, -1, 1, 1)"))
+                    add("Reshape", f"{name}_row", entry, shape="(1, -1, 1, 1)"))
         return x
 
     for node, dtype in zip(old, types):
@@ -70,8 +71,8 @@ def to_bfloat16(symbol: Any, shapes: Mapping[str, tuple[int, ...]]) -> Any:
                   for k, entry in enumerate(node["inputs"])]
         if op == "null":
             attrs = {**attrs, "__shape__": str(known[name]), "__dtype__": _CODES[dtype]}
-        if op == "Deconvolution" and dtype == "float32":
-            places.append(multiply(name, *inputs, **attrs))
+        if op in _LAYERS and dtype == "float32":
+            places.append(multiply(node, *inputs))
         else:
             places.append(add(op, name, *inputs, **attrs))
     graph["heads"] = [take(entry, "float32") for entry in graph["heads"]]
@@ -81,13 +82,26 @@ def to_bfloat16(symbol: Any, shapes: Mapping[str, tuple[int, ...]]) -> Any:
 
 
 def _choose_types(nodes: list[dict[str, Any]], shapes: Mapping[str, tuple[int, ...]]) -> list[str]:
-    """Return in which type each node of a graph computes, or is kept if it is a variable."""
+    """Return in which type each node of a graph computes, or is kept if it is a variable.
+
+    Parameters
+    ----------
+    nodes
+    shapes
+        Of variables by name, of what operators give by name and `_output`.
+    """
+    def find_size(i: int) -> tuple[int, ...]:
+        name = nodes[i]["name"] + ("" if nodes[i]["op"] == "null" else "_output")
+        return shapes[name][2:]
+
     types = ["float32"] * len(nodes)
     for i, node in enumerate(nodes):
         op, inputs = node["op"], [entry[0] for entry in node["inputs"]]
-        if op in _LAYERS and shapes.get(nodes[inputs[0]]["name"], ())[2:] != (1, 1):
-            for k in (i, *inputs[1:]):
-                types[k] = "bfloat16"
+        if op in _LAYERS:
+            # A product: from one pixel to as many as the kernel has, or the other way round.
+            if {find_size(inputs[0]), find_size(i)} != {(1, 1), find_size(inputs[1])}:
+                for k in (i, *inputs[1:]):
+                    types[k] = "bfloat16"
         elif op in _BETWEEN and node["attrs"].get("act_type") != "tanh":
             types[i] = "bfloat16"
     return types
