@@ -2,6 +2,7 @@
 from __future__ import annotations
 
 import contextlib
+import difflib
 import json
 import os
 from typing import Mapping
@@ -29,9 +30,11 @@ def read_role(environ: Mapping[str, str] | None = None) -> str | None:
     Raises
     ------
     ValueError
-        If the variables are half set, or one is bad; MXNet would end the process, or wait forever.
+        If the variables are half set, or one is bad or misspelt; MXNet would end the process, wait
+        for ever, or train alone.
     """
     environ = os.environ if environ is None else environ
+    _require_spelling(environ)
     present = [name for name in VARIABLES if environ.get(name)]
     if not present:
         return None
@@ -47,6 +50,16 @@ def read_role(environ: Mapping[str, str] | None = None) -> str | None:
                 "worker, server or scheduler" if name == "DMLC_ROLE" else "a number from 1 to "
                 f"{2**16 - 1}"))
     return environ["DMLC_ROLE"]
+
+
+def _require_spelling(environ: Mapping[str, str]) -> None:
+    """Raise ValueError for a name that looks like one of `VARIABLES` that is not set."""
+    missing = [name for name in VARIABLES if not environ.get(name)]
+    for name in environ:
+        if name.startswith("DMLC_") and name not in VARIABLES:
+            # Below that are other names that the tracker and MXNet know, as DMLC_WORKER_ID.
+            for meant in difflib.get_close_matches(name, missing, 1, cutoff=0.8):
+                raise ValueError(f"{name} is set, and {meant} is not: name it so, or unset it")
 
 
 _REPORT = "DCGAN_MX_REPORT"

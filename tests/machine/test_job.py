@@ -29,6 +29,31 @@ def test_a_job_half_told_is_refused(name, value):
         read_role(environ)
 
 
+@pytest.mark.parametrize("name, meant", [
+    ("DMLC_ROL", "DMLC_ROLE"), ("DMLC_PS_ROOT_URL", "DMLC_PS_ROOT_URI"),
+    ("DMLC_PS_ROOT_PROT", "DMLC_PS_ROOT_PORT"), ("DMLC_NUM_WORKERS", "DMLC_NUM_WORKER"),
+    ("DMLC_NUM_SEVER", "DMLC_NUM_SERVER")])
+def test_a_name_that_is_misspelt_is_told(name, meant):
+    """By itself it would be no job, and every process train alone."""
+    others = {k: v for k, v in JOB.items() if k != meant}
+    for environ in ({name: JOB[meant]}, {**others, name: JOB[meant]}):
+        with pytest.raises(ValueError, match=f"{name} is set, and {meant} is not: name it so"):
+            read_role(environ)
+
+
+def test_other_names_of_mxnets_are_left_alone():
+    """All that are in MXNet 1.9.1's library and its tracker."""
+    names = ["HDFS_OPTS", "INTERFACE", "JOB_ARCHIVES", "JOB_CLUSTER", "JSON_ENABLE_ANY", "LOCAL",
+             "NODE_HOST", "LOG_STACK_TRACE_DEPTH", "NUM_ATTEMPT", "PS_VAN_TYPE", "PS_WATER_MARK",
+             "RANK", "SERVER_CORES", "SERVER_ID", "SERVER_MEMORY_MB", "SUBMIT_CLUSTER", "TASK_ID",
+             "TRACKER_ENV_END", "TRACKER_ENV_START", "TRACKER_PORT", "TRACKER_URI", "USE_AZURE",
+             "USE_HDFS", "USE_KUBERNETES", "USE_S3", "WORKER_CORES", "WORKER_ID",
+             "WORKER_MEMORY_MB"]
+    others = {f"DMLC_{name}": "1" for name in names}
+    assert read_role(others) is None
+    assert read_role({**JOB, **others}) == "worker"
+
+
 @pytest.mark.parametrize("name, value", [
     ("DMLC_ROLE", "boss"), ("DMLC_ROLE", "Worker"), ("DMLC_NUM_WORKER", "0"),
     ("DMLC_NUM_WORKER", "-1"), ("DMLC_NUM_SERVER", "two"), ("DMLC_NUM_SERVER", "1.5"),
