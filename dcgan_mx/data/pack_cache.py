@@ -2,6 +2,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import fcntl
 import hashlib
 import json
@@ -42,7 +43,7 @@ class Pack(NamedTuple):
     removed : list of (pathlib.Path, str)
         Packs that went when this one was made, and why.
     lease : Lease or None
-        None in a cache that cannot be written to.
+        None for a pack that has no mark to hold it by, in a cache that cannot be written to.
     """
 
     path: Path
@@ -79,10 +80,12 @@ def pack_cached(folder: StrPath, cache: StrPath | None = None, threads: int = 1,
     path = cache / f"{name()}.rec"
     try:
         cache.mkdir(parents=True, exist_ok=True)
+        if not os.access(cache, os.W_OK):  # the lock by itself may be anybody's
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(cache))
         lock = open(cache / "lock", "w")  # noqa: SIM115  the `with` is below
     except OSError:
         if path.exists():  # made by somebody who may write there
-            return Pack(path, _read_skipped(path), [], None)
+            return Pack(path, _read_skipped(path), [], _hold(path))
         raise
     with lock:
         fcntl.flock(lock, fcntl.LOCK_EX)  # another process may be at the same folder
@@ -116,8 +119,16 @@ def _take(path: Path, folder: StrPath) -> Lease:
     marker = path.with_suffix(".folder")
     if not marker.exists():
         write_atomic(marker, _owner(folder))
-    os.utime(marker)
+    with contextlib.suppress(PermissionError):  # another user's, in a cache of several
+        os.utime(marker)
     return Lease(marker)
+
+
+def _hold(path: Path) -> Lease | None:
+    """Hold a pack that is another user's."""
+    with contextlib.suppress(OSError):
+        return Lease(path.with_suffix(".folder"))
+    return None
 
 
 def _remove_old(cache: Path, new: Path, owner: bytes) -> list[tuple[Path, str]]:

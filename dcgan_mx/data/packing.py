@@ -12,7 +12,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Callable, Iterable, Iterator, TypeVar
 
-from ..machine.files import StrPath, open_plain, write_atomic
+from ..machine.files import StrPath, open_plain, remove_left, write_atomic
 from .encoding import encode
 from .records import frame, read_picture, scan
 
@@ -132,6 +132,8 @@ def pack(folder: StrPath, out: StrPath, resize: int = 256, quality: int = 95, th
     if not out.name or out.suffix == ".idx" or out.is_dir():
         raise PackingError(f"{str(out)!r} cannot be the record file: give a name as in OUT.rec")
     index = out.with_suffix(".idx")
+    for path in (out, index):
+        remove_left(path)
     source: _Records | _Folder = (_Records(folder) if os.path.isfile(folder)
                                   else _Folder(folder, out))
     skipped, offsets, position = source.skipped, array("q"), 0

@@ -3,6 +3,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import glob
 import json
 import os
 import stat
@@ -49,6 +50,25 @@ def write_atomic(path: StrPath, chunks: bytes | Iterable[Any], sync: bool = Fals
         if isinstance(error, OSError):
             error.filename, error.filename2 = str(path), None
         raise
+
+
+def remove_left(path: StrPath) -> None:
+    """Remove what processes of this machine that are no more have left of writing a file.
+
+    Raises
+    ------
+    OSError
+        If it cannot be removed.
+    """
+    path = Path(path)
+    for left in path.parent.glob(f".{glob.escape(path.name)}.*.tmp"):
+        process = left.name.split(".")[-2]
+        try:
+            os.kill(int(process), 0)
+        except ProcessLookupError:
+            left.unlink()
+        except (ValueError, OSError):  # no name of ours, or a process of another user
+            continue
 
 
 def append(path: StrPath, content: bytes, sync: bool = False) -> None:

@@ -1,7 +1,9 @@
 import os
 import subprocess
 import sys
+import tempfile
 import time
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -94,21 +96,70 @@ def test_one_that_nobody_has_used_for_a_month_goes(folder, tmp_path):
     assert time.time() - packs[0].with_suffix(".folder").stat().st_mtime < DAY
 
 
-def test_a_cache_that_cannot_be_written_to_serves_what_it_has(folder, monkeypatch):
-    made = pack_cached(folder)
-    cache = str(made.path.parent)
-    real = open
+# Another user: gives up root's rights, where there are any, when all is imported.
+OTHER = """
+import os, sys, time
+from dcgan_mx.data.pack_cache import pack_cached
+if os.getuid() == 0:
+    os.setgroups([])
+    os.setgid(65534)
+    os.setuid(65534)
+try:
+    pack = pack_cached(sys.argv[1], sys.argv[2])
+    print(pack.path, pack.skipped, pack.lease is not None, flush=True)
+    time.sleep(float(sys.argv[3]))
+except PermissionError as error:
+    print("PermissionError", error.filename, flush=True)
+"""
 
-    def refuse(path, mode="r", *args, **kwargs):
-        if "w" in mode and str(path).startswith(cache):
-            raise PermissionError(13, os.strerror(13), str(path))
-        return real(path, mode, *args, **kwargs)
 
-    monkeypatch.setattr("builtins.open", refuse)  # root may write everywhere
-    assert pack_cached(folder)[:2] == made[:2]
-    add(folder / "b.png")
-    with pytest.raises(PermissionError, match="lock"):
-        pack_cached(folder)
+@pytest.fixture
+def shared():
+    """A folder of one picture, and its pack in a cache, which all users can reach."""
+    with tempfile.TemporaryDirectory() as name:
+        top = Path(name)
+        (top / "in").mkdir()
+        add(top / "in" / "a.png")
+        (top / "in" / "b.txt").write_text("hello")
+        os.chmod(top, 0o755)
+        yield top / "in", top / "cache", pack_cached(top / "in", top / "cache").path
+        os.chmod(top / "cache", 0o755)
+
+
+def ask(folder, cache, seconds=0.0):
+    return subprocess.Popen([sys.executable, "-c", OTHER, str(folder), str(cache), str(seconds)],
+                            stdout=subprocess.PIPE, text=True)
+
+
+@pytest.mark.parametrize("lock", [0o444, 0o666])
+def test_a_cache_that_cannot_be_written_to_serves_what_it_has(shared, lock):
+    """It holds it, too, so that its owner does not remove it meanwhile."""
+    folder, cache, path = shared
+    os.chmod(cache / "lock", lock)
+    os.chmod(cache, 0o555)
+    other = ask(folder, cache, 100)
+    with other:
+        assert other.stdout.readline() == f"{path} [('b.txt', 'is no picture')] True\n"
+        os.chmod(cache, 0o755)
+        os.chmod(cache / "lock", 0o666)
+        add(folder / "c.png")
+        assert pack_cached(folder, cache).removed == [] and path.exists()
+        other.kill()
+    add(folder / "d.png")
+    os.chmod(cache, 0o555)
+    with ask(folder, cache) as other:
+        assert other.stdout.read() == f"PermissionError {cache}\n"
+
+
+def test_a_cache_of_several_users_is_not_packed_again(shared):
+    """Each pack, and its mark, are files of one of them."""
+    folder, cache, path = shared
+    os.chmod(cache, 0o777)
+    os.chmod(cache / "lock", 0o666)
+    before = path.stat().st_mtime_ns
+    with ask(folder, cache) as other:
+        assert other.stdout.read() == f"{path} [('b.txt', 'is no picture')] True\n"
+    assert path.stat().st_mtime_ns == before
 
 
 def test_two_processes_pack_a_folder_once(photo_folder, tmp_path):

@@ -348,3 +348,31 @@ def test_size_is_judged_before_decoding(tmp_path):
         encode(tmp_path / "bomb.png")
     assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 20_000
     assert encoding.MAX_PIXELS < 12000 ** 2
+
+
+def test_what_a_killed_packing_left_goes_with_the_next(photo_folder, tmp_path):
+    """Killed in the middle; what a living process writes, and other files, stay."""
+    out = tmp_path / "a[1].rec"
+    code = ("import sys, time; from dcgan_mx.data.packing import pack\n"
+            "def slow(names):\n"
+            "    for i, name in enumerate(names):\n"
+            "        yield name\n"
+            "        if i == 40: print('in the middle', flush=True); time.sleep(100)\n"
+            "pack(*sys.argv[1:], progress=slow)")
+    killed = subprocess.Popen([sys.executable, "-c", code, str(photo_folder), str(out)],
+                              stdout=subprocess.PIPE)
+    with killed:
+        killed.stdout.readline()
+        left, = tmp_path.iterdir()
+        assert left.name == f".a[1].rec.{killed.pid}.tmp"
+        others = [tmp_path / name for name in (f".a[1].rec.{os.getppid()}.tmp", ".a[1].rec.x.tmp",
+                                               f".b.rec.{killed.pid}.tmp", ".a[1].rec.tmp")]
+        for path in others:
+            path.touch()
+        (tmp_path / "one").mkdir()
+        os.link(next(photo_folder.iterdir()), tmp_path / "one" / "a.png")
+        pack(tmp_path / "one", out)
+        assert left.exists()  # it is still at work
+        killed.kill()
+    pack(tmp_path / "one", out)
+    assert not left.exists() and all(path.exists() for path in others)
