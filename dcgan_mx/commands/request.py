@@ -6,7 +6,7 @@ import importlib.util
 import os
 import warnings
 from pathlib import Path
-from typing import Any, NamedTuple, Sequence
+from typing import NamedTuple, Sequence
 
 from ..machine.typed import LAUNCHED_BY, typed
 from ..runs.run import Run
@@ -21,6 +21,8 @@ class Request(NamedTuple):
     settings: Settings
     resume: bool
     dry_run: bool
+    given: frozenset[str]  # names of the settings that do not come from the run
+    override: tuple[str, ...]
 
 
 def make_parser() -> Parser:
@@ -88,14 +90,14 @@ def parse(argv: Sequence[str]) -> Request:
         settings, notes = go_on(Run(run_dir).read_settings(), given, override, run_dir)
         for note in notes:
             warnings.warn(f"--resume: {note}", RuntimeWarning, stacklevel=2)
-        return Request(_require_displays(settings, given), True, dry_run)
+        return Request(settings, True, dry_run, frozenset(given), override)
     if dataset is None:
         raise ValueError("--dataset is missing: give one of mnist, fashion-mnist, imagenet, folder "
                          "and synthetic; see --help")
     if there:
         raise ValueError(f"--run-dir {run_dir}: exists already: give a new one, or --resume")
     # With --resume: the first start of a command that will be typed again.
-    return Request(_require_displays(DEFAULTS.replace(given), given), False, dry_run)
+    return Request(DEFAULTS.replace(given), False, dry_run, frozenset(given), ())
 
 
 def _find_newest_run(dataset: str | None) -> str:
@@ -109,9 +111,15 @@ def _find_newest_run(dataset: str | None) -> str:
     return str(max(configs, key=lambda path: path.stat().st_mtime_ns).parent)
 
 
-def _require_displays(settings: Settings, given: dict[str, Any]) -> Settings:
-    """Raise ValueError if what is to be shown cannot be; what only the run had asked for goes."""
-    hindrances = {}
+def require_displays(request: Request) -> Settings:
+    """Return the settings without those displays of a resumed run that cannot be had here.
+
+    Raises
+    ------
+    ValueError
+        If one that was asked for now cannot be.
+    """
+    settings, hindrances = request.settings, {}
     if settings.conduct.show and not can_show():
         hindrances["show"] = ("--show: matplotlib can open no window here: set DISPLAY or "
                               "MPLBACKEND, or look at the grids in the run directory")
@@ -119,7 +127,7 @@ def _require_displays(settings: Settings, given: dict[str, Any]) -> Settings:
         hindrances["tensorboard"] = ("--tensorboard: the package google-crc32c is missing: pip "
                                      "install 'dcgan-mx[tensorboard]', or google-crc32c itself")
     for name, hindrance in hindrances.items():
-        if name in given:
+        if name in request.given:
             raise ValueError(hindrance)
         warnings.warn(f"{hindrance}; going on without it", RuntimeWarning, stacklevel=2)
     return settings.replace(dict.fromkeys(hindrances, False))

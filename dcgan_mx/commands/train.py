@@ -5,6 +5,7 @@ import json
 import os
 import platform
 import warnings
+from pathlib import Path
 from typing import Any, Sequence
 
 import cv2
@@ -26,7 +27,7 @@ from ..symbols import make_dcgan_sym
 from ..trainer import Trainer
 from ..training import session
 from ..training.workers import Workers
-from .request import Request, make_parser, parse
+from .request import Request, make_parser, parse, require_displays
 from .source import find_beginning, make_judge, make_train_iter
 
 __all__ = ["main", "make_parser"]
@@ -67,7 +68,7 @@ def require_same_flags(request: Request, contexts: list[Any], workers: Workers) 
     workers.require_same(json.dumps({**compared, "devices": len(contexts)}), "flags")
 
 
-def check_same(old: dict[str, Any], new: dict[str, Any]) -> None:
+def check_same(old: dict[str, Any], new: dict[str, Any], override: Sequence[str] = ()) -> bool:
     """Compare the config that a run has with the one that it is resumed with.
 
     Parameters
@@ -87,10 +88,12 @@ def check_same(old: dict[str, Any], new: dict[str, Any]) -> None:
         If the number of workers or devices differs: what that changes. If the device, the
         threads or a version differ: the last bits of the numbers may.
     """
-    if old.get("data") != new["data"]:
+    others: bool = old.get("data") != new["data"]
+    if others and "data_path" not in override:
         raise ValueError(f"--data-path {new['flags']['data_path']}: these are not the pictures "
                          f"that the run began with (now {_records(new)}, at the start "
-                         f"{_records(old)}): bring those back, or start a new run")
+                         f"{_records(old)}): bring those back, start a new run, or give "
+                         "--data-path and --override data-path to go on with these")
     copies = [(config.get("workers", 1), str(config.get("device")).count(",") + 1)
               for config in (old, new)]
     if copies[0] != copies[1]:
@@ -107,6 +110,7 @@ def check_same(old: dict[str, Any], new: dict[str, Any]) -> None:
         if old.get(name) != new[name]:
             warnings.warn(f"--resume: {name} is {new[name]}, and was {old.get(name)}: the numbers "
                           "may differ in their last bits", RuntimeWarning, stacklevel=2)
+    return others
 
 
 def find_initializer(request: Request, contexts: list[Any], workers: Workers
@@ -135,6 +139,8 @@ def main(argv: Sequence[str]) -> int:
         require_bfloat16(gpu=any(context.device_type == "gpu" for context in contexts))
     kvstore = make_kvstore(conduct.kv_store)
     workers = Workers(kvstore)
+    if workers.rank == 0:  # no other one shows anything
+        recipe, conduct = settings = require_displays(request)
     config = make_config(settings, contexts, workers)
     if request.dry_run:
         if workers.rank == 0:
@@ -165,11 +171,7 @@ def main(argv: Sequence[str]) -> int:
     with run.lock():
         seconds = 0.0
         if resume:
-            old = run.read_config()
-            check_same(old, config)
-            config["init"] = config["init"] or old.get("init")
-            folder = checkpoint.load_latest(run.path, trainer)
-            session.restart_epoch(trainer, folder, run.read_settings().recipe, recipe)
+            folder = restore(run, trainer, request, config)
             ending = session.find_limit(trainer, conduct)
             if ending:
                 print(f"{ending.describe()}\n{describe_further(run, ending)}")
@@ -183,6 +185,22 @@ def main(argv: Sequence[str]) -> int:
         finally:
             tell_end(run)
     return _status(trainer)
+
+
+def restore(run: Run, trainer: Trainer, request: Request, config: dict[str, Any]) -> Path | None:
+    """Bring a trainer to where its run stands, and the new config to what of the old one is left.
+
+    Returns
+    -------
+    The checkpoint's folder; None if there is none yet.
+    """
+    old = run.read_config()
+    others = check_same(old, config, request.override)
+    config["init"] = config["init"] or old.get("init")
+    folder = checkpoint.load_latest(run.path, trainer)
+    session.restart_epoch(trainer, folder, run.read_settings().recipe, request.settings.recipe,
+                          others)
+    return folder
 
 
 def _status(trainer: Trainer) -> int:

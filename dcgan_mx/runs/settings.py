@@ -67,9 +67,9 @@ RECIPES: dict[str, dict[str, Any]] = {
                "lr_decay": 468, "ema_width": 0.1},
 }
 
-# What a run may change when it goes on, where --override names it.
-OVERRIDABLE = ("batch_size", "lr", "beta1", "wd", "lr_g", "lr_d", "lr_decay", "real_label",
-               "d_steps", "g_loss", "precision", "seed")
+# What a run may change when it goes on, where --override names it; data_path: the pictures there.
+OVERRIDABLE = ("data_path", "batch_size", "lr", "beta1", "wd", "lr_g", "lr_d", "lr_decay",
+               "real_label", "d_steps", "g_loss", "precision", "seed")
 # What runs of earlier versions do not have in their config.json; they trained with the defaults.
 _LATER = ("lr_g", "lr_d", "lr_decay", "ema", "ema_width", "real_label", "precision", "init")
 

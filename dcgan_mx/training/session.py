@@ -24,7 +24,7 @@ EVALUATED = 2048  # images at each evaluation within a training
 
 
 def restart_epoch(trainer: Trainer, folder: Path | None = None, old: Recipe | None = None,
-                  new: Recipe | None = None) -> None:
+                  new: Recipe | None = None, others: bool = False) -> None:
     """Begin the epoch anew where its order or its batches are others than a checkpoint's.
 
     Parameters
@@ -35,6 +35,8 @@ def restart_epoch(trainer: Trainer, folder: Path | None = None, old: Recipe | No
         Of the checkpoint; left out, like the recipes, on all workers but the first.
     old, new
         What the run had, and has.
+    others
+        Whether the pictures differ.
 
     Warns
     -----
@@ -43,8 +45,9 @@ def restart_epoch(trainer: Trainer, folder: Path | None = None, old: Recipe | No
     """
     changed = [name for name in ("seed", "batch_size")
                if folder is not None and getattr(old, name) != getattr(new, name)]
+    changed += ["data_path"] * others
     nbatch = 0 if folder is None else read_files(folder, ())[0]["nbatch"]
-    if trainer.workers.gather(["seed" in changed]).any():
+    if trainer.workers.gather(["seed" in changed or others]).any():
         trainer.nbatch = 0
     if changed and nbatch:
         warnings.warn(f"--override {','.join(changed)}: the epoch, of which {nbatch} batches were "

@@ -54,6 +54,14 @@ def test_pictures_that_changed_are_not_resumed_on(photo_rec, call, one_line_erro
     offsets, _, _ = records.scan(rec)
     rec.write_bytes(photo_rec.read_bytes()[:offsets[200]])
     one_line_error(call("train", *command, "--resume"), rec, "now 200, at the start 280")
+    again = ("train", *command, "--resume", "--override", "data-path", "--max-steps")
+    done = call(*again, 3)
+    assert done.returncode == 0, done.stderr
+    assert "--override data_path: the epoch, of which 1 batches were done, begins anew" in (
+        done.stderr)
+    assert "finished: step 3 of 3" in done.stdout
+    done = call("train", "--resume", "--run-dir", tmp_path / "run", "--max-steps", 4)
+    assert done.returncode == 0 and "anew" not in done.stderr  # now they are the run's
 
 
 def test_a_bad_picture_in_the_middle_of_a_run_loses_no_step(photo_rec, call, tmp_path):
@@ -70,6 +78,10 @@ def test_a_bad_picture_in_the_middle_of_a_run_loses_no_step(photo_rec, call, tmp
     folder, = (run_dir / "checkpoints").glob("step-*")
     assert int(folder.name[5:]) == Run(run_dir).read_log()[-1]["step"] > 1
     assert f"; saved in {folder}\n" in done.stdout
+    rec.write_bytes(photo_rec.read_bytes())
+    done = call("train", "--resume", "--run-dir", run_dir, "--data-path", rec, "--override",
+                "data-path", "--max-steps", int(folder.name[5:]) + 2)
+    assert done.returncode == 0, done.stderr
 
 
 def test_make_rec(photo_folder, photo_rec, call, tmp_path):

@@ -1,5 +1,6 @@
 """Training in jobs of several processes, as scripts/launch.py starts them."""
 import contextlib
+import json
 import os
 import re
 import signal
@@ -21,6 +22,7 @@ LAUNCH = [sys.executable, str(ROOT / "scripts" / "launch.py"), "-n", "2", "-s", 
           sys.executable]
 # Importing MXNet has set it here, for one process that has the machine for itself.
 ENV = {name: value for name, value in os.environ.items() if name != "OMP_NUM_THREADS"}
+ENV["MPLBACKEND"] = "agg"
 
 
 def run(*command):
@@ -150,8 +152,13 @@ def test_a_job_goes_on_to_the_bit(tmp_path, call):
             assert re.search("worker [01] .*killed by SIGKILL", message)
         assert find_workers(pieces) == []
     assert int(checkpoint.list(pieces)[-1].name[5:]) < 100
+    config = json.loads((pieces / "config.json").read_text())
+    config["flags"]["show"] = True
+    (pieces / "config.json").write_text(json.dumps(config))
     done = run(TRAIN[0], "--run-dir", pieces, "--resume")
     assert done.returncode == 0, done.stderr
+    # said by the first worker only, which alone would show anything
+    assert done.stderr.count("warning: --show: matplotlib can open no window here") == 1
     assert f"going on from {pieces}" in done.stdout
     assert read_run(whole) == read_run(pieces)
     assert read_numbers(whole) == read_numbers(pieces)
