@@ -12,16 +12,19 @@ import signal
 import subprocess
 import sys
 import tempfile
+import time
+import warnings
 from pathlib import Path
 from typing import Any, Dict
 
 from .. import __version__
 from ..machine import cuda, job
 from ..machine.files import cache_folder
-from ..machine.processor import name_processor, physical_cores, read_threads
+from ..machine.processor import ISA, name_processor, physical_cores, read_isa, read_threads
 
 _LEAST_FREE = 100e6  # bytes; a checkpoint of the full networks takes 76 MB
 _PACKAGES = ("numpy", "opencv-python-headless")
+_PRECISIONS = ("bfloat16", "float32")
 
 
 Problem = Dict[str, Any]
@@ -44,6 +47,7 @@ def examine() -> dict[str, Any]:
         "versions": _find_versions(),
         "processor": {"name": name_processor(), "processors": _count_processors(),
                       "physical_cores": physical_cores()},
+        "bfloat16": _judge_bfloat16(bool(problems or "threads" not in mxnet), problems),
         "threads": {"number": mxnet.get("threads"), "why": threads},
         "driver": driver.get("version"),
         "gpus": _judge_gpus(mxnet, driver, problems),
@@ -63,7 +67,7 @@ def _problem(problem: str, mend: str, stops: bool = True) -> Problem:
     return {"problem": problem, "mend": mend, "stops": stops}
 
 
-def ask_child(function: str, timeout: float = 120) -> dict[str, Any]:
+def ask_child(function: str, timeout: float = 120, **variables: str) -> dict[str, Any]:
     """Call a function of this module in a process of its own.
 
     MXNet and the driver can crash, hang and, as a server of a job, never return; the variables of
@@ -75,13 +79,16 @@ def ask_child(function: str, timeout: float = 120) -> dict[str, Any]:
         Its name; it prints a JSON object.
     timeout
         Seconds.
+    variables
+        What its environment has besides that of this process.
 
     Returns
     -------
     dict
         The object, or `failure`: one line that says how the process ended.
     """
-    environ = {name: value for name, value in os.environ.items() if not name.startswith("DMLC_")}
+    environ = {**{name: value for name, value in os.environ.items()
+                  if not name.startswith("DMLC_")}, **variables}
     code = f"from dcgan_mx.commands import examination; examination.{function}()"
     try:
         done = subprocess.run([sys.executable, "-c", code], env=environ, capture_output=True,
@@ -118,6 +125,38 @@ def probe_mxnet() -> None:
         threads = None
     print(json.dumps({"gpus": gpus, "threads": threads,
                       "with_cuda": mx.runtime.Features().is_enabled("CUDA")}))
+
+
+def probe_bfloat16() -> None:
+    """Print how long a step of small networks takes in both precisions, in milliseconds.
+
+    It is the processor's time, of one thread: who else uses the machine has no part in it.
+    """
+    from ..machine.amx import prepare_bfloat16
+    from ..machine.runtime import mx
+    from ..symbols import make_dcgan_sym
+    from ..trainer import Trainer
+    n, size = 16, 32
+    with warnings.catch_warnings(record=True) as said:
+        warnings.simplefilter("always")
+        prepare_bfloat16(gpu=False)
+    batches = (mx.io.DataBatch([mx.nd.zeros((n, 3, size, size))], []),
+               mx.io.DataBatch([mx.nd.random.normal(shape=(n, 100, 1, 1))], []))
+    least: dict[str, float] = {}
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # what it has to say is said
+        trainers = {precision: Trainer(*make_dcgan_sym(64, 64, 3, size=size), n, (3, size, size),
+                                       precision=precision) for precision in _PRECISIONS}
+    for _ in range(4):
+        for precision, trainer in trainers.items():
+            mx.nd.waitall()
+            start = time.process_time()
+            trainer.step(*batches)
+            mx.nd.waitall()
+            seconds = time.process_time() - start
+            least[precision] = min(seconds, least.get(precision, seconds))
+    print(json.dumps({"milliseconds": {name: round(1000 * s, 1) for name, s in least.items()},
+                      "said": [str(warning.message) for warning in said]}))
 
 
 def probe_driver() -> None:
@@ -165,6 +204,20 @@ def _explain_threads(problems: list[Problem]) -> str:
         return "see below"
     return f"you set {chosen}" if chosen else "one for each physical core; OMP_NUM_THREADS " \
         "overrides it"
+
+
+def _judge_bfloat16(broken: bool, problems: list[Problem]) -> dict[str, Any]:
+    """Tell what the processor offers, and measure what it brings; not where MXNet is broken."""
+    offers = read_isa()
+    facts: dict[str, Any] = {"offers": [name for name in ISA if name in offers],
+                             "milliseconds": {}, "said": []}
+    if broken or not offers & {"avx512_bf16", "amx_bf16"}:
+        return facts
+    measured = ask_child("probe_bfloat16", OMP_NUM_THREADS="1")
+    if "failure" in measured:
+        problems.append(_problem(f"training in bfloat16 fails: {measured['failure']}",
+                                 "train in float32", False))
+    return {**facts, **measured}
 
 
 def _judge_gpus(mxnet: dict[str, Any], driver: dict[str, Any], problems: list[Problem]
