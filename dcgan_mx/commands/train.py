@@ -13,8 +13,8 @@ import numpy as np
 
 from .. import __version__
 from ..iterators import RandIter
+from ..machine.amx import prepare_bfloat16
 from ..machine.device import make_contexts, make_kvstore
-from ..machine.processor import require_bfloat16
 from ..machine.runtime import mx
 from ..machine.typed import LAUNCHED_BY
 from ..pages.report import write_report
@@ -135,8 +135,8 @@ def main(argv: Sequence[str]) -> int:
     request = parse(argv)
     recipe, conduct = settings = request.settings
     contexts = make_contexts(conduct.gpu, conduct.cpu_devices, conduct.require_gpu)
-    if recipe.precision == "bfloat16":  # before the data are fetched
-        require_bfloat16(gpu=any(context.device_type == "gpu" for context in contexts))
+    if recipe.precision == "bfloat16":  # before anything is fetched, or computed for --init
+        prepare_bfloat16(gpu=any(context.device_type == "gpu" for context in contexts))
     kvstore = make_kvstore(conduct.kv_store)
     workers = Workers(kvstore)
     if workers.rank == 0:  # no other one shows anything

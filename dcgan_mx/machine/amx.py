@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import ctypes
 import errno
+import functools
 import os
 import platform
 import warnings
@@ -46,7 +47,13 @@ def prepare_bfloat16(gpu: bool) -> None:
     hindrance = wake() if amx else None
     for text in (hindrance, explain_slowness(amx and hindrance is None)):
         if text:
-            warnings.warn(text, RuntimeWarning, stacklevel=3)
+            _tell(text)
+
+
+@functools.lru_cache(maxsize=None)
+def _tell(text: str) -> None:
+    """Warn once in a process: a command prepares it, and so does each trainer."""
+    warnings.warn(text, RuntimeWarning, stacklevel=4)
 
 
 def wake() -> str | None:

@@ -158,6 +158,11 @@ class Bfloat16Module(mx.mod.Module):
             self._arg_params = {name: mx.nd.zeros(arrays[0].shape) for name, arrays
                                 in zip(group.param_names, group.param_arrays)}
 
+    def reshape(self, data_shapes: Any, label_shapes: Any = None) -> None:
+        """Refuse what Module's `reshape` does: it would let go of the arrays of float32."""
+        raise ValueError(f"data_shapes is {data_shapes}: a network that computes in bfloat16 takes "
+                         f"{self.data_shapes} only")
+
     def forward(self, data_batch: Any, is_train: bool | None = None) -> None:
         """Do what Module's `forward` does."""
         for weight, rounded in self._weights:

@@ -281,6 +281,12 @@ def test_divergence_is_found(make_batches):
         trainer.get_state()
 
 
+def test_another_batch_size_is_refused(make_batches):
+    (batch, rbatch), = make_batches(1, 2, SHAPE, nz=5)
+    with pytest.raises(ValueError, match=r"^data_shapes is .*2, 5, 1, 1.*: .*4, 5, 1, 1"):
+        small().modG.forward(rbatch, is_train=True)
+
+
 def test_a_gpu_is_refused():
     with pytest.raises(ValueError, match="^--precision bfloat16 with --gpu: MXNet 1.9.1 has no "):
         small(ctx=mx.gpu(0))
