@@ -11,9 +11,9 @@ import sys
 
 import numpy as np
 import pytest
+from common import needs_bfloat16
 
 from dcgan_mx.machine import amx
-from dcgan_mx.machine.processor import read_isa
 
 # A processor that says it has AMX.
 CLAIM = "amx.read_isa = lambda: frozenset({'amx_bf16', 'avx512_bf16'})\n"
@@ -83,7 +83,24 @@ def test_a_users_choice_is_left_and_told(monkeypatch):
     assert os.environ["DNNL_MAX_CPU_ISA"] == "AVX512_CORE_BF16"
 
 
-@pytest.mark.skipif("avx512_bf16" not in read_isa(), reason="this processor has no AVX512-BF16")
+@needs_bfloat16
+@pytest.mark.parametrize("before, in_time", [("", True), (COMPUTE, False)])
+def test_the_command_wakes_it_before_it_computes(before, in_time, tmp_path):
+    """By oneDNN's word: it names the limit that the variable sets, here one below AMX."""
+    told = run(f"""{CLAIM}{ALLOW}amx._AMX = "AVX512_CORE"{before}
+from dcgan_mx.commands import main
+flags = ("--dataset synthetic --size 16 --ngf 2 --ndf 2 --nz 2 --batch-size 4 --eval-steps 1 "
+         "--max-steps 1 --precision bfloat16 --run-dir")
+import sys
+sys.stderr = sys.stdout
+print("status", main.run("train", [*flags.split(), {str(tmp_path / "run")!r}]))
+""", DNNL_VERBOSE="1")
+    assert "\nstatus 0\n" in told
+    limited = "isa:Intel AVX-512 with AVX512BW, AVX512VL, and AVX512DQ extensions\n"
+    assert (limited in told) == in_time
+
+
+@needs_bfloat16
 def test_after_the_first_kernel_it_is_too_late():
     told = run(f"{CLAIM}{ALLOW}{COMPUTE}print(amx.wake())\n"
                "print(os.environ.get('DNNL_MAX_CPU_ISA'))")
