@@ -1,6 +1,7 @@
 """Images to grids, grids to PNG files and windows."""
 from __future__ import annotations
 
+import base64
 import math
 import os
 import re
@@ -11,12 +12,14 @@ from typing import Any
 import numpy as np
 
 from .machine.files import StrPath, open_plain, write_atomic
+from .machine.kernel import find_kernel
 
 # Pixels a side that each kind of picture can have, and how OpenCV is to write it.
 _KINDS: dict[str, tuple[int, tuple[tuple[str, int], ...]]] = {
     ".png": (1_000_000, ()), ".jpg": (65_500, (("IMWRITE_JPEG_QUALITY", 95),)),
     ".jpeg": (65_500, (("IMWRITE_JPEG_QUALITY", 95),)),
     ".webp": (16_383, (("IMWRITE_WEBP_QUALITY", 101),))}  # above 100: without loss
+_shown: set[str] = set()  # places in notebooks that have a picture
 
 _ANY_FILE_HOLDS, _A_BYTE_HOLDS = 1 << 24, 16  # pixels: who claims more is not believed
 
@@ -214,7 +217,7 @@ def read_png(path: StrPath) -> np.ndarray:
 
 
 def visual(title: str, X: np.ndarray) -> None:
-    """Show images as a grid in a window, and go on.
+    """Show images as a grid in a window, or below the cell of a notebook, and go on.
 
     Where there is no window to be had, the grid becomes a PNG file in the current folder, named
     after the title, and a line says so.
@@ -222,7 +225,8 @@ def visual(title: str, X: np.ndarray) -> None:
     Parameters
     ----------
     title
-        Names the window; the same title draws into the same window.
+        Names the window; the same title draws into the same window. In a notebook, it takes the
+        place of the picture that the same run of the cell has shown under this title.
     X : (N, C, H, W), float
         In [-1, 1]; C is 1 or 3 (RGB).
 
@@ -239,6 +243,10 @@ def visual(title: str, X: np.ndarray) -> None:
     red and blue.
     """
     grid = make_grid(X)
+    kernel = find_kernel()
+    if kernel is not None:
+        _show_in_cell(kernel, title, grid)
+        return
     if not can_show():
         path = f"{re.sub(r'[^-.0-9A-Za-z_]+', '-', title).strip('-.') or 'visual'}.png"
         save_image(path, grid)
@@ -248,6 +256,16 @@ def visual(title: str, X: np.ndarray) -> None:
     plt.ion()
     draw_figure(title, grid)
     plt.pause(0.001)
+
+
+def _show_in_cell(kernel: Any, title: str, grid: np.ndarray) -> None:
+    """Show a grid below the cell that is run, or put it in the place of the title's last one."""
+    from IPython.display import display
+
+    place = f"dcgan_mx {kernel.execution_count} {title}"
+    display({"image/png": base64.b64encode(encode_image(grid)).decode(), "text/plain": title},
+            raw=True, display_id=place, update=place in _shown)
+    _shown.add(place)
 
 
 def draw_figure(title: str, grid: np.ndarray) -> Any:

@@ -2,11 +2,12 @@
 from __future__ import annotations
 
 import contextlib
+import importlib.util
 import sys
 import time
 from typing import TYPE_CHECKING, Any
 
-from tqdm import tqdm
+from ..machine.kernel import find_kernel
 
 if TYPE_CHECKING:
     from ..trainer import Trainer
@@ -22,7 +23,8 @@ class Progress:
     done
         Steps that an earlier part of the run has done.
     quiet
-        Show nothing; if left out, where nobody reads: the standard error is no terminal.
+        Show nothing; if left out, where nobody reads: in no notebook, and on a standard error that
+        is no terminal.
     every
         As a hook, show the trainer's own averages, too, whenever so many steps are done; 0: never.
     text
@@ -32,9 +34,9 @@ class Progress:
     def __init__(self, total: int | None, done: int = 0, quiet: bool | None = None,
                  every: int = 0, text: str = "training") -> None:
         if quiet is None:
-            quiet = not sys.stderr.isatty()
+            quiet = find_kernel() is None and not sys.stderr.isatty()
         self._every, self._quiet = every, quiet
-        self._bar = tqdm(total=total, initial=done, unit="step", dynamic_ncols=True,
+        self._bar = _find_tqdm()(total=total, initial=done, unit="step", dynamic_ncols=True,
                          disable=quiet, desc=text)
         self._last = done, time.perf_counter()
 
@@ -62,3 +64,13 @@ class Progress:
         """Leave the bar on the screen as it is."""
         with contextlib.suppress(OSError):
             self._bar.close()
+
+
+def _find_tqdm() -> Any:
+    """Return the notebook's bar in a notebook that can show it, or else the terminal's.
+
+    tqdm.auto does so, too, and warns where there are no widgets.
+    """
+    if find_kernel() is not None and importlib.util.find_spec("ipywidgets") is not None:
+        return importlib.import_module("tqdm.notebook").tqdm
+    return importlib.import_module("tqdm").tqdm
