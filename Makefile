@@ -7,7 +7,7 @@ PIP = $(BIN)/python -m pip --disable-pip-version-check --quiet
 # For setup.py, every time: a pip without it would install MXNet's other build over this one.
 export DCGAN_MX_GPU := $(if $(wildcard $(VENV)/.gpu),1)
 
-.PHONY: help train doctor install-gpu test test-slow test-all test-cuda check docs flags first-hour faults mutations benchmark quality clean
+.PHONY: help train doctor install-gpu test test-slow test-all test-cuda check docs flags notebooks first-hour faults mutations benchmark quality clean
 
 help:
 	@echo "make train        train on MNIST for one epoch; more flags: ARGS=\"--batch-size 32\""
@@ -18,6 +18,7 @@ help:
 	@echo "make check        lint and check types"
 	@echo "make docs         make a site of the pages in docs and of the reference"
 	@echo "make flags        write docs/flags.md anew"
+	@echo "make notebooks    execute docs/walkthrough.ipynb anew, store what it shows in both languages"
 	@echo "make first-hour   run every command of the README; ARGS=--quick: with short trainings"
 	@echo "make faults       kill a run 100 times, resume it, compare the end"
 	@echo "make mutations    feed every reader of files with 100,000 mutated ones; goes on where it was stopped"
@@ -68,6 +69,9 @@ docs: $(VENV)/.docs
 
 flags: $(VENV)/.package
 	$(BIN)/python docs/write_flags.py > docs/flags.md
+
+notebooks: $(VENV)/.test
+	$(BIN)/python docs/run_notebooks.py
 
 first-hour:
 	$(PYTHON) tests/first_hour.py $(ARGS)

@@ -37,7 +37,8 @@ setup(
     ],
     extras_require={
         "test": ["google-crc32c", "hypothesis", "onnx", "onnxruntime", "pytest", "pytest-xdist",
-                 "scikit-image", "scikit-learn", "selenium", "tensorboardX"],
+                 "scikit-image", "scikit-learn", "selenium", "nbclient", "nbformat", "ipykernel",
+                 "ipywidgets", "tensorboardX"],
         "tensorboard": ["google-crc32c"],
         "features": ["scipy"],
         "export": ["onnx"],
