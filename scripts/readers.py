@@ -29,7 +29,7 @@ from dcgan_mx.jobs.launchers import check_hosts
 from dcgan_mx.machine.job import read_role
 from dcgan_mx.machine.runtime import mx
 from dcgan_mx.pages.report import write_report
-from dcgan_mx.runs import checkpoint
+from dcgan_mx.runs import checkpoint, pretrained
 from dcgan_mx.runs.checkpoint_files import OPTIONAL, PARAMS, STATE, SYMBOLS, encode_state
 from dcgan_mx.runs.ending import Ending
 from dcgan_mx.runs.params import dump_params, parse_params
@@ -104,12 +104,10 @@ def _read_state(path: Path) -> None:
     """Read it as it is, or, every second time, with a digest that fits."""
     raw = path.read_bytes()
     if zlib.crc32(raw) % 2:
-        try:
+        with contextlib.suppress(ValueError, AttributeError, TypeError, RecursionError):
             document = json.loads(raw)
             document.pop("sha256", None)
             path.write_bytes(encode_state(document))
-        except (ValueError, AttributeError, RecursionError):
-            pass  # as it is, then
     checkpoint.load(path.parent, _trainer())
 
 
@@ -127,6 +125,31 @@ def _generate(folder: Path) -> None:
     generator, _ = load_generator(folder.parents[1])
     with contextlib.suppress(mx.base.MXNetError):  # for want of memory: commands say so
         generator.generate(np.zeros((1, generator.nz), np.float32))
+
+
+def _make_pretrained(suffix: str) -> Callable[[Path], list[bytes]]:
+    def make(folder: Path) -> list[bytes]:
+        pretrained.FOLDER = folder
+        params = pretrained.round_weights(_trainer().get_state()["G"])
+        facts = {"dataset": "mnist", "size": 16, "nc": 3, "nz": 4, "ngf": 2, "step": 2,
+                 "weights": "ema"}
+        path = pretrained.write_pretrained("mutated", params, facts, force=True)
+        return [path.with_suffix(suffix).read_bytes()]
+    return make
+
+
+def _read_pretrained(path: Path) -> None:
+    """Read it as it is, or, every second time, with a digest that fits."""
+    pretrained.FOLDER = path.parent
+    facts = path.with_suffix(".json")
+    if zlib.crc32(path.read_bytes()) % 2:
+        with contextlib.suppress(ValueError, AttributeError, TypeError, KeyError, RecursionError):
+            document = json.loads(facts.read_bytes())
+            document.pop("sha256", None)
+            if path != facts:
+                document["files"][path.name] = hashlib.sha256(path.read_bytes()).hexdigest()
+            facts.write_bytes(encode_state(document))
+    load_generator(f"{pretrained.PREFIX}mutated")
 
 
 def _make_run(folder: Path) -> Run:
@@ -261,6 +284,8 @@ READERS: dict[str, Reader] = {
     **{file: _sealed(file, _load) for file in (*SYMBOLS, *PARAMS, OPTIONAL[1])},
     "generator's symbol": _sealed(SYMBOLS[0], _generate),
     "generator's params": _sealed(PARAMS[0], _generate),
+    "pretrained's facts": Reader("mutated.json", _make_pretrained(".json"), _read_pretrained),
+    "pretrained's params": Reader("mutated.params", _make_pretrained(".params"), _read_pretrained),
     "config.json": _in_run("config.json", Run.read_settings),
     "log.jsonl": _in_run("log.jsonl", Run.read_log),
     "ended.json": _in_run("ended.json", Run.read_ending),

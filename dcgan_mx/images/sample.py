@@ -17,6 +17,7 @@ from ..runs.pretrained import PREFIX, is_pretrained, read_pretrained
 from ..symbols import make_dcgan_sym
 from .latent import make_latents
 from .statistics import measure_statistics
+from .symbol_file import load_symbol
 
 _MEND = "give another checkpoint, RUN/checkpoints/step-..."
 
@@ -233,9 +234,9 @@ def load_network(path: StrPath, network: str) -> tuple[Any, dict[str, np.ndarray
     except checkpoint.CheckpointError as error:
         raise SampleError(f"{error}: {_MEND}") from None
     try:
-        return mx.sym.load_json(text), params, document
-    except (mx.base.MXNetError, ValueError):  # its complaint need not be UTF-8
-        raise SampleError(f"{path / f'{network}-symbol.json'} is no network: {_MEND}") from None
+        return load_symbol(text), params, document
+    except ValueError as error:
+        raise SampleError(f"{path / f'{network}-symbol.json'} {error}: {_MEND}") from None
 
 
 def load_pretrained(name: str, ctx: Any = None, bn: str = "moving", batch_size: int = 64

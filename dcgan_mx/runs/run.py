@@ -118,8 +118,9 @@ class Run:
             try:
                 fcntl.flock(f, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
-                raise RunError(f"--run-dir {self.path}: process {f.read(20).strip()} is at work in "
-                               "it: wait for it, stop it, or give another directory") from None
+                other = f.read(20).strip() or "that has just begun"
+                raise RunError(f"--run-dir {self.path}: process {other} is at work in it: wait for "
+                               "it, stop it, or give another directory") from None
             f.truncate(0)
             f.write(f"{os.getpid()}\n")
             f.flush()

@@ -4,12 +4,16 @@ import os
 import re
 import resource
 import signal
+import subprocess
+import sys
 import time
 
 import numpy as np
 import pytest
 from common import ROOT, read_numbers
 from small import LONG, SMALL, final, start, wait_for_log
+
+from dcgan_mx.runs import checkpoint
 
 
 @pytest.fixture(scope="module")
@@ -136,6 +140,53 @@ def test_a_second_process_is_refused(call, one_line_error, tmp_path):
     finally:
         process.kill()
         process.communicate()
+
+
+def test_of_two_resumes_at_once_one_trains(ended, call):
+    """The other says so, in one line, and changes nothing."""
+    command = [sys.executable, str(ROOT / "scripts" / "train.py"), "--resume", "--run-dir",
+               str(ended), "--max-steps", "1000000", "--checkpoint-steps", "10"]
+    both = [subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
+            for _ in range(2)]
+    try:
+        deadline = time.monotonic() + 120
+        while all(process.poll() is None for process in both):
+            assert time.monotonic() < deadline
+            time.sleep(0.05)
+        refused, trains = sorted(both, key=lambda process: process.poll() is None)
+        _, errors = refused.communicate()
+        assert refused.returncode == 2 and errors.startswith("error: ")
+        assert f"--run-dir {ended}: " in errors and "is at work in it" in errors
+        assert len(errors.splitlines()) == 1
+        wait_for_log(ended, 2)
+        trains.terminate()
+        trains.communicate()
+        assert trains.returncode == 143
+    finally:
+        for process in both:
+            process.kill()
+            process.communicate()
+    assert call("train", "--resume", "--run-dir", ended, "--max-steps", 10**6, "--dry-run"
+                ).returncode == 0
+    assert all(checkpoint.verify(path) for path in checkpoint.list(ended))
+
+
+def test_a_process_that_is_stopped_and_continued(whole, tmp_path):
+    """As by Ctrl-Z, or a laptop that sleeps: for 3 seconds nothing happens, then all goes on."""
+    run_dir = tmp_path / "run"
+    process = start(*LONG, "--run-dir", run_dir)
+    wait_for_log(run_dir, 3)
+    process.send_signal(signal.SIGSTOP)
+    time.sleep(1)
+    before = (run_dir / "log.jsonl").read_bytes()
+    time.sleep(2)
+    assert (run_dir / "log.jsonl").read_bytes() == before and process.poll() is None
+    process.send_signal(signal.SIGCONT)
+    _, errors = process.communicate()
+    assert process.returncode == 0 and "warning" not in errors
+    for name, value in whole[0].items():
+        np.testing.assert_array_equal(final(run_dir)[name], value)
+    assert read_numbers(run_dir) == whole[1]
 
 
 def test_divergence_stops_within_a_display_interval(call, tmp_path):

@@ -99,12 +99,26 @@ def test_another_latent_distribution_is_refused(run_dir, tmp_path):
         load_generator(folder)
 
 
+def edit(change):
+    """Change the JSON of a network as the function of its nodes and its whole graph says."""
+    def edited(text):
+        graph = json.loads(text)
+        change(graph["nodes"], graph)
+        return json.dumps(graph)
+    return edited
+
+
 @pytest.mark.parametrize("change, words", [
     # MXNet quotes it, cut in the middle of a letter
     (lambda text: '{"' + "\u4e2d" * 200 + text[1:], "G-symbol.json is no network"),
     (lambda text: "{" + text[text.index("]"):], "G-symbol.json is no network"),
-    (lambda text: text.replace('"relu"', '"tanh"').replace('"4, 4"', '"(5, 5)"').replace(
-        "(4, 4)", "(5, 5)"), "not the parameters of this generator")])
+    (edit(lambda nodes, graph: graph["heads"][0].__setitem__(0, len(nodes))), "is no network"),
+    (edit(lambda nodes, _: nodes[-1].update(inputs=[[len(nodes) - 1, 0, 0]])), "is no network"),
+    # these two ended the process
+    (edit(lambda nodes, _: nodes[-1]["inputs"][0].__setitem__(1, 2**31)), "is no network"),
+    (edit(lambda nodes, _: nodes[-1]["inputs"][0].__setitem__(1, 8)), "is no network"),
+    (edit(lambda nodes, _: nodes[2]["attrs"].update(num_filter="5")),
+     "not the parameters of this generator")])
 @pytest.mark.parametrize("ema", [0, 0.9])
 def test_another_network_in_a_sealed_checkpoint(change, words, ema, tmp_path):
     """Whoever knows the format can seal what MXNet then reads: it is refused in one line."""
