@@ -1,7 +1,7 @@
 """Feed every reader of files with mutated ones, and watch what it does.
 
 A reader may take a file or refuse it, with an error of its own in one line. It may not raise
-anything else, end the process, take more than ten seconds or 200 MB beyond the file's size, start a
+anything else, end the process, take more than ten seconds or more memory than its share, start a
 program, open a connection, or write outside its folder. It runs in a process of its own, which is
 started again where it dies. What was done is noted, so that the same command goes on where it was
 stopped; every mutation is a function of the seed, the reader and its number.
@@ -23,14 +23,15 @@ import sys
 import traceback
 import warnings
 from pathlib import Path
-from typing import Any, Callable
+from typing import Any
 
 from mutate import mutate
-from readers import READERS
+from readers import READERS, Reader
 
 from dcgan_mx.machine.files import parse_json, write_atomic
 
-SECONDS, MEGABYTES = 10, 200
+SECONDS = 10
+_PATIENCE = 12  # times as many seconds, for the one that seemed to hang, on a busy machine
 _ADDRESS_SPACE = 4 << 30  # bytes beyond what there is before the first file
 _PART = 1000  # mutations until another reader has its turn
 _WRITING = os.O_WRONLY | os.O_RDWR | os.O_CREAT | os.O_TRUNC
@@ -75,7 +76,7 @@ def read_memory(name: str) -> float:
     return int(line[1]) / 1e3 if line else 0.0
 
 
-def examine(read: Callable[[Path], object], path: Path, content: bytes, guard: Guard
+def examine(reader: Reader, path: Path, content: bytes, guard: Guard, seconds: float
             ) -> tuple[bool, str | None]:
     """Let a reader have a file; return whether it took it, and what is wrong with how it did."""
     path.write_bytes(content)
@@ -83,9 +84,9 @@ def examine(read: Callable[[Path], object], path: Path, content: bytes, guard: G
     guard.breaches.clear()
     before = read_memory("VmRSS")
     taken, problem = False, None
-    faulthandler.dump_traceback_later(SECONDS, exit=True)
+    faulthandler.dump_traceback_later(seconds, exit=True)
     try:
-        read(path)
+        reader.read(path)
         taken = True
     except SystemExit:  # --help
         pass
@@ -100,8 +101,8 @@ def examine(read: Callable[[Path], object], path: Path, content: bytes, guard: G
     if problem is None and guard.breaches:
         problem = guard.breaches[0]
     memory = read_memory("VmHWM") - before
-    if problem is None and memory > MEGABYTES + len(content) / 1e6:
-        problem = f"needs more than {MEGABYTES} MB"
+    if problem is None and memory > reader.megabytes + len(content) / 1e6:
+        problem = f"needs more than {reader.megabytes:.0f} MB"
     return taken, problem
 
 
@@ -112,7 +113,7 @@ def _describe(error: BaseException) -> str:
     return f"{type(error).__name__} at {Path(place.filename).name}:{place.lineno}: {error!s:.200}"
 
 
-def serve(name: str, begin: int, end: int, seed: int, folder: Path) -> None:
+def serve(name: str, begin: int, end: int, seed: int, folder: Path, seconds: float) -> None:
     """Examine a reader with mutations `begin` to `end`; say after each what came out."""
     report = os.fdopen(os.dup(1), "w", buffering=1)
     null = os.open(os.devnull, os.O_WRONLY)
@@ -136,7 +137,7 @@ def serve(name: str, begin: int, end: int, seed: int, folder: Path) -> None:
     resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
     for n in range(begin, end):
         content = mutate(random.Random(f"{seed} {name} {n}"), seeds)
-        taken, problem = examine(reader.read, path, content, guard)
+        taken, problem = examine(reader, path, content, guard, seconds)
         if problem is None and os.listdir(folder / "elsewhere"):
             problem = f"wrote outside: {os.listdir(folder / 'elsewhere')!r:.200}"
         report.write(json.dumps([n, taken, problem, content.hex() if problem else ""]) + "\n")
@@ -188,7 +189,8 @@ def run_part(name: str, begin: int, end: int, seed: int, folder: Path, notes: No
     with open(folder / "errors", "w+", errors="replace") as errors:
         process = subprocess.Popen(
             [sys.executable, "-X", "faulthandler", str(Path(__file__).resolve()), "--serve", name,
-             str(begin), str(end), str(folder), "--seed", str(seed)],
+             str(begin), str(end), str(folder), str(SECONDS * (_PATIENCE if again else 1)),
+             "--seed", str(seed)],
             stdout=subprocess.PIPE, stderr=errors, env=environ, cwd=outside, text=True)
         assert process.stdout is not None
         for line in process.stdout:
@@ -205,7 +207,7 @@ def run_part(name: str, begin: int, end: int, seed: int, folder: Path, notes: No
         if not (folder / "seeds").exists():
             raise RuntimeError(f"{name} cannot be examined: {told}")
         hangs = "Timeout (" in told
-        if hangs and not again:  # or did the machine? whoever hangs twice does
+        if hangs and not again:  # or was the machine busy?
             return run_part(name, begin, begin + 1, seed, folder, notes, again=True)
         where = re.findall(r'File ".*?([^/"]+)", line (\d+)', told)[:1]
         place = ":".join(where[0]) if where else "an unknown place"
@@ -226,11 +228,11 @@ def main() -> None:
     parser.add_argument("--readers", help="names with commas between; default: all")
     parser.add_argument("--notes", type=Path, default=Path("build/mutations"),
                         help="folder for what was done and found; default: %(default)s")
-    parser.add_argument("--serve", nargs=4, help=argparse.SUPPRESS)
+    parser.add_argument("--serve", nargs=5, help=argparse.SUPPRESS)
     args = parser.parse_args()
     if args.serve:
-        name, begin, end, folder = args.serve
-        serve(name, int(begin), int(end), args.seed, Path(folder))
+        name, begin, end, folder, seconds = args.serve
+        serve(name, int(begin), int(end), args.seed, Path(folder), float(seconds))
         return
     names = args.readers.split(",") if args.readers else list(READERS)
     unknown = {*names} - {*READERS}

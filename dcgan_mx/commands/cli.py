@@ -53,8 +53,8 @@ class Parser(argparse.ArgumentParser):
         return self._groups[name]
 
     def error(self, message: str) -> NoReturn:
-        """Raise the error."""
-        raise ValueError(f"{message}; see --help")
+        """Raise the error, in one line whatever it quotes."""
+        raise ValueError(f"{' '.join(message.split())}; see --help")
 
 
 class _Switch(argparse.Action):
