@@ -7,7 +7,7 @@ PIP = $(BIN)/python -m pip --disable-pip-version-check --quiet
 # For setup.py, every time: a pip without it would install MXNet's other build over this one.
 export DCGAN_MX_GPU := $(if $(wildcard $(VENV)/.gpu),1)
 
-.PHONY: help train doctor install-gpu test test-slow test-all test-cuda check docs flags notebooks first-hour faults mutations benchmark quality clean
+.PHONY: help train doctor install-gpu test test-slow test-all test-cuda check docs flags notebooks first-hour mutations benchmark quality soak endurance clean
 
 help:
 	@echo "make train        train on MNIST for one epoch; more flags: ARGS=\"--batch-size 32\""
@@ -20,8 +20,9 @@ help:
 	@echo "make flags        write docs/flags.md anew"
 	@echo "make notebooks    execute docs/walkthrough.ipynb anew, store what it shows in both languages"
 	@echo "make first-hour   run every command of the README; ARGS=--quick: with short trainings"
-	@echo "make faults       kill a run 100 times, resume it, compare the end"
+	@echo "make soak         kill runs 1,000 times, resume them, compare the end; goes on where it was stopped"
 	@echo "make mutations    feed every reader of files with 100,000 mutated ones; goes on where it was stopped"
+	@echo "make endurance    train for 100,000 steps, see that nothing grows"
 	@echo "make benchmark    measure speed and memory; PyTorch takes part if .venv has it"
 	@echo "make quality      train three programs, compare their pictures; hours; PyTorch takes part likewise"
 	@echo "make test-all     run the tests on every Python from 3.8 to 3.13 that is here"
@@ -76,11 +77,14 @@ notebooks: $(VENV)/.test
 first-hour:
 	$(PYTHON) tests/first_hour.py $(ARGS)
 
-faults: $(VENV)/.package
-	$(BIN)/python scripts/faults.py $(ARGS)
+soak: $(VENV)/.package
+	$(BIN)/python scripts/soak.py $(ARGS)
 
 mutations: $(VENV)/.package
 	$(BIN)/python scripts/mutations.py $(ARGS)
+
+endurance: $(VENV)/.package
+	$(BIN)/python scripts/endurance.py $(ARGS)
 
 benchmark: $(VENV)/.package
 	$(BIN)/python scripts/benchmark.py $(ARGS)

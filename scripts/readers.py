@@ -6,7 +6,6 @@ import functools
 import gzip
 import hashlib
 import importlib
-import io
 import json
 import shutil
 import struct
@@ -15,7 +14,7 @@ from pathlib import Path
 from typing import Any, Callable, Iterable, Iterator, NamedTuple
 
 import numpy as np
-from PIL import Image
+from drawings import draw
 
 from dcgan_mx import ImagenetIter, MnistIter, RandIter, Trainer, make_dcgan_sym
 from dcgan_mx.commands import request
@@ -191,7 +190,7 @@ def _make_events(_: Path) -> Iterator[bytes]:
 
 
 def _make_records(_: Path) -> Iterator[bytes]:
-    pictures = [next(_draw("JPEG")), next(_draw("PNG")), struct.pack("<I", 0xced7230a) * 3]
+    pictures = [next(draw("JPEG")), next(draw("PNG")), struct.pack("<I", 0xced7230a) * 3]
     yield b"".join(records.frame(picture, n) for n, picture in enumerate(pictures[:2]))
     yield b"".join(records.frame(picture, n) for n, picture in enumerate(pictures))
     header = struct.pack("<IIIfQQ", 0xced7230a, 24 + len(pictures[0]), 0, 1.0, 5, 0)  # no checksum
@@ -209,32 +208,6 @@ def _train_on_records(path: Path) -> None:
     batches = ImagenetIter(path, 1, (3, 16, 16), crop=(16, 16))
     for _ in range(min(4, batches.num_batches)):
         batches.next().data[0].wait_to_read()
-
-
-def _draw(kind: str) -> Iterator[bytes]:
-    """Draw small pictures in one of the formats, in the modes and ways that it has."""
-    rng = np.random.default_rng(0)
-    grey, colour = rng.integers(256, size=(17, 20)), rng.integers(256, size=(17, 20, 4))
-    image = Image.fromarray(colour.astype(np.uint8), "RGBA")
-    exif = Image.Exif()
-    exif[0x0112] = 6
-    ways: dict[str, list[tuple[str, dict[str, Any]]]] = {
-        "BMP": [("RGB", {}), ("P", {}), ("1", {}), ("RGBA", {})],
-        "GIF": [("P", {}), ("P", {"save_all": True, "append_images": [image.convert("P")]})],
-        "JPEG": [("RGB", {}), ("L", {"progressive": True}), ("CMYK", {}), ("RGB", {"exif": exif})],
-        "PNG": [("RGB", {}), ("RGBA", {}), ("P", {"transparency": 0}), ("L", {}), ("I;16", {}),
-                ("1", {})],
-        "PPM": [("RGB", {}), ("L", {}), ("1", {})],
-        "TIFF": [("RGB", {}), ("RGB", {"compression": "tiff_lzw"}), ("CMYK", {}),
-                 ("RGB", {"compression": "tiff_deflate"}), ("1", {"compression": "group4"}),
-                 ("RGB", {"compression": "jpeg"}), ("I;16", {})],
-        "WEBP": [("RGB", {}), ("RGBA", {"lossless": True})]}
-    for mode, options in ways[kind]:
-        picture = (Image.fromarray((257 * grey).astype(np.uint16)) if mode == "I;16" else
-                   image.convert("RGB").convert(mode) if mode != "RGBA" else image)
-        buffer = io.BytesIO()
-        picture.save(buffer, kind, **options)
-        yield buffer.getvalue()
 
 
 def _read_picture(path: Path) -> None:
@@ -299,7 +272,7 @@ READERS: dict[str, Reader] = {
                      lambda path: Run(path.parents[1]).rewind(100)),
     "records": Reader("a.rec", _make_records, _read_records),
     "records in training": Reader("a.rec", _make_records, _train_on_records),
-    **{kind: Reader("pictures/a", lambda _, kind=kind: _draw(kind),  # type: ignore[misc]
+    **{kind: Reader("pictures/a", lambda _, kind=kind: draw(kind),  # type: ignore[misc]
                     _read_picture, _PICTURE) for kind in FORMATS},
     "grid": Reader("a.png", _make_grids, read_png),
     "hosts": Reader("hosts", _make_hosts, check_hosts),
