@@ -95,6 +95,8 @@ class Trainer:
         is then told to all of them, the greatest if there are several.
     stepping : bool
         A step of `fit` is half done: the networks are between two states.
+    agreed : bool
+        All workers know of what ended this one, and have stopped after the same step.
     ending : Ending, BaseException or None
         How the last `fit` ended, or what ended it; None while it trains.
 
@@ -139,7 +141,7 @@ class Trainer:
         self.diffD: Any = None
         self.batch: Any = None
         self.stopping: bool | int = False
-        self.stepping = False
+        self.stepping = self.agreed = False
         self.ending: Ending | BaseException | None = None
         self._batches: Batches | None = None
         self.contexts = ctx
@@ -225,7 +227,7 @@ class Trainer:
         ValueError
             If `train_iter` has no batch.
         """
-        self.stopping, self.stepping, self.ending = False, False, None
+        self.stopping, self.stepping, self.agreed, self.ending = False, False, False, None
         if hooks is None:
             hooks = [Progress(count_steps(self, train_iter, num_epochs, max_steps),
                               self.global_step, every=PROGRESS_STEPS)]
@@ -260,7 +262,7 @@ class Trainer:
                 self.epoch, self.nbatch = self.epoch + 1, 0
             for hook in hooks:
                 hook(self)
-            agree_to_stop(self)
+            agree_to_stop(self, self._batches)
         return make_ending(self)
 
     def check_finite(self) -> None:

@@ -161,11 +161,7 @@ def main(argv: Sequence[str]) -> int:
     # The run directory may be on the first worker's disk only; it alone reads and writes there.
     resume = bool(workers.gather([request.resume])[0, 0])
     if workers.rank > 0:
-        if resume:
-            checkpoint.load_latest(None, trainer)
-            session.restart_epoch(trainer)
-        if not session.find_limit(trainer, conduct):
-            session.train(trainer, train_iter, rand_iter, settings)
+        follow(trainer, train_iter, rand_iter, settings, resume)
         return _status(trainer)
     run = Run(str(conduct.run_dir)) if resume else Run.create(conduct.run_dir, config)
     with run.lock():
@@ -184,7 +180,21 @@ def main(argv: Sequence[str]) -> int:
             session.train(trainer, train_iter, rand_iter, settings, run, seconds, judge)
         finally:
             tell_end(run)
+            _meet(trainer)
     return _status(trainer)
+
+
+def follow(trainer: Trainer, train_iter: Any, rand_iter: Any, settings: Settings, resume: bool
+           ) -> None:
+    """Train as a worker that has no run directory; the first one tells it where to go on."""
+    if resume:
+        checkpoint.load_latest(None, trainer)
+        session.restart_epoch(trainer)
+    if not session.find_limit(trainer, settings.conduct):
+        try:
+            session.train(trainer, train_iter, rand_iter, settings)
+        finally:
+            _meet(trainer)
 
 
 def restore(run: Run, trainer: Trainer, request: Request, config: dict[str, Any]) -> Path | None:
@@ -203,8 +213,15 @@ def restore(run: Run, trainer: Trainer, request: Request, config: dict[str, Any]
     return folder
 
 
+def _meet(trainer: Trainer) -> None:
+    """Wait for all workers where one of them cannot go on: when it ends, the job is ended."""
+    if trainer.stopping is True:
+        trainer.workers.gather([0])
+
+
 def _status(trainer: Trainer) -> int:
-    return 128 + int(trainer.stopping) if trainer.stopping else 0
+    asked = trainer.stopping  # a signal's number; or True, where another worker could not go on
+    return 128 + asked if asked and asked is not True else 0
 
 
 def tell_end(run: Run) -> None:

@@ -20,6 +20,7 @@ from ..runs.events import EventFile
 from ..runs.log import FIGURES
 from ..runs.run import Run
 from ..visual import make_grid, standardise, visual
+from .loop import is_whole
 from .module_state import get_parameters
 from .trainer_state import DivergenceError
 
@@ -97,10 +98,7 @@ class DisplayEvery:
 
     def end(self, trainer: Trainer) -> None:
         """Display the last step, unless that is done, or some workers failed and some did not."""
-        whole = not trainer.stepping and self._last_step not in (None, trainer.global_step)
-        failed = isinstance(trainer.ending, BaseException)
-        if whole and not isinstance(trainer.ending, DivergenceError) and not (
-                failed and trainer.workers.count > 1):
+        if self._last_step not in (None, trainer.global_step) and is_whole(trainer):
             # The averages stay as they are: a run that goes on has no line here.
             self._show(trainer, {**self._measure(trainer), "last": True})
         for display in self._displays:

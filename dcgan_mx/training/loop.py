@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, Callable, Sequence
 
 from ..machine.runtime import mx
 from ..runs.ending import Ending
+from .trainer_state import DivergenceError
 
 if TYPE_CHECKING:
     from ..trainer import Trainer
@@ -18,7 +19,8 @@ _TRUE = 0.5  # what stands for True where all workers are asked; 1 is SIGHUP
 class Batches:
     """The batches of an iterator, each with whether it is the last of its epoch.
 
-    It looks one batch ahead, and keeps that for whoever comes next.
+    It looks one batch ahead, and keeps that for whoever comes next. Where that fails, the batch
+    before it is still good: the error comes in the place of the next one.
 
     Parameters
     ----------
@@ -28,17 +30,20 @@ class Batches:
     Attributes
     ----------
     source : mx.io.DataIter
+    failure : Exception or None
+        What came in the place of the next batch.
     """
 
     def __init__(self, source: Any) -> None:
         self.source = source
+        self.failure: Exception | None = None
         self._ahead: Any = None
 
     def seek(self, epoch: int, nbatch: int) -> None:
         """Go on with a batch of an epoch, if the source can; else with the next one."""
         if hasattr(self.source, "seek"):
             self.source.seek(epoch, nbatch)
-            self._ahead = None
+            self._ahead = self.failure = None
 
     def take(self) -> tuple[Any, bool]:
         """Return the next batch, and whether it is the last of its epoch.
@@ -47,16 +52,26 @@ class Batches:
         ------
         ValueError
             If the source has no batch.
+        Exception
+            `failure`, if that came before.
         """
+        if self.failure is not None:
+            failure, self.failure = self.failure, None
+            raise failure
         if self._ahead is None:
             self._ahead = self._next()
         if self._ahead is None:
             raise ValueError("train_iter is empty: give an iterator with at least one batch")
-        following = self._next()
-        batch, self._ahead = self._ahead, following
-        if following is None:
+        batch, self._ahead = self._ahead, None
+        try:
+            self._ahead = self._next()
+        except Exception as error:  # whatever an iterator raises
+            self.failure = error
+            return batch, False
+        if self._ahead is None:
             self.source.reset()
-        return batch, following is None
+            return batch, True
+        return batch, False
 
     def _next(self) -> Any:
         """Return the source's next batch; None at the end of its epoch."""
@@ -80,11 +95,29 @@ def count_steps(trainer: Trainer, train_iter: Any, num_epochs: int | None, max_s
     return total if max_steps is None else min(total, max_steps)
 
 
-def agree_to_stop(trainer: Trainer) -> None:
-    """Have all workers stop if a hook of one of them asks for it."""
-    asked = _TRUE if trainer.stopping is True else trainer.stopping
+def agree_to_stop(trainer: Trainer, batches: Batches) -> None:
+    """Have all workers stop if a hook of one of them asks for it, or one has no next batch.
+
+    What came in its place is raised here, when all know of it.
+    """
+    failed = batches.failure is not None
+    asked = _TRUE if trainer.stopping is True or failed else trainer.stopping
     found = float(trainer.workers.gather([asked]).max())
     trainer.stopping = True if found == _TRUE else int(found)
+    if failed:
+        trainer.agreed = True
+        batches.take()
+
+
+def is_whole(trainer: Trainer) -> bool:
+    """Whether the last step of an ended training can be shown and saved.
+
+    Not so is half of a step, one whose numbers are no longer finite, and, in a job, any after which
+    a worker has failed alone: what is shown and saved is gathered from all.
+    """
+    alone = (isinstance(trainer.ending, BaseException) and trainer.workers.count > 1
+             and not trainer.agreed)
+    return not (trainer.stepping or isinstance(trainer.ending, DivergenceError) or alone)
 
 
 def make_ending(trainer: Trainer) -> Ending:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..machine.files import StrPath
 from ..runs import checkpoint
-from .trainer_state import DivergenceError
+from .loop import is_whole
 
 if TYPE_CHECKING:
     from ..trainer import Trainer
@@ -24,7 +24,7 @@ class Saver:
     told at once, and tried again until a newer checkpoint takes its place; the training goes on.
     Whatever ends the training, its last step is saved, unless it is so already, or a number is no
     longer finite, or the step is only half done. Of several workers all have to save, and the first
-    one writes; where one of them fails, the others do not know of it, and nothing is saved.
+    one writes; where one of them fails and the others do not know of it, nothing is saved.
 
     Parameters
     ----------
@@ -137,9 +137,7 @@ class Saver:
         try:
             if self._writing is not None:
                 self._take_result()
-            failed = isinstance(trainer.ending, BaseException)
-            if not (trainer.stepping or isinstance(trainer.ending, DivergenceError)
-                    or (failed and trainer.workers.count > 1)):
+            if is_whole(trainer):
                 missing = self.step != trainer.global_step or self._state is not None
                 if trainer.workers.gather([missing]).any():
                     self.save(trainer)

@@ -13,7 +13,10 @@ import numpy as np
 import pytest
 import worker
 from common import ROOT, needs_bfloat16, read_numbers
+from small import PHOTOS
 
+from dcgan_mx.data import records
+from dcgan_mx.machine.runtime import mx
 from dcgan_mx.runs import checkpoint
 from dcgan_mx.runs.checkpoint import PARAMS
 from dcgan_mx.runs.checkpoint_files import REPLICAS, STATE
@@ -171,6 +174,26 @@ def test_a_job_goes_on_to_the_bit(tmp_path, call):
     assert "the epoch begins anew" in alone.stderr
     assert [path.name for path in checkpoint.list(pieces)][-1] == "step-00000102"
     assert not (checkpoint.list(pieces)[-1] / REPLICAS).exists()
+
+
+def test_a_picture_that_cannot_be_read_costs_a_job_no_step(photo_rec, tmp_path):
+    """One record of 281 is no picture; its worker has the other one stop, and both save."""
+    rec, run_dir = tmp_path / "a.rec", tmp_path / "run"
+    header = mx.recordio.IRHeader(0, 0.0, 280, 0)
+    bad = records.frame(mx.recordio.pack(header, b"no picture")[24:], 280)
+    rec.write_bytes(photo_rec.read_bytes() + bad[:24] + bytes(8) + bad[32:])
+    done = run(ROOT / "scripts" / "train.py", "--dataset", "imagenet", "--data-path", rec, *PHOTOS,
+               "--batch-size", 4, "--seed", 4, "--run-dir", run_dir)
+    assert done.returncode == 1
+    first, last = re.findall("error: .*", done.stderr)
+    assert first.startswith(f"error: {rec}: record 281 is no picture")
+    assert re.match(r"error: worker [01] .* ended with status 2: see its message above", last)
+    folder, = checkpoint.list(run_dir)
+    step = int(folder.name[5:])
+    assert f"; saved in {folder}\n" in done.stdout
+    assert step == read_numbers(run_dir)[-1]["step"] and step > 1
+    assert (run_dir / "grids" / f"gout-{step:08d}.png").exists()
+    assert (run_dir / "report.html").exists()
 
 
 def test_a_saved_job_asks_for_its_launcher(tmp_path, call, one_line_error):
