@@ -165,7 +165,7 @@ def test_of_two_resumes_at_once_one_trains(ended, call):
     finally:
         for process in both:
             process.kill()
-            process.communicate()
+            process.wait()
     assert call("train", "--resume", "--run-dir", ended, "--max-steps", 10**6, "--dry-run"
                 ).returncode == 0
     assert all(checkpoint.verify(path) for path in checkpoint.list(ended))
