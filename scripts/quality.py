@@ -62,8 +62,8 @@ def draw_ours(name: str, seed: int, step: int, n: int, args: argparse.Namespace
 
 def train_pytorch(name: str, seed: int, args: argparse.Namespace) -> None:
     """Train PyTorch's example on the blog's batches; keep its images at each point."""
-    last = args.out / f"{name}-{seed}" / f"{CONTESTANTS[name].steps}.npz"
-    if not last.exists():
+    points = list_points(CONTESTANTS[name].steps, args.every)
+    if not all((args.out / f"{name}-{seed}" / f"{step}.npz").exists() for step in points):
         subprocess.run([sys.executable, __file__, *sys.argv[1:], "--one", f"{name},{seed}"],
                        check=True)
 
@@ -200,9 +200,10 @@ def main() -> None:
         names.remove("pytorch")
     args.out.mkdir(parents=True, exist_ok=True)
     # What is kept was made with these settings, or it is nothing to compare with.
-    path, asked = args.out / "settings.json", {"num": args.num, "every": args.every}
+    path, asked = args.out / "settings.json", {"num": args.num}
     if (json.loads(path.read_text()) if path.exists() else asked) != asked:
-        parser.error(f"--out {args.out}: was made with other settings: give another folder")
+        parser.error(f"--num {args.num}: {args.out} was made with another number: give another "
+                     "--out")
     path.write_text(json.dumps(asked))
     for seed in range(1, args.seeds + 1):
         for name in names:
