@@ -68,7 +68,7 @@ def test_links_lead_somewhere():
 def test_readme_is_read_in_five_minutes():
     text = (ROOT / "README.md").read_text()
     assert len(text) <= 9500
-    assert text.index("](docs/gout.jpg)") < 600  # the first screen
+    assert text.index("](docs/pretrained.png)") < 600  # the first screen
 
 
 def test_both_languages_say_the_same():
