@@ -1,4 +1,4 @@
-"""What is told from /proc/cpuinfo; the texts are cut out of real ones."""
+"""What is told from /proc/cpuinfo, of texts such as some processors have."""
 import pytest
 
 from dcgan_mx.machine import processor
