@@ -100,8 +100,10 @@ def _choose_types(nodes: list[dict[str, Any]], shapes: Mapping[str, tuple[int, .
         if op in _LAYERS:
             # A product: from one pixel to as many as the kernel has, or the other way round.
             if {find_size(inputs[0]), find_size(i)} != {(1, 1), find_size(inputs[1])}:
-                for k in (i, *inputs[1:]):
-                    types[k] = "bfloat16"
+                types[i] = "bfloat16"
+                for k in inputs[1:]:
+                    if nodes[k]["op"] == "null":
+                        types[k] = "bfloat16"
         elif op in _BETWEEN and node["attrs"].get("act_type") != "tanh":
             types[i] = "bfloat16"
     return types
