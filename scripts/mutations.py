@@ -1,10 +1,10 @@
 """Feed every reader of files with mutated ones, and watch what it does.
 
 A reader may take a file or refuse it, with an error of its own in one line. It may not raise
-anything else, end the process, take more than ten seconds or more memory than its share, start a
-program, open a connection, or write outside its folder. It runs in a process of its own, which is
-started again where it dies. What was done is noted, so that the same command goes on where it was
-stopped; every mutation is a function of the seed, the reader and its number.
+anything else, end the process, take more than ten seconds or more than 200 MB beyond the file's
+size, start a program, open a connection, or write outside its folder. It runs in a process of its
+own, which is started again where it dies. What was done is noted, so that the same command goes on
+where it was stopped; every mutation is a function of the seed, the reader and its number.
 """
 from __future__ import annotations
 
@@ -32,6 +32,7 @@ from dcgan_mx.machine.files import parse_json, write_atomic
 
 SECONDS = 10
 _PATIENCE = 12  # times as many seconds, for the one that seemed to hang, on a busy machine
+_MEGABYTES = 200  # beyond the file's size
 _ADDRESS_SPACE = 4 << 30  # bytes beyond what there is before the first file
 _PART = 1000  # mutations until another reader has its turn
 _WRITING = os.O_WRONLY | os.O_RDWR | os.O_CREAT | os.O_TRUNC
@@ -101,8 +102,8 @@ def examine(reader: Reader, path: Path, content: bytes, guard: Guard, seconds: f
     if problem is None and guard.breaches:
         problem = guard.breaches[0]
     memory = read_memory("VmHWM") - before
-    if problem is None and memory > reader.megabytes + len(content) / 1e6:
-        problem = f"needs more than {reader.megabytes:.0f} MB"
+    if problem is None and memory > _MEGABYTES + len(content) / 1e6:
+        problem = f"needs more than {_MEGABYTES} MB"
     return taken, problem
 
 

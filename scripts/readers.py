@@ -21,7 +21,7 @@ from dcgan_mx.commands import request
 from dcgan_mx.commands.main import COMMANDS
 from dcgan_mx.data import packing, records
 from dcgan_mx.data.datasets import make_discs
-from dcgan_mx.data.encoding import FORMATS, MAX_PIXELS
+from dcgan_mx.data.encoding import FORMATS
 from dcgan_mx.data.idx import read_idx
 from dcgan_mx.images.sample import load_generator
 from dcgan_mx.jobs.launchers import check_hosts
@@ -50,14 +50,11 @@ class Reader(NamedTuple):
         Puts what else has to be there into that folder, and returns good files.
     read
         Takes the file's path; may raise ValueError, where this package says so, and OSError.
-    megabytes
-        That it may take beyond the file's size.
     """
 
     file: str
     make: Callable[[Path], Iterable[bytes]]
     read: Callable[[Path], object]
-    megabytes: float = 200
 
 
 def _idx(shape: tuple[int, ...]) -> bytes:
@@ -250,8 +247,6 @@ def _read_role(path: Path) -> None:
     read_role({line.partition("=")[0]: line.partition("=")[2] for line in lines})
 
 
-# Some decoders take what a picture claims, and it may claim so many pixels of 4 bytes.
-_PICTURE = 200 + 4 * MAX_PIXELS / 1e6
 _STATE_FILE = f"checkpoints/step-00000002/{STATE}"
 READERS: dict[str, Reader] = {
     "idx": Reader("a-idx3-ubyte", _make_idx, read_idx),
@@ -273,7 +268,7 @@ READERS: dict[str, Reader] = {
     "records": Reader("a.rec", _make_records, _read_records),
     "records in training": Reader("a.rec", _make_records, _train_on_records),
     **{kind: Reader("pictures/a", lambda _, kind=kind: draw(kind),  # type: ignore[misc]
-                    _read_picture, _PICTURE) for kind in FORMATS},
+                    _read_picture) for kind in FORMATS},
     "grid": Reader("a.png", _make_grids, read_png),
     "hosts": Reader("hosts", _make_hosts, check_hosts),
     "flags": Reader("flags", _make_flags, _read_flags),

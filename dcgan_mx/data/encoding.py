@@ -11,6 +11,9 @@ from PIL import Image, ImageOps
 FORMATS = ("BMP", "GIF", "JPEG", "PNG", "PPM", "TIFF", "WEBP")
 MIN_SIDE = 8  # pixels; smaller pictures are icons and counters
 MAX_PIXELS = 1 << 27
+# Pixels: who claims more is not believed. A byte of PNG's compression (deflate) stands for 1032;
+# black and white in more of one colour than that is no photograph.
+_ANY_FILE_HOLDS, _A_BYTE_HOLDS = 1 << 22, 1032
 MAX_ASPECT = 16  # long side / short side
 _ORIENTATION = 0x0112  # the Exif tag
 
@@ -36,7 +39,8 @@ def encode(f: BinaryIO, resize: int = 256, quality: int = 95) -> bytes:
     Raises
     ------
     ValueError
-        If it is no picture, or too small, too large or too narrow; the message says which.
+        If it is no picture, or too small, too large or too narrow, or claims too many pixels
+        for so small a file; the message says which.
     OSError
         If the file cannot be read.
     """
@@ -54,6 +58,9 @@ def encode(f: BinaryIO, resize: int = 256, quality: int = 95) -> bytes:
         raise ValueError(f"is too large: {size}, and {MAX_PIXELS} in all is the most")
     if long > MAX_ASPECT * short:
         raise ValueError(f"is too narrow: {size}, and 1:{MAX_ASPECT} is the most")
+    length = f.seek(0, io.SEEK_END)
+    if short * long > _ANY_FILE_HOLDS + _A_BYTE_HOLDS * length:
+        raise ValueError(f"claims {size}, too many for a file of {length} bytes")
     scaled = resize not in (0, short)
     turned = image.getexif().get(_ORIENTATION, 1) != 1
     plain = (image.format in ("JPEG", "PNG") and image.mode in ("L", "RGB") and not turned

@@ -350,6 +350,24 @@ def test_size_is_judged_before_decoding(tmp_path):
     assert encoding.MAX_PIXELS < 12000 ** 2
 
 
+@pytest.mark.parametrize("ending, mode, options", [
+    ("webp", "RGB", {"lossless": True}), ("tiff", "1", {"compression": "group4"})])
+def test_too_many_pixels_for_a_file_are_not_believed(ending, mode, options, tmp_path):
+    """One colour takes these formats next to nothing, however large the picture."""
+    path = tmp_path / f"a.{ending}"
+    Image.new(mode, (3000, 3000)).save(path, **options)
+    size = path.stat().st_size
+    with pytest.raises(ValueError, match=f"claims 3000x3000 .*, too many for .* {size} bytes"):
+        encode(path)
+
+
+@pytest.mark.parametrize("mode", ["L", "RGB", "RGBA"])
+def test_what_deflate_holds_is_believed(mode, tmp_path):
+    Image.new(mode, (3000, 3000)).save(tmp_path / "a.png")
+    assert (tmp_path / "a.png").stat().st_size < 3000 ** 2 * len(mode) / 1000
+    assert np.ptp(decode(encode(tmp_path / "a.png", 16))) == 0
+
+
 def test_what_a_killed_packing_left_goes_with_the_next(photo_folder, tmp_path):
     """Killed in the middle; what a living process writes, and other files, stay."""
     out = tmp_path / "a[1].rec"

@@ -102,7 +102,7 @@ def test_what_workers_tell_each_other(job, two_contexts):
 
 TRAIN = [ROOT / "scripts" / "train.py", "--dataset", "synthetic", "--size", 16, "--ngf", 4,
          "--ndf", 4, "--batch-size", 8, "--disp-batches", 2, "--checkpoint-steps", 10,
-         "--max-steps", 100, "--num-epochs", 5]
+         "--max-steps", 300, "--num-epochs", 5]
 
 
 def read_run(run_dir):
@@ -130,15 +130,16 @@ def find_workers(run_dir):
 
 
 def test_a_job_goes_on_to_the_bit(tmp_path, call):
-    """Stopped by SIGTERM, then by the death of a worker, then left alone: as if never stopped."""
+    """Stopped by SIGTERM, by the death of a worker, by the sleep of one: as if never stopped."""
+    def start():
+        return subprocess.Popen(
+            [*LAUNCH, *map(str, TRAIN), "--run-dir", str(pieces), "--resume"],
+            stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=ENV)
     whole, pieces = tmp_path / "whole", tmp_path / "pieces"
     done = run(*TRAIN, "--run-dir", whole)
     assert done.returncode == 0, done.stderr
     for number in (signal.SIGTERM, signal.SIGKILL):
-        process = subprocess.Popen([*LAUNCH, *map(str, TRAIN), "--run-dir", str(pieces),
-                                    "--resume"], stdout=subprocess.PIPE, stderr=subprocess.PIPE,
-                                   text=True, env=ENV)
-        before = len(checkpoint.list(pieces))
+        process, before = start(), len(checkpoint.list(pieces))
         wait_for(lambda n=before: len(checkpoint.list(pieces)) > n, process)
         if number == signal.SIGTERM:
             process.send_signal(number)
@@ -154,25 +155,34 @@ def test_a_job_goes_on_to_the_bit(tmp_path, call):
             message, = re.findall("error: .*", errors)
             assert re.search("worker [01] .*killed by SIGKILL", message)
         assert find_workers(pieces) == []
-    assert int(checkpoint.list(pieces)[-1].name[5:]) < 100
+    assert int(checkpoint.list(pieces)[-1].name[5:]) < 250
     config = json.loads((pieces / "config.json").read_text())
     config["flags"]["show"] = True
     (pieces / "config.json").write_text(json.dumps(config))
-    done = run(TRAIN[0], "--run-dir", pieces, "--resume")
-    assert done.returncode == 0, done.stderr
+    process, before = start(), len(checkpoint.list(pieces))
+    wait_for(lambda: len(checkpoint.list(pieces)) > before, process)
+    sleeper = find_workers(pieces)[-1]
+    os.kill(sleeper, signal.SIGSTOP)
+    time.sleep(1)  # the other one comes to where it waits
+    log = (pieces / "log.jsonl").read_bytes()
+    time.sleep(3)
+    assert (pieces / "log.jsonl").read_bytes() == log and process.poll() is None
+    os.kill(sleeper, signal.SIGCONT)
+    output, errors = process.communicate(timeout=100)
+    assert process.returncode == 0, errors
     # said by the first worker only, which alone would show anything
-    assert done.stderr.count("warning: --show: matplotlib can open no window here") == 1
-    assert f"going on from {pieces}" in done.stdout
+    assert errors.count("warning: --show: matplotlib can open no window here") == 1
+    assert f"going on from {pieces}" in output
     assert read_run(whole) == read_run(pieces)
     assert read_numbers(whole) == read_numbers(pieces)
 
     alone = call("train", "--resume", "--run-dir", pieces, "--kv-store", "local",
-                   "--max-steps", 102)
+                   "--max-steps", 302)
     assert alone.returncode == 0
     assert ("warning: --resume: workers x devices is 1 x 1, and was 2 x 1: BatchNorm sees other "
             "parts") in alone.stderr
     assert "the epoch begins anew" in alone.stderr
-    assert [path.name for path in checkpoint.list(pieces)][-1] == "step-00000102"
+    assert [path.name for path in checkpoint.list(pieces)][-1] == "step-00000302"
     assert not (checkpoint.list(pieces)[-1] / REPLICAS).exists()
 
 

@@ -103,12 +103,12 @@ def test_a_missing_library_is_named_with_its_package(gpu_build):
 
 def test_a_missing_package_leaves_it_to_the_system(gpu_build):
     """Libraries of CUDA that an administrator installed do as well."""
-    info, = gpu_build.glob("nvidia_nccl_cu11*")
+    info, = gpu_build.glob("nvidia_cuda_runtime_cu11*")
     (info / "METADATA").unlink()
     info.rmdir()
-    library = gpu_build / "nvidia" / "nccl" / "lib" / "libnccl.so.2"
+    library = gpu_build / "nvidia" / "cuda_runtime" / "lib" / "libcudart.so.11.0"
     assert load(gpu_build).endswith("pip install --force-reinstall --no-deps "
-                                    "nvidia-nccl-cu11==2.14.3")
+                                    "nvidia-cuda-runtime-cu11==11.7.99")
     library.rename(gpu_build / library.name)  # on LD_LIBRARY_PATH
     assert load(gpu_build) == ""
 
