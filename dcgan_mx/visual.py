@@ -2,12 +2,13 @@
 from __future__ import annotations
 
 import base64
+import contextlib
 import math
 import os
 import re
 import warnings
 from pathlib import Path
-from typing import Any
+from typing import Any, Iterator
 
 import numpy as np
 
@@ -198,6 +199,22 @@ def read_png(path: StrPath) -> np.ndarray:
     OSError
         If it cannot be read.
     """
+    with _open_png(path) as image:
+        grey = image.mode in ("1", "L")
+        pixels = np.asarray(image.convert("L" if grey else "RGB"))
+        return pixels[..., None] if grey else pixels
+
+
+def read_png_size(path: StrPath) -> tuple[int, int]:
+    """Return the (width, height) of a PNG file; errors are those of `read_png`."""
+    with _open_png(path) as image:
+        size: tuple[int, int] = image.size
+        return size
+
+
+@contextlib.contextmanager
+def _open_png(path: StrPath) -> Iterator[Any]:
+    """Open a PNG file whose checksums are right and whose size can be believed."""
     from PIL import Image  # OpenCV believes the sizes that a file claims
 
     with open_plain(path) as f, warnings.catch_warnings():
@@ -208,9 +225,8 @@ def read_png(path: StrPath) -> np.ndarray:
             f.seek(0)
             image: Image.Image = Image.open(f, formats=("PNG",))
             if image.width * image.height <= max(_ANY_FILE_HOLDS, _A_BYTE_HOLDS * size):
-                grey = image.mode in ("1", "L")
-                pixels = np.asarray(image.convert("L" if grey else "RGB"))
-                return pixels[..., None] if grey else pixels
+                yield image
+                return
         except Exception:  # a decoder that meets a damaged file raises what it likes
             pass
     raise ValueError(f"{path} is no PNG file, or is damaged: delete it")

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from dcgan_mx import fill_buf, visual
-from dcgan_mx.visual import make_grid, read_png, save_image, standardise, to_pixels
+from dcgan_mx.visual import make_grid, read_png, read_png_size, save_image, standardise, to_pixels
 
 
 def scaled(pixels):
@@ -108,6 +108,7 @@ def test_visual_without_a_display_says_where_the_picture_is(pictures, monkeypatc
         "gout: there is no window here; see gout.png\n"
         "../a b/c: there is no window here; see a-b-c.png\n")
     np.testing.assert_array_equal(read_png("gout.png"), make_grid(scaled(pictures)))
+    assert read_png_size("gout.png") == (27, 15)
     assert sorted(os.listdir(tmp_path)) == ["a-b-c.png", "gout.png"]
 
 
@@ -138,16 +139,18 @@ def chunk(kind, content=b"", claimed=None):
             + zlib.crc32(kind + content).to_bytes(4, "big"))
 
 
-@pytest.mark.parametrize("size, claimed", [((4, 4), 2**31 - 100), ((30_000, 30_000), None)])
+@pytest.mark.parametrize("read", [read_png, read_png_size])
+@pytest.mark.parametrize("size, claimed", [((4, 4), 2**31 - 100), ((30_000, 30_000), None),
+                                           ((1, 80_000_000), None)])
 @pytest.mark.usefixtures("bounded_memory")
-def test_no_memory_is_taken_for_what_a_png_file_claims(size, claimed, tmp_path):
+def test_no_memory_is_taken_for_what_a_png_file_claims(size, claimed, read, tmp_path):
     """Of its sides, or of a piece: OpenCV takes it."""
     header = struct.pack(">IIBBBBB", *size, 8, 2, 0, 0, 0)
     (tmp_path / "a.png").write_bytes(
         b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"tEXt", b"a\0b", claimed)
         + chunk(b"IDAT", zlib.compress(bytes(48 + 4))) + chunk(b"IEND"))
     with pytest.raises(ValueError, match=r"a.png is no PNG file, or is damaged: delete it"):
-        read_png(tmp_path / "a.png")
+        read(tmp_path / "a.png")
 
 
 def test_every_flipped_bit_of_a_grid_is_found_or_harmless(pictures, tmp_path):

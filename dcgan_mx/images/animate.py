@@ -16,13 +16,14 @@ from ..machine.files import StrPath, write_atomic
 from ..runs.grids import FRAMES
 from ..runs.pretrained import is_pretrained
 from ..runs.run import Run
-from ..visual import read_png
+from ..visual import read_png, read_png_size
 
 KINDS = ("fixed", "gout", "diff", "data")
 WIDTH, SECONDS = 320, 8.0
 _RATE = 25  # pictures a second of the MP4, and the most of the GIF, which counts 1/100 s
 _COLOURS = 32  # of a GIF's frame: digits are grey, and twice as many make it half as large again
 _LAST = 1.0  # seconds that the last frame stays for longer
+_HIGHEST = 2**14  # pixels: grids of two shapes could ask for any number of them
 _LABEL = 24  # pixels below each grid, for its step
 
 
@@ -116,12 +117,8 @@ def animate(run_dir: StrPath, out: StrPath | None = None, kind: str | None = Non
 
 def _find_size(grids: dict[int, Path], width: int) -> tuple[int, int]:
     """Return the (width, height) that all grids fit into, scaled down to a width."""
-    sizes = []
-    for path in grids.values():
-        with contextlib.suppress(OSError), Image.open(path, formats=("PNG",)) as image:
-            sizes.append(image.size)  # what is damaged is told when its turn comes
-    widest, highest = (max(sides) for sides in zip(*(sizes or [(1, 1)])))
-    ratio = min(1.0, width / widest)
+    widest, highest = map(max, zip(*map(read_png_size, grids.values())))
+    ratio = min(1.0, width / widest, _HIGHEST / highest)
     return max(1, round(ratio * widest)), max(1, round(ratio * highest))
 
 

@@ -1,7 +1,9 @@
 import os
 import stat
+import struct
 import subprocess
 import sys
+import zlib
 
 import numpy as np
 import pytest
@@ -86,6 +88,29 @@ def test_grids_of_several_sizes_stand_in_the_middle(run_dir, monkeypatch):
     assert frames.shape == (3, 88, 82, 3)
     white = np.argwhere((frames[1][:64] > 200).all(-1))
     assert white.min(0).tolist() == [21, 20] and white.max(0).tolist() == [41, 60]
+
+
+@pytest.mark.parametrize("size", [(30_000, 30_000), (1, 80_000_000)])
+@pytest.mark.usefixtures("bounded_memory")
+def test_a_grid_that_claims_another_size_is_told_before_anything_is_written(size, run_dir):
+    path = run_dir / "grids" / "fixed-00000050.png"
+    raw = bytearray(path.read_bytes())
+    raw[16:24] = struct.pack(">II", *size)
+    raw[29:33] = zlib.crc32(raw[12:29]).to_bytes(4, "big")
+    path.write_bytes(raw)
+    with pytest.raises(ValueError, match=f"{path} is no PNG file, or is damaged: delete it"):
+        animate(run_dir)
+    assert os.listdir(run_dir) == ["grids"]
+
+
+@pytest.mark.usefixtures("bounded_memory")
+def test_a_wide_grid_and_a_high_one_make_no_huge_frame(run_dir, monkeypatch):
+    monkeypatch.setenv("PATH", "")
+    save_image(run_dir / "grids" / "fixed-00000050.png", np.full((2**17, 1, 1), 255, np.uint8))
+    animate(run_dir)
+    frames, _ = read_film(run_dir / "fixed.gif")
+    assert frames.shape == (3, 2**14 + 24, 10, 3)
+    assert (frames[1, :2**14].max(-1) > 200).any(1).all()
 
 
 def test_grids_are_sorted_by_number(run_dir):
