@@ -10,12 +10,14 @@ from ..images.digits import DigitClassifier, load_classifier
 from ..images.evaluation import Judge, take
 from ..images.sample import find_checkpoint, load_generator
 from ..iterators import EpochIter, FolderIter, ImagenetIter, MnistIter
-from ..machine.files import StrPath
+from ..machine.files import StrPath, parse_json
 from ..machine.runtime import mx
+from ..machine.typed import typed
 from ..runs.params import dump_params
 from ..runs.pretrained import find_settings, is_pretrained, read_pretrained
 from ..runs.run import Run
 from ..runs.settings import Recipe, Settings, spell
+from ..symbols import make_dcgan_sym
 from ..training.workers import Workers
 from .cli import print_skipped, show_packing
 
@@ -74,11 +76,20 @@ def find_beginning(recipe: Recipe, ctx: Any) -> tuple[Any, dict[str, Any]]:
         raise ValueError(f"--init {source}: it is of another network: give "
                          + ", ".join(f"{flag} {its} (not {ours})"
                                      for flag, (ours, its) in differ.items()))
+    symG, _ = make_dcgan_sym(recipe.ngf, recipe.ndf, recipe.nc, size=recipe.size)
+    # Load would make up what it lacks, and take a weight for what another layer made of it.
+    if _read_graph(generator.symbol) != _read_graph(symG):
+        raise ValueError(f"--init {source}: its layers are not those that {typed('train')} gives "
+                         "a generator of these settings: give one that it trained")
     params = generator.get_params()
     digest = hashlib.sha256(b"".join(map(bytes, dump_params(params)))).hexdigest()
     initializer = mx.init.Load({name: mx.nd.array(array) for name, array in params.items()},
                                mx.init.Normal(0.02))
     return initializer, {"step": step, "sha256": digest}
+
+
+def _read_graph(symbol: Any) -> Any:
+    return parse_json(symbol.tojson().encode())
 
 
 def make_train_iter(settings: Settings, workers: Workers) -> EpochIter:

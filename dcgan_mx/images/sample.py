@@ -102,7 +102,8 @@ class Generator:
         """Return `size`, `nc`, `nz` and `ngf`, as `make_dcgan_sym` takes them."""
         weights = [array for name, array in sorted(self.get_params().items())
                    if re.fullmatch("arg:g[0-9]_weight", name)]
-        ngf, nc = weights[-1].shape[:2]
+        with _belonging_together():
+            ngf, nc = weights[-1].shape[:2]
         return {"size": 2 ** (len(weights) + 1), "nc": nc, "nz": self.nz, "ngf": ngf}
 
     def generate(self, z: np.ndarray) -> np.ndarray:

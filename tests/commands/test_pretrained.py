@@ -9,7 +9,7 @@ import pytest
 from common import ROOT
 from small import SMALL, final
 
-from dcgan_mx import load_pretrained, make_dcgan_sym
+from dcgan_mx import Trainer, load_pretrained, make_dcgan_sym
 from dcgan_mx.commands.main import run as run_command
 from dcgan_mx.commands.source import find_beginning
 from dcgan_mx.commands.train import make_trainer
@@ -19,6 +19,7 @@ from dcgan_mx.images.statistics import measure_statistics
 from dcgan_mx.machine.runtime import mx
 from dcgan_mx.runs import checkpoint, pretrained
 from dcgan_mx.runs.run import Run
+from dcgan_mx.runs.settings import DEFAULTS
 from dcgan_mx.training.module_state import get_parameters, get_statistics
 from dcgan_mx.visual import make_grid, read_png
 
@@ -141,6 +142,37 @@ def test_a_training_begins_with_exactly_these_weights_and_a_new_d(devices, box):
         checkpoint.list(run_dir)[0], "D")[1]
     assert abs(ours["arg:d2_weight"].std() - 0.02) < 0.002
     assert (ours["arg:d2_weight"] != theirs["arg:d2_weight"]).all()
+
+
+def make_generator(width=8, second_norm=True, **options):
+    """G of 16 x 16 pixels and ngf 4, as make_dcgan_sym makes it, or almost."""
+    x = mx.sym.Variable("rand")
+    for i, filters in ((1, width), (2, 4), (3, 3)):
+        x = mx.sym.Deconvolution(x, name=f"g{i}", num_filter=filters, no_bias=True, kernel=(4, 4),
+                                 **({"stride": (2, 2), "pad": (1, 1)} if i > 1 else {}))
+        if i == 1 or i == 2 and second_norm:
+            x = mx.sym.BatchNorm(x, name=f"gbn{i}",
+                                 **{"fix_gamma": True, "eps": 1e-5 + 1e-12, **options})
+        x = mx.sym.Activation(x, name=f"gact{i}", act_type="tanh" if i == 3 else "relu")
+    return x
+
+
+@pytest.mark.parametrize("options, same", [
+    ({}, True), ({"width": 6}, False), ({"second_norm": False}, False),
+    ({"fix_gamma": False}, False), ({"eps": 1e-3}, False)])
+def test_init_takes_no_other_layers(options, same, tmp_path):
+    """Of which size, channels, length of the vector and ngf are the run's."""
+    trainer = Trainer(make_generator(**options), make_dcgan_sym(4, 4, 3, size=16)[1], 4,
+                      (3, 16, 16))
+    checkpoint.save(tmp_path, trainer)
+    recipe = DEFAULTS.replace({"init": str(tmp_path), "size": 16, "ngf": 4}).recipe
+    if same:
+        _, found = find_beginning(recipe, mx.cpu())
+        assert found["step"] == 0
+        return
+    with pytest.raises(ValueError, match=f"--init {tmp_path}: its layers are not those that .*train"
+                                         " gives a generator of these settings: give one"):
+        find_beginning(recipe, mx.cpu())
 
 
 @pytest.mark.parametrize("kind", ["pretrained:discs", "run", "checkpoint"])
