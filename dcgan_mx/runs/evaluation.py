@@ -6,6 +6,8 @@ from typing import Any
 from ..machine.files import parse_json
 from .log import FIGURES
 
+_MOST_IMAGES = 2**31
+
 
 def decode_evaluation(raw: bytes) -> dict[str, Any]:
     """Read the content of evaluation.json.
@@ -22,14 +24,17 @@ def decode_evaluation(raw: bytes) -> dict[str, Any]:
     """
     try:
         result = parse_json(raw)
+        images = result["images"]
+        if type(images) is not int or not 0 < images < _MOST_IMAGES:
+            raise ValueError
         for part in (result, result["floor"]):
             if any(type(part.get(name, 0.0)) is not float for name in FIGURES):
                 raise ValueError
-            if not all(type(count) is int for count in part.get("classes", [])):
+            if not all(type(count) is int and 0 <= count <= images
+                       for count in part.get("classes", [])):
                 raise ValueError
         errors = result.get("svm_errors", {}).values()
-        if type(result["step"]) is not int or not result["images"] > 0 or not all(
-                type(error) is float for error in errors):
+        if type(result["step"]) is not int or not all(type(error) is float for error in errors):
             raise ValueError
     except (ValueError, KeyError, TypeError, AttributeError):
         raise ValueError("is none of an evaluation") from None

@@ -140,7 +140,11 @@ def test_what_cannot_be_evaluated(discs, run_dir, call, one_line_error, tmp_path
     one_line_error(call("evaluate", plain, "--weights", "ema"), "has no averaged weights")
     for damaged in ("{", "[]", '{"step": 1}', '{"step": 1, "images": 1, "floor": null}',
                     '{"step": 1, "images": 1, "swd": "x", "floor": {}}',
-                    '{"step": 1, "images": 1, "classes": "abc", "floor": {"classes": [1]}}'):
+                    '{"step": 1, "images": 1, "classes": "abc", "floor": {"classes": [1]}}',
+                    f'{{"step": 1, "images": 1, "classes": [{10**400}], "floor": {{}}}}',
+                    '{"step": 1, "images": 1, "floor": {"classes": [-1]}}',
+                    '{"step": 1, "images": 1.0, "floor": {}}',
+                    f'{{"step": 1, "images": {10**400}, "floor": {{}}}}'):
         (plain / "evaluation.json").write_text(damaged)
         one_line_error(call("report", plain), "evaluation.json is none of an evaluation: remove it")
     one_line_error(call("evaluate", discs, "--features"), "--features: synthetic has no labels")
