@@ -6,18 +6,21 @@ core/lib/hash/crc32c.h (the mask), core/util/event.proto, core/framework/summary
 """
 from __future__ import annotations
 
+import os
 import re
 import struct
 import time
 from pathlib import Path
-from typing import Callable, Iterator, Mapping
+from typing import BinaryIO, Callable, Iterator, Mapping
 
 import numpy as np
 
 from ..machine.files import StrPath, append, open_plain, write_atomic
 from ..visual import encode_image
+from .log import FIGURES
 
 _MAX_EVENT = 1 << 28  # bytes
+_HEAD = 128  # bytes of an event, in which its step and its first numbers are
 _WALL_TIME, _STEP = 0x09, 0x10  # the fields of an event that come first: a double, a number
 _NUMBER, _BYTES, _FLOAT = 0, 2, 5  # kinds of fields
 _NAME = re.compile(r"events\.out\.tfevents\.([0-9]{1,18})\..*", re.S)
@@ -114,7 +117,7 @@ def _find_name(folder: Path) -> str:
     return f"events.out.tfevents.{max(newest, int(time.time())):010d}.dcgan-mx"
 
 
-def cut_events(folder: Path, forget: Callable[[int], bool]) -> None:
+def cut_events(folder: Path, forget: Callable[[int, bool], bool]) -> None:
     """Take events out of all event files of a folder.
 
     Parameters
@@ -122,7 +125,7 @@ def cut_events(folder: Path, forget: Callable[[int], bool]) -> None:
     folder
         May be missing.
     forget
-        Says of a step whether its events go.
+        Says of an event whether it goes, by its step and whether it holds figures of quality.
 
     Raises
     ------
@@ -131,26 +134,36 @@ def cut_events(folder: Path, forget: Callable[[int], bool]) -> None:
 
     Notes
     -----
-    A record that is cut off ends the file.
+    A record that is cut off ends the file. No more than one record is in memory at a time: the
+    files of a long training have gigabytes.
     """
     for path in sorted(folder.glob("events.out.tfevents.*")):
         with open_plain(path) as f:
-            raw = f.read()
-        kept = [raw[begin:end] for begin, end in _find_records(raw)
-                if not forget(_read_step(raw[begin + 12:end - 4]))]
-        if sum(map(len, kept)) < len(raw):
-            write_atomic(path, kept)
+            kept = sum(end - begin for begin, end in _find_kept(f, forget))
+            if kept < f.seek(0, os.SEEK_END):
+                write_atomic(path, (_read(f, begin, end - begin)
+                                    for begin, end in _find_kept(f, forget)))
 
 
-def _find_records(raw: bytes) -> Iterator[tuple[int, int]]:
-    begin = 0
-    while begin + 16 <= len(raw):
-        length = int.from_bytes(raw[begin:begin + 8], "little")
+def _find_kept(f: BinaryIO, forget: Callable[[int, bool], bool]) -> Iterator[tuple[int, int]]:
+    """Yield where the records that stay begin and end; the file may be read in between."""
+    begin, size = 0, f.seek(0, os.SEEK_END)
+    while begin + 16 <= size:
+        head = _read(f, begin, 12 + _HEAD)
+        length = int.from_bytes(head[:8], "little")
         end = begin + 16 + length
-        if length > _MAX_EVENT or end > len(raw):
+        if length > _MAX_EVENT or end > size:
             return
-        yield begin, end
+        event = head[12:12 + length]
+        figures = any(_field(1, name.encode()) in event for name in FIGURES)
+        if not forget(_read_step(event), figures):
+            yield begin, end
         begin = end
+
+
+def _read(f: BinaryIO, begin: int, length: int) -> bytes:
+    f.seek(begin)
+    return f.read(length)
 
 
 def _read_step(event: bytes) -> int:

@@ -242,8 +242,8 @@ class Run:
                            for lines in (records, kept))
         gone = drawn_at - still
 
-        def forget(n: int) -> bool:
-            return n > step or n in gone
+        def forget(n: int, figures: bool = False) -> bool:
+            return n > step or (n in gone and not figures)
         forget_grids(self.path, forget)
         cut_events(self.path / "tensorboard", forget)
         with contextlib.suppress(FileNotFoundError):

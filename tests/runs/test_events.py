@@ -2,6 +2,7 @@
 import os
 import resource
 import time
+import tracemalloc
 
 import cv2
 import numpy as np
@@ -79,11 +80,34 @@ def test_a_first_event_that_cannot_be_written_is_begun_again(folder, tmp_path):
     assert {*read_scalars(tmp_path)} == {("acc", 2)}
 
 
+def test_a_large_file_is_cut_in_little_memory(folder):
+    """24 MB of 1 MB each: less than 3 MB, whether events go or not."""
+    noise = np.random.default_rng(0).integers(0, 256, (600, 600, 3), np.uint8)
+    file = EventFile(folder)
+    for step in (1, 2):
+        file.add(step, {"acc": 0.5}, {"gout": noise})
+    path, = folder.iterdir()
+    raw = path.read_bytes()
+    size = (len(raw) - 40) // 2
+    first, one, two = raw[:-2 * size], raw[-2 * size:-size], raw[-size:]
+    assert size > 1e6
+    path.write_bytes(first + (one + two) * 12)
+    for goes, left in ((3, first + (one + two) * 12), (2, first + one * 12)):
+        before = path.stat().st_ino
+        tracemalloc.start()
+        cut_events(folder, lambda step, figures, goes=goes: step >= goes)
+        _, most = tracemalloc.get_traced_memory()
+        tracemalloc.stop()
+        assert most < 3e6
+        assert path.read_bytes() == left
+        assert (path.stat().st_ino == before) == (goes == 3)  # it is left as it is
+
+
 def test_a_file_that_is_cut_off_keeps_what_is_whole(folder, tmp_path):
     file = EventFile(folder)
     for step in (1, 2, 300):
         file.add(step, {"acc": 0.5}, {})
     path, = folder.iterdir()
     path.write_bytes(path.read_bytes()[:-3])
-    cut_events(folder, lambda step: step > 400)
+    cut_events(folder, lambda step, figures: step > 400)
     assert {*read_scalars(tmp_path)} == {("acc", 1), ("acc", 2)}

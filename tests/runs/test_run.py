@@ -85,6 +85,21 @@ def test_going_back_forgets_all_that_came_later(run):
     assert run.read_ending() is None
 
 
+def test_going_back_keeps_an_evaluation_of_the_step_that_an_end_displayed(run):
+    """In TensorBoard's events as in the log."""
+    events = EventFile(run.path / "tensorboard")
+    shown = {"acc": 0.5, "g_entropy": 1.0, "d_entropy": 2.0, "images_per_s": 3.0}
+    picture = np.zeros((40, 40, 3), np.uint8)
+    for step, numbers, line in ((20, shown, {}), (25, {"swd": 4.0, "ms_ssim": 0.5}, {"swd": 4.0}),
+                                (25, shown, {"last": True}), (30, {"swd": 5.0}, {"swd": 5.0})):
+        run.log({"step": step, "seconds": 0.1, **line})
+        events.add(step, numbers, {"gout": picture} if numbers is shown else {})
+    run.rewind(25)
+    assert [line["step"] for line in run.read_log()] == [20, 25]
+    assert read_scalars(run.path) == {**{(tag, 20): value for tag, value in shown.items()},
+                                      ("swd", 25): 4.0, ("ms_ssim", 25): 0.5}
+
+
 @pytest.mark.parametrize("ending, words", [
     (Ending("num_epochs", 937, 1, 1), "finished: 1 epoch, 937 steps, because of --num-epochs 1"),
     (Ending("max_steps", 12, 0, 12), "finished: step 12 of 12, because of --max-steps 12"),
