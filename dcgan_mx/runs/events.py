@@ -6,6 +6,7 @@ core/lib/hash/crc32c.h (the mask), core/util/event.proto, core/framework/summary
 """
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 import struct
@@ -76,7 +77,13 @@ class EventFile:
             content = self._frame(_field(3, b"brain.Event:2")) + content
         else:
             path = self._path
-        append(path, content)
+        try:
+            append(path, content)
+        except OSError:
+            if self._path is None:  # the next one begins a file of its own
+                with contextlib.suppress(OSError):
+                    path.unlink()
+            raise
         self._path = path
 
     def _frame(self, fields: bytes) -> bytes:

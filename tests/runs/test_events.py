@@ -80,6 +80,23 @@ def test_a_first_event_that_cannot_be_written_is_begun_again(folder, tmp_path):
     assert {*read_scalars(tmp_path)} == {("acc", 2)}
 
 
+def test_first_events_that_find_no_room_leave_no_file(folder, tmp_path):
+    file = EventFile(folder)
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (20, limits[1]))
+    try:
+        for step in (1, 2, 3):
+            with pytest.raises(OSError, match="File too large"):
+                file.add(step, {"acc": 0.5}, {})
+            assert os.listdir(folder) == []
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    file.add(4, {"acc": 0.5}, {})
+    file.add(5, {"acc": 0.5}, {})
+    path, = folder.iterdir()
+    assert [event.step for event in read_events(path)] == [0, 4, 5]
+
+
 def test_a_large_file_is_cut_in_little_memory(folder):
     """24 MB of 1 MB each: less than 3 MB, whether events go or not."""
     noise = np.random.default_rng(0).integers(0, 256, (600, 600, 3), np.uint8)
