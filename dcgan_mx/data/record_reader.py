@@ -3,12 +3,9 @@ from __future__ import annotations
 
 import contextlib
 import os
-import shutil
-import tempfile
-import weakref
 from typing import Any, Iterator
 
-from ..machine.files import StrPath
+from ..machine.files import StrPath, make_folder
 from ..machine.runtime import first_line, mx
 from ..machine.typed import typed
 from .records import RecordError, find_bad, scan
@@ -75,8 +72,7 @@ class RecordReader:
         self.records = len(self._offsets)
         # MXNet's reader takes '#', '?', ';' and '//' in a path for something else, lists the folder
         # that it is in, and shuffles by an index only; the one beside it may be another file's.
-        folder = tempfile.mkdtemp(prefix="dcgan_mx-")
-        weakref.finalize(self, shutil.rmtree, folder, ignore_errors=True)
+        folder = make_folder(self)
         index, link = (os.path.join(folder, f"pictures.{end}") for end in ("idx", "rec"))
         with open(index, "w") as f:
             f.writelines(f"{i}\t{offset}\n" for i, offset in enumerate(self._offsets))

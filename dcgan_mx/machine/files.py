@@ -6,12 +6,16 @@ import errno
 import glob
 import json
 import os
+import shutil
 import stat
+import tempfile
+import weakref
 from pathlib import Path
 from typing import Any, BinaryIO, Iterable, Union
 
 StrPath = Union[str, "os.PathLike[str]"]
 _MAX_BRACKETS = 1000
+_removals: list[weakref.finalize[..., object]] = []
 
 
 def write_atomic(path: StrPath, chunks: bytes | Iterable[Any], sync: bool = False) -> None:
@@ -159,3 +163,16 @@ def sync_directory(path: StrPath) -> None:
 def cache_folder() -> Path:
     """Return the folder of what can be made again: `dcgan_mx` in $XDG_CACHE_HOME or ~/.cache."""
     return Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser() / "dcgan_mx"
+
+
+def make_folder(owner: object) -> str:
+    """Make a folder for temporary files, which goes with its owner, at the latest at the end."""
+    folder = tempfile.mkdtemp(prefix="dcgan_mx-")
+    _removals.append(weakref.finalize(owner, shutil.rmtree, folder, ignore_errors=True))
+    return folder
+
+
+def remove_folders() -> None:
+    """Remove what `make_folder` has made, before an end of the process that Python is not told."""
+    for remove in _removals:
+        remove()

@@ -28,10 +28,10 @@ ENV = {name: value for name, value in os.environ.items() if name != "OMP_NUM_THR
 ENV["MPLBACKEND"] = "agg"
 
 
-def run(*command):
+def run(*command, **variables):
     """Run a job to its end; return the launcher."""
     return subprocess.run([*LAUNCH, *map(str, command)], capture_output=True, text=True,
-                          env=ENV, timeout=100, check=False)
+                          env={**ENV, **variables}, timeout=100, check=False)
 
 
 @pytest.fixture(scope="module")
@@ -163,10 +163,11 @@ def test_a_job_goes_on_to_the_bit(tmp_path, call):
     wait_for(lambda: len(checkpoint.list(pieces)) > before, process)
     sleeper = find_workers(pieces)[-1]
     os.kill(sleeper, signal.SIGSTOP)
-    time.sleep(1)  # the other one comes to where it waits
-    log = (pieces / "log.jsonl").read_bytes()
-    time.sleep(3)
-    assert (pieces / "log.jsonl").read_bytes() == log and process.poll() is None
+    log = b""
+    while (pieces / "log.jsonl").read_bytes() != log:  # until the other one waits for it
+        log = (pieces / "log.jsonl").read_bytes()
+        time.sleep(2)
+    assert process.poll() is None
     os.kill(sleeper, signal.SIGCONT)
     output, errors = process.communicate(timeout=100)
     assert process.returncode == 0, errors
@@ -188,13 +189,14 @@ def test_a_job_goes_on_to_the_bit(tmp_path, call):
 
 def test_a_picture_that_cannot_be_read_costs_a_job_no_step(photo_rec, tmp_path):
     """One record of 281 is no picture; its worker has the other one stop, and both save."""
-    rec, run_dir = tmp_path / "a.rec", tmp_path / "run"
+    rec, run_dir, temporary = (tmp_path / name for name in ("a.rec", "run", "tmp"))
+    temporary.mkdir()
     header = mx.recordio.IRHeader(0, 0.0, 280, 0)
     bad = records.frame(mx.recordio.pack(header, b"no picture")[24:], 280)
     rec.write_bytes(photo_rec.read_bytes() + bad[:24] + bytes(8) + bad[32:])
     done = run(ROOT / "scripts" / "train.py", "--dataset", "imagenet", "--data-path", rec, *PHOTOS,
-               "--batch-size", 4, "--seed", 4, "--run-dir", run_dir)
-    assert done.returncode == 1
+               "--batch-size", 4, "--seed", 4, "--run-dir", run_dir, TMPDIR=str(temporary))
+    assert done.returncode == 1 and os.listdir(temporary) == []
     first, last = re.findall("error: .*", done.stderr)
     assert first.startswith(f"error: {rec}: record 281 is no picture")
     assert re.match(r"error: worker [01] .* ended with status 2: see its message above", last)
