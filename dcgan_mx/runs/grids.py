@@ -3,7 +3,7 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
-from typing import Callable
+from typing import Callable, Iterable
 
 import numpy as np
 
@@ -41,39 +41,44 @@ def forget_grids(run_dir: StrPath, forget: Callable[[int], bool]) -> None:
                 path.unlink()
 
 
-def thin_grids(run_dir: StrPath, newest: int, every: int, saved: int) -> None:
+def thin_grids(run_dir: StrPath, newest: int, saved: Iterable[int]) -> None:
     """Remove most of the older grids of a training.
 
-    What stays of each kind: the newest ones; the first; and of all, up to `FRAMES` at even
-    distances, which double when they would be more. What would have stayed at the step from which
+    What stays of each kind: the newest ones; and of all, up to `FRAMES`: the first of every so many
+    steps, which double when the grids would be more. What would have stayed at a step from which
     the run may go on stays, too, so that it is then as if it had never gone further.
 
     Parameters
     ----------
     run_dir
     newest : at least 1
-    every
-        Steps from one grid to the next.
     saved
-        That step.
+        Those steps.
 
     Raises
     ------
     OSError
         If one cannot be removed.
     """
+    ends = [*saved]
     for kind in KINDS:
         grids = list_grids(run_dir, kind)
-        stay = _choose([*grids], newest, every)
-        stay |= _choose([step for step in grids if step <= saved], newest, every)
+        stay = _choose([*grids], newest)
+        for end in ends:
+            stay |= _choose([step for step in grids if step <= end], newest)
         for step, path in grids.items():
             if step not in stay:
                 path.unlink()
 
 
-def _choose(steps: list[int], newest: int, every: int) -> set[int]:
-    """Choose by the steps' own numbers, so that what went once is not missed later."""
-    distance = every
-    while steps and steps[-1] // distance > FRAMES:
+def _choose(steps: list[int], newest: int) -> set[int]:
+    """Choose by the steps' own numbers, so that what went once is not missed later.
+
+    The first of a span is the first of one of its halves; so nothing is missed at double the
+    distance, however many steps there were from one grid to the next.
+    """
+    distance = 1
+    while steps and steps[-1] // distance >= FRAMES:
         distance *= 2
-    return {*steps[:1], *steps[-newest:], *(step for step in steps if step % distance == 0)}
+    firsts = {step // distance: step for step in reversed(steps)}
+    return {*firsts.values(), *steps[-newest:]}

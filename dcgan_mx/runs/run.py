@@ -210,10 +210,13 @@ class Run:
         """
         return list_grids(self.path, kind, most)
 
-    def thin_grids(self, newest: int, every: int) -> None:
-        """Keep the newest grids, and some of all before; see `grids.thin_grids`."""
+    def thin_grids(self, newest: int, begun: int) -> None:
+        """Keep the newest grids, and some of all before; see `grids.thin_grids`.
+
+        `begun` is the step of a checkpoint that may not be on the disk yet.
+        """
         saved = max(map(step_of, self.list_checkpoints()), default=0)
-        thin_grids(self.path, newest, every, saved)
+        thin_grids(self.path, newest, (saved, begun))
 
     def list_checkpoints(self) -> list[Path]:
         """Return the folders of the checkpoints, oldest first, good or damaged."""

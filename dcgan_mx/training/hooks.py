@@ -26,6 +26,7 @@ from .trainer_state import DivergenceError
 
 if TYPE_CHECKING:
     from ..trainer import Trainer
+    from .saver import Saver
 
 Record = Dict[str, Any]
 Display = Callable[["Trainer", Record], None]
@@ -159,19 +160,21 @@ def make_grids(run: Run) -> Display:
 
 
 class KeepGrids:
-    """A hook that removes most of the older grids of a run; after the saver, whose steps it heeds.
+    """A hook that removes most of the older grids of a run.
 
     Parameters
     ----------
     run
+    saver
+        The hook before this one: what its checkpoints would have stays.
     newest : at least 1
         Grids of each kind that stay in any case.
     every
         Steps from one set of grids to the next.
     """
 
-    def __init__(self, run: Run, newest: int, every: int) -> None:
-        self._run, self._newest, self._every = run, newest, every
+    def __init__(self, run: Run, saver: Saver, newest: int, every: int) -> None:
+        self._run, self._saver, self._newest, self._every = run, saver, newest, every
 
     def __call__(self, trainer: Trainer) -> None:
         """Remove what has had its time; what cannot be removed is tried again."""
@@ -181,7 +184,7 @@ class KeepGrids:
 
     def end(self, trainer: Trainer) -> None:
         """Remove it; raises OSError if it cannot be."""
-        self._run.thin_grids(self._newest, self._every)
+        self._run.thin_grids(self._newest, self._saver.step or 0)
 
 
 def make_fixed_noise(run: Run, trainer: Trainer, seed: int = 0) -> Display:

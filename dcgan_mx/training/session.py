@@ -111,7 +111,7 @@ def train(trainer: Trainer, train_iter: Any, rand_iter: Any, settings: Settings,
                                     display.leave_out))
     beside.append(saver)
     if run is not None and conduct.keep_grids:
-        beside.append(hooks.KeepGrids(run, conduct.keep_grids, conduct.disp_batches))
+        beside.append(hooks.KeepGrids(run, saver, conduct.keep_grids, conduct.disp_batches))
     try:
         with StopOnSignal() as stop:
             trainer.fit(train_iter, rand_iter, conduct.num_epochs, max_steps=conduct.max_steps,

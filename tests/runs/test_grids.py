@@ -1,7 +1,11 @@
+from types import SimpleNamespace
+
 import pytest
 
 from dcgan_mx.runs import grids
 from dcgan_mx.runs.run import Run
+from dcgan_mx.training.hooks import KeepGrids
+from dcgan_mx.training.saver import Saver
 
 
 @pytest.fixture(autouse=True)
@@ -15,56 +19,98 @@ def draw(run, step):
         (run.path / "grids" / f"{kind}-{step:08d}.png").touch()
 
 
-def train(run, start, stop, every=1, newest=5, saves=7):
-    """What a training does to its grids: a set every `every` steps, a checkpoint every `saves`."""
+def train(run, start, stop, every=1, newest=5, saves=7, late=0):
+    """What a training does to its grids: a set every `every` steps, a checkpoint every `saves`.
+
+    Each checkpoint is on the disk `late` steps after it was begun.
+    """
+    saver = Saver(None, step=start)
+    keep = KeepGrids(run, saver, newest, every)
     for step in range(start + 1, stop + 1):
         if step % every == 0:
             draw(run, step)
         if step % saves == 0:
-            (run.path / "checkpoints" / f"step-{step:08d}").mkdir(parents=True)
-        if step % every == 0:
-            run.thin_grids(newest, every)
+            saver.step = step
+        landed = step - late
+        if landed > start and landed % saves == 0:
+            (run.path / "checkpoints" / f"step-{landed:08d}").mkdir(parents=True, exist_ok=True)
+        keep(SimpleNamespace(global_step=step))
+
+
+def choose(drawn, newest=5):
+    """The newest of some steps, and the first of each span of 2^k steps: 20 spans at most."""
+    span = 1
+    while drawn[-1] // span >= grids.FRAMES:
+        span *= 2
+    firsts = [min(step for step in drawn if step // span == i)
+              for i in {step // span for step in drawn}]
+    assert len(firsts) <= grids.FRAMES
+    return sorted({*firsts, *drawn[-newest:]})
 
 
 def save(run, step):
     (run.path / "checkpoints" / f"step-{step:08d}").mkdir(parents=True, exist_ok=True)
-    run.thin_grids(5, 1)
+    run.thin_grids(5, step)
 
 
-@pytest.mark.parametrize("steps, every", [(3, 1), (24, 1), (25, 1), (90, 1), (400, 10)])
+@pytest.mark.parametrize("steps, every", [(3, 1), (24, 1), (25, 1), (90, 1), (400, 10), (400, 7)])
 def test_the_newest_stay_and_an_even_choice_of_all(tmp_path, steps, every):
     run = Run(tmp_path)
     train(run, 0, steps, every, saves=steps)
-    drawn = [*range(every, steps + 1, every)]
-    distance = every
-    while len(drawn[distance // every - 1::distance // every]) > grids.FRAMES:
-        distance *= 2
-    expected = {*drawn[:1], *drawn[-5:], *(step for step in drawn if step % distance == 0)}
+    save(run, steps)
     for kind in ("gout", "diff"):
-        assert [*run.list_grids(kind)] == sorted(expected)
-    assert len(expected) <= grids.FRAMES + 6
+        assert [*run.list_grids(kind)] == choose([*range(every, steps + 1, every)])
 
 
+@pytest.mark.parametrize("late", [0, 6])
 @pytest.mark.parametrize("killed, ends", [
     (10, 12), (21, 21), (24, 22), (33, 31), (48, 43), (50, 60), (41, 44)])
-def test_a_run_that_goes_on_has_the_grids_of_one_that_was_never_killed(tmp_path, killed, ends):
+def test_a_run_that_goes_on_has_the_grids_of_one_that_was_never_killed(tmp_path, killed, ends,
+                                                                       late):
     """Also where it ends before the step at which it was killed."""
     listed = []
     for name in ("whole", "killed"):
         (tmp_path / name).mkdir()
         run = Run(tmp_path / name)
         if name == "killed":
-            train(run, 0, killed)
-            saved = killed - killed % 7
+            train(run, 0, killed, late=late)
+            saved = max((int(path.name[5:]) for path in run.list_checkpoints()), default=0)
             for step in range(1, saved + 1):
                 run.log({"step": step, "seconds": 0.1})
             run.rewind(saved)
-            train(run, saved, ends)
+            train(run, saved, ends, late=late)
         else:
-            train(run, 0, ends)
+            train(run, 0, ends, late=late)
         save(run, ends)
         listed.append([*run.list_grids("gout")])
-    assert listed[0] == listed[1]
+    assert listed[0] == listed[1] == choose([*range(1, ends + 1)])
+
+
+def test_what_a_checkpoint_needs_that_is_still_being_written_stays(tmp_path):
+    """91 was begun; the run is killed at 94, when 91 has just reached the disk."""
+    run = Run(tmp_path)
+    train(run, 0, 94, newest=2, late=6)
+    run.log({"step": 91, "seconds": 0.1})
+    run.rewind(91)
+    assert {1, *range(8, 91, 8), 90, 91} <= {*run.list_grids("gout")}
+
+
+@pytest.mark.parametrize("other", [3, 7, 25])
+def test_another_interval_keeps_the_history(tmp_path, other):
+    """Of 400 steps with a grid every 10 steps the first display at another interval takes none."""
+    run = Run(tmp_path)
+    train(run, 0, 400, 10, saves=400)
+    save(run, 400)
+    before = [*run.list_grids("gout")]
+    assert before == choose([*range(10, 401, 10)])
+    display = 400 // other * other + other
+    train(run, 400, display, other)
+    old = [step for step in run.list_grids("gout") if step <= 400]
+    assert old == before
+    train(run, display, 900, other)
+    save(run, 900)
+    drawn = [*range(10, 401, 10), *range(display, 901, other)]
+    assert [*run.list_grids("gout")] == choose(drawn)
 
 
 def test_many_at_once(tmp_path):
@@ -73,7 +119,7 @@ def test_many_at_once(tmp_path):
     for step in range(10, 1000, 10):
         draw(run, step)
     (tmp_path / "grids" / "mine.png").touch()
-    run.thin_grids(1, 10)
+    run.thin_grids(1, 0)
     steps = [*run.list_grids("diff")]
-    assert steps == [10, *range(80, 990, 80), 990]
+    assert steps == choose([*range(10, 1000, 10)], 1) and len(steps) == 17
     assert (tmp_path / "grids" / "mine.png").exists()
