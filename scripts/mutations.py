@@ -123,10 +123,12 @@ def serve(name: str, begin: int, end: int, seed: int, folder: Path, seconds: flo
     warnings.simplefilter("ignore")
     reader = READERS[name]
     path = folder / "run" / reader.file
+    shutil.rmtree(folder / "run")  # mutated files may be left in it
+    path.parent.mkdir(parents=True)
+    contents = [*reader.make(folder / "run")]
     if not (folder / "seeds").exists():
-        path.parent.mkdir(parents=True, exist_ok=True)
         (folder / "seeds.tmp").mkdir(exist_ok=True)
-        for n, content in enumerate(reader.make(folder / "run")):
+        for n, content in enumerate(contents):
             (folder / "seeds.tmp" / f"{n:04d}").write_bytes(content)
         (folder / "seeds.tmp").rename(folder / "seeds")
     seeds = [seed_file.read_bytes() for seed_file in sorted((folder / "seeds").iterdir())]

@@ -59,7 +59,7 @@ def _require_spelling(environ: Mapping[str, str]) -> None:
         if name.startswith("DMLC_") and name not in VARIABLES:
             # Below that are other names that the tracker and MXNet know, as DMLC_WORKER_ID.
             for meant in difflib.get_close_matches(name, missing, 1, cutoff=0.8):
-                raise ValueError(f"{name} is set, and {meant} is not: name it so, or unset it")
+                raise ValueError(f"{name!r} is set, and {meant} is not: name it so, or unset it")
 
 
 _REPORT = "DCGAN_MX_REPORT"
