@@ -8,17 +8,21 @@ from __future__ import annotations
 
 import argparse
 import importlib.util
+import io
 import json
 import subprocess
 import sys
 import time
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, Callable, NamedTuple, Tuple
 
 import numpy as np
 
+from dcgan_mx.machine.files import write_atomic
+
 FULL = 16_384  # images that are judged in full at the end of a training
 FIGURES = ("frechet", "precision", "recall", "swd", "ms_ssim")
+Point = Tuple[str, int, int]  # contestant, seed, step
 
 
 class Contestant(NamedTuple):
@@ -90,7 +94,14 @@ def keep_pytorch(name: str, seed: int, args: argparse.Namespace) -> None:
                 images = np.concatenate([netG(torch.randn(BATCH_SIZE, 100, 1, 1)).numpy()
                                          for _ in range(0, n, BATCH_SIZE)])
             netG.train()
-            np.savez(folder / f"{i}.npz", seconds=seconds, images=images.mean(1, keepdims=True))
+            write_images(folder / f"{i}.npz", seconds, images.mean(1, keepdims=True))
+
+
+def write_images(path: Path, seconds: float, images: np.ndarray) -> None:
+    """Write what `draw_pytorch` reads: what is there is not made again, so it has to be whole."""
+    kept = io.BytesIO()
+    np.savez(kept, seconds=seconds, images=images)
+    write_atomic(path, [kept.getbuffer()])
 
 
 def draw_pytorch(name: str, seed: int, step: int, n: int, args: argparse.Namespace
@@ -100,44 +111,59 @@ def draw_pytorch(name: str, seed: int, step: int, n: int, args: argparse.Namespa
         return kept["images"][:n], float(kept["seconds"])
 
 
-def judge_all(args: argparse.Namespace, names: list[str]) -> list[dict[str, Any]]:
+def judge_all(points: list[Point], args: argparse.Namespace) -> list[dict[str, Any]]:
     """Return the figures of each contestant at each point, and those of real digits."""
+    path = args.out / "figures.jsonl"
+    done = read_figures(path)
+    # Real digits stand at the steps at which so many images are judged.
+    points = [*points, ("real", 0, 0), ("real", 0, 1)]
+    missing = [point for point in points if point not in done]
+    judge = make_judge(args) if missing else None
+    for point in missing:
+        assert judge is not None
+        done[point] = judge(*point)
+        write_atomic(path, "".join(json.dumps(r) + "\n" for r in done.values()).encode(), sync=True)
+    return [done[point] for point in points]
+
+
+def make_judge(args: argparse.Namespace) -> Callable[[str, int, int], dict[str, Any]]:
+    """Make a function that judges a contestant's images at a point."""
     from dcgan_mx import MnistIter, get_mnist
     from dcgan_mx.images.digits import load_classifier
     from dcgan_mx.images.evaluation import Judge, take
-    path = args.out / "figures.jsonl"
-    done = {(r["name"], r["seed"], r["step"]): r for r in read_lines(path)}
-    points = [(name, seed, step) for name in names for seed in range(1, args.seeds + 1)
-              for step in list_points(CONTESTANTS[name].steps, args.every)]
     train_iter = MnistIter(get_mnist(args.data)[0], 100, (1, 64, 64), seed=0)
     real, classifier = take(train_iter, 2 * FULL), load_classifier(args.data)
     judges = {n: Judge(real[:n], classifier, quick=n < FULL) for n in (args.num, FULL)}
-    # Real digits stand at the steps at which so many images are judged.
-    for point in (*points, ("real", 0, 0), ("real", 0, 1)):
-        if point in done:
-            continue
-        name, seed, step = point
+
+    def judge(name: str, seed: int, step: int) -> dict[str, Any]:
         last = step == 1 if name == "real" else step == CONTESTANTS[name].steps
         n, seconds = FULL if last else args.num, 0.0
         images = real[FULL:FULL + n]
         if name != "real":
             draw = draw_pytorch if name == "pytorch" else draw_ours
             images, seconds = draw(name, seed, step, n, args)
-        done[point] = {"name": name, "seed": seed, "step": step, "seconds": seconds,
-                       **judges[n].judge(images)}
-        with path.open("a") as f:
-            f.write(json.dumps(done[point]) + "\n")
-    return [r for r in done.values() if r["name"] in (*names, "real")]
+        return {"name": name, "seed": seed, "step": step, "seconds": seconds,
+                **judges[n].judge(images)}
+    return judge
+
+
+def read_figures(path: Path) -> dict[Point, dict[str, Any]]:
+    """Return the records of a file by contestant, seed and step; none if it is not there."""
+    lines = path.read_text().splitlines() if path.exists() else []
+    return {(r["name"], r["seed"], r["step"]): r for r in map(json.loads, lines)}
+
+
+def find_lacking(name: str, seed: int, args: argparse.Namespace) -> list[int]:
+    """Return the points of a training of ours of which there are neither images nor figures."""
+    done = read_figures(args.out / "figures.jsonl")
+    folder = args.out / f"{name}-{seed}" / "checkpoints"
+    return [step for step in list_points(CONTESTANTS[name].steps, args.every)
+            if (name, seed, step) not in done and not (folder / f"step-{step:08d}").exists()]
 
 
 def list_points(steps: int, every: int) -> list[int]:
     """Return the steps at which a training of so many is looked at."""
     return [*range(every, steps, every), steps]
-
-
-def read_lines(path: Path) -> list[dict[str, Any]]:
-    """Return the records of a file, none if it is not there."""
-    return [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
 
 
 def print_table(records: list[dict[str, Any]]) -> None:
@@ -149,29 +175,31 @@ def print_table(records: list[dict[str, Any]]) -> None:
                         for name in FIGURES))
 
 
-def draw_curves(records: list[dict[str, Any]], path: Path) -> None:
-    """Draw the Fréchet and the sliced Wasserstein distance over the steps and over the minutes."""
+def draw_curves(records: list[dict[str, Any]], key: str, label: str, path: Path) -> None:
+    """Draw the Fréchet and the sliced Wasserstein distance over the steps or over the minutes."""
     import matplotlib
     matplotlib.use("agg")
     from matplotlib import pyplot as plt
-    figure, rows = plt.subplots(2, 2, figsize=(9, 6.4), sharex="col", sharey="row")
-    for row, (figure_of, title) in zip(rows, (("frechet", "Fréchet distance"),
-                                              ("swd", "sliced Wasserstein distance"))):
-        for axes, key, scale in ((row[0], "step", 1), (row[1], "seconds", 60)):
-            for colour, name in enumerate(CONTESTANTS):
-                for seed in sorted({r["seed"] for r in records if r["name"] == name}):
-                    line = sorted((r["step"], r[key] / scale, r[figure_of]) for r in records
-                                  if (r["name"], r["seed"]) == (name, seed))
-                    axes.plot([x for _, x, _ in line], [y for _, _, y in line],
-                              color=f"C{colour}", label=name if seed == 1 else None)
-            axes.axhline(min(r[figure_of] for r in records if r["name"] == "real"), color="grey",
-                         linestyle=":", label="real digits")
-            axes.set(yscale="log")
-        row[0].set_ylabel(title)
-    rows[1, 0].set_xlabel("steps of 64 images")
-    rows[1, 1].set_xlabel("minutes")
-    rows[0, 0].legend()
-    figure.tight_layout()
+    figure, both = plt.subplots(1, 2, figsize=(9, 4), sharex=True)
+    scale = 60 if key == "seconds" else 1
+    ours = sorted((r for r in records if r["name"] != "real"), key=lambda r: r["step"])
+    for axes, figure_of, title in zip(both, ("frechet", "swd"),
+                                      ("Fréchet distance", "sliced Wasserstein distance")):
+        for colour, name in enumerate(CONTESTANTS):
+            for seed in sorted({r["seed"] for r in ours if r["name"] == name}):
+                line = [r for r in ours if (r["name"], r["seed"]) == (name, seed)]
+                axes.plot([r[key] / scale for r in line], [r[figure_of] for r in line], marker="o",
+                          markevery=[-1], color=f"C{colour}", label=name if seed == 1 else None)
+        # The floor falls with the number of images: each has its own points above it.
+        floors = {r["images"]: r[figure_of] for r in records if r["name"] == "real"}
+        for (images, floor), style in zip(floors.items(), (":", "--")):
+            places = [r[key] / scale for r in ours if r["images"] == images]
+            if places:
+                axes.plot([min(places), max(places)], [floor, floor], color="grey", marker="|",
+                          linestyle=style, label=f"real digits, {images:,} images")
+        axes.set(yscale="log", title=title, xlabel=label)
+    figure.legend(*both[0].get_legend_handles_labels(), loc="lower center", ncol=5)
+    figure.tight_layout(rect=(0, 0.08, 1, 1))
     figure.savefig(path, dpi=90)
 
 
@@ -204,14 +232,27 @@ def main() -> None:
     if (json.loads(path.read_text()) if path.exists() else asked) != asked:
         parser.error(f"--num {args.num}: {args.out} was made with another number: give another "
                      "--out")
-    path.write_text(json.dumps(asked))
+    write_atomic(path, json.dumps(asked).encode())
     for seed in range(1, args.seeds + 1):
         for name in names:
-            (train_pytorch if name == "pytorch" else train_ours)(name, seed, args)
-    records = judge_all(args, names)
+            if name == "pytorch":
+                train_pytorch(name, seed, args)
+                continue
+            train_ours(name, seed, args)
+            lacking = find_lacking(name, seed, args)
+            if lacking:
+                parser.error(f"--every {args.every}: {args.out / f'{name}-{seed}'} has no "
+                             f"checkpoint of step {', '.join(map(str, lacking))}: give the "
+                             "--every that it was trained with, or another --out")
+    points = [(name, seed, step) for name in names for seed in range(1, args.seeds + 1)
+              for step in list_points(CONTESTANTS[name].steps, args.every)]
+    records = judge_all(points, args)
     print_table(records)
-    draw_curves(records, args.out / "quality.png")
-    print(f"\nsee {args.out / 'quality.png'}")
+    print()
+    for key, label, name in (("step", "steps of 64 images", "quality.png"),
+                             ("seconds", "minutes", "quality-minutes.png")):
+        draw_curves(records, key, label, args.out / name)
+        print(f"see {args.out / name}")
 
 
 if __name__ == "__main__":
