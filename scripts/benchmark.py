@@ -239,6 +239,9 @@ def main() -> None:
     except ValueError as error:
         print(f"bfloat16 is left out: {error}")
     ours = len(loops)
+    if "amx_bf16" in read_isa():
+        loops.append(("the same, AMX asleep", "ours-bfloat16",
+                      {"DNNL_MAX_CPU_ISA": "AVX512_CORE_BF16"}))
     loops += [("the blog's loop, MXNet as installed", "blog", as_installed),
               ("the blog's loop, the same threads", "blog", {})]
     samplers: list[tuple[str, str, dict[str, str]]] = [

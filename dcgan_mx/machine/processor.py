@@ -69,14 +69,14 @@ def explain_slowness(amx: bool) -> str | None:
 
     Notes
     -----
-    Intel's AVX512-BF16 by itself trained 68 images/s where float32 trained 97, and 131 with AMX
-    (the 64x64 networks, batch 64, 2 processors of a Xeon); on AMD's, the Zen 4 and later, the same
-    instructions are faster than float32.
+    Intel's AVX512-BF16 by itself trained 48 images/s where float32 trained 62, and 61 with AMX
+    (the 64x64 networks, batch 64, 2 cores of a Xeon; docs/numbers.md); on AMD's, the Zen 4 and
+    later, the same instructions are faster than float32.
     """
     if amx or _read_cpuinfo().get("vendor_id") != "GenuineIntel":
         return None
     return ("--precision bfloat16: slower than float32 on an Intel processor whose AMX units are "
-            "not at work (68 images/s against 97, where it was measured): float32 is the better "
+            "not at work (48 images/s against 62, where it was measured): float32 is the better "
             "choice here")
 
 
