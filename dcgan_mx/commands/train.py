@@ -208,8 +208,9 @@ def restore(run: Run, trainer: Trainer, request: Request, config: dict[str, Any]
     others = check_same(old, config, request.override)
     config["init"] = config["init"] or old.get("init")
     folder = checkpoint.load_latest(run.path, trainer)
-    session.restart_epoch(trainer, folder, run.read_settings().recipe, request.settings.recipe,
-                          others)
+    config["restarted_at"] = session.restart_epoch(
+        trainer, folder, run.read_settings().recipe, request.settings.recipe, others,
+        old.get("restarted_at"))
     return folder
 
 

@@ -24,7 +24,7 @@ EVALUATED = 2048  # images at each evaluation within a training
 
 
 def restart_epoch(trainer: Trainer, folder: Path | None = None, old: Recipe | None = None,
-                  new: Recipe | None = None, others: bool = False) -> None:
+                  new: Recipe | None = None, others: bool = False, restarted_at: Any = None) -> Any:
     """Begin the epoch anew where its order or its batches are others than a checkpoint's.
 
     Parameters
@@ -37,6 +37,14 @@ def restart_epoch(trainer: Trainer, folder: Path | None = None, old: Recipe | No
         What the run had, and has.
     others
         Whether the pictures differ.
+    restarted_at
+        What the run's config.json has of it.
+
+    Returns
+    -------
+    int or None
+        Checkpoints up to this step are of another order, or of other pictures: for config.json,
+        which says so until the run has newer ones, however often it is killed before.
 
     Warns
     -----
@@ -47,12 +55,15 @@ def restart_epoch(trainer: Trainer, folder: Path | None = None, old: Recipe | No
                if folder is not None and getattr(old, name) != getattr(new, name)]
     changed += ["data_path"] * others
     nbatch = 0 if folder is None else read_files(folder, ())[0]["nbatch"]
-    if trainer.workers.gather(["seed" in changed or others]).any():
+    anew = ("seed" in changed or others
+            or (type(restarted_at) is int and trainer.global_step <= restarted_at))
+    if trainer.workers.gather([anew]).any():
         trainer.nbatch = 0
     if changed and nbatch:
         warnings.warn(f"--override {','.join(changed)}: the epoch, of which {nbatch} batches were "
                       "done, begins anew, with pictures that it has shown", RuntimeWarning,
                       stacklevel=2)
+    return trainer.global_step if anew else restarted_at
 
 
 def find_limit(trainer: Trainer, conduct: Conduct) -> Ending | None:

@@ -1,5 +1,6 @@
 """Pictures: `pack`, and training on folders and record files."""
 import os
+import shutil
 
 import cv2
 import numpy as np
@@ -9,6 +10,7 @@ from small import PHOTOS, final
 
 from dcgan_mx.data import records
 from dcgan_mx.machine.runtime import mx
+from dcgan_mx.runs import checkpoint
 from dcgan_mx.runs.run import Run
 
 
@@ -60,8 +62,10 @@ def test_pictures_that_changed_are_not_resumed_on(photo_rec, call, one_line_erro
     assert "--override data_path: the epoch, of which 1 batches were done, begins anew" in (
         done.stderr)
     assert "finished: step 3 of 3" in done.stdout
+    shutil.rmtree(tmp_path / "run" / "checkpoints" / "step-00000003")  # killed before it was there
     done = call("train", "--resume", "--run-dir", tmp_path / "run", "--max-steps", 4)
     assert done.returncode == 0 and "anew" not in done.stderr  # now they are the run's
+    assert checkpoint.verify(tmp_path / "run" / "checkpoints" / "step-00000004")["nbatch"] == 0
 
 
 def test_a_bad_picture_in_the_middle_of_a_run_loses_no_step(photo_rec, call, tmp_path):

@@ -3,6 +3,7 @@ import json
 import os
 import re
 import resource
+import shutil
 import signal
 import subprocess
 import sys
@@ -277,6 +278,27 @@ def test_an_override_that_changes_the_order_begins_the_epoch_anew(flags, words, 
                 "--override", "seed", "--batch-size", 2048 // 4, "--override",
                 "seed,batch_size")
     assert "begins anew" not in done.stderr  # at an epoch's end nothing is shown twice
+
+
+def test_a_kill_before_the_next_checkpoint_keeps_the_epoch_anew(ended, call):
+    """Also after two of them, and where only an older checkpoint is left; not for later ones."""
+    def go_on(last, *flags, lose=()):
+        for step in lose:
+            shutil.rmtree(ended / "checkpoints" / f"step-{step:08d}")
+        done = call("train", "--resume", "--run-dir", ended, "--max-steps", last, *flags)
+        assert done.returncode == 0, done.stderr
+        return checkpoint.verify(max(checkpoint.list(ended)))["nbatch"], final(ended)
+
+    assert go_on(4)[0] == 4
+    begun = go_on(6, "--seed", 5, "--override", "seed")
+    for _ in range(2):
+        again = go_on(6, lose=[6])
+        assert again[0] == begun[0] == 2
+        for name, value in begun[1].items():
+            np.testing.assert_array_equal(again[1][name], value)
+    assert go_on(7)[0] == 3
+    assert go_on(5, lose=[4, 6, 7])[0] == 3
+    assert go_on(6)[0] == 4
 
 
 def test_the_end_of_a_run_is_told_on_the_screen_and_in_the_report(call, tmp_path):
