@@ -34,7 +34,7 @@ class EvaluateEvery:
     display
         Called with the trainer and the record; see `hooks.Display`.
     records
-        The run's log so far.
+        The run's log so far, of steps whose checkpoints are there.
     seconds
         That the run has taken before.
     leave_out

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..machine.files import StrPath
 from ..runs import checkpoint
+from ..runs.checkpoint_folders import step_of
 from .loop import is_whole
 
 if TYPE_CHECKING:
@@ -21,10 +22,11 @@ class Saver:
     """A hook that saves every few steps and at the end, in the background.
 
     The training waits for a copy of the numbers, not for the disk. What could not be written is
-    told at once, and tried again until a newer checkpoint takes its place; the training goes on.
-    Whatever ends the training, its last step is saved, unless it is so already, or a number is no
-    longer finite, or the step is only half done. Of several workers all have to save, and the first
-    one writes; where one of them fails and the others do not know of it, nothing is saved.
+    told at once, and tried again until a newer checkpoint takes its place, or, if it is the best
+    step's, a better one; the training goes on. Whatever ends the training, its last step is saved,
+    unless it is so already, or a number is no longer finite, or the step is only half done. Of
+    several workers all have to save, and the first one writes; where one of them fails and the
+    others do not know of it, nothing is saved.
 
     Parameters
     ----------
@@ -54,17 +56,17 @@ class Saver:
         self.spare: int | None = None
         self.folder: Path | None = None
         self._pool = ThreadPoolExecutor(1, thread_name_prefix="checkpoint")
-        self._state: dict[str, Any] | None = None  # what is not yet on the disk
-        self._best = False
-        self._writing: Future[Path] | None = None
+        # What is not yet on the disk, and whether it is the best: two at most, the newest one last.
+        self._unsaved: list[tuple[dict[str, Any], bool]] = []
+        self._writing: Future[None] | None = None
         self._pause, self._retry_at = _FIRST_PAUSE, 0.0
 
     def __call__(self, trainer: Trainer) -> None:
         """Save if it is time to."""
         if self._writing is not None and self._writing.done():
             self._take_result()
-        if self._state is not None and self._writing is None and time.monotonic() > self._retry_at:
-            self._write()
+        if self._unsaved and self._writing is None and time.monotonic() > self._retry_at:
+            self._begin()
         due = (trainer.nbatch if self._every is None else trainer.global_step % self._every) == 0
         if due and self.step != trainer.global_step:
             self.save(trainer)
@@ -88,14 +90,22 @@ class Saver:
         state = trainer.get_state()
         self.step = trainer.global_step
         if trainer.workers.rank == 0:
-            self._state, self._best = state, best
-            self._write()
+            waiting = [] if best else [copy for copy in self._unsaved if copy[1]]
+            self._unsaved = [*waiting, (state, best)]
+            self._begin()
+
+    def _begin(self) -> None:
+        self._writing = self._pool.submit(self._write)
 
     def _write(self) -> None:
-        assert self._run_dir is not None and self._state is not None
-        spare = self._state["counters"]["step"] if self._best else self.spare
-        self._writing = self._pool.submit(checkpoint.write, self._run_dir, self._state, self._seed,
-                                          self._keep, spare)
+        """Write what is not yet on the disk, the newest first: it is what a run goes on from."""
+        assert self._run_dir is not None
+        while self._unsaved:
+            state, best = self._unsaved[-1]
+            spare = state["counters"]["step"] if best else self.spare
+            folder = checkpoint.write(self._run_dir, state, self._seed, self._keep, spare)
+            self.folder, self.spare = max(folder, self.folder or folder, key=step_of), spare
+            self._unsaved.pop()
 
     def _take_result(self) -> None:
         """Wait for what is being written; where it fails, say so and note when to try again."""
@@ -118,10 +128,8 @@ class Saver:
         """
         writing, self._writing = self._writing, None
         if writing is not None:
-            self.folder = writing.result()
-            if self._best and self._state is not None:
-                self.spare = self._state["counters"]["step"]
-            self._state, self._pause = None, _FIRST_PAUSE
+            writing.result()
+            self._pause = _FIRST_PAUSE
         return self.folder
 
     def end(self, trainer: Trainer) -> None:
@@ -137,10 +145,10 @@ class Saver:
         try:
             if self._writing is not None:
                 self._take_result()
-            if is_whole(trainer):
-                missing = self.step != trainer.global_step or self._state is not None
-                if trainer.workers.gather([missing]).any():
-                    self.save(trainer)
-                self.wait()
+            if is_whole(trainer) and self.step != trainer.global_step:
+                self.save(trainer)
+            elif self._unsaved:
+                self._begin()
+            self.wait()
         finally:
             self._pool.shutdown()

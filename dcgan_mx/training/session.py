@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from ..images.evaluation import Judge
 from ..machine.signals import StopOnSignal
 from ..runs.checkpoint_files import read_files
+from ..runs.checkpoint_folders import step_of
 from ..runs.ending import Ending
 from ..runs.run import Run
 from ..runs.settings import Conduct, Recipe, Settings, spell
@@ -118,7 +119,7 @@ def train(trainer: Trainer, train_iter: Any, rand_iter: Any, settings: Settings,
         show = hooks.Displays(*(place for place in displays
                                 if isinstance(place, (hooks.Log, hooks.TensorBoard))))
         beside.append(EvaluateEvery(conduct.eval_steps, saver, judge, EVALUATED, show,
-                                    run.read_log() if run else None, seconds,
+                                    _read_saved(run) if run else None, seconds,
                                     display.leave_out))
     beside.append(saver)
     if run is not None and conduct.keep_grids:
@@ -130,6 +131,12 @@ def train(trainer: Trainer, train_iter: Any, rand_iter: Any, settings: Settings,
     finally:
         if run is not None:
             run.end(_describe(trainer))
+
+
+def _read_saved(run: Run) -> list[dict[str, Any]]:
+    """Return the log's lines of steps that are on the disk: the best one is to be kept there."""
+    saved = {*map(step_of, run.list_checkpoints())}
+    return [record for record in run.read_log() if record["step"] in saved]
 
 
 def _describe(trainer: Trainer) -> Ending:

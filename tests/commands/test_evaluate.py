@@ -73,6 +73,18 @@ def test_resume_with_averages_and_evaluations_is_exact(stop, discs, call, tmp_pa
     assert grids[0] == grids[1]
 
 
+def test_a_best_step_that_never_reached_the_disk_costs_no_other(discs, call, tmp_path):
+    """As after a kill: the log knows it, no checkpoint does."""
+    run_dir = tmp_path / "run"
+    shutil.copytree(discs, run_dir)
+    saved = [int(path.name[5:]) for path in Run(run_dir).list_checkpoints()]
+    evaluated = next(record for record in Run(run_dir).read_log() if "swd" in record)
+    Run(run_dir).log({**evaluated, "step": 19, "swd": 0.0})
+    done = call("train", "--resume", "--run-dir", run_dir, "--max-steps", 21)
+    assert done.returncode == 0, done.stderr
+    assert [int(path.name[5:]) for path in Run(run_dir).list_checkpoints()] == [saved[0], 21]
+
+
 def test_evaluating_changes_no_number_of_the_training(discs, call, tmp_path):
     run_dir = tmp_path / "run"
     flags = [flag for flag in FLAGS if flag not in ("--eval-steps", 8, "--ema", 0.9)]

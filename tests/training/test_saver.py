@@ -89,6 +89,41 @@ def test_one_failure_is_told_at_once_and_tried_again(full_disk, tmp_path):
     assert asked == [2, 2, 4, 5] and list_steps(tmp_path) == [2, 4, 5]
 
 
+def test_a_best_step_that_failed_is_not_lost_to_the_next_checkpoint(full_disk, tmp_path,
+                                                                    monkeypatch):
+    """Steps 1 and 3 are the best ones; 4 is to be saved before 3 would be tried again."""
+    asked, failures = full_disk
+    monkeypatch.setattr(saver, "_FIRST_PAUSE", 1e9)
+    hook = Saver(tmp_path, 2, keep=1)
+
+    def evaluate(trainer):
+        failures.extend([1] * (trainer.global_step == 3))
+        if trainer.global_step in (1, 3):
+            hook.save(trainer, best=True)
+            wait_for_writing(hook)(trainer)
+
+    with pytest.warns(RuntimeWarning, match="No space left"):
+        fit(small(), evaluate, hook)
+    assert asked == [1, 2, 3, 4, 3, 6]
+    assert list_steps(tmp_path) == [3, 6]
+    assert (hook.spare, hook.folder.name) == (3, "step-00000006")
+
+
+def test_a_best_step_that_failed_is_tried_once_more_whatever_ends_it(full_disk, tmp_path):
+    _, failures = full_disk
+    failures.append(1)
+    hook = Saver(tmp_path, 100)
+
+    def end(trainer):
+        hook.save(trainer, best=True)
+        hook._writing.exception()
+        raise DivergenceError("too far")
+
+    with pytest.warns(RuntimeWarning, match="No space left"), pytest.raises(DivergenceError):
+        fit(small(), end, hook)
+    assert list_steps(tmp_path) == [1]
+
+
 def test_a_disk_that_stays_full_ends_it_with_the_reason(full_disk, tmp_path):
     asked, failures = full_disk
     failures += [1] * 100
