@@ -130,13 +130,23 @@ def train(trainer: Trainer, train_iter: Any, rand_iter: Any, settings: Settings,
                         hooks=[progress, display, *beside, stop])
     finally:
         if run is not None:
-            run.end(_describe(trainer))
+            _note_end(run, trainer)
 
 
 def _read_saved(run: Run) -> list[dict[str, Any]]:
     """Return the log's lines of steps that are on the disk: the best one is to be kept there."""
     saved = {*map(step_of, run.list_checkpoints())}
     return [record for record in run.read_log() if record["step"] in saved]
+
+
+def _note_end(run: Run, trainer: Trainer) -> None:
+    """Write how it ended; where that fails, what ended it matters more."""
+    try:
+        run.end(_describe(trainer))
+    except OSError as error:
+        if not isinstance(trainer.ending, BaseException):
+            raise
+        warnings.warn(f"and then: {error}", RuntimeWarning, stacklevel=3)
 
 
 def _describe(trainer: Trainer) -> Ending:

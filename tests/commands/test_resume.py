@@ -1,4 +1,5 @@
 """`train --resume`, and how trainings end."""
+import errno
 import json
 import os
 import re
@@ -15,6 +16,7 @@ from common import ROOT, read_numbers
 from small import LONG, SMALL, final, start, wait_for_log
 
 from dcgan_mx.runs import checkpoint
+from dcgan_mx.runs.run import Run
 
 
 @pytest.fixture(scope="module")
@@ -204,6 +206,20 @@ def test_divergence_stops_within_a_display_interval(call, tmp_path):
     assert f"saved in {run_dir / 'checkpoints' / 'step-00000004'}\n" in done.stdout
     assert [p.name for p in (run_dir / "checkpoints").iterdir()] == ["step-00000004"]
     assert all(np.isfinite(value).all() for value in final(run_dir).values())
+
+
+def test_a_reason_that_cannot_be_noted_is_told_all_the_same(call, monkeypatch, tmp_path):
+    def refuse(run, ending):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(run.path / "ended.json"))
+
+    monkeypatch.setattr(Run, "end", refuse)
+    done = call("train", *SMALL, "--lr", "1e38", "--max-steps", 20, "--disp-batches", 2,
+                "--run-dir", tmp_path / "a")
+    assert done.returncode == 2 and done.stderr.splitlines()[-1].startswith("error: step 2: ")
+    assert re.search("warning: and then: .*No space left.*ended.json", done.stderr)
+    done = call("train", *SMALL, "--max-steps", 1, "--run-dir", tmp_path / "b")
+    assert done.returncode == 2 and done.stderr.splitlines()[-1].startswith(
+        f"error: {tmp_path / 'b' / 'ended.json'}: No space left on device")
 
 
 def test_a_full_disk(script, one_line_error, tmp_path):
