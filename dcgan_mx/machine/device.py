@@ -9,8 +9,6 @@ from .cuda import Gpu, ask_driver, why_no_gpu, why_not
 from .runtime import join_job, mx
 from .typed import typed
 
-KVSTORES = ("local", "device", "dist_sync", "dist_device_sync")
-
 
 def make_contexts(gpu: str | int | None = None, cpu_devices: int | None = None,
                   require_gpu: bool = False) -> list[Any]:
@@ -101,7 +99,7 @@ def make_kvstore(name: str) -> Any:
     Parameters
     ----------
     name
-        One of `KVSTORES`.
+        A value of the setting `kv_store`.
 
     Returns
     -------
