@@ -96,7 +96,7 @@ class Trainer:
     stepping : bool
         A step of `fit` is half done: the networks are between two states.
     agreed : bool
-        All workers know of what ended this one, and have stopped after the same step.
+        All workers have stopped after the same step, whatever ended this one.
     ending : Ending, BaseException or None
         How the last `fit` ended, or what ended it; None while it trains.
 

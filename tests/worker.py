@@ -4,12 +4,15 @@ import sys
 
 import numpy as np
 
-from dcgan_mx import RandIter, Trainer, make_dcgan_sym
+from dcgan_mx import MnistIter, RandIter, Trainer, make_dcgan_sym
 from dcgan_mx.commands import request, train
+from dcgan_mx.data.datasets import make_discs
 from dcgan_mx.machine.device import make_kvstore
 from dcgan_mx.machine.runtime import mx
 from dcgan_mx.trainer import DivergenceError
 from dcgan_mx.training import modules
+from dcgan_mx.training.hooks import DisplayEvery
+from dcgan_mx.training.saver import Saver
 from dcgan_mx.training.workers import Workers
 
 SHAPE, BATCH_SIZE, STEPS = (3, 16, 16), 32, 10
@@ -70,6 +73,33 @@ def speak(workers):
             "none": workers.gather([False]).any()}
 
 
+def fit_unequally(ours, folder):
+    """One of two has a terminal, and at the end a log that it cannot write; return what that says.
+
+    Afterwards both are at the step STEPS + 11, which is saved.
+    """
+    first = ours.workers.rank == 0
+    data = MnistIter(make_discs(2 * BATCH_SIZE), BATCH_SIZE, SHAPE)
+    noise = RandIter(BATCH_SIZE, 5, 0, ours.workers.count, ours.workers.rank)
+    sys.stderr.isatty = lambda: first
+    ours.fit(data, noise, None, max_steps=STEPS + 10)
+
+    def fail():
+        if first:
+            raise OSError("no paper")
+
+    def log(trainer, record):
+        pass
+
+    log.end = fail
+    try:
+        ours.fit(data, noise, None, [DisplayEvery(100, log), Saver(folder if first else None)],
+                 STEPS + 11)
+    except OSError as error:
+        return str(error)
+    return ""
+
+
 def diverge(ours):
     """What each says when a moving statistic of the second one is not a number."""
     if ours.workers.rank == 1:
@@ -95,8 +125,9 @@ def main(folder, broadcast, precision="float32"):
         np.savez(f"{folder}/contexts-{workers.rank}.npz",
                  **list_parameters(train_two_contexts(precision=precision)))
     elif broadcast == "yes":
-        np.savez(f"{folder}/speech-{workers.rank}.npz", divergence=diverge(ours), **speak(workers),
-                 **{f"average {name}": value for name, value in ours.metrics.get().items()})
+        averages = {f"average {name}": value for name, value in ours.metrics.get().items()}
+        np.savez(f"{folder}/speech-{workers.rank}.npz", trouble=fit_unequally(ours, folder),
+                 divergence=diverge(ours), **speak(workers), **averages)
 
 
 if __name__ == "__main__":

@@ -131,8 +131,8 @@ def make_ending(trainer: Trainer) -> Ending:
 def end_hooks(trainer: Trainer, hooks: Sequence[Hook]) -> None:
     """Call each hook's `end`, if it has one, whatever becomes of the others'.
 
-    What one raises becomes the trainer's ending, unless something has been raised before; then it
-    is warned of.
+    What one raises becomes the trainer's ending, of which the others need not know to stop; unless
+    something has been raised before: then it is warned of.
     """
     for hook in hooks:
         try:
@@ -141,4 +141,4 @@ def end_hooks(trainer: Trainer, hooks: Sequence[Hook]) -> None:
             if isinstance(trainer.ending, BaseException):
                 warnings.warn(f"and then: {error}", RuntimeWarning, stacklevel=3)
             else:
-                trainer.ending = error
+                trainer.ending, trainer.agreed = error, True  # the training had ended for all

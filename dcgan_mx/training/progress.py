@@ -27,6 +27,7 @@ class Progress:
         is no terminal.
     every
         As a hook, show the trainer's own averages, too, whenever so many steps are done; 0: never.
+        In a job, the same for all workers, who add them up, quiet or not.
     text
         What is being done.
     """
@@ -44,7 +45,8 @@ class Progress:
         """Count a step."""
         with contextlib.suppress(OSError):  # nobody reads it any more: no reason to stop
             self._bar.update(trainer.global_step - self._bar.n)
-        if self._every and not self._quiet and trainer.global_step % self._every == 0:
+        read = not self._quiet or trainer.workers.count > 1
+        if self._every and read and trainer.global_step % self._every == 0:
             averages = trainer.metrics.get()  # waits for the steps to be computed
             (step, then), now = self._last, time.perf_counter()
             self._last = trainer.global_step, now

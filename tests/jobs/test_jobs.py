@@ -93,11 +93,18 @@ def test_what_workers_tell_each_other(job, two_contexts):
                                                 if rank else "")
         assert str(heard["refusal"]).endswith("but not flags") == (rank == 0)
         assert str(heard["resumed"]).startswith("--run-dir elsewhere: is not on the first worker's")
-        assert str(heard["divergence"]) == "step 10: " + (
+        assert str(heard["divergence"]) == "step 21: " + (
             "aux:gbn1_moving_mean of G is no longer finite: give a lower --lr" if rank else
             "a number of another worker is no longer finite: give a lower --lr")
         for name, value in two_contexts[1].items():  # over the images of both
             assert heard[f"average {name}"] == pytest.approx(value, abs=1e-5)
+
+
+def test_workers_that_differ_in_terminals_and_logs_stop_and_save_together(job):
+    assert [str(np.load(job / f"speech-{rank}.npz")["trouble"]) for rank in (0, 1)] == [
+        "no paper", ""]
+    assert [path.name for path in checkpoint.list(job)] == ["step-00000021"]
+    checkpoint.verify(checkpoint.list(job)[0])
 
 
 TRAIN = [ROOT / "scripts" / "train.py", "--dataset", "synthetic", "--size", 16, "--ngf", 4,
