@@ -104,7 +104,7 @@ def _choose_types(nodes: list[dict[str, Any]], shapes: Mapping[str, tuple[int, .
                 for k in inputs[1:]:
                     if nodes[k]["op"] == "null":
                         types[k] = "bfloat16"
-        elif op in _BETWEEN and node["attrs"].get("act_type") != "tanh":
+        elif op in _BETWEEN and node.get("attrs", {}).get("act_type") != "tanh":
             types[i] = "bfloat16"
     return types
 

@@ -52,6 +52,7 @@ LAYERS = {
     "batch norm": ((8, 6, 6), lambda x: mx.sym.BatchNorm(x, fix_gamma=False, name="b")),
     "relu": ((8, 6, 6), lambda x: mx.sym.Activation(x, act_type="relu")),
     "leaky": ((8, 6, 6), lambda x: mx.sym.LeakyReLU(x, act_type="leaky", slope=0.2)),
+    "leaky of defaults": ((8, 6, 6), mx.sym.LeakyReLU),
     "tanh": ((8, 6, 6), lambda x: mx.sym.Activation(x, act_type="tanh")),
 }
 
