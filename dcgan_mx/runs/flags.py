@@ -1,17 +1,22 @@
 """The flag of a setting, and what values it takes."""
 from __future__ import annotations
 
+import sys
 from typing import Any, Callable, NamedTuple
 
 
 class Range(NamedTuple):
-    """Numbers from `least`, or above `above`, to `most` or up to `below`; nan is in none."""
+    """Numbers from `least`, or above `above`, to `most` or up to `below`; nan is in none.
+
+    0 is one of them where it says that there is none.
+    """
 
     kind: Callable[[Any], Any]  # int or float
     least: float | None = None
     above: float | None = None
-    below: float = float("inf")
+    below: float = sys.float_info.max
     most: float | None = None
+    or_zero: bool = False
 
     @property
     def mend(self) -> str:
@@ -19,15 +24,16 @@ class Range(NamedTuple):
         bound = f"from {self.least}" if self.above is None else f"above {self.above}"
         if self.most is not None:
             bound += f" to {self.most}" if self.above is None else f", at most {self.most}"
-        elif self.below < float("inf"):
+        elif self.below < sys.float_info.max:
             bound += f" and below {self.below}"
-        return f"give a {'whole ' if self.kind is int else ''}number {bound}"
+        return (f"give {'0, or ' if self.or_zero else ''}a {'whole ' if self.kind is int else ''}"
+                f"number {bound}")
 
     def require(self, value: float) -> None:
         """Raise ValueError if a number is not in the range."""
         low = self.least <= value if self.least is not None else value > (self.above or 0)
         high = value < self.below if self.most is None else value <= self.most
-        if not (low and high):
+        if not (low and high or self.or_zero and value == 0):
             raise ValueError(f"{value} is out of range: {self.mend}")
 
 

@@ -45,7 +45,7 @@ class Recipe:
     ema: float = _flag(0.0, "training", "average G's weights, too, with this decay, as 0.99",
                        Range(float, least=0, below=1), "X")
     ema_width: float = _flag(0.0, "training", "average G's weights over a share of all updates, as "
-                             "0.1", Range(float, least=0, most=0.25), "X")
+                             "0.1", Range(float, least=1e-4, most=0.25, or_zero=True), "X")
     real_label: float = _flag(1.0, "training", "what D is told of real images; below 1: one-sided "
                               "label smoothing", Range(float, above=0.5, most=1), "X")
     d_steps: int = _flag(1, "training", "updates of D for each of G, the paper's k", _COUNT, "N")

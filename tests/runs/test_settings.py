@@ -50,10 +50,20 @@ def test_flags_come_back_as_they_were():
     ("lr", "0.1"), ("lr", 0), ("lr", float("nan")), ("lr", True), ("batch_size", 1.0),
     ("batch_size", 0), ("batch_size", None), ("dataset", None), ("dataset", "cifar"),
     ("nc", True), ("nc", 2), ("nc", 3.0), ("show", 1), ("show", None), ("gpu", 0), ("max_steps", 0),
-    ("keep", -1), ("kv_store", "dist_async"), ("speed", 1)])
+    ("keep", -1), ("kv_store", "dist_async"), ("speed", 1), ("ema_width", 1e-160),
+    ("ema_width", float("nan")), pytest.param("lr", 10**400, id="lr-huge")])
 def test_what_no_flag_takes_is_refused(name, value):
     with pytest.raises(ValueError, match="^here: "):
         read_flags({**SAVED.to_flags(), name: value}, "here")
+
+
+def test_a_width_is_0_or_a_share_that_can_be_averaged_over():
+    flag = list_flags()["ema_width"][0]
+    for value in (0, 0.0001, 0.25):
+        flag.require(value)
+    with pytest.raises(ValueError, match="^1e-160 is out of range: give 0, or a number from 0.0001 "
+                       "to 0.25$"):
+        flag.require(1e-160)
 
 
 def test_what_decides_the_numbers_has_to_be_there():
