@@ -53,7 +53,7 @@ def test_pixels_are_those_of_mxnet(nc, size, options, browser, tmp_path):
     assert expected.std() > 20  # of 255: a picture
     found = browser.execute_script(
         "return arguments[0].map(z => Array.from(generate(z)))", z.tolist())
-    assert abs(np.array(found).reshape(expected.shape) - expected).max() <= 2
+    assert abs(np.array(found).reshape(expected.shape) - expected).max() <= 1
 
 
 def test_sliders_mix_the_vectors_of_the_small_pictures(browser, grey):
@@ -66,16 +66,16 @@ def test_sliders_mix_the_vectors_of_the_small_pictures(browser, grey):
         f"weight of picture {k}" for k in range(1, 7)]
     wait = "const done = arguments[0]; setTimeout(() => requestAnimationFrame(() => done()), 20);"
     browser.execute_async_script(wait)
-    assert abs(seen(browser, whole) - make_pixels(z[0])[0]).max() <= 2
+    assert abs(seen(browser, whole) - make_pixels(z[0])[0]).max() <= 1
     for thumb, pixels in zip(thumbs, make_pixels(z)):
-        assert abs(seen(browser, thumb) - pixels).max() <= 2
+        assert abs(seen(browser, thumb) - pixels).max() <= 1
     sliders[2].send_keys("\ue010")  # End
     browser.execute_async_script(wait)
     expected = make_pixels((z[0] + z[2]) / np.sqrt(2))[0]
-    assert abs(seen(browser, whole) - expected).max() <= 2
+    assert abs(seen(browser, whole) - expected).max() <= 1
     assert abs(expected.astype(int) - make_pixels(z[0])[0]).max() > 20
     browser.find_element("css selector", ".even").click()
-    assert abs(seen(browser, whole) - make_pixels(z.sum(0) / np.sqrt(6))[0]).max() <= 2
+    assert abs(seen(browser, whole) - make_pixels(z.sum(0) / np.sqrt(6))[0]).max() <= 1
     browser.find_element("css selector", ".next").click()
     browser.execute_async_script(wait)
     assert abs(seen(browser, thumbs[0]) - make_pixels(z[0])[0]).max() > 20
