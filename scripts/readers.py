@@ -7,6 +7,7 @@ import gzip
 import hashlib
 import importlib
 import json
+import os
 import shutil
 import struct
 import zlib
@@ -18,15 +19,22 @@ from drawings import draw
 
 from dcgan_mx import ImagenetIter, MnistIter, RandIter, Trainer, make_dcgan_sym
 from dcgan_mx.commands import request
+from dcgan_mx.commands.cli import print_skipped
 from dcgan_mx.commands.main import COMMANDS
-from dcgan_mx.data import packing, records
+from dcgan_mx.commands.source import find_beginning
+from dcgan_mx.data import pack_cache, packing, records
 from dcgan_mx.data.datasets import make_discs
 from dcgan_mx.data.encoding import FORMATS
 from dcgan_mx.data.idx import read_idx
-from dcgan_mx.images.sample import load_generator
+from dcgan_mx.images.animate import animate
+from dcgan_mx.images.features import Features
+from dcgan_mx.images.layers import read_network
+from dcgan_mx.images.sample import load_generator, load_network
 from dcgan_mx.jobs.launchers import check_hosts
+from dcgan_mx.machine.device import make_contexts
 from dcgan_mx.machine.job import read_role
 from dcgan_mx.machine.runtime import mx
+from dcgan_mx.pages import generator
 from dcgan_mx.pages.report import write_report
 from dcgan_mx.runs import checkpoint, pretrained
 from dcgan_mx.runs.checkpoint_files import OPTIONAL, PARAMS, STATE, SYMBOLS, encode_state
@@ -121,9 +129,9 @@ def _load(folder: Path) -> None:
 
 def _generate(folder: Path) -> None:
     """As `sample` does, on a stranger's checkpoint: the networks are in it."""
-    generator, _ = load_generator(folder.parents[1])
+    loaded, _ = load_generator(folder.parents[1])
     with contextlib.suppress(mx.base.MXNetError):  # for want of memory: commands say so
-        generator.generate(np.zeros((1, generator.nz), np.float32))
+        loaded.generate(np.zeros((1, loaded.nz), np.float32))
 
 
 def _make_pretrained(suffix: str) -> Callable[[Path], list[bytes]]:
@@ -221,6 +229,47 @@ def _make_grids(folder: Path) -> list[bytes]:
     return [path.read_bytes() for path in run.list_grids("gout").values()]
 
 
+def _animate(path: Path) -> None:
+    os.environ["PATH"] = ""  # no ffmpeg is started
+    animate(path.parents[1])
+
+
+def _export(folder: Path) -> None:
+    """As `export` does with a stranger's checkpoint: a list of layers, or the stages of a page."""
+    for network in ("G", "D"):
+        symbol, params, _ = load_network(folder, network)
+        layers = read_network(symbol.tojson(), params)
+        if network == "G":
+            generator.fold(layers)
+
+
+def _describe(folder: Path) -> None:
+    """As `evaluate --features` does."""
+    Features(folder, (3, 16, 16)).describe(np.zeros((1, 3, 16, 16), np.float32))
+
+
+def _begin(folder: Path) -> None:
+    """As `train --init` does."""
+    settings = {"init": str(folder), "size": 16, "nc": 3, "nz": 4, "ngf": 2}
+    find_beginning(DEFAULTS.replace(settings).recipe, *make_contexts())
+
+
+def _make_skipped(folder: Path) -> list[bytes]:
+    """What the cache says of a folder with a picture, and with two files that are none."""
+    for name, content in (("a", next(draw("JPEG"))), ("b", b"hello"), ("c", b"")):
+        (folder / "pictures").mkdir(exist_ok=True)
+        (folder / "pictures" / name).write_bytes(content)
+    made = pack_cache.pack_cached(folder / "pictures", folder / "cache")
+    return [made.path.with_suffix(".skipped").read_bytes()]
+
+
+def _read_skipped(path: Path) -> None:
+    pictures, cache = path.with_name("pictures"), path.with_name("cache")
+    made, = cache.glob("*.rec")
+    made.with_suffix(".skipped").write_bytes(path.read_bytes())
+    print_skipped(pack_cache.pack_cached(pictures, cache).skipped)
+
+
 def _make_hosts(_: Path) -> list[bytes]:
     return [b"a.example\nuser@b-1.example:22\n", b"10.0.0.1 slots=4\n10.0.0.2 slots=2\n\n"]
 
@@ -271,6 +320,11 @@ READERS: dict[str, Reader] = {
     **{kind: Reader("pictures/a", lambda _, kind=kind: draw(kind),  # type: ignore[misc]
                     _read_picture) for kind in FORMATS},
     "grid": Reader("a.png", _make_grids, read_png),
+    "grid of a film": Reader("grids/gout-00000002.png", _make_grids, _animate),
+    **{f"exported {file}": _sealed(file, _export) for file in (*SYMBOLS, *PARAMS)},
+    **{f"{file} for features": _sealed(file, _describe) for file in (SYMBOLS[1], PARAMS[1])},
+    **{f"{file} for --init": _sealed(file, _begin) for file in (SYMBOLS[0], PARAMS[0])},
+    "skipped": Reader("a.skipped", _make_skipped, _read_skipped),
     "hosts": Reader("hosts", _make_hosts, check_hosts),
     "flags": Reader("flags", _make_flags, _read_flags),
     "variables": Reader("variables", lambda _: [

@@ -106,8 +106,15 @@ def pack_cached(folder: StrPath, cache: StrPath | None = None, threads: int = 1,
 
 def _read_skipped(path: Path) -> list[tuple[str, str]]:
     scan(path)
-    pairs = json.loads(path.with_suffix(".skipped").read_bytes())
-    return [(name, reason) for name, reason in pairs]
+    listed = path.with_suffix(".skipped")
+    try:
+        pairs = [(name, reason) for name, reason in json.loads(listed.read_bytes())]
+        if not all(isinstance(part, str) for pair in pairs for part in pair):
+            raise ValueError
+    except (ValueError, TypeError, RecursionError):
+        raise RecordError(f"{listed} is damaged: have its owner remove it, or set XDG_CACHE_HOME "
+                          "to a folder of your own") from None
+    return pairs
 
 
 def _owner(folder: StrPath) -> bytes:

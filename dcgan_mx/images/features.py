@@ -8,7 +8,7 @@ import numpy as np
 
 from ..machine.files import StrPath
 from ..machine.runtime import mx
-from .sample import SampleError, load_network
+from .sample import SampleError, belonging_together, load_network
 
 _BATCH = 100
 _C, _ITERATIONS = 1e4, 300  # of a support vector machine
@@ -35,7 +35,7 @@ class Features:
     Raises
     ------
     SampleError
-        If there is no checkpoint, or it is damaged or has no D.
+        If there is no checkpoint, or it is damaged, or has no D of such images.
 
     Notes
     -----
@@ -44,21 +44,22 @@ class Features:
 
     def __init__(self, path: StrPath, data_shape: tuple[int, int, int], ctx: Any = None) -> None:
         symD, params, _ = load_network(path, "D")
-        internals = symD.get_internals()
-        layers = [name for name in internals.list_outputs()
-                  if name.startswith("dact") and name.endswith("_output")]
-        pooled = []
-        for name in layers:
-            _, (shape,), _ = internals[name].infer_shape(data=(_BATCH, *data_shape))
-            side = shape[2] // _GRID
-            pooled.append(mx.sym.Flatten(mx.sym.Pooling(
-                internals[name], kernel=(side, side), stride=(side, side), pool_type="max")))
-        self._mod = mx.mod.Module(mx.sym.concat(*pooled, dim=1), data_names=("data",),
-                                  label_names=None, context=ctx or mx.current_context())
-        self._mod.bind(data_shapes=[("data", (_BATCH, *data_shape))], for_training=False)
-        self._mod.set_params(*({name[4:]: mx.nd.array(array) for name, array in params.items()
-                                if name.startswith(kind)} for kind in ("arg:", "aux:")),
-                             allow_extra=True)
+        with belonging_together():
+            internals = symD.get_internals()
+            layers = [name for name in internals.list_outputs()
+                      if name.startswith("dact") and name.endswith("_output")]
+            pooled = []
+            for name in layers:
+                _, (shape,), _ = internals[name].infer_shape(data=(_BATCH, *data_shape))
+                side = shape[2] // _GRID
+                pooled.append(mx.sym.Flatten(mx.sym.Pooling(
+                    internals[name], kernel=(side, side), stride=(side, side), pool_type="max")))
+            self._mod = mx.mod.Module(mx.sym.concat(*pooled, dim=1), data_names=("data",),
+                                      label_names=None, context=ctx or mx.current_context())
+            self._mod.bind(data_shapes=[("data", (_BATCH, *data_shape))], for_training=False)
+            self._mod.set_params(*({name[4:]: mx.nd.array(array) for name, array in params.items()
+                                    if name.startswith(kind)} for kind in ("arg:", "aux:")),
+                                 allow_extra=True)
         self._shape = data_shape
         self.count: int = self._mod.output_shapes[0][1][1]
 

@@ -27,12 +27,12 @@ class SampleError(ValueError):
 
 
 @contextlib.contextmanager
-def _belonging_together() -> Iterator[None]:
+def belonging_together() -> Iterator[None]:
     """Turn whatever MXNet says of parameters and a network into one line."""
     try:
         yield
-    except (mx.base.MXNetError, KeyError, ValueError, RuntimeError) as error:
-        raise SampleError("these are not the parameters of this generator "
+    except (mx.base.MXNetError, LookupError, TypeError, ValueError, RuntimeError) as error:
+        raise SampleError("these are not the parameters of this network "
                           f"({first_line(error)}): give a checkpoint that dcgan-mx train "
                           "wrote") from None
 
@@ -71,7 +71,7 @@ class Generator:
                  bn: str = "moving", batch_size: int = 64) -> None:
         if bn not in ("moving", "batch"):
             raise SampleError(f"bn is {bn!r}: give 'moving' or 'batch'")
-        with _belonging_together():
+        with belonging_together():
             self.nz = params["arg:g1_weight"].shape[0]
             self._shape = (batch_size, self.nz, 1, 1)
             self._mod = mx.mod.Module(symG, data_names=("rand",), label_names=None,
@@ -102,7 +102,7 @@ class Generator:
         """Return `size`, `nc`, `nz` and `ngf`, as `make_dcgan_sym` takes them."""
         weights = [array for name, array in sorted(self.get_params().items())
                    if re.fullmatch("arg:g[0-9]_weight", name)]
-        with _belonging_together():
+        with belonging_together():
             ngf, nc = weights[-1].shape[:2]
         return {"size": 2 ** (len(weights) + 1), "nc": nc, "nz": self.nz, "ngf": ngf}
 
@@ -156,7 +156,7 @@ def make_generator(symG: Any, params: dict[str, np.ndarray], average: dict[str, 
     params = {**params, **average}
     generator = Generator(symG, params, ctx, bn, batch_size)
     if average:
-        with _belonging_together():
+        with belonging_together():
             generator.set_params({**params, **measure_statistics(symG, params, ctx)})
         generator.averaged = True
     return generator

@@ -43,7 +43,9 @@ def test_the_cache_is_keyed_by_content(folder, tmp_path):
     (folder / "b.txt").write_text("hello")
     other = pack_cached(folder)
     assert other.path != path and other.skipped == [("b.txt", "is no picture")]
-    assert pack_cached(folder)[:2] == other[:2]  # told again
+    for damaged in ("{", "[[1, 2]]", "[" * 100_000, "[3]"):
+        other.path.with_suffix(".skipped").write_text(damaged)
+        assert pack_cached(folder)[:2] == other[:2]  # told again
     (path.parent / ".half.rec.1.tmp").write_text("of a process that was killed")
     os.chmod(folder / "b.txt", 0)
     assert pack_cached(folder).path != other.path

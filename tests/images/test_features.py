@@ -55,6 +55,13 @@ def test_it_is_the_machine_of_scikit_learn(mnist_root):
     assert found == pytest.approx(expected, abs=0.007) and 0.1 < found < 0.3
 
 
+@pytest.mark.parametrize("shape", [(1, 16, 16), (3, 8, 8)])
+def test_images_that_d_does_not_take_are_one_line(shape, run_dir):
+    with pytest.raises(SampleError, match="not the parameters of this network") as caught:
+        Features(run_dir, shape)
+    assert "\n" not in str(caught.value)
+
+
 def test_a_run_without_d(run_dir, tmp_path):
     with pytest.raises(SampleError, match="is no checkpoint, and has none"):
         Features(tmp_path, (3, 16, 16))

@@ -118,7 +118,7 @@ def edit(change):
     (edit(lambda nodes, _: nodes[-1]["inputs"][0].__setitem__(1, 2**31)), "is no network"),
     (edit(lambda nodes, _: nodes[-1]["inputs"][0].__setitem__(1, 8)), "is no network"),
     (edit(lambda nodes, _: nodes[2]["attrs"].update(num_filter="5")),
-     "not the parameters of this generator")])
+     "not the parameters of this network")])
 @pytest.mark.parametrize("ema", [0, 0.9])
 def test_another_network_in_a_sealed_checkpoint(change, words, ema, tmp_path):
     """Whoever knows the format can seal what MXNet then reads: it is refused in one line."""
@@ -139,6 +139,6 @@ def test_parameters_of_another_network():
     symG, _ = make_dcgan_sym(8, 8, 3, size=16)
     other = Trainer(*make_dcgan_sym(4, 4, 3, size=16), 4, (3, 16, 16), nz=10)
     for params in (get_parameters(other.modG), {}, get_parameters(other.modD)):
-        with pytest.raises(SampleError, match="not the parameters of this generator") as caught:
+        with pytest.raises(SampleError, match="not the parameters of this network") as caught:
             Generator(symG, params)
         assert "\n" not in str(caught.value)
