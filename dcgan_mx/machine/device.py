@@ -54,7 +54,7 @@ def make_contexts(gpu: str | int | None = None, cpu_devices: int | None = None,
     reason = f"--gpu {gpu}: MXNet sees no GPU: {trouble.problem}; {trouble.mend}"
     if require_gpu:
         raise ValueError(reason)
-    warnings.warn(f"{reason}; TRAINING ON THE CPU", RuntimeWarning, stacklevel=2)
+    warnings.warn(f"{reason}; GOING ON WITH THE CPU", RuntimeWarning, stacklevel=2)
     return [mx.cpu()]
 
 

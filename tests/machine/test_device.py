@@ -70,7 +70,7 @@ def test_no_gpu_is_one_loud_warning_or_an_error(call, one_line_error, tmp_path):
     done = call("train", *flags, env=env)
     assert done.returncode == 0
     line, = done.stderr.splitlines()
-    for part in ("warning: --gpu 2: MXNet sees no GPU", reason, "TRAINING ON THE CPU"):
+    for part in ("warning: --gpu 2: MXNet sees no GPU", reason, "GOING ON WITH THE CPU"):
         assert part in line
     assert '"device": "cpu(0)"' in done.stdout
     one_line_error(call("train", *flags, "--require-gpu", env=env),
