@@ -14,7 +14,8 @@ def make_parser() -> Parser:
                     "Make a GIF of a run's grids, with the step on each frame, and an MP4 where "
                     "ffmpeg is installed.")
     parser.add("run", "a run directory", metavar="RUN")
-    parser.add("--out", "the GIF; absent: in the run directory", metavar="FILE")
+    parser.add("--out", "the GIF; absent: in the run directory. It and the MP4, whose name "
+               "ends in .mp4 instead, are replaced if they are there", metavar="FILE")
     parser.add("--kind", "which grids; absent: the first of these that there is", choices=KINDS)
     parser.add("--seconds", "length of the film; its last frame stays for one more",
                type=number(float, above=0, below=600), default=SECONDS, metavar="X")

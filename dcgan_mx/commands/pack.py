@@ -2,6 +2,7 @@
 from __future__ import annotations
 
 import os
+from pathlib import Path
 from typing import Sequence
 
 from ..data.encoding import FORMATS
@@ -26,7 +27,7 @@ def make_parser() -> Parser:
                type=number(int, least=1, below=101), metavar="N")
     parser.add("--threads", "at work together; they change no byte (default: one a core)",
                type=count, metavar="N")
-    parser.add("--force", "replace OUT.rec if it is there", action="store_true")
+    parser.add("--force", "replace OUT.rec and OUT.idx if they are there", action="store_true")
     parser.add("--least", "write nothing if fewer pictures can be read", type=count, default=1,
                metavar="N")
     return parser
@@ -37,8 +38,9 @@ def main(argv: Sequence[str]) -> int:
     args = make_parser().parse_args(argv)
     if not args.out.endswith(".rec"):
         raise ValueError(f"{args.out}: give a name that ends in .rec")
-    if os.path.lexists(args.out) and not args.force:
-        raise ValueError(f"{args.out}: exists already: give another name, or --force to replace it")
+    for path in (args.out, Path(args.out).with_suffix(".idx")):
+        if os.path.lexists(path) and not args.force:
+            raise ValueError(f"{path}: exists already: give another name, or --force to replace it")
     n, skipped = pack(args.folder, args.out, args.resize, args.quality,
                       args.threads or physical_cores(), args.least, show_packing)
     print_skipped(skipped)

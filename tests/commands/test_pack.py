@@ -130,16 +130,18 @@ def test_bad_pictures_are_one_line(flags, parts, photo_rec, call, one_line_error
     (("empty", "empty/o.rec"), ("empty/o.rec is in the folder",)),
     (("empty", "o.zip"), ("o.zip", "ends in .rec")),
     (("empty", "there.rec"), ("there.rec: exists already", "--force")),
+    (("empty", "index.rec"), ("index.idx: exists already", "--force")),
     (("empty", "nothing/o.rec"), ("nothing/o.rec", "No such file")),
     (("empty", "o.rec", "--quality", 101), ("--quality", "101", "below 101")),
     (("empty",), ("OUT.rec",))])
 def test_bad_arguments_of_make_rec(args, parts, call, one_line_error, tmp_path):
     (tmp_path / "empty").mkdir()
-    (tmp_path / "there.rec").write_text("dear")
+    for name in ("there.rec", "index.idx"):
+        (tmp_path / name).write_text("dear")
     done = call("pack", *args, cwd=tmp_path)
     done.stderr = "\n".join(line for line in done.stderr.replace("\r", "\n").splitlines()
                             if not line.startswith("packing") and line)
     one_line_error(done, *parts)
-    assert sorted(os.listdir(tmp_path)) == ["empty", "there.rec"]
+    assert sorted(os.listdir(tmp_path)) == ["empty", "index.idx", "there.rec"]
     assert os.listdir(tmp_path / "empty") == []
-    assert (tmp_path / "there.rec").read_text() == "dear"
+    assert {(tmp_path / name).read_text() for name in ("there.rec", "index.idx")} == {"dear"}
