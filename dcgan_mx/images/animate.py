@@ -2,6 +2,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import shutil
 import subprocess
 import tempfile
@@ -150,12 +151,24 @@ def _encode_gif(grids: dict[int, Path], size: tuple[int, int], seconds: float) -
 
 def _write_mp4(path: Path, grids: dict[int, Path], size: tuple[int, int], seconds: float) -> None:
     """Write frames through ffmpeg, complete or not at all."""
-    temporary = path.with_name(f".{path.name}.tmp.mp4")
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        _run_ffmpeg(temporary, path, grids, size, seconds)
+        temporary.replace(path)
+    except BaseException:
+        with contextlib.suppress(OSError):
+            temporary.unlink()
+        raise
+
+
+def _run_ffmpeg(temporary: Path, path: Path, grids: dict[int, Path], size: tuple[int, int],
+                seconds: float) -> None:
     width, height = write_frame(np.zeros((1, 1, 1), np.uint8), 0, size).size
     with tempfile.TemporaryFile() as words, subprocess.Popen(
             ["ffmpeg", "-y", "-loglevel", "error", "-f", "rawvideo", "-pix_fmt", "rgb24",
              "-video_size", f"{width}x{height}", "-framerate", str(_RATE), "-i", "-",
-             "-c:v", "libx264", "-pix_fmt", "yuv420p", "-movflags", "+faststart", str(temporary)],
+             "-c:v", "libx264", "-pix_fmt", "yuv420p", "-movflags", "+faststart", "-f", "mp4",
+             f"file:{temporary}"],  # a name with a colon could be a protocol's
             stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, stderr=words) as ffmpeg:
         assert ffmpeg.stdin is not None
         # Where it ends early, its status and its words say why.
@@ -167,8 +180,5 @@ def _write_mp4(path: Path, grids: dict[int, Path], size: tuple[int, int], second
         words.seek(0)
         said = words.read()
     if ffmpeg.returncode:
-        with contextlib.suppress(FileNotFoundError):
-            temporary.unlink()
         lines = said.decode(errors="replace").strip().splitlines() or ["no reason given"]
         raise AnimationError(f"ffmpeg could not write {path}: {lines[-1]}: the GIF is there")
-    temporary.replace(path)

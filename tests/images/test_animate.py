@@ -4,6 +4,7 @@ import struct
 import subprocess
 import sys
 import zlib
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -152,10 +153,13 @@ def put_ffmpeg(folder, monkeypatch, text):
 
 def test_ffmpeg_gets_every_frame_for_its_time(run_dir, tmp_path, monkeypatch):
     """What arrives at ffmpeg, by a program in its place that keeps it: 25 pictures a second."""
-    put_ffmpeg(tmp_path / "bin", monkeypatch, 'for last; do :; done; cat > "$last"')
-    gif, mp4 = animate(run_dir, tmp_path / "film.gif", seconds=3)
+    put_ffmpeg(tmp_path / "bin", monkeypatch,
+               'echo "$@" > args; for last; do :; done; cat > "${last#file:}"')
+    monkeypatch.chdir(tmp_path)
+    gif, mp4 = animate(run_dir, "a:b.gif", seconds=3)
+    assert Path("args").read_text().endswith(f" -f mp4 file:.a:b.mp4.{os.getpid()}.tmp\n")
     raw = np.frombuffer(mp4.read_bytes(), np.uint8).reshape(-1, 88, 82, 3)
-    assert mp4 == tmp_path / "film.mp4" and len(raw) == 100
+    assert mp4 == Path("a:b.mp4") and len(raw) == 100
     for frame, i in zip(raw, [0] * 25 + [1] * 25 + [2] * 50):
         assert (frame[:63, :81] == COLOURS[i]).all()
 
@@ -163,5 +167,15 @@ def test_ffmpeg_gets_every_frame_for_its_time(run_dir, tmp_path, monkeypatch):
 def test_ffmpeg_that_fails_is_told_and_leaves_nothing(run_dir, tmp_path, monkeypatch):
     put_ffmpeg(tmp_path / "bin", monkeypatch, "echo no such codec >&2; exit 1")
     with pytest.raises(AnimationError, match="no such codec: the GIF is there"):
+        animate(run_dir)
+    assert sorted(os.listdir(run_dir)) == ["bin", "fixed.gif", "grids"]
+
+
+def test_a_film_that_fails_half_way_leaves_nothing(run_dir, tmp_path, monkeypatch):
+    """A grid that goes while the film is written, when ffmpeg has begun to write."""
+    last = run_dir / "grids" / "fixed-00000075.png"
+    put_ffmpeg(tmp_path / "bin", monkeypatch,
+               f'for last; do :; done; echo > "${{last#file:}}"; rm {last}; cat > /dev/null')
+    with pytest.raises(FileNotFoundError, match=last.name):
         animate(run_dir)
     assert sorted(os.listdir(run_dir)) == ["bin", "fixed.gif", "grids"]
