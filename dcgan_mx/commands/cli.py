@@ -6,6 +6,7 @@ import sys
 from typing import Any, Callable, Iterable, NoReturn, Sequence
 
 from ..runs.flags import Flag, Range
+from ..runs.settings import spell
 
 
 class Parser(argparse.ArgumentParser):
@@ -32,7 +33,7 @@ class Parser(argparse.ArgumentParser):
         """Add the flag of a setting; what is not given is not in the result."""
         shown = flag.shown if default is None else default
         text = flag.text if default is False or shown is None else f"{flag.text} (default: {shown})"
-        words = "--" + name.replace("_", "-")
+        words = spell(name)
         group = self._group(flag.group)
         if flag.takes is bool:
             group.add_argument(words, words.replace("--", "--no-", 1), dest=name, action=_Switch,

@@ -15,7 +15,7 @@ from PIL import GifImagePlugin, Image, ImageDraw, ImageFont
 
 from ..machine.files import StrPath, write_atomic
 from ..runs.grids import FRAMES
-from ..runs.pretrained import is_pretrained
+from ..runs.pretrained import require_run
 from ..runs.run import Run
 from ..visual import read_png, read_png_size
 
@@ -89,13 +89,11 @@ def animate(run_dir: StrPath, out: StrPath | None = None, kind: str | None = Non
     AnimationError
         If there are no such grids, `out` is no GIF, or ffmpeg fails.
     ValueError
-        If one is damaged.
+        If one is damaged, or `run_dir` is a generator of the box.
     OSError
         If a file cannot be read or written.
     """
-    if is_pretrained(run_dir):
-        raise AnimationError(f"{run_dir} is a generator alone, without a run's grids: give a run "
-                             "directory")
+    require_run(run_dir)
     run_dir = Path(run_dir)
     if not run_dir.is_dir():
         raise AnimationError(f"{run_dir} is no folder: give a run directory")

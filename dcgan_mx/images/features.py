@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from ..machine.files import StrPath
-from ..machine.runtime import mx
+from ..machine.runtime import mx, set_parameters
 from .sample import SampleError, belonging_together, load_network
 
 _BATCH = 100
@@ -57,9 +57,7 @@ class Features:
             self._mod = mx.mod.Module(mx.sym.concat(*pooled, dim=1), data_names=("data",),
                                       label_names=None, context=ctx or mx.current_context())
             self._mod.bind(data_shapes=[("data", (_BATCH, *data_shape))], for_training=False)
-            self._mod.set_params(*({name[4:]: mx.nd.array(array) for name, array in params.items()
-                                    if name.startswith(kind)} for kind in ("arg:", "aux:")),
-                                 allow_extra=True)
+            set_parameters(self._mod, params, allow_extra=True)
         self._shape = data_shape
         self.count: int = self._mod.output_shapes[0][1][1]
 

@@ -11,9 +11,9 @@ import numpy as np
 
 from ..machine.files import StrPath
 from ..machine.memory import require_memory
-from ..machine.runtime import first_line, mx
+from ..machine.runtime import first_line, mx, set_parameters
 from ..runs import checkpoint
-from ..runs.pretrained import PREFIX, is_pretrained, read_pretrained
+from ..runs.pretrained import PREFIX, is_pretrained, read_pretrained, require_run
 from ..symbols import make_dcgan_sym
 from .latent import make_latents
 from .statistics import measure_statistics
@@ -94,9 +94,7 @@ class Generator:
 
     def set_params(self, params: dict[str, np.ndarray]) -> None:
         """Take other parameters of the same network, in the form of `params` above."""
-        self._mod.set_params(*({name[4:]: mx.nd.array(array) for name, array in params.items()
-                                if name.startswith(kind)} for kind in ("arg:", "aux:")),
-                             force_init=True)
+        set_parameters(self._mod, params)
 
     def find_shape(self) -> dict[str, int]:
         """Return `size`, `nc`, `nz` and `ngf`, as `make_dcgan_sym` takes them."""
@@ -278,10 +276,10 @@ def find_checkpoint(path: StrPath) -> Path:
     ------
     SampleError
         If there is none.
+    PretrainedError
+        If `path` is a generator of the box.
     """
-    if is_pretrained(path):
-        raise SampleError(f"{path} is a generator alone, without D and without a run: give a "
-                          "checkpoint's folder, or a run directory")
+    require_run(path)
     path = Path(path)
     if not path.is_dir():
         raise SampleError(f"{path} is no folder: give a checkpoint's, RUN/checkpoints/step-..., or "

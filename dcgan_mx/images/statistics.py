@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from ..machine.runtime import mx
+from ..machine.runtime import mx, set_parameters
 from .latent import make_latents
 
 
@@ -39,8 +39,7 @@ def measure_statistics(symG: Any, params: dict[str, np.ndarray], ctx: Any = None
     mod = mx.mod.Module(inputs, data_names=("rand",), label_names=None,
                         context=ctx or mx.current_context())
     mod.bind(data_shapes=[("rand", (size, nz, 1, 1))], for_training=False)
-    mod.set_params(*({name[4:]: mx.nd.array(array) for name, array in params.items()
-                      if name.startswith(kind)} for kind in ("arg:", "aux:")), allow_extra=True)
+    set_parameters(mod, params, allow_extra=True)
     sums: dict[str, Any] = {}
     for z in np.split(make_latents(batches * size, nz, 0), batches):
         mod.forward(mx.io.DataBatch([mx.nd.array(z.reshape(size, nz, 1, 1))], []), is_train=True)

@@ -14,7 +14,7 @@ import os
 import sys
 import types
 import warnings
-from typing import Any
+from typing import Any, Mapping
 
 import numpy as np
 
@@ -69,6 +69,22 @@ def finish() -> None:
             return
 
 
+def set_parameters(mod: Any, arrays: Mapping[str, np.ndarray], allow_extra: bool = False) -> None:
+    """Set a Module's parameters and moving statistics.
+
+    Parameters
+    ----------
+    mod : mx.mod.Module
+    arrays : float32
+        Under arg:NAME and aux:NAME, as in .params files.
+    allow_extra
+        Let there be some that the Module has not.
+    """
+    mod.set_params(*({name[4:]: mx.nd.array(array) for name, array in arrays.items()
+                      if name.startswith(kind)} for kind in ("arg:", "aux:")),
+                   allow_extra=allow_extra)
+
+
 def join_job(kv: Any) -> None:
     """Tell the launcher a worker's rank, and let the worker end without the others.
 
@@ -115,4 +131,4 @@ with warnings.catch_warnings():
                          "apt install libgomp1 libquadmath0 on Debian") from None
 _replace_deprecated_names()
 
-__all__ = ["finish", "first_line", "join_job", "mx", "physical_cores"]
+__all__ = ["finish", "first_line", "join_job", "mx", "physical_cores", "set_parameters"]

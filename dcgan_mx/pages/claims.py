@@ -11,7 +11,7 @@ import numpy as np
 from ..data.datasets import get_mnist, make_discs
 from ..data.records import frame
 from ..iterators import ImagenetIter, MnistIter, RandIter
-from ..machine.runtime import mx
+from ..machine.runtime import mx, set_parameters
 from ..symbols import make_dcgan_sym
 from ..trainer import Trainer
 from ..training.module_state import get_parameters
@@ -170,10 +170,7 @@ class Probe:
 
     def analytic(self, images: Any) -> np.ndarray:
         """The same gradient, of the formula itself, by MXNet's differentiation."""
-        params = get_parameters(self._trainer.modD)
-        self._minimax.set_params(*({name[4:]: mx.nd.array(array) for name, array in params.items()
-                                    if name.startswith(kind)} for kind in ("arg:", "aux:")),
-                                 force_init=True)
+        set_parameters(self._minimax, get_parameters(self._trainer.modD))
         return self._get(self._minimax, images)
 
 

@@ -12,7 +12,9 @@ from ..machine.files import StrPath, write_atomic
 from ..machine.typed import typed
 from ..runs.ending import Ending
 from ..runs.log import FIGURES, find_best
+from ..runs.pretrained import require_run
 from ..runs.run import Run
+from ..runs.settings import spell
 from ..visual import read_png
 from . import page
 
@@ -44,6 +46,8 @@ def write_report(run_dir: StrPath) -> Path:
 
     Raises
     ------
+    PretrainedError
+        If it is a generator of the box.
     ReportError
         If the run has neither a log line nor a grid.
     ValueError
@@ -53,6 +57,7 @@ def write_report(run_dir: StrPath) -> Path:
     OSError
         If a file cannot be read or written.
     """
+    require_run(run_dir)
     run_dir = Path(run_dir)
     run = Run(run_dir)
     config, records = run.read_config(), run.read_log()
@@ -167,7 +172,7 @@ def _read(path: Path) -> np.ndarray:
 
 def _settings(config: dict[str, Any]) -> str:
     """The flags, and what else explains the numbers."""
-    flags = [("--" + name.replace("_", "-"), _shown(value))
+    flags = [(spell(name), _shown(value))
              for name, value in config["flags"].items()]
     others = []
     for name, value in config.items():

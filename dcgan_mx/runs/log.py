@@ -7,7 +7,7 @@ from typing import Any
 
 from ..machine.files import open_plain, parse_json
 
-_MAX_LINE_BYTES = 1 << 12
+MAX_LINE_BYTES = 1 << 12
 
 
 # What lines of an evaluation hold beside `step`, `epoch` and `seconds`.
@@ -22,7 +22,7 @@ def read_log(path: Path) -> list[dict[str, Any]]:
     """Read a log; see `Run.read_log`."""
     records: list[dict[str, Any]] = []
     with contextlib.suppress(FileNotFoundError), open_plain(path) as f:
-        while line := f.readline(_MAX_LINE_BYTES):
+        while line := f.readline(MAX_LINE_BYTES):
             if not line.endswith(b"\n") and not f.read(1):
                 break
             try:

@@ -30,6 +30,13 @@ def is_pretrained(source: StrPath) -> bool:
     return str(source).startswith(PREFIX)
 
 
+def require_run(source: StrPath) -> None:
+    """Raise PretrainedError if a source is in the box, where it takes a run or a checkpoint."""
+    if is_pretrained(source):
+        raise PretrainedError(f"{source} is a generator alone, without D and without a run: give a "
+                              "run directory")
+
+
 def list_pretrained() -> list[str]:
     """Return the names of all generators in the box."""
     return sorted(path.stem for path in FOLDER.glob("*.json"))

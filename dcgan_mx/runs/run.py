@@ -29,11 +29,10 @@ from .ending import Ending, decode_ending
 from .evaluation import decode_evaluation
 from .events import cut_events
 from .grids import draw_grid, forget_grids, list_grids, thin_grids
-from .log import FIGURES, RunError, read_log
+from .log import FIGURES, MAX_LINE_BYTES, RunError, read_log
 from .settings import Settings, read_flags
 
 _MAX_CONFIG_BYTES = 1 << 16
-_MAX_LINE_BYTES = 1 << 12
 _Read = TypeVar("_Read")
 
 
@@ -287,7 +286,7 @@ class Run:
         path = self.path / name
         try:
             with open_plain(path) as f:
-                return decode(f.read(_MAX_LINE_BYTES))
+                return decode(f.read(MAX_LINE_BYTES))
         except FileNotFoundError:
             return None
         except ValueError as error:

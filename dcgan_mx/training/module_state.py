@@ -27,13 +27,6 @@ def get_parameters(mod: Any) -> dict[str, np.ndarray]:
             **average(get_statistics(mod))}
 
 
-def set_parameters(mod: Any, arrays: Mapping[str, np.ndarray]) -> None:
-    """Set a Module's parameters and moving statistics from what `get_parameters` returned."""
-    params = {kind: {name[4:]: mx.nd.array(array) for name, array in arrays.items()
-                     if name.startswith(kind)} for kind in ("arg:", "aux:")}
-    mod.set_params(params["arg:"], params["aux:"])
-
-
 def list_parameters(mod: Any) -> dict[str, Any]:
     """Return a Module's parameters on its first context, by name: the arrays that it trains."""
     group = mod._exec_group

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any, Mapping, TypeVar
 
 import numpy as np
 
-from ..machine.runtime import finish, mx
+from ..machine.runtime import finish, mx, set_parameters
 from .module_state import (
     all_arrays,
     average,
@@ -14,7 +14,6 @@ from .module_state import (
     get_parameters,
     get_statistics,
     set_adam,
-    set_parameters,
     set_statistics,
 )
 

@@ -89,6 +89,7 @@ def test_evaluate_prints_and_writes_nothing(box, call, tmp_path):
     (("sample", "pretrained:discs", "--sweep", 100), ("dimension 100", "0 to 99")),
     (("evaluate", "pretrained:cats"), ("pretrained:cats", "pretrained:discs")),
     (("animate", "pretrained:discs"), ("pretrained:discs", "give a run directory")),
+    (("report", "pretrained:discs"), ("pretrained:discs", "give a run directory")),
     (("train", *GREY, "--init", "pretrained:cats"), ("pretrained:cats", "pretrained:discs")),
     (("train", *GREY, "--init", "nowhere"), ("nowhere", "no folder")),
     (("train", *GREY, "--init", ""), ("no checkpoint",)),
