@@ -97,6 +97,7 @@ def test_a_best_step_that_failed_is_not_lost_to_the_next_checkpoint(full_disk, t
     hook = Saver(tmp_path, 2, keep=1)
 
     def evaluate(trainer):
+        wait_for_writing(hook)(trainer)
         failures.extend([1] * (trainer.global_step == 3))
         if trainer.global_step in (1, 3):
             hook.save(trainer, best=True)
