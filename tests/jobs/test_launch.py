@@ -20,25 +20,30 @@ from dcgan_mx.machine.processor import physical_cores
 ROOT = Path(__file__).parent.parent.parent
 ODD = ["a b", '"', "$HOME", ";", "`id`", "\\", "*", "~", "é", "", "a=b", "#", "{1,2}", "!", "(",
        "&"]
-# One worker, server or scheduler: adds ones with the others until a file says that it is enough.
+# One worker, server or scheduler: adds ones with the others until one of them sees a file that says
+# that it is enough, or a signal. All stop after the same sum: who went on alone would wait.
 WORKER = """
 import os, signal, sys, time
 from pathlib import Path
 from dcgan_mx.machine.runtime import join_job, mx
 
-out = Path(sys.argv[1])
-def stop(*_):
-    (out / f"stopped-{kv.rank}").touch()
-    sys.exit(128 + signal.SIGTERM)
+out, asked = Path(sys.argv[1]), []
 kv = mx.kv.create("dist_sync")
-signal.signal(signal.SIGTERM, stop)
+signal.signal(signal.SIGTERM, lambda *_: asked.append(1))
 join_job(kv)
 kv.init(3, mx.nd.zeros((2, 2)))
 total = mx.nd.zeros((2, 2))
-while not (out / "enough").exists():
-    kv.push(3, mx.nd.ones((2, 2)))
+while True:
+    kv.push(3, mx.nd.full((2, 2), 1 + 10 * (out / "enough").exists() + 100 * bool(asked)))
     kv.pull(3, out=total)
-    assert total.asnumpy().tolist() == [[kv.num_workers] * 2] * 2
+    number, = set(total.asnumpy().ravel().tolist())
+    stops, enough, ones = map(int, f"{number:03.0f}")  # a digit says of how many workers
+    assert ones == kv.num_workers
+    if stops:
+        (out / f"stopped-{kv.rank}").touch()
+        sys.exit(128 + signal.SIGTERM)
+    if enough:
+        break
     (out / f"at-work-{kv.rank}").touch()
     time.sleep(0.02)
     if (out / f"fail-{kv.rank}").exists():
