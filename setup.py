@@ -10,6 +10,9 @@ HERE = Path(__file__).parent
 VERSION = re.search(r'__version__ = "(.*)"', (HERE / "dcgan_mx" / "__init__.py").read_text())[1]
 BUILDS = runpy.run_path(str(HERE / "dcgan_mx" / "machine" / "cuda.py"))
 GPU = os.environ.get("DCGAN_MX_GPU", "")
+# Python 3.13 has no ml_dtypes for NumPy below 2 that a newer onnx could work with; and an onnx that
+# cannot be imported takes MXNet with it.
+ONNX = ["onnx; python_version < '3.13'", "onnx<1.19; python_version >= '3.13'"]
 if GPU not in ("", "0", "1"):
     raise ValueError(f"DCGAN_MX_GPU is {GPU!r}: give 1 for MXNet's build for CUDA, or unset it")
 
@@ -36,12 +39,12 @@ setup(
         "setuptools<81; python_version >= '3.12'",
     ],
     extras_require={
-        "test": ["google-crc32c", "hypothesis", "onnx", "onnxruntime", "pytest", "pytest-xdist",
+        "test": [*ONNX, "google-crc32c", "hypothesis", "onnxruntime", "pytest", "pytest-xdist",
                  "scikit-image", "scikit-learn", "selenium", "nbclient", "nbformat", "ipykernel",
                  "ipywidgets", "tensorboardX"],
         "tensorboard": ["google-crc32c"],
         "features": ["scipy"],
-        "export": ["onnx"],
+        "export": ONNX,
         "check": ["ruff==0.17.6", "mypy"],
         "docs": ["sphinx", "numpydoc", "myst-parser", "furo"],
     },
