@@ -24,6 +24,12 @@ setup(
     package_data={"dcgan_mx": ["py.typed", "pages/*.html", "pretrained/*"]},
     entry_points={"console_scripts": ["dcgan-mx = dcgan_mx.commands.main:main"]},
     python_requires=">=3.8",
+    classifiers=[
+        "License :: OSI Approved :: Apache Software License",
+        "Operating System :: POSIX :: Linux",
+        *(f"Programming Language :: Python :: 3.{minor}" for minor in range(8, 15)),
+        "Topic :: Scientific/Engineering :: Artificial Intelligence",
+    ],
     install_requires=[
         # Two builds of one package: an extra could add one, but not take the other away. MXNet's
         # metadata ask for NumPy below 2, which has no wheels for Python 3.13 and newer: there it
@@ -42,7 +48,7 @@ setup(
     extras_require={
         "test": ["onnx", "google-crc32c", "hypothesis", "onnxruntime", "pytest", "pytest-xdist",
                  "scikit-image", "scikit-learn", "selenium", "nbclient", "nbformat", "ipykernel",
-                 "ipywidgets", "tensorboardX"],
+                 "ipywidgets", "setuptools", "tensorboardX"],
         "tensorboard": ["google-crc32c"],
         "features": ["scipy"],
         "export": ["onnx"],

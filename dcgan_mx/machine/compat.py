@@ -36,7 +36,7 @@ def add_missing_names() -> None:
     if sys.version_info >= (3, 12) and "distutils.version" not in sys.modules:
         # Only this submodule: setuptools warns if it finds a `distutils` that it did not make.
         sys.modules["distutils.version"] = _make_distutils_version()
-    if not hasattr(np.ndarray, "tostring") and _RecordIOFinder not in sys.meta_path:
+    if _RecordIOFinder not in sys.meta_path:
         sys.meta_path.insert(0, _RecordIOFinder)
 
 
@@ -50,13 +50,13 @@ def _make_removed(name: str) -> Any:
 def _make_distutils_version() -> types.ModuleType:
     """Return a stand-in for distutils.version, which MXNet compares NumPy's versions with."""
     from packaging.version import Version
-    module: Any = types.ModuleType("distutils.version")
-    module.LooseVersion = module.StrictVersion = Version
+    module = types.ModuleType("distutils.version")
+    vars(module).update(LooseVersion=Version, StrictVersion=Version)
     return module
 
 
 class _RecordIOLoader(SourceFileLoader):
-    """mxnet.recordio without ndarray.tostring, which NumPy 2.3 removed."""
+    """mxnet.recordio without ndarray.tostring, which NumPy deprecated and 2.3 removed."""
 
     def get_code(self, fullname: str) -> types.CodeType:
         source = self.get_data(self.path).replace(b".tostring()", b".tobytes()")

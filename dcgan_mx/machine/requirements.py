@@ -14,8 +14,6 @@ _LIBRARIES = {"x86_64": ("libgomp.so.1", "libquadmath.so.0"), "aarch64": ("libgo
 
 def find_problem() -> Optional[str]:
     """Return one line that says what is missing and how to install it; None if nothing is."""
-    if sys.version_info < (3, 8):
-        return f"Python {platform.python_version()} is too old: use Python 3.8 or newer"
     if platform.system() != "Linux":
         return None
     if not _is_glibc():
