@@ -1,4 +1,4 @@
-"""Figures of quality beside the training."""
+"""Metrics of quality during the training."""
 from __future__ import annotations
 
 import time
@@ -18,10 +18,9 @@ if TYPE_CHECKING:
 
 
 class EvaluateEvery:
-    """A hook that judges what G makes of the same vectors, every `n` steps.
+    """A hook that evaluates G's images of the same latent vectors, every `n` steps.
 
-    The best step so far is saved, and its checkpoint stays, however few are kept. It changes no
-    number of the training, and stands in the log as a line of its own.
+    The best step so far is saved, and its checkpoint is kept. No number of the training changes.
 
     Parameters
     ----------
@@ -30,11 +29,11 @@ class EvaluateEvery:
     judge
         None on all workers but the first.
     images
-        How many G makes.
+        Number of images that G makes.
     display
-        Called with the trainer and the record; see `hooks.Display`.
+        Called with the trainer and the record of an evaluation.
     records
-        The run's log so far, of steps whose checkpoints are there.
+        The run's log so far, of steps whose checkpoints are on the disk.
     seconds
         That the run has taken before.
     leave_out
@@ -43,7 +42,7 @@ class EvaluateEvery:
     Raises
     ------
     DivergenceError
-        When called, if a number is no longer finite.
+        When called, if a number is not finite.
     """
 
     def __init__(self, n: int, saver: Saver, judge: Judge | None = None, images: int = 0,
@@ -70,7 +69,7 @@ class EvaluateEvery:
         self._leave_out(time.perf_counter() - start)
 
     def _evaluate(self, trainer: Trainer, judge: Judge) -> bool:
-        """Write down the figures; return whether they are the best."""
+        """Show the metrics; return whether they are the best."""
         generator = make_generator(trainer.modG.symbol, get_parameters(trainer.modG),
                                    trainer.average.get(), trainer.contexts[0])
         figures = judge.judge(generator.generate(make_latents(self._images, generator.nz)))

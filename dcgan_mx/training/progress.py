@@ -1,10 +1,10 @@
-"""A line on the screen that says how far the training is."""
+"""A progress bar of the training."""
 from __future__ import annotations
 
 import contextlib
-import importlib.util
 import sys
 import time
+import warnings
 from typing import TYPE_CHECKING, Any
 
 from ..machine.kernel import find_kernel
@@ -14,20 +14,19 @@ if TYPE_CHECKING:
 
 
 class Progress:
-    """A progress bar: as a hook it counts steps, as a display it shows a record.
+    """A progress bar: a hook that counts steps, and whose method `show` displays a record.
 
     Parameters
     ----------
     total
-        Steps of the whole run; None where nobody knows.
+        Steps of the whole run; None if unknown.
     done
-        Steps that an earlier part of the run has done.
+        Steps done before.
     quiet
-        Show nothing; if left out, where nobody reads: in no notebook, and on a standard error that
-        is no terminal.
+        Show nothing; by default, outside of notebooks and terminals.
     every
-        As a hook, show the trainer's own averages, too, whenever so many steps are done; 0: never.
-        In a job, the same for all workers, who add them up, quiet or not.
+        Also show the trainer's own averages every so many steps; 0: never. All workers of a job
+        need the same value, because they add the averages up together.
     text
         What is being done.
     """
@@ -36,14 +35,17 @@ class Progress:
                  every: int = 0, text: str = "training") -> None:
         if quiet is None:
             quiet = find_kernel() is None and not sys.stderr.isatty()
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # in a notebook without ipywidgets it says so
+            from tqdm.auto import tqdm
         self._every, self._quiet = every, quiet
-        self._bar = _find_tqdm()(total=total, initial=done, unit="step", dynamic_ncols=True,
+        self._bar = tqdm(total=total, initial=done, unit="step", dynamic_ncols=True,
                          disable=quiet, desc=text)
         self._last = done, time.perf_counter()
 
     def __call__(self, trainer: Trainer) -> None:
         """Count a step."""
-        with contextlib.suppress(OSError):  # nobody reads it any more: no reason to stop
+        with contextlib.suppress(OSError):  # a terminal that is closed is no reason to stop
             self._bar.update(trainer.global_step - self._bar.n)
         read = not self._quiet or trainer.workers.count > 1
         if self._every and read and trainer.global_step % self._every == 0:
@@ -66,13 +68,3 @@ class Progress:
         """Leave the bar on the screen as it is."""
         with contextlib.suppress(OSError):
             self._bar.close()
-
-
-def _find_tqdm() -> Any:
-    """Return the notebook's bar in a notebook that can show it, or else the terminal's.
-
-    tqdm.auto does so, too, and warns where there are no widgets.
-    """
-    if find_kernel() is not None and importlib.util.find_spec("ipywidgets") is not None:
-        return importlib.import_module("tqdm.notebook").tqdm
-    return importlib.import_module("tqdm").tqdm

@@ -165,7 +165,8 @@ def _make_displays(run: Run, trainer: Trainer, settings: Settings, progress: Pro
     if conduct.fixed_noise:
         displays.append(hooks.make_fixed_noise(run, trainer, settings.recipe.seed))
     if conduct.tensorboard:
-        displays.append(hooks.TensorBoard(run))
+        board = hooks.TensorBoard(run)
+        displays += [board, board.draw]
     if conduct.show:
         displays.append(hooks.make_windows())
     return displays

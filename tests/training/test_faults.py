@@ -54,7 +54,7 @@ def whole(tmp_path_factory):
 @pytest.fixture(autouse=True)
 def no_waiting(monkeypatch):
     """Nor for the disk: nobody cuts the power here."""
-    monkeypatch.setattr(saver, "_FIRST_PAUSE", 0.0)
+    monkeypatch.setattr(saver, "_PAUSE", 0.0)
     monkeypatch.setattr(os, "fsync", lambda _: None)
 
 
