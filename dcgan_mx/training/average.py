@@ -9,11 +9,8 @@ from .module_state import list_parameters
 
 
 def find_gamma(width: float) -> float:
-    """Return the gamma for which a density proportional to x^gamma on [0, 1] has a deviation.
-
-    width^2 = (gamma + 1) / ((gamma + 2)^2 (gamma + 3)), the variance of Beta(gamma + 1, 1):
-    Karras et al., arXiv:2312.02696, section 3.1. `width` is below 1 / sqrt(12).
-    """
+    """Return gamma such that a density proportional to x^gamma on [0, 1] has this deviation."""
+    # width^2 = (gamma + 1) / ((gamma + 2)^2 (gamma + 3)), the variance of Beta(gamma + 1, 1)
     inverse = width**-2
     return float(np.roots([1, 7, 16 - inverse, 12 - inverse]).real.max())
 
@@ -32,9 +29,8 @@ class Average:
 
     Notes
     -----
-    After t updates with the parameters w_1 to w_t, the exponential average is their weighted mean
-    with the weights decay^(t - i); the other one has weights that grow about as i^gamma
-    (`find_gamma`). The parameters before the first update have no part in either.
+    Weighted means of the parameters after updates 1 to t: with the weights decay^(t - i), or with
+    weights that grow about as i^gamma (`find_gamma`).
     Source: Kingma and Ba, arXiv:1412.6980, section 3 (its bias correction); Yazici et al.,
     arXiv:1806.04498, for generators; Karras et al., arXiv:2312.02696, section 3.1, for the power.
     """

@@ -1,8 +1,8 @@
 """What a training shows and writes, every few steps and at its end.
 
-A hook is called with the trainer after every step; if it has a method `end(trainer)`, that is
-called once when the training ends, for whatever reason. A display is called with the trainer and a
-record of numbers; if it has a method `end()`, that is called at the end.
+A hook is called with the trainer after every step, and its method `end(trainer)`, if it has one,
+when the training ends. A display is called with the trainer and a record of numbers, and its method
+`end()`, if it has one, at the end.
 """
 from __future__ import annotations
 
@@ -31,11 +31,7 @@ Display = Callable[["Trainer", Record], None]
 
 
 class Displays:
-    """Several displays as one.
-
-    A display that cannot write is warned of, once until it can write again; the training and the
-    other displays go on.
-    """
+    """Several displays as one; if one cannot write, that is warned of, and all else goes on."""
 
     def __init__(self, *displays: Display) -> None:
         self._displays = displays
@@ -69,23 +65,17 @@ class DisplayEvery:
         Steps between displays.
     *displays
         Called with the trainer and a dict: `epoch` (epochs done), `step`, `acc` in [0, 1],
-        `g_entropy` and `d_entropy` in nats and `images_per_s`, all three averaged since the last
-        display, and `seconds` of the whole run; also `last`, which is true, if the training ended
-        between two displays. One may fail to write: see `Displays`.
+        `g_entropy` and `d_entropy` in nats and `images_per_s`, since the last display, and
+        `seconds` of the whole run; also `last`, True, if the training ended between two displays.
+        Nothing is displayed, but DivergenceError raised, if a number is not finite.
     seconds
         That the run has taken before.
-
-    Raises
-    ------
-    DivergenceError
-        When called, before anything is displayed, if a parameter or a moving statistic is not
-        finite.
     """
 
     def __init__(self, n: int, *displays: Display, seconds: float = 0.0) -> None:
         self._n, self._displays = n, Displays(*displays)
         self._last = time.perf_counter()
-        self._start = self._last - seconds
+        self.start = self._last - seconds
         self._last_step: int | None = None
 
     def __call__(self, trainer: Trainer) -> None:
@@ -113,7 +103,7 @@ class DisplayEvery:
         images = ((trainer.global_step - (self._last_step or 0)) * trainer.batch_size
                   * trainer.workers.count)
         record = {"epoch": trainer.epoch, "step": trainer.global_step, **trainer.metrics.get(),
-                  "images_per_s": images / (now - self._last), "seconds": now - self._start}
+                  "images_per_s": images / (now - self._last), "seconds": now - self.start}
         self._last, self._last_step = now, trainer.global_step
         return record
 
@@ -146,26 +136,19 @@ def make_grids(run: Run) -> Display:
 
 
 class KeepGrids:
-    """A hook that removes most of the older grids of a run (see `Run.thin_grids`).
+    """A hook that removes most older grids of a run, which has new ones `every` so many steps.
 
-    Parameters
-    ----------
-    run
-    saver
-        Called before this hook; the grids that belong to its newest checkpoint stay.
-    newest : at least 1
-        Grids of each kind that stay in any case.
-    every
-        Steps from one set of grids to the next.
+    The newest of each kind stay, and those that belong to the newest checkpoint of `saver`, a hook
+    before this one: see `Run.thin_grids`.
     """
 
     def __init__(self, run: Run, saver: Saver, newest: int, every: int) -> None:
         self._run, self._saver, self._newest, self._every = run, saver, newest, every
 
     def __call__(self, trainer: Trainer) -> None:
-        """Remove grids, if there are new ones; if that fails, it is tried again."""
+        """Remove grids if there are new ones."""
         if trainer.global_step % self._every == 0:
-            with contextlib.suppress(OSError):  # `end` raises it
+            with contextlib.suppress(OSError):  # it is tried again; `end` raises it
                 self.end(trainer)
 
     def end(self, trainer: Trainer) -> None:

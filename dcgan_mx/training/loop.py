@@ -16,8 +16,7 @@ Hook = Callable[["Trainer"], None]
 class Batches:
     """The batches of an iterator, read one ahead, so that the last one of an epoch is known.
 
-    If the iterator fails there, the batch before is still good: `failure` is raised by the next
-    `take`.
+    If the iterator fails there, the next `take` raises its `failure`.
     """
 
     def __init__(self, source: Any) -> None:

@@ -1,4 +1,4 @@
-"""The example's accuracy and entropy, averaged without making the training wait."""
+"""Accuracy and entropy of MXNet 1.0.0's example, averaged without making the training wait."""
 from __future__ import annotations
 
 import json
@@ -15,10 +15,7 @@ _UNIT = 2.0**-30
 
 
 def facc(label: np.ndarray, pred: np.ndarray) -> float:
-    """Return the share of predictions, (N, 1), on their labels' side of 0.5.
-
-    Source of this and the next: MXNet 1.0.0, example/gan/dcgan.py.
-    """
+    """Return the share of predictions, (N, 1), on their labels' side of 0.5."""
     return float(((pred.ravel() > 0.5) == label.ravel()).mean())
 
 
@@ -32,8 +29,7 @@ def fentropy(label: np.ndarray, pred: np.ndarray) -> float:
 class Metrics:
     """Averages of D's accuracy and of both entropies since the last `reset`, over all workers.
 
-    Predictions stay on their device, as copies still to be computed, until a number is read. All
-    workers have to read together.
+    Predictions stay on their device until a number is read, which all workers do together.
     """
 
     def __init__(self, workers: Workers | None = None) -> None:
@@ -69,18 +65,10 @@ class Metrics:
             self._counts[net] += 1
 
     def get(self) -> dict[str, float | None]:
-        """Wait for all predictions and return the averages; None if nothing was counted.
-
-        Returns
-        -------
-        dict
-            `acc` in [0, 1], `d_entropy` and `g_entropy` in nats.
-        """
+        """Wait; return `acc` in [0, 1], `d_entropy`, `g_entropy` in nats; None: not counted."""
         state = self.get_state()
-        count = {"acc": state["counts"]["d"], "d_entropy": state["counts"]["d"],
-                 "g_entropy": state["counts"]["g"]}
-        return {name: total / count[name] if count[name] else None
-                for name, total in state["sums"].items()}
+        counts = {name: state["counts"]["g" if name == "g_entropy" else "d"] for name in self._sums}
+        return {name: state["sums"][name] / n if n else None for name, n in counts.items()}
 
     def get_state(self) -> dict[str, dict[str, Any]]:
         """Wait for all predictions, and return the `sums` and `counts` that `get` divides."""

@@ -13,17 +13,14 @@ from .precision import Bfloat16Module
 
 
 class Decay(mx.lr_scheduler.LRScheduler):
-    """A learning rate that is constant for `updates` updates, and then falls as updates / t.
-
-    Source: Robbins and Monro, 1951: steps whose sum diverges, but not the sum of their squares.
-    """
+    """A learning rate that is constant for `updates` updates, and then falls as updates / t."""
 
     def __init__(self, base_lr: float, updates: int) -> None:
         super().__init__(base_lr)
         self._updates = updates
 
     def __call__(self, num_update: int) -> float:
-        """Return the rate of an update; updates are counted from 1."""
+        """Return the rate of an update, counted from 1."""
         rate: float = self.base_lr
         return rate * min(1.0, self._updates / max(1, num_update))
 
@@ -36,11 +33,10 @@ def adam_options(lr: float, beta1: float, wd: float, decay: int | None) -> dict[
 
 
 def add_biases(symbol: Any) -> Any:
-    """Give every convolution of a network that has no bias one of zeros, inside the graph.
+    """Give every convolution that has no bias one of zeros, inside the graph.
 
-    The numbers do not change. Without a bias, MXNet 1.9.1 on a CPU reads the third of two gradient
-    requests (`req[conv::kBias]` in mkldnn_convolution.cc), and, depending on what it finds there,
-    computes weight gradients that were not asked for.
+    No number changes. Without it, MXNet 1.9.1 on a CPU reads the third of two gradient requests
+    (`req[conv::kBias]` in mkldnn_convolution.cc), and may compute weight gradients for nothing.
     """
     graph = json.loads(symbol.tojson())
     nodes: list[dict[str, Any]] = []
@@ -82,17 +78,10 @@ def _check_memory(networks: Sequence[tuple[Any, Mapping[str, tuple[int, ...]]]],
 def bind_modules(symG: Any, symD: Any, batch_size: int, data_shape: tuple[int, int, int], nz: int,
                  contexts: list[Any], kvstore: Any, initializer: Any,
                  adam: Mapping[str, Mapping[str, Any]], precision: str) -> tuple[Any, ...]:
-    """Make the Modules of the step, with parameters and optimizers.
+    """Return modG, modD, modD_adding and modDG, with parameters and optimizers.
 
-    Returns
-    -------
-    modG
-    modD
-        Writes gradients for its weights.
-    modD_adding
-        Shares modD's memory; adds its gradients to those that are there.
-    modDG
-        Shares modD's memory; has a gradient for the images only.
+    The last two share modD's memory: one adds its gradients to those that are there; the other has
+    a gradient for the images only.
     """
     if precision == "bfloat16":
         prepare_bfloat16(gpu=any(context.device_type == "gpu" for context in contexts))

@@ -18,15 +18,12 @@ class Progress:
 
     Parameters
     ----------
-    total
-        Steps of the whole run; None if unknown.
-    done
-        Steps done before.
+    total, done
+        Steps of the whole run (None if unknown), and steps done before.
     quiet
         Show nothing; by default, outside of notebooks and terminals.
     every
-        Also show the trainer's own averages every so many steps; 0: never. All workers of a job
-        need the same value, because they add the averages up together.
+        Steps between updates of the trainer's averages, the same on all workers; 0: no updates.
     text
         What is being done.
     """
@@ -47,8 +44,8 @@ class Progress:
         """Count a step."""
         with contextlib.suppress(OSError):  # a terminal that is closed is no reason to stop
             self._bar.update(trainer.global_step - self._bar.n)
-        read = not self._quiet or trainer.workers.count > 1
-        if self._every and read and trainer.global_step % self._every == 0:
+        read = self._every and (not self._quiet or trainer.workers.count > 1)
+        if read and trainer.global_step % self._every == 0:
             averages = trainer.metrics.get()  # waits for the steps to be computed
             (step, then), now = self._last, time.perf_counter()
             self._last = trainer.global_step, now

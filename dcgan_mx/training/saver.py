@@ -19,36 +19,27 @@ _PAUSE = 30.0  # seconds before a failed write is tried again
 class Saver:
     """A hook that saves every few steps and at the end, in the background.
 
-    The training waits for a copy of the numbers, not for the disk. A checkpoint that cannot be
-    written is warned of, and tried again until a newer one takes its place, or, if it is of the
-    best step, a better one. When the training ends, for whatever reason, its last step is saved,
-    unless a number is not finite or the step is incomplete. All workers of a job have to save, and
-    the first one writes; after one of them has failed alone, nothing is saved.
+    A checkpoint that cannot be written is warned of, and tried again until a newer one takes its
+    place, or, for the best step, a better one. Whatever ends the training, its last step is saved,
+    unless it is incomplete or not finite, or, in a job, one worker has failed alone.
 
     Parameters
     ----------
     run_dir
-        None on all workers but the first.
+        None on all workers but the first, which alone writes.
     every
         Steps from one checkpoint to the next; by default, the end of every epoch.
     seed, keep
         As in `checkpoint.save`.
-    step
-        One that is on the disk.
-
-    Attributes
-    ----------
     step : int or None
-        Of the newest checkpoint that was begun.
-    spare : int or None
-        The best step, whose checkpoint is kept beside the newest ones.
+        Of the newest checkpoint, written or begun; an attribute, too.
     """
 
     def __init__(self, run_dir: StrPath | None, every: int | None = None, seed: int | None = None,
                  keep: int = 0, step: int | None = None) -> None:
         self._run_dir, self._every, self._seed, self._keep = run_dir, every, seed, keep
         self.step = step
-        self.spare: int | None = None
+        self.spare: int | None = None  # the best step, whose checkpoint is kept
         self._pool = ThreadPoolExecutor(1, thread_name_prefix="checkpoint")
         # What is not yet on the disk, and whether it is the best: at most two, the newest last.
         self._unsaved: list[tuple[dict[str, Any], bool]] = []
@@ -66,13 +57,7 @@ class Saver:
             self.save(trainer)
 
     def save(self, trainer: Trainer, best: bool = False) -> None:
-        """Copy the state and begin to write it; if it is the best, it becomes the one to `spare`.
-
-        Raises
-        ------
-        DivergenceError
-            If a number is not finite.
-        """
+        """Copy the state and begin to write it; the best is kept until there is a better one."""
         self._wait_or_warn()
         state = trainer.get_state()
         self.step = trainer.global_step

@@ -70,10 +70,9 @@ def get_state(trainer: Trainer) -> dict[str, Any]:
         "batch_size": trainer.batch_size, "workers": trainer.workers.count, "updates": {},
         "metrics": trainer.metrics.get_state()}
     replicas = _gather_statistics(trainer)
-    several = trainer.workers.count * len(trainer.contexts) > 1
+    averages, several = average(replicas), trainer.workers.count * len(trainer.contexts) > 1
     state: dict[str, Any] = {"symbols": {}, "counters": counters, "G-ema": trainer.average.get(),
                              "replicas": replicas if several else {}}
-    averages = average(replicas)
     for network, mod in _networks(trainer):
         state["symbols"][network] = mod.symbol.tojson()
         state[network] = {name: averages.get(f"{network}:{name}", array)
@@ -85,19 +84,11 @@ def get_state(trainer: Trainer) -> dict[str, Any]:
 
 
 def set_state(trainer: Trainer, state: dict[str, Any] | None) -> None:
-    """Restore what `get_state` returned.
+    """Restore what `get_state` returned; raise ValueError if it is of other networks.
 
-    Parameters
-    ----------
-    state
-        None on all workers but the first, whose state they receive. `symbols` is ignored. With
-        another `batch_size` or number of `workers` the epoch starts again; with another number of
-        `replicas` each gets the averages.
-
-    Raises
-    ------
-    ValueError
-        If the state is of other networks; nothing is changed then.
+    Workers other than the first give None, and receive its state. `symbols` is ignored. With
+    another `batch_size` or number of `workers` the epoch starts again; with another number of
+    `replicas` each gets the averages.
     """
     if trainer.workers.rank == 0:
         if state is None:
@@ -105,7 +96,7 @@ def set_state(trainer: Trainer, state: dict[str, Any] | None) -> None:
         _check_shapes(trainer, state)
     if trainer.workers.count > 1:
         state = _share(trainer, state)
-    assert state is not None  # the first worker has one, and shares it
+    assert state is not None
     counters, contexts = state["counters"], len(trainer.contexts)
     own = slice(trainer.workers.rank * contexts, (trainer.workers.rank + 1) * contexts)
     for network, mod in _networks(trainer):
