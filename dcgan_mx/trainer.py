@@ -168,12 +168,12 @@ class Trainer:
         # fake: label 0; the gradients are kept
         modD.forward(mx.io.DataBatch(outG, [self._fake]), is_train=True)
         modD.backward()
-        self.metrics.update_d(0, modD.get_outputs()[0])
+        self.metrics.update("d", 0, modD.get_outputs()[0])
 
         # real: label 1 (`real_label`); the gradients are added to those of the fakes
         modD_adding.forward(mx.io.DataBatch(batch.data, [self._real]), is_train=True)
         modD_adding.backward()
-        self.metrics.update_d(1, modD_adding.get_outputs()[0])
+        self.metrics.update("d", 1, modD_adding.get_outputs()[0])
 
         # update D: with the sum of both gradients
         modD.update()
@@ -192,7 +192,7 @@ class Trainer:
             modG.backward(diffD)
             modG.update()
             self.average.update()
-            self.metrics.update_g(0 if saturating else 1, modDG.get_outputs()[0])
+            self.metrics.update("g", 0 if saturating else 1, modDG.get_outputs()[0])
             self.diffD = diffD[0]
         self.outG, self.batch = outG[0], batch
 

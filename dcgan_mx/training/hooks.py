@@ -102,10 +102,9 @@ class DisplayEvery:
         now = time.perf_counter()
         images = ((trainer.global_step - (self._last_step or 0)) * trainer.batch_size
                   * trainer.workers.count)
-        record = {"epoch": trainer.epoch, "step": trainer.global_step, **trainer.metrics.get(),
-                  "images_per_s": images / (now - self._last), "seconds": now - self.start}
-        self._last, self._last_step = now, trainer.global_step
-        return record
+        last, self._last, self._last_step = self._last, now, trainer.global_step
+        return {"epoch": trainer.epoch, "step": trainer.global_step, **trainer.metrics.get(),
+                "images_per_s": images / (now - last), "seconds": now - self.start}
 
 
 class Log:

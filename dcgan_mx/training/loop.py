@@ -62,12 +62,11 @@ class Batches:
 def count_steps(trainer: Trainer, train_iter: Any, num_epochs: int | None, max_steps: int | None
                 ) -> int | None:
     """Return how many steps a trainer will have done at its limits; None if that is unknown."""
-    batches = getattr(train_iter, "num_batches", None)
-    if num_epochs is None or batches is None:
-        return max_steps
-    to_do = (num_epochs - trainer.epoch) * int(batches) - trainer.nbatch
-    total = trainer.global_step + to_do
-    return total if max_steps is None else min(total, max_steps)
+    limits = [] if max_steps is None else [max_steps]
+    if num_epochs is not None and hasattr(train_iter, "num_batches"):
+        begun = trainer.global_step - trainer.nbatch  # steps when the current epoch began
+        limits.append(begun + (num_epochs - trainer.epoch) * train_iter.num_batches)
+    return min(limits, default=None)
 
 
 def sync_stop(trainer: Trainer, batches: Batches) -> None:

@@ -43,13 +43,9 @@ class Metrics:
         self._sums = {"acc": 0.0, "d_entropy": 0.0, "g_entropy": 0.0}
         self._counts = {"d": 0, "g": 0}
 
-    def update_d(self, label: int, pred: Any) -> None:
-        """Count D's predictions, (N, 1), for N fakes (label 0) or reals (1), in D's update."""
-        self._pending.append(("d", label, pred.copy()))
-
-    def update_g(self, label: int, pred: Any) -> None:
-        """Count D's predictions, (N, 1), for N fakes, with the label that G's update gave them."""
-        self._pending.append(("g", label, pred.copy()))
+    def update(self, net: str, label: int, pred: Any) -> None:
+        """Count D's predictions, (N, 1), for images with this label, in the update of d or g."""
+        self._pending.append((net, label, pred.copy()))
 
     def wait(self, ahead: int) -> None:
         """Wait until at most the `ahead` newest predictions remain to be computed."""

@@ -35,7 +35,7 @@ class Progress:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # in a notebook without ipywidgets it says so
             from tqdm.auto import tqdm
-        self._every, self._quiet = every, quiet
+        self._every = every
         self._bar = tqdm(total=total, initial=done, unit="step", dynamic_ncols=True,
                          disable=quiet, desc=text)
         self._last = done, time.perf_counter()
@@ -44,7 +44,7 @@ class Progress:
         """Count a step."""
         with contextlib.suppress(OSError):  # a terminal that is closed is no reason to stop
             self._bar.update(trainer.global_step - self._bar.n)
-        read = self._every and (not self._quiet or trainer.workers.count > 1)
+        read = self._every and (not self._bar.disable or trainer.workers.count > 1)
         if read and trainer.global_step % self._every == 0:
             averages = trainer.metrics.get()  # waits for the steps to be computed
             (step, then), now = self._last, time.perf_counter()
@@ -54,12 +54,11 @@ class Progress:
 
     def show(self, trainer: Trainer, record: dict[str, Any]) -> None:
         """Show the numbers of a record."""
-        shown = [f"{record['images_per_s']:.1f} images/s"]
-        for word, name in (("acc of D", "acc"), ("entropy of D", "d_entropy"),
-                           ("of G", "g_entropy")):
-            if record[name] is not None:
-                shown.append(f"{word} {record[name]:.2f}")
-        self._bar.set_postfix_str(", ".join(shown), refresh=False)
+        words = {"acc": "acc of D", "d_entropy": "entropy of D", "g_entropy": "of G"}
+        shown = [f"{word} {record[name]:.2f}" for name, word in words.items()
+                 if record[name] is not None]
+        self._bar.set_postfix_str(", ".join([f"{record['images_per_s']:.1f} images/s", *shown]),
+                                  refresh=False)
 
     def end(self, trainer: Trainer) -> None:
         """Leave the bar on the screen as it is."""

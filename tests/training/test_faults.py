@@ -112,15 +112,6 @@ def test_a_disk_that_stays_full_loses_nothing_of_what_was_there(whole, tmp_path)
     assert_as_whole(go_on(tmp_path), tmp_path, whole)
 
 
-def test_a_folder_that_is_moved_and_comes_back(whole, tmp_path):
-    path, elsewhere = tmp_path / "run", tmp_path / "elsewhere"
-    path.mkdir()
-    with pytest.warns(RuntimeWarning, match="No such file"):
-        state = go_on(path, at({3: lambda: path.rename(elsewhere),
-                               6: lambda: elsewhere.rename(path)}))
-    assert_as_whole(state, path, whole, lost=range(3, 7))
-
-
 def test_a_folder_that_is_moved_for_good(whole, tmp_path):
     """The run ends with the reason, makes nothing in the old place, and goes on in the new one."""
     path, elsewhere = tmp_path / "run", tmp_path / "elsewhere"

@@ -24,14 +24,14 @@ def test_averages_are_over_updates_and_independent_of_waiting():
     results = []
     for ahead in (0, 3, 100):
         metrics = Metrics()
-        metrics.update_d(1, mx.nd.array(column(0.9)))
+        metrics.update("d", 1, mx.nd.array(column(0.9)))
         metrics.reset()
         assert metrics.get() == {"acc": None, "d_entropy": None, "g_entropy": None}
         for fake, real in zip(predictions[::2], predictions[1::2]):
             given = mx.nd.array(fake)
-            metrics.update_d(0, given)
-            metrics.update_d(1, mx.nd.array(real))
-            metrics.update_g(1, given)
+            metrics.update("d", 0, given)
+            metrics.update("d", 1, mx.nd.array(real))
+            metrics.update("g", 1, given)
             given[:] = 0.5
             metrics.wait(ahead)
         results.append(metrics.get())

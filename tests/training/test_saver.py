@@ -113,15 +113,6 @@ def test_a_best_step_that_failed_is_tried_once_more_whatever_ends_it(full_disk, 
     assert list_steps(tmp_path) == [1]
 
 
-def test_a_disk_that_stays_full_ends_it_with_the_reason(full_disk, tmp_path):
-    asked, failures = full_disk
-    failures += [1] * 100
-    hook = Saver(tmp_path, 2)
-    with pytest.warns(RuntimeWarning), pytest.raises(OSError, match="No space left"):
-        fit(small(), hook, wait_for_writing(hook), max_steps=5)
-    assert asked[-1] == 5 and list_steps(tmp_path) == []
-
-
 @pytest.mark.parametrize("error", [OSError("no paper"), KeyboardInterrupt()])
 def test_whatever_ends_the_training_the_last_step_is_saved(error, tmp_path):
     def fail(trainer):
