@@ -1,5 +1,4 @@
 import json
-import math
 
 import numpy as np
 import pytest
@@ -63,17 +62,12 @@ def test_grey_has_the_plain_layers_parameters(no_bias):
         assert trainable(sym, **shapes) == trainable(plain, **shapes)
 
 
-def test_numbers_of_parameters():
-    symG, symD = make_dcgan_sym(64, 64, 3)
-    for symbol, shapes, count in ((symG, {"rand": (64, 100, 1, 1)}, 3576704),
-                                  (symD, {"data": (64, 3, 64, 64)}, 2765568)):
-        assert sum(math.prod(s) for s in trainable(symbol, **shapes).values()) == count
-
-
 @pytest.mark.parametrize("size, stages", [(16, 2), (32, 3), (64, 4), (128, 5), (256, 6)])
 @pytest.mark.parametrize("nc", [1, 3])
 def test_sizes(size, stages, nc):
     symG, symD = make_dcgan_sym(4, 4, nc, size=size)
+    again = make_dcgan_sym(4, 4, nc, size=size)
+    assert [sym.tojson() for sym in (symG, symD)] == [sym.tojson() for sym in again]
     assert symG.infer_shape(rand=(2, 10, 1, 1))[1] == [(2, nc, size, size)]
     assert symD.infer_shape(data=(2, nc, size, size))[1] == [(2, 1)]
     # every stage doubles or halves the image: 4 x 4 is reached in size / 4 = 2 ** stages
@@ -125,10 +119,3 @@ def test_grey_layer_against_its_definition(no_bias):
 def test_bad_numbers(name, args, kwargs):
     with pytest.raises(ValueError, match=f"^{name} is .*: give"):
         make_dcgan_sym(*args, **kwargs)
-
-
-@pytest.mark.parametrize("nc", [1, 3])
-def test_the_same_networks_have_the_same_text(nc):
-    first, second = (make_dcgan_sym(4, 4, nc, size=16) for _ in range(2))
-    for ours, theirs in zip(first, second):
-        assert ours.tojson() == theirs.tojson()

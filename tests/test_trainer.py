@@ -5,15 +5,12 @@ from blog_loop import BlogLoop
 from dcgan_mx import MnistIter, RandIter, Trainer, make_dcgan_sym
 from dcgan_mx.machine.runtime import mx
 
+SHAPE = (3, 16, 16)
+
 
 def small(seed=0, nc=3, batch_size=4, **options):
     mx.random.seed(seed)
     return Trainer(*make_dcgan_sym(4, 4, nc, size=16), batch_size, (nc, 16, 16), nz=5, **options)
-
-
-def copy_parameters(source, target):
-    for name in ("modG", "modD"):
-        getattr(target, name).set_params(*getattr(source, name).get_params())
 
 
 def assert_same(first, second):
@@ -29,7 +26,8 @@ def test_bit_identical_to_the_blogs_loop(channels, batch_size, make_batches, par
     syms = make_dcgan_sym(channels, channels, 3)
     theirs = BlogLoop(*syms, batch_size, (3, 64, 64))
     ours = Trainer(*syms, batch_size, (3, 64, 64))
-    copy_parameters(theirs, ours)
+    for mod, source in ((ours.modG, theirs.modG), (ours.modD, theirs.modD)):
+        mod.set_params(*source.get_params())
     before = parameters(ours)
     predictions = []
     for batch, rbatch in make_batches(2, batch_size, (3, 64, 64)) * 5:
@@ -59,17 +57,17 @@ def test_grey_trains_on_cpu(make_batches, parameters):
 
 
 def test_d_steps_update_g_every_kth_time(make_batches, parameters):
-    """K = 3: G rests for two steps, D never does; D's first steps do not depend on k."""
+    """K = 3: G rests for two steps, D never does; D's first step does not depend on k."""
     often, seldom = small(), small(d_steps=3)
-    copy_parameters(often, seldom)
-    batches = make_batches(6, 4, (3, 16, 16), nz=5)
     history = [parameters(seldom)]
-    for pair in batches:
+    batches = make_batches(6, 4, SHAPE, nz=5)
+    for i, pair in enumerate(batches, 1):
         seldom.step(*pair)
-        history.append(parameters(seldom))
-    for i, (before, after) in enumerate(zip(history, history[1:]), 1):
+        before, after = history[-1], parameters(seldom)
         assert (before["d1_weight"] != after["d1_weight"]).any()
         assert (before["g1_weight"] != after["g1_weight"]).any() == (i % 3 == 0)
+        assert (seldom.diffD is None) == (i % 3 != 0)
+        history.append(after)
     often.step(*batches[0])
     np.testing.assert_array_equal(parameters(often)["d1_weight"], history[1]["d1_weight"])
 
@@ -87,20 +85,20 @@ def input_gradient(trainer, images, label):
 @pytest.mark.parametrize("g_loss", ["nonsaturating", "saturating"])
 def test_gradient_that_reaches_g(g_loss, make_batches):
     """Step 4 for both losses, against a second Module and the chain rule of their logarithms."""
-    trainer = small(g_loss=g_loss)
-    for pair in make_batches(2, 4, (3, 16, 16), nz=5):
+    trainer = small(g_loss=g_loss, d_steps=2)
+    for pair in make_batches(4, 4, SHAPE, nz=5):
+        trainer.metrics.reset()
         trainer.step(*pair)
     mx.nd.waitall()
     outG = trainer.outG.copy()
-    pred, towards_real = input_gradient(trainer, outG, 1)
-    expected = towards_real
+    pred, expected = input_gradient(trainer, outG, 1)
     if g_loss == "saturating":
         # With logits s: d log(1 - D)/ds = -D and d(-log D)/ds = -(1 - D); the rest of the chain
         # is the same linear map, which label 0 shows: d(-log(1 - D))/ds = D.
         expected = -input_gradient(trainer, outG, 0)[1]
     np.testing.assert_allclose(trainer.diffD.asnumpy(), expected, rtol=1e-5, atol=1e-9)
-    entropy = trainer.metrics.get()["g_entropy"]
-    assert np.isfinite(entropy) and pred.shape == (4, 1)
+    entropy = -np.log(1 - pred if g_loss == "saturating" else pred).mean()
+    assert trainer.metrics.get()["g_entropy"] == pytest.approx(entropy, rel=1e-5)
 
 
 def test_saturating_loss_is_the_minimax_loss(make_batches):
@@ -110,7 +108,7 @@ def test_saturating_loss_is_the_minimax_loss(make_batches):
     mod.bind([("data", (4, 3, 16, 16))], [("label", (4,))], inputs_need_grad=True)
     mx.random.seed(3)
     mod.init_params(mx.init.Normal(0.2))
-    images = make_batches(1, 4, (3, 16, 16))[0][0].data[0].asnumpy()
+    images = make_batches(1, 4, SHAPE)[0][0].data[0].asnumpy()
 
     def forward(x):
         mod.forward(mx.io.DataBatch([mx.nd.array(x)], [mx.nd.zeros(4)]), is_train=True)
@@ -126,11 +124,12 @@ def test_saturating_loss_is_the_minimax_loss(make_batches):
     assert numeric > 0
 
 
+IMAGES = np.random.default_rng(0).integers(0, 256, (18, 8, 8), np.uint8)
+
+
 def fit(num_epochs=100, max_steps=None, **options):
-    trainer = small()
-    seen = []
-    images = np.random.default_rng(0).integers(0, 256, (18, 8, 8), np.uint8)
-    trainer.fit(MnistIter(images, 4, (3, 16, 16), **options), RandIter(4, 5), num_epochs,
+    trainer, seen = small(), []
+    trainer.fit(MnistIter(IMAGES, 4, SHAPE, **options), RandIter(4, 5), num_epochs,
                 max_steps=max_steps,
                 hooks=[lambda t: seen.append((t.global_step, t.epoch, t.nbatch))])
     return trainer, seen
@@ -144,22 +143,16 @@ def test_fit_counts_epochs_and_steps():
     assert fit(num_epochs=1, max_steps=4)[1] == seen[:4]
 
 
-def test_same_seed_same_bits_whatever_the_threads(parameters):
+def test_same_seed_same_bits_whatever_the_threads_and_the_pieces(parameters):
+    """In one go or in pieces, within an epoch and over its end."""
     one, two, other = (parameters(fit(max_steps=9, **options)[0])
                        for options in ({"threads": 1}, {"threads": 2}, {"seed": 1}))
     assert_same(one, two)
     assert (one["g1_weight"] != other["g1_weight"]).any()
-
-
-def test_fit_goes_on_where_the_trainer_is(parameters):
-    """In one go or in pieces, within an epoch and over its end: the same bits."""
-    whole, _ = fit(max_steps=11)
-    pieces = small()
-    images = np.random.default_rng(0).integers(0, 256, (18, 8, 8), np.uint8)
-    train_iter, rand_iter = MnistIter(images, 4, (3, 16, 16)), RandIter(4, 5)
-    for max_steps in (3, 4, 5, 11):
+    pieces, train_iter, rand_iter = small(), MnistIter(IMAGES, 4, SHAPE), RandIter(4, 5)
+    for max_steps in (3, 4, 5, 9):
         pieces.fit(train_iter, rand_iter, 100, max_steps=max_steps)
-    assert_same(parameters(whole), parameters(pieces))
+    assert_same(one, parameters(pieces))
 
 
 def test_fit_goes_on_with_an_iterator_of_mxnets(monkeypatch):
@@ -192,17 +185,6 @@ def test_fit_copies_what_an_iterator_writes_over():
     assert seen == [0, 1, 2, 3, 4]
 
 
-def test_the_gradient_of_a_step_is_that_at_its_own_images(make_batches):
-    """With d_steps 2, every other step has none."""
-    trainer = small(d_steps=2)
-    for i, pair in enumerate(make_batches(4, 4, (3, 16, 16), nz=5), 1):
-        trainer.step(*pair)
-        assert (trainer.diffD is None) == (i % 2 == 1)
-        if trainer.diffD is not None:
-            expected = input_gradient(trainer, trainer.outG.copy(), 1)[1]
-            np.testing.assert_allclose(trainer.diffD.asnumpy(), expected, rtol=1e-5, atol=1e-9)
-
-
 def test_fit_refuses_an_empty_iterator():
     class Empty(mx.io.DataIter):
         def next(self):
@@ -212,8 +194,7 @@ def test_fit_refuses_an_empty_iterator():
 
 
 @pytest.mark.parametrize("options", [
-    {"batch_size": 0}, {"lr": 0.0}, {"lr": -1.0}, {"lr": float("nan")}, {"lr": float("inf")},
-    {"beta1": 1.0}, {"wd": -1e-9}, {"wd": float("nan")}, {"d_steps": 0}, {"g_loss": "hinge"}])
+    {"batch_size": 0}, {"lr": float("nan")}, {"beta1": 1.0}, {"wd": -1e-9}, {"g_loss": "hinge"}])
 def test_bad_numbers(options):
     (name, value), = options.items()
     with pytest.raises(ValueError, match=f"^{name}: '?{value}'? is (out of|none)"):
@@ -224,7 +205,7 @@ def test_each_network_has_its_own_learning_rate(make_batches, parameters):
     """Adam's first update is as large as the learning rate wherever there is a gradient."""
     trainer = small(lr=0.5, lr_g=1e-2, lr_d=1e-3)
     before = parameters(trainer)
-    trainer.step(*make_batches(1, 4, (3, 16, 16), nz=5)[0])
+    trainer.step(*make_batches(1, 4, SHAPE, nz=5)[0])
     after = parameters(trainer)
     for name, rate in (("g1_weight", 1e-2), ("d1_weight", 1e-3)):
         assert np.abs(after[name] - before[name]).max() == pytest.approx(rate, rel=0.01)
@@ -233,7 +214,7 @@ def test_each_network_has_its_own_learning_rate(make_batches, parameters):
 def test_smoothed_labels_reach_d_only(make_batches, parameters):
     """D's gradient is that of the label 0.9 for reals; G is still led to the label 1."""
     trainer, plain = small(real_label=0.9), small()
-    batch, rbatch = make_batches(1, 4, (3, 16, 16), nz=5)[0]
+    batch, rbatch = make_batches(1, 4, SHAPE, nz=5)[0]
     mod = mx.mod.Module(trainer.modD.symbol, data_names=["data"], label_names=["label"])
     mod.bind([("data", (4, 3, 16, 16))], [("label", (4,))], grad_req="add")
     mod.init_params(arg_params=trainer.modD.get_params()[0],
@@ -255,26 +236,21 @@ def test_smoothed_labels_reach_d_only(make_batches, parameters):
                                input_gradient(trainer, trainer.outG, 1)[1], rtol=1e-4, atol=1e-9)
 
 
-def test_falling_rates_are_rates_that_somebody_sets_by_hand(make_batches, parameters):
+def test_falling_rates_are_rates_that_somebody_sets_by_hand(make_batches, parameters, capfd):
     """Constant for N updates of a network, then N / t; a state goes on where the rate was."""
     options = {"lr_g": 1e-2, "lr_d": 1e-3, "d_steps": 2}
     trainer, by_hand = small(lr_decay=2, **options), small(**options)
     other = small(lr_decay=2, **options)
-    for t, pair in enumerate(make_batches(8, 4, (3, 16, 16), nz=5), 1):
+    for t, pair in enumerate(make_batches(8, 4, SHAPE, nz=5), 1):
         for mod, lr, updates in ((by_hand.modG, 1e-2, t // 2), (by_hand.modD, 1e-3, t)):
             mod._updater.optimizer.lr = lr * min(1, 2 / max(updates, 1))
         trainer.step(*pair)
         by_hand.step(*pair)
         if t > 4:
             other.step(*pair)
-        else:
+        elif t == 4:
             other.set_state(trainer.get_state())
     assert by_hand.modD._updater.optimizer.lr == 1e-3 / 4
-    for name, array in parameters(by_hand).items():
-        np.testing.assert_array_equal(parameters(trainer)[name], array, err_msg=name)
-        np.testing.assert_array_equal(parameters(other)[name], array, err_msg=name)
-
-
-def test_a_falling_rate_prints_nothing(capfd):
-    small(lr_decay=2)
+    assert_same(parameters(by_hand), parameters(trainer))
+    assert_same(parameters(by_hand), parameters(other))
     assert capfd.readouterr() == ("", "")

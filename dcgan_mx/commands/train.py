@@ -216,13 +216,12 @@ def restore(run: Run, trainer: Trainer, request: Request, config: dict[str, Any]
 
 def _meet(trainer: Trainer) -> None:
     """Wait for all workers where one of them cannot go on: when it ends, the job is ended."""
-    if trainer.stopping is True:
+    if trainer.stopping and not trainer.stop_signal:
         trainer.workers.gather([0])
 
 
 def _status(trainer: Trainer) -> int:
-    asked = trainer.stopping  # a signal's number; or True, where another worker could not go on
-    return 128 + asked if asked and asked is not True else 0
+    return 128 + trainer.stop_signal if trainer.stop_signal else 0
 
 
 def tell_end(run: Run) -> None:

@@ -10,8 +10,7 @@ from typing import Iterator
 
 from .files import StrPath
 
-# Of control groups: where they are, the names of their limit and of what they use, and which part
-# of that is a cache.
+# Control groups: their folder, the files with their limit and use, which part of that is a cache.
 _VERSION_1 = (Path("sys/fs/cgroup/memory"), "memory.limit_in_bytes", "memory.usage_in_bytes",
               ("total_inactive_file", "total_active_file"))
 _VERSION_2 = (Path("sys/fs/cgroup"), "memory.max", "memory.current",
@@ -19,16 +18,9 @@ _VERSION_2 = (Path("sys/fs/cgroup"), "memory.max", "memory.current",
 
 
 def require_memory(what: str, needed: int, mend: str) -> None:
-    """Raise ValueError if something needs more memory than there is.
+    """Raise ValueError, saying `what` and the `mend`, if fewer than `needed` bytes are free.
 
-    Parameters
-    ----------
-    what
-        How the error begins.
-    needed
-        Bytes that it takes at the very least: nothing that fits may be refused.
-    mend
-        What the error asks for.
+    They are a lower bound: nothing that fits may be refused.
     """
     available = read_available()
     if available is not None and needed > available:
@@ -37,23 +29,11 @@ def require_memory(what: str, needed: int, mend: str) -> None:
 
 
 def read_available(root: StrPath = "/") -> int | None:
-    """Return how many bytes this process may still take.
+    """Return how many bytes this process may still take; None where that is unknown (no Linux).
 
-    Parameters
-    ----------
-    root
-        Where `proc` and `sys` are.
-
-    Returns
-    -------
-    The least of what the machine has left, what each of this process's control groups has left
-    (version 1 or 2), both with the swap space, and what `ulimit -v` leaves. Memory that only caches
-    files counts as free. None where the system does not tell (no Linux).
-
-    Notes
-    -----
-    Sources: Linux, Documentation/filesystems/proc.rst, admin-guide/cgroup-v2.rst and
-    admin-guide/cgroup-v1/memory.rst.
+    The least of what the machine and each of this process's control groups have left, with the swap
+    space, and of what `ulimit -v` leaves; caches of files count as free. Sources: Linux,
+    Documentation/filesystems/proc.rst, admin-guide/cgroup-v2.rst, admin-guide/cgroup-v1/memory.rst.
     """
     root = Path(root)
     try:

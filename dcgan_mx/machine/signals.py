@@ -61,4 +61,4 @@ class StopOnSignal:
     def __call__(self, trainer: Any) -> None:
         """Have `fit` return if a signal has arrived."""
         if self.received is not None:
-            trainer.stopping = self.received
+            trainer.stopping, trainer.stop_signal = True, self.received

@@ -9,42 +9,29 @@ from .module_state import list_parameters
 
 
 def find_gamma(width: float) -> float:
-    """Return the power of an average with the weights i^gamma that has a relative width.
-
-    Parameters
-    ----------
-    width : above 0, below 1 / sqrt(12)
-        Standard deviation of a density proportional to x^gamma on [0, 1].
-
-    Notes
-    -----
-    width^2 = (gamma + 1) / ((gamma + 2)^2 (gamma + 3)), the variance of Beta(gamma + 1, 1).
-    Source: Karras et al., arXiv:2312.02696, section 3.1.
-    """
+    """Return gamma such that a density proportional to x^gamma on [0, 1] has this deviation."""
+    # width^2 = (gamma + 1) / ((gamma + 2)^2 (gamma + 3)), the variance of Beta(gamma + 1, 1)
     inverse = width**-2
     return float(np.roots([1, 7, 16 - inverse, 12 - inverse]).real.max())
 
 
 class Average:
-    """A moving average of a Module's parameters, kept on its first device.
-
-    Nothing here waits for the device.
+    """A moving average of a Module's parameters, on its first device; updates do not wait for it.
 
     Parameters
     ----------
     mod : mx.mod.Module
     decay : in [0, 1)
-        Of an exponential average.
+        Of an exponential moving average.
     width : in [0, 1 / sqrt(12))
-        Of an average over a share of the training: the standard deviation of its weights over the
-        updates, as a part of all updates so far. Where both are 0, nothing is averaged.
+        Of a power-function average: the standard deviation of its weights over the updates, as a
+        fraction of all updates so far. If both are 0, nothing is averaged.
 
     Notes
     -----
-    After t updates with the parameters w_1 to w_t, the exponential average is the weighted mean of
-    these with the weights decay^(t - i), the other one with weights that grow about as i^gamma
-    (`find_gamma`): what the parameters were before the first update has no part in it.
-    Source: Kingma and Ba, arXiv:1412.6980, section 3 (its correction of the bias); Yazici et al.,
+    Weighted means of the parameters after updates 1 to t: with the weights decay^(t - i), or with
+    weights that grow about as i^gamma (`find_gamma`).
+    Source: Kingma and Ba, arXiv:1412.6980, section 3 (its bias correction); Yazici et al.,
     arXiv:1806.04498, for generators; Karras et al., arXiv:2312.02696, section 3.1, for the power.
     """
 
@@ -55,7 +42,7 @@ class Average:
         self._arrays = {name: array.copy() for name, array in self._parameters.items()}
 
     def update(self) -> None:
-        """Take in the parameters as they are."""
+        """Include the current parameters."""
         self._updates += 1
         if self._gamma is not None:
             share = 1 - (1 - 1 / self._updates)**(self._gamma + 1)
@@ -66,17 +53,11 @@ class Average:
             array[:] = new if self._updates == 1 else array + share * (new - array)
 
     def get(self) -> dict[str, np.ndarray]:
-        """Copy the average.
-
-        Returns
-        -------
-        float32
-            Under arg:NAME; empty where nothing is averaged.
-        """
+        """Copy the average, float32, under arg:NAME; empty if nothing is averaged."""
         return {f"arg:{name}": array.asnumpy() for name, array in self._arrays.items()}
 
     def set(self, arrays: Mapping[str, np.ndarray], updates: int) -> None:
-        """Go on from what `get` returned after so many updates."""
+        """Continue from what `get` returned after this many updates."""
         self._updates = updates
         for name, array in self._arrays.items():
             array[:] = arrays[f"arg:{name}"]

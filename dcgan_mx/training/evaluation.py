@@ -1,15 +1,15 @@
-"""Figures of quality beside the training."""
+"""Metrics of quality during the training."""
 from __future__ import annotations
 
 import time
-from typing import TYPE_CHECKING, Any, Callable
+from typing import TYPE_CHECKING, Sequence
 
 from ..images.evaluation import Judge
 from ..images.latent import make_latents
 from ..images.sample import make_generator
 from ..machine.memory import give_back
 from ..runs.log import FIGURES, find_best
-from .hooks import Display
+from .hooks import Display, DisplayEvery, Record
 from .module_state import get_parameters
 from .saver import Saver
 
@@ -18,41 +18,25 @@ if TYPE_CHECKING:
 
 
 class EvaluateEvery:
-    """A hook that judges what G makes of the same vectors, every `n` steps.
+    """A hook that evaluates G's images of the same latent vectors, every `n` steps.
 
-    The best step so far is saved, and its checkpoint stays, however few are kept. It changes no
-    number of the training, and stands in the log as a line of its own.
+    The best step so far is saved, and its checkpoint kept. No number of the training changes.
 
     Parameters
     ----------
-    n : at least 1
-    saver
-    judge
-        None on all workers but the first.
-    images
-        How many G makes.
-    display
-        Called with the trainer and the record; see `hooks.Display`.
-    records
-        The run's log so far, of steps whose checkpoints are there.
-    seconds
-        That the run has taken before.
-    leave_out
-        Called with the seconds that an evaluation took.
-
-    Raises
-    ------
-    DivergenceError
-        When called, if a number is no longer finite.
+    n, saver, clock
+        Steps between evaluations, and the hooks that save and that time the run.
+    judge, images
+        What evaluates G, on this many images; None on all workers but the first.
+    display, records
+        What shows the evaluations, and the run's log of steps whose checkpoints are on the disk.
     """
 
-    def __init__(self, n: int, saver: Saver, judge: Judge | None = None, images: int = 0,
-                 display: Display = lambda trainer, record: None,
-                 records: list[dict[str, Any]] | None = None, seconds: float = 0.0,
-                 leave_out: Callable[[float], None] = lambda seconds: None) -> None:
-        self._n, self._saver, self._judge, self._images = n, saver, judge, images
-        self._display, self._records = display, list(records or [])
-        self._start, self._leave_out = time.perf_counter() - seconds, leave_out
+    def __init__(self, n: int, saver: Saver, clock: DisplayEvery, judge: Judge | None,
+                 images: int, display: Display, records: Sequence[Record] = ()) -> None:
+        self._n, self._saver, self._clock = n, saver, clock
+        self._judge, self._images = judge, images
+        self._display, self._records = display, [*records]
         best = find_best(self._records)
         saver.spare = best["step"] if best else None
 
@@ -67,15 +51,15 @@ class EvaluateEvery:
             self._saver.save(trainer, best=True)
         if self._judge is not None:
             give_back()  # the heap would stay as large as an evaluation needs it
-        self._leave_out(time.perf_counter() - start)
+        self._clock.leave_out(time.perf_counter() - start)
 
     def _evaluate(self, trainer: Trainer, judge: Judge) -> bool:
-        """Write down the figures; return whether they are the best."""
+        """Display the metrics; return whether they are the best."""
         generator = make_generator(trainer.modG.symbol, get_parameters(trainer.modG),
                                    trainer.average.get(), trainer.contexts[0])
         figures = judge.judge(generator.generate(make_latents(self._images, generator.nz)))
         record = {"epoch": trainer.epoch, "step": trainer.global_step,
-                  "seconds": time.perf_counter() - self._start,
+                  "seconds": time.perf_counter() - self._clock.start,
                   **{name: figures[name] for name in FIGURES if name in figures}}
         self._records.append(record)
         self._display(trainer, record)

@@ -1,37 +1,22 @@
-"""What the loop around the step leans on: batches with their ends, hooks, reasons to stop."""
+"""What `Trainer.fit` needs beside the step: batches read ahead, limits, a common stop, hooks."""
 from __future__ import annotations
 
-import signal
 import warnings
 from typing import TYPE_CHECKING, Any, Callable, Sequence
 
 from ..machine.runtime import mx
-from ..runs.ending import Ending
 from .trainer_state import DivergenceError
 
 if TYPE_CHECKING:
     from ..trainer import Trainer
 
 Hook = Callable[["Trainer"], None]
-_TRUE = 0.5  # what stands for True where all workers are asked; 1 is SIGHUP
 
 
 class Batches:
-    """The batches of an iterator, each with whether it is the last of its epoch.
+    """The batches of an iterator, read one ahead, so that the last one of an epoch is known.
 
-    It looks one batch ahead, and keeps that for whoever comes next. Where that fails, the batch
-    before it is still good: the error comes in the place of the next one.
-
-    Parameters
-    ----------
-    source : mx.io.DataIter
-        Reset at the end of every epoch.
-
-    Attributes
-    ----------
-    source : mx.io.DataIter
-    failure : Exception or None
-        What came in the place of the next batch.
+    If the iterator fails there, the next `take` raises its `failure`.
     """
 
     def __init__(self, source: Any) -> None:
@@ -40,29 +25,20 @@ class Batches:
         self._ahead: Any = None
 
     def seek(self, epoch: int, nbatch: int) -> None:
-        """Go on with a batch of an epoch, if the source can; else with the next one."""
+        """Continue with a batch of an epoch if the source can seek, else with its next one."""
         if hasattr(self.source, "seek"):
             self.source.seek(epoch, nbatch)
             self._ahead = self.failure = None
 
     def take(self) -> tuple[Any, bool]:
-        """Return the next batch, and whether it is the last of its epoch.
-
-        Raises
-        ------
-        ValueError
-            If the source has no batch.
-        Exception
-            `failure`, if that came before.
-        """
+        """Return the next batch, and whether it is the last of its epoch."""
         if self.failure is not None:
             failure, self.failure = self.failure, None
             raise failure
-        if self._ahead is None:
-            self._ahead = self._next()
-        if self._ahead is None:
+        batch = self._next() if self._ahead is None else self._ahead
+        if batch is None:
             raise ValueError("train_iter is empty: give an iterator with at least one batch")
-        batch, self._ahead = self._ahead, None
+        self._ahead = None
         try:
             self._ahead = self._next()
         except Exception as error:  # whatever an iterator raises
@@ -70,8 +46,7 @@ class Batches:
             return batch, False
         if self._ahead is None:
             self.source.reset()
-            return batch, True
-        return batch, False
+        return batch, self._ahead is None
 
     def _next(self) -> Any:
         """Return the source's next batch; None at the end of its epoch."""
@@ -86,54 +61,31 @@ class Batches:
 
 def count_steps(trainer: Trainer, train_iter: Any, num_epochs: int | None, max_steps: int | None
                 ) -> int | None:
-    """Return how many steps a trainer will have done at its limits; None if nobody knows."""
-    batches = getattr(train_iter, "num_batches", None)
-    if num_epochs is None or batches is None:
-        return max_steps
-    to_do = (num_epochs - trainer.epoch) * int(batches) - trainer.nbatch
-    total = trainer.global_step + to_do
-    return total if max_steps is None else min(total, max_steps)
+    """Return how many steps a trainer will have done at its limits; None if that is unknown."""
+    limits = [] if max_steps is None else [max_steps]
+    if num_epochs is not None and hasattr(train_iter, "num_batches"):
+        begun = trainer.global_step - trainer.nbatch  # steps when the current epoch began
+        limits.append(begun + (num_epochs - trainer.epoch) * train_iter.num_batches)
+    return min(limits, default=None)
 
 
-def agree_to_stop(trainer: Trainer, batches: Batches) -> None:
-    """Have all workers stop if a hook of one of them asks for it, or one has no next batch.
-
-    What came in its place is raised here, when all know of it.
-    """
+def sync_stop(trainer: Trainer, batches: Batches) -> None:
+    """Stop all workers if a hook of one asks for it, or if one has no next batch."""
     failed = batches.failure is not None
-    asked = _TRUE if trainer.stopping is True or failed else trainer.stopping
-    found = float(trainer.workers.gather([asked]).max())
-    trainer.stopping = True if found == _TRUE else int(found)
+    asked = trainer.workers.gather([trainer.stopping or failed, trainer.stop_signal]).max(0)
+    trainer.stopping, trainer.stop_signal = bool(asked[0]), int(asked[1])
+    trainer.whole |= trainer.stopping
     if failed:
-        trainer.agreed = True
-        batches.take()
+        batches.take()  # raises the failure, now that all know of it
 
 
-def is_whole(trainer: Trainer) -> bool:
-    """Whether the last step of an ended training can be shown and saved.
-
-    Not so is half of a step, one whose numbers are no longer finite, and, in a job, any after which
-    a worker has failed alone: what is shown and saved is gathered from all.
-    """
-    alone = (isinstance(trainer.ending, BaseException) and trainer.workers.count > 1
-             and not trainer.agreed)
-    return not (trainer.stepping or isinstance(trainer.ending, DivergenceError) or alone)
-
-
-def make_ending(trainer: Trainer) -> Ending:
-    """Say how a training ended that a hook stopped."""
-    if trainer.stopping is True:
-        return Ending("hook", trainer.global_step, trainer.epoch)
-    return Ending("signal", trainer.global_step, trainer.epoch,
-                  signal.Signals(trainer.stopping).name)
+def can_save(trainer: Trainer) -> bool:
+    """Whether the last step of an ended training can be shown and saved, by all workers."""
+    return trainer.whole and not isinstance(trainer.ending, DivergenceError)
 
 
 def end_hooks(trainer: Trainer, hooks: Sequence[Hook]) -> None:
-    """Call each hook's `end`, if it has one, whatever becomes of the others'.
-
-    What one raises becomes the trainer's ending, of which the others need not know to stop; unless
-    something has been raised before: then it is warned of.
-    """
+    """Call every hook's `end`, if it has one; the first error becomes the trainer's ending."""
     for hook in hooks:
         try:
             getattr(hook, "end", lambda trainer: None)(trainer)
@@ -141,4 +93,4 @@ def end_hooks(trainer: Trainer, hooks: Sequence[Hook]) -> None:
             if isinstance(trainer.ending, BaseException):
                 warnings.warn(f"and then: {error}", RuntimeWarning, stacklevel=3)
             else:
-                trainer.ending, trainer.agreed = error, True  # the training had ended for all
+                trainer.ending = error

@@ -1,8 +1,8 @@
-"""What a Module remembers, as NumPy arrays; what has no public name in MXNet 1.9.1 is here only.
+"""The state of a Module as NumPy arrays; all use of MXNet 1.9.1's private API for that is here.
 
 A Module on several contexts has a copy of its parameters and of Adam's moments on each. They are
-kept identical, so that the first context's stand for all. Moving statistics differ: each context
-has those of the images that it has seen.
+kept identical, so the first context's stand for all. Moving statistics differ: each context has
+those of the images that it has seen.
 """
 from __future__ import annotations
 
@@ -14,40 +14,26 @@ from ..machine.runtime import mx
 
 
 def get_parameters(mod: Any) -> dict[str, np.ndarray]:
-    """Copy a Module's parameters and its moving statistics, averaged over its contexts.
-
-    Returns
-    -------
-    float32
-        Under arg:NAME and aux:NAME.
-    """
-    group = mod._exec_group
-    return {**{f"arg:{name}": arrays[0].asnumpy()
-               for name, arrays in zip(group.param_names, group.param_arrays)},
+    """Copy the parameters (arg:NAME) and moving statistics (aux:NAME), averaged over contexts."""
+    return {**{f"arg:{name}": array.asnumpy() for name, array in list_parameters(mod).items()},
             **average(get_statistics(mod))}
 
 
 def list_parameters(mod: Any) -> dict[str, Any]:
-    """Return a Module's parameters on its first context, by name: the arrays that it trains."""
+    """Return the parameters on the first context, by name: the arrays that are trained."""
     group = mod._exec_group
     return {name: arrays[0] for name, arrays in zip(group.param_names, group.param_arrays)}
 
 
 def get_statistics(mod: Any) -> dict[str, np.ndarray]:
-    """Copy a Module's moving statistics from each of its contexts.
-
-    Returns
-    -------
-    (contexts, channels), float32
-        Under aux:NAME.
-    """
+    """Copy the moving statistics of all contexts, (contexts, channels), under aux:NAME."""
     group = mod._exec_group
     return {f"aux:{name}": np.stack([array.asnumpy() for array in arrays])
             for name, arrays in zip(group.aux_names, group.aux_arrays)}
 
 
 def set_statistics(mod: Any, statistics: Mapping[str, np.ndarray]) -> None:
-    """Set a Module's moving statistics from what `get_statistics` returned."""
+    """Set the moving statistics from what `get_statistics` returned."""
     group = mod._exec_group
     for name, arrays in zip(group.aux_names, group.aux_arrays):
         for array, values in zip(arrays, statistics[f"aux:{name}"]):
@@ -55,37 +41,30 @@ def set_statistics(mod: Any, statistics: Mapping[str, np.ndarray]) -> None:
 
 
 def average(statistics: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
-    """Return the means over the first axis of what `get_statistics` returned, float32."""
+    """Return the float32 means over the first axis of what `get_statistics` returned."""
     return {name: rows.mean(0, np.float64).astype(np.float32)
             for name, rows in statistics.items()}
 
 
 def all_arrays(mod: Any) -> list[tuple[Any, ...]]:
-    """The arrays that a Module trains, and its statistics, for each of its contexts."""
+    """Return all parameters and moving statistics of each context."""
     group = mod._exec_group
     return list(zip(*group.param_arrays, *group.aux_arrays))
 
 
 def pull_parameters(mod: Any, kvstore: Any) -> None:
-    """Set a Module's parameters to those that the KVStore was given by its first worker."""
+    """Set the parameters to those that the KVStore's first worker gave it."""
     group = mod._exec_group
     for name, arrays in zip(group.param_names, group.param_arrays):
         kvstore.pull(name, arrays)
 
 
 def get_adam(mod: Any) -> tuple[dict[str, np.ndarray], int]:
-    """Copy Adam's moments and its number of updates.
-
-    Returns
-    -------
-    moments : float32
-        Under mean:NAME and var:NAME; empty before the first update.
-    updates
-    """
+    """Copy Adam's moments, under mean:NAME and var:NAME, and return its number of updates."""
     updater, names = mod._updater, mod._exec_group.param_names
     updater.optimizer._set_current_context(mod._context[0].device_id)
     moments: dict[str, np.ndarray] = {}
-    for i, name in enumerate(names):
+    for i, name in enumerate(names):  # before the first update there are none
         for kind, array in zip(("mean", "var"), updater.states.get(i * len(mod._context), ())):
             moments[f"{kind}:{name}"] = array.asnumpy()
     updates: int = updater.optimizer._index_update_count.get(0, 0)

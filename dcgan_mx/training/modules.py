@@ -2,50 +2,41 @@
 from __future__ import annotations
 
 import json
-from typing import Any, Mapping
+import math
+from typing import Any, Mapping, Sequence
 
 from ..machine.amx import prepare_bfloat16
+from ..machine.memory import require_memory
 from ..machine.runtime import mx
-from .memory import require_fitting
 from .module_state import pull_parameters
 from .precision import Bfloat16Module
 
 
 class Decay(mx.lr_scheduler.LRScheduler):
-    """A learning rate that is constant for `updates` updates, and falls as updates / t then.
-
-    Source: Robbins and Monro, 1951: steps whose sum diverges, and whose squares' sum does not.
-    """
+    """A learning rate that is constant for `updates` updates, and then falls as updates / t."""
 
     def __init__(self, base_lr: float, updates: int) -> None:
         super().__init__(base_lr)
         self._updates = updates
 
     def __call__(self, num_update: int) -> float:
-        """Return the rate of an update, which are counted from 1."""
+        """Return the rate of an update, counted from 1."""
         rate: float = self.base_lr
         return rate * min(1.0, self._updates / max(1, num_update))
 
 
-def make_rate(lr: float, decay: int | None) -> dict[str, Any]:
-    """Return the parameters of an optimizer that make its learning rate.
-
-    Parameters
-    ----------
-    lr
-    decay
-        Updates after which it falls; None: never.
-    """
-    # MXNet prints a line on stdout where the scheduler's rate is another than this one.
-    return {"learning_rate": lr, **({"lr_scheduler": Decay(lr, decay)} if decay else {})}
+def adam_options(lr: float, beta1: float, wd: float, decay: int | None) -> dict[str, Any]:
+    """Return Adam's parameters; `decay` is the number of updates after which the rate falls."""
+    # MXNet prints a line on stdout if the scheduler's rate is not also the learning rate.
+    return {"learning_rate": lr, "beta1": beta1, "wd": wd,
+            **({"lr_scheduler": Decay(lr, decay)} if decay else {})}
 
 
 def add_biases(symbol: Any) -> Any:
-    """Give every convolution of a network that has no bias one of zeros, inside the graph.
+    """Give every convolution that has no bias one of zeros, inside the graph.
 
-    Its numbers stay what they are. Without a bias MXNet 1.9.1 asks, on a CPU, for the third of two
-    requests (`req[conv::kBias]` in mkldnn_convolution.cc), and by what it finds there computes
-    gradients of weights for which nobody has asked.
+    No number changes. Without it, MXNet 1.9.1 on a CPU reads the third of two gradient requests
+    (`req[conv::kBias]` in mkldnn_convolution.cc), and may compute weight gradients for nothing.
     """
     graph = json.loads(symbol.tojson())
     nodes: list[dict[str, Any]] = []
@@ -66,44 +57,40 @@ def add_biases(symbol: Any) -> Any:
         "arg_nodes": [i for i, node in enumerate(nodes) if node["op"] == "null"]}))
 
 
+def _check_memory(networks: Sequence[tuple[Any, Mapping[str, tuple[int, ...]]]], batch_size: int,
+                  contexts: list[Any]) -> None:
+    """Raise ValueError if networks, given with the shapes of their inputs, cannot fit."""
+    parameters = outputs = 0
+    for symbol, inputs in networks:
+        internals = symbol.get_internals()
+        sizes = dict(zip(internals.list_outputs(),
+                         map(math.prod, internals.infer_shape(**inputs)[1])))
+        parameters += sum(sizes[name] for name in {*symbol.list_arguments()} - {*inputs})
+        outputs += sum(size for name, size in sizes.items() if name.endswith("_output"))
+    hosts = sum(context.device_type != "gpu" for context in contexts)
+    # At the least: a weight, its gradient and Adam's two moments in float32 on each context; each
+    # layer's output, which the backward pass needs, in two bytes.
+    require_memory(f"training {parameters:,} parameters with batch_size {batch_size}",
+                   16 * parameters * hosts + 2 * outputs * hosts // len(contexts),
+                   "give a lower one, or smaller networks, or end what else has memory")
+
+
 def bind_modules(symG: Any, symD: Any, batch_size: int, data_shape: tuple[int, int, int], nz: int,
                  contexts: list[Any], kvstore: Any, initializer: Any,
-                 adam: Mapping[str, Mapping[str, Any]], precision: str = "float32"
-                 ) -> tuple[Any, Any, Any, Any]:
-    """Make the Modules, with parameters and optimizers.
+                 adam: Mapping[str, Mapping[str, Any]], precision: str) -> tuple[Any, ...]:
+    """Return modG, modD, modD_adding and modDG, with parameters and optimizers.
 
-    Parameters
-    ----------
-    symG, symD, batch_size, data_shape, nz, contexts, kvstore, initializer
-        As `Trainer` takes them.
-    adam
-        Parameters of the optimizers of `G` and `D`.
-    precision : 'float32' or 'bfloat16'
-        In which they compute.
-
-    Returns
-    -------
-    modG
-    modD
-        Writes gradients for its weights.
-    modD_adding
-        The same memory; it adds its gradients to those that are there.
-    modDG
-        The same memory; D as G sees it, with a gradient for the images only.
-
-    Raises
-    ------
-    ValueError
-        If the precision is bfloat16, and there is a GPU among the contexts, or the processor has
-        no instructions for it; or if they cannot fit into memory.
+    The last two share modD's memory: one adds its gradients to those that are there; the other has
+    a gradient for the images only.
     """
     if precision == "bfloat16":
         prepare_bfloat16(gpu=any(context.device_type == "gpu" for context in contexts))
     module = {"float32": mx.mod.Module, "bfloat16": Bfloat16Module}[precision]
-    require_fitting(symG, symD, batch_size, data_shape, nz, contexts)
+    rand = [("rand", (batch_size, nz, 1, 1))]
     data, label = [("data", (batch_size, *data_shape))], [("label", (batch_size,))]
+    _check_memory([(symG, dict(rand)), (symD, {**dict(data), **dict(label)})], batch_size, contexts)
     modG = module(symG, data_names=("rand",), label_names=None, context=contexts)
-    modG.bind(data_shapes=[("rand", (batch_size, nz, 1, 1))])
+    modG.bind(data_shapes=rand)
     modD, modD_adding, modDG = (
         module(symbol, data_names=("data",), label_names=("label",), context=contexts)
         for symbol in (symD, symD, add_biases(symD)))

@@ -1,4 +1,4 @@
-"""Networks that compute in bfloat16, and Modules that train them with weights of float32."""
+"""Networks that compute in bfloat16, and Modules that train them with float32 weights."""
 from __future__ import annotations
 
 import json
@@ -13,24 +13,12 @@ _BETWEEN = ("BatchNorm", "Activation", "LeakyReLU")
 
 
 def to_bfloat16(symbol: Any, shapes: Mapping[str, tuple[int, ...]]) -> Any:
-    """Rewrite a network of float32 so that it computes in bfloat16.
+    """Rewrite a float32 network, with the shapes of its inputs, to compute in bfloat16.
 
-    That is, its convolutions and deconvolutions, whose weights become variables of bfloat16, and
-    what stands between them. Inputs and outputs, BatchNorm's parameters and statistics, tanh, the
-    loss and operators of other kinds stay float32, and so do layers from one pixel or to one, which
-    become matrix products.
-
-    Parameters
-    ----------
-    symbol : mx.sym.Symbol
-        As those of `make_dcgan_sym`.
-    shapes
-        Of its inputs, by name.
-
-    Returns
-    -------
-    mx.sym.Symbol
-        Its variables have the same names, in the same order.
+    (De)convolutions, whose weights become bfloat16 variables, and the layers between them are
+    rewritten. Inputs, outputs, BatchNorm's parameters and statistics, tanh, the loss and other
+    operators stay float32, as do layers from or to one pixel, which become matrix products. All
+    variables keep their names and order.
     """
     internals = symbol.get_internals()
     known = dict(zip(internals.list_outputs(), internals.infer_shape(**shapes)[1]))
@@ -82,14 +70,7 @@ def to_bfloat16(symbol: Any, shapes: Mapping[str, tuple[int, ...]]) -> Any:
 
 
 def _choose_types(nodes: list[dict[str, Any]], shapes: Mapping[str, tuple[int, ...]]) -> list[str]:
-    """Return in which type each node of a graph computes, or is kept if it is a variable.
-
-    Parameters
-    ----------
-    nodes
-    shapes
-        Of variables by name, of what operators give by name and `_output`.
-    """
+    """Return the type of each node of a graph; `shapes` has those of variables and NAME_output."""
     def find_size(i: int) -> tuple[int, ...]:
         name = nodes[i]["name"] + ("" if nodes[i]["op"] == "null" else "_output")
         return shapes[name][2:]
@@ -98,7 +79,7 @@ def _choose_types(nodes: list[dict[str, Any]], shapes: Mapping[str, tuple[int, .
     for i, node in enumerate(nodes):
         op, inputs = node["op"], [entry[0] for entry in node["inputs"]]
         if op in _LAYERS:
-            # A product: from one pixel to as many as the kernel has, or the other way round.
+            # From one pixel to as many as the kernel has, or back, it is a matrix product.
             if {find_size(inputs[0]), find_size(i)} != {(1, 1), find_size(inputs[1])}:
                 types[i] = "bfloat16"
                 for k in inputs[1:]:
@@ -110,26 +91,18 @@ def _choose_types(nodes: list[dict[str, Any]], shapes: Mapping[str, tuple[int, .
 
 
 class Bfloat16Module(mx.mod.Module):
-    """A Module that computes in bfloat16, and is one of float32 for all who use it.
+    """A Module that computes in bfloat16, with a symbol, parameters and gradients in float32.
 
-    Its symbol, its parameters and their gradients are of float32. Every pass forward rounds the
-    weights into arrays of bfloat16, every pass backward takes their gradients out of such arrays.
-
-    Notes
-    -----
-    A cast inside the graph would do, but for two faults of MXNet 1.9.1 on a CPU. A deconvolution
-    takes the address of its weight's gradient before there is memory for it, if that array is the
-    executor's own, and crashes (`IOLogicalSwapMKLDNNMem` in mkldnn_deconvolution-inl.h): the
-    weight has to be a variable. And amp_cast's backward adds nothing where it is told to add.
+    The forward pass rounds the weights into bfloat16 arrays; the backward pass casts their
+    gradients back. A cast inside the graph would do, but for two faults of MXNet 1.9.1 on a CPU: a
+    deconvolution whose weight is no variable takes the address of its gradient before that has
+    memory, and crashes (`IOLogicalSwapMKLDNNMem` in mkldnn_deconvolution-inl.h); and amp_cast's
+    backward ignores grad_req 'add'.
     """
 
     def bind(self, data_shapes: Any, label_shapes: Any = None, shared_module: Any = None,
              grad_req: Any = "write", **options: Any) -> None:
-        """Do what Module's `bind` does.
-
-        Private in MXNet 1.9.1 and used here: the Module's `_symbol`, `_arg_params`, `_param_names`
-        and `_exec_group`, that one's `_collect_arrays`, an executor's `_arg_dict` and `_grad_dict`.
-        """
+        """Bind, by MXNet 1.9.1's private attributes of a Module, its group and its executors."""
         symbol: Any = self._symbol
         rounded = to_bfloat16(symbol, dict([*data_shapes, *(label_shapes or ())]))
         self._adds = grad_req == "add"
@@ -142,7 +115,7 @@ class Bfloat16Module(mx.mod.Module):
                      **options)
         self._symbol = symbol
         group = self._exec_group
-        # What the users see, and what the executors compute with.
+        # Pairs of a float32 array, which callers see, and the bfloat16 one of an executor.
         self._weights: list[tuple[Any, Any]] = []
         self._gradients: list[tuple[Any, Any]] = []
         for k, executor in enumerate(group.execs):
@@ -161,18 +134,18 @@ class Bfloat16Module(mx.mod.Module):
                                 in zip(group.param_names, group.param_arrays)}
 
     def reshape(self, data_shapes: Any, label_shapes: Any = None) -> None:
-        """Refuse what Module's `reshape` does: it would let go of the arrays of float32."""
+        """Refuse another shape: Module's `reshape` would drop the float32 arrays."""
         raise ValueError(f"data_shapes is {data_shapes}: a network that computes in bfloat16 takes "
                          f"{self.data_shapes} only")
 
     def forward(self, data_batch: Any, is_train: bool | None = None) -> None:
-        """Do what Module's `forward` does."""
+        """Round the weights, then do what Module's `forward` does."""
         for weight, rounded in self._weights:
             mx.nd.amp_cast(weight, dtype=BFLOAT16, out=rounded)
         super().forward(data_batch, is_train)
 
     def backward(self, out_grads: Any = None) -> None:
-        """Do what Module's `backward` does."""
+        """Do what Module's `backward` does, then cast or add the gradients."""
         super().backward(out_grads)
         for gradient, rounded in self._gradients:
             if self._adds:

@@ -1,154 +1,104 @@
-"""Checkpoints beside the training."""
+"""Checkpoints during the training."""
 from __future__ import annotations
 
 import time
 import warnings
 from concurrent.futures import Future, ThreadPoolExecutor
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..machine.files import StrPath
 from ..runs import checkpoint
-from ..runs.checkpoint_folders import step_of
-from .loop import is_whole
+from .loop import can_save
 
 if TYPE_CHECKING:
     from ..trainer import Trainer
 
-_FIRST_PAUSE, _LONGEST_PAUSE = 1.0, 60.0  # seconds before what failed is tried again
+_PAUSE = 30.0  # seconds before a failed write is tried again
 
 
 class Saver:
     """A hook that saves every few steps and at the end, in the background.
 
-    The training waits for a copy of the numbers, not for the disk. What could not be written is
-    told at once, and tried again until a newer checkpoint takes its place, or, if it is the best
-    step's, a better one; the training goes on. Whatever ends the training, its last step is saved,
-    unless it is so already, or a number is no longer finite, or the step is only half done. Of
-    several workers all have to save, and the first one writes; where one of them fails and the
-    others do not know of it, nothing is saved.
+    A checkpoint that cannot be written is warned of, and tried again until a newer one takes its
+    place, or, for the best step, a better one. Whatever ends the training, its last step is saved,
+    unless it is incomplete or not finite, or, in a job, one worker has failed alone.
 
     Parameters
     ----------
     run_dir
-        None on all workers but the first.
+        None on all workers but the first, which alone writes.
     every
-        Steps from one checkpoint to the next; if left out, it saves at the end of every epoch.
+        Steps from one checkpoint to the next; by default, the end of every epoch.
     seed, keep
         As in `checkpoint.save`.
-    step
-        One that is on the disk.
-
-    Attributes
-    ----------
     step : int or None
-        Of the newest checkpoint that was begun.
-    spare : int or None
-        A step whose checkpoint is kept, however many there are.
-    folder : pathlib.Path or None
-        The newest checkpoint that is on the disk; None before the first.
+        Of the newest checkpoint, written or begun; an attribute, too.
     """
 
     def __init__(self, run_dir: StrPath | None, every: int | None = None, seed: int | None = None,
                  keep: int = 0, step: int | None = None) -> None:
         self._run_dir, self._every, self._seed, self._keep = run_dir, every, seed, keep
         self.step = step
-        self.spare: int | None = None
-        self.folder: Path | None = None
+        self.spare: int | None = None  # the best step, whose checkpoint is kept
         self._pool = ThreadPoolExecutor(1, thread_name_prefix="checkpoint")
-        # What is not yet on the disk, and whether it is the best: two at most, the newest one last.
+        # What is not yet on the disk, and whether it is the best: at most two, the newest last.
         self._unsaved: list[tuple[dict[str, Any], bool]] = []
         self._writing: Future[None] | None = None
-        self._pause, self._retry_at = _FIRST_PAUSE, 0.0
+        self._retry_at = 0.0
 
     def __call__(self, trainer: Trainer) -> None:
         """Save if it is time to."""
         if self._writing is not None and self._writing.done():
-            self._take_result()
+            self._wait_or_warn()
         if self._unsaved and self._writing is None and time.monotonic() > self._retry_at:
-            self._begin()
+            self._writing = self._pool.submit(self._write)
         due = (trainer.nbatch if self._every is None else trainer.global_step % self._every) == 0
         if due and self.step != trainer.global_step:
             self.save(trainer)
 
     def save(self, trainer: Trainer, best: bool = False) -> None:
-        """Copy the state and begin to write it, when what is being written is done.
-
-        Parameters
-        ----------
-        trainer
-        best
-            Once it is on the disk, it takes the place of the one to `spare`.
-
-        Raises
-        ------
-        DivergenceError
-            If a number is not finite.
-        """
-        if self._writing is not None:
-            self._take_result()
+        """Copy the state and begin to write it; the best is kept until there is a better one."""
+        self._wait_or_warn()
         state = trainer.get_state()
         self.step = trainer.global_step
         if trainer.workers.rank == 0:
             waiting = [] if best else [copy for copy in self._unsaved if copy[1]]
             self._unsaved = [*waiting, (state, best)]
-            self._begin()
-
-    def _begin(self) -> None:
-        self._writing = self._pool.submit(self._write)
+            self._writing = self._pool.submit(self._write)
 
     def _write(self) -> None:
-        """Write what is not yet on the disk, the newest first: it is what a run goes on from."""
+        """Write what is not yet on the disk, the newest first, from which a run continues."""
         assert self._run_dir is not None
         while self._unsaved:
             state, best = self._unsaved[-1]
             spare = state["counters"]["step"] if best else self.spare
-            folder = checkpoint.write(self._run_dir, state, self._seed, self._keep, spare)
-            self.folder, self.spare = max(folder, self.folder or folder, key=step_of), spare
+            checkpoint.write(self._run_dir, state, self._seed, self._keep, spare)
+            self.spare = spare
             self._unsaved.pop()
 
-    def _take_result(self) -> None:
-        """Wait for what is being written; where it fails, say so and note when to try again."""
+    def wait(self) -> None:
+        """Wait for what is being written; raises OSError if it cannot be."""
+        writing, self._writing = self._writing, None
+        if writing is not None:
+            writing.result()
+
+    def _wait_or_warn(self) -> None:
         try:
             self.wait()
         except OSError as error:
             warnings.warn(f"{error.filename}: {error.strerror}: this checkpoint could not be "
                           "written; the training goes on, and tries again", RuntimeWarning,
                           stacklevel=3)
-            self._retry_at = time.monotonic() + self._pause
-            self._pause = min(2 * self._pause, _LONGEST_PAUSE)
-
-    def wait(self) -> Path | None:
-        """Return the newest checkpoint's folder once it is on the disk; None if there is none.
-
-        Raises
-        ------
-        OSError
-            If it could not be written.
-        """
-        writing, self._writing = self._writing, None
-        if writing is not None:
-            writing.result()
-            self._pause = _FIRST_PAUSE
-        return self.folder
+            self._retry_at = time.monotonic() + _PAUSE
 
     def end(self, trainer: Trainer) -> None:
-        """Save the last step, unless that is done or it must not be.
-
-        Raises
-        ------
-        OSError
-            If it cannot be written.
-        DivergenceError
-            If a number is not finite.
-        """
+        """Save the last step, if it can be; raises OSError if it cannot be written."""
         try:
-            if self._writing is not None:
-                self._take_result()
-            if is_whole(trainer) and self.step != trainer.global_step:
+            self._wait_or_warn()
+            if can_save(trainer) and self.step != trainer.global_step:
                 self.save(trainer)
             elif self._unsaved:
-                self._begin()
+                self._writing = self._pool.submit(self._write)
             self.wait()
         finally:
             self._pool.shutdown()

@@ -118,9 +118,8 @@ def train(trainer: Trainer, train_iter: Any, rand_iter: Any, settings: Settings,
     if conduct.eval_steps is not None:
         show = hooks.Displays(*(place for place in displays
                                 if isinstance(place, (hooks.Log, hooks.TensorBoard))))
-        beside.append(EvaluateEvery(conduct.eval_steps, saver, judge, EVALUATED, show,
-                                    _read_saved(run) if run else None, seconds,
-                                    display.leave_out))
+        beside.append(EvaluateEvery(conduct.eval_steps, saver, display, judge, EVALUATED, show,
+                                    _read_saved(run) if run else ()))
     beside.append(saver)
     if run is not None and conduct.keep_grids:
         beside.append(hooks.KeepGrids(run, saver, conduct.keep_grids, conduct.disp_batches))
@@ -165,7 +164,8 @@ def _make_displays(run: Run, trainer: Trainer, settings: Settings, progress: Pro
     if conduct.fixed_noise:
         displays.append(hooks.make_fixed_noise(run, trainer, settings.recipe.seed))
     if conduct.tensorboard:
-        displays.append(hooks.TensorBoard(run))
+        board = hooks.TensorBoard(run)
+        displays += [board, board.draw]
     if conduct.show:
         displays.append(hooks.make_windows())
     return displays

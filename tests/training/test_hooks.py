@@ -14,8 +14,10 @@ from dcgan_mx.training.trainer_state import DivergenceError
 from dcgan_mx.visual import make_grid, standardise
 
 
-def train(*all_hooks, max_steps=6, **options):
-    trainer = Trainer(*make_dcgan_sym(4, 4, 3, size=16), 4, (3, 16, 16), nz=5, **options)
+def fit(all_hooks, max_steps=6, trainer=None, **options):
+    if trainer is None:
+        mx.random.seed(0)
+        trainer = Trainer(*make_dcgan_sym(4, 4, 3, size=16), 4, (3, 16, 16), nz=5, **options)
     trainer.fit(MnistIter(make_discs(16), 4, (3, 16, 16)), RandIter(4, 5), 100, all_hooks,
                 max_steps)
     return trainer
@@ -27,71 +29,34 @@ def make_run(path):
 
 
 def test_log_lines_average_the_steps_since_the_last(tmp_path):
-    """A line every second step against two lines of a run that writes one every step."""
-    logs = {}
-    for n in (1, 2):
-        mx.random.seed(0)
-        run = make_run(tmp_path / f"{n}")
-        train(hooks.DisplayEvery(n, hooks.Log(run)))
-        logs[n] = run.read_log()
-    assert [line["step"] for line in logs[1]] == [1, 2, 3, 4, 5, 6]
-    assert [(line["step"], line["epoch"]) for line in logs[2]] == [(2, 0), (4, 1), (6, 1)]
-    for line, first, second in zip(logs[2], logs[1][::2], logs[1][1::2]):
-        for name in ("acc", "d_entropy", "g_entropy"):
-            assert line[name] == pytest.approx((first[name] + second[name]) / 2, rel=1e-6)
-    seconds = [line["seconds"] for line in logs[2]]
-    assert 0 < seconds[0] < seconds[1] < seconds[2]
-    # 2 steps of 4 images each between two lines
-    assert logs[2][2]["images_per_s"] == pytest.approx(8 / (seconds[2] - seconds[1]))
+    """A line every third step against lines of the same run for every one.
 
-
-def test_the_last_step_is_displayed_whatever_the_interval(tmp_path):
-    """7 steps, a line every 3: the seventh has one by itself, and the averages go on unchanged."""
-    ends = []
-    for name, steps in (("whole", 9), ("stopped", 7)):
-        mx.random.seed(0)
-        run = make_run(tmp_path / name)
-        trainer = train(hooks.DisplayEvery(3, hooks.Log(run), hooks.make_grids(run)),
-                        max_steps=steps)
-        ends.append((run, trainer))
-    (whole, _), (run, trainer) = ends
+    Stopped at the seventh, that has a line by itself, and the averages go on unchanged.
+    """
+    every = make_run(tmp_path / "1")
+    fit([hooks.DisplayEvery(1, hooks.Log(every))], 9)
+    steps = every.read_log()
+    assert [(line["step"], line["epoch"]) for line in steps] == [(i, i // 4) for i in range(1, 10)]
+    run = make_run(tmp_path / "3")
+    trainer = fit([hooks.DisplayEvery(3, hooks.Log(run), hooks.make_grids(run))], 7)
+    assert trainer.metrics.get_state()["counts"] == {"d": 2, "g": 1}
+    fit([hooks.DisplayEvery(3, hooks.Log(run))], 9, trainer)
     lines = run.read_log()
-    assert [(line["step"], line.get("last")) for line in lines] == [(3, None), (6, None), (7, True)]
+    assert [(line["step"], line.get("last")) for line in lines] == [
+        (3, None), (6, None), (7, True), (9, None)]
     assert [*run.list_grids("gout")] == [3, 6, 7]
-    assert [line["step"] for line in whole.read_log()] == [3, 6, 9]
-    before = trainer.metrics.get_state()["counts"]
-    assert before == {"d": 2, "g": 1}
-    trainer.fit(MnistIter(make_discs(16), 4, (3, 16, 16)), RandIter(4, 5), 100, max_steps=9,
-                hooks=[hooks.DisplayEvery(3, hooks.Log(run))])
-    for name in ("acc", "d_entropy", "g_entropy"):
-        assert run.read_log()[-1][name] == whole.read_log()[-1][name]
+    for line, parts in zip((*lines[:3], lines[3]), (steps[:3], steps[3:6], steps[6:7], steps[6:])):
+        for name in ("acc", "d_entropy", "g_entropy"):
+            assert line[name] == pytest.approx(np.mean([part[name] for part in parts]), rel=1e-6)
+    seconds = [line["seconds"] for line in lines[:2]]
+    assert 0 < seconds[0] < seconds[1]
+    # 3 steps of 4 images each between two lines
+    assert lines[1]["images_per_s"] == pytest.approx(12 / (seconds[1] - seconds[0]))
 
 
-def test_a_display_that_cannot_write_is_told_and_loses_nothing(tmp_path):
-    """The log's folder is away for steps 3 and 4; the grids' for good."""
-    run = make_run(tmp_path / "run")
-    away = tmp_path / "away"
-
-    def move(trainer):
-        if trainer.global_step == 2:
-            run.path.rename(away)
-        elif trainer.global_step == 4:
-            away.rename(run.path)
-
-    with pytest.warns(RuntimeWarning) as caught:
-        train(hooks.DisplayEvery(1, hooks.Log(run), hooks.make_grids(Run(tmp_path / "no" / "r"))),
-              move, max_steps=6)
-    assert [line["step"] for line in run.read_log()] == [1, 2, 3, 4, 5, 6]
-    said = [str(w.message) for w in caught]
-    assert sum("log.jsonl" in line for line in said) == 1  # and no more until it works again
-    assert sum(str(tmp_path / "no" / "r") in line for line in said) == 1
-    assert all("is not shown there; the training goes on" in line for line in said)
-
-
-def test_what_fails_again_is_told_again(tmp_path):
-    """Away after steps 2 to 3 and 5 to 6: steps 3, 4 and 6, 7 fail."""
-    run = make_run(tmp_path / "run")
-    away = tmp_path / "away"
+def test_a_display_that_cannot_write_is_told_each_time_and_loses_nothing_of_the_log(tmp_path):
+    """Away after steps 2 to 3 and 5 to 6: steps 3, 4 and 6, 7 fail; other grids, for good."""
+    run, away = make_run(tmp_path / "run"), tmp_path / "away"
 
     def move(trainer):
         if trainer.global_step in (2, 5):
@@ -100,38 +65,40 @@ def test_what_fails_again_is_told_again(tmp_path):
             away.rename(run.path)
 
     with pytest.warns(RuntimeWarning) as caught:
-        train(hooks.DisplayEvery(1, hooks.make_grids(run)), move, max_steps=8)
-    assert [re.search(r"step \d", str(w.message))[0] for w in caught] == ["step 3", "step 6"]
+        fit([hooks.DisplayEvery(1, hooks.Log(run), hooks.make_grids(run),
+                                hooks.make_grids(Run(tmp_path / "no" / "r"))), move], 8)
+    assert [line["step"] for line in run.read_log()] == [*range(1, 9)]
     assert [*run.list_grids("data")] == [1, 2, 5, 8]
+    said = [str(w.message) for w in caught]
+    assert all("is not shown there; the training goes on" in line for line in said)
+    for name, steps in (("log.jsonl", [3, 6]), ("run/grids", [3, 6]), ("no/r", [1])):
+        assert [int(re.search(r"step (\d)", line)[1]) for line in said if name in line] == steps
 
 
 def test_a_log_that_can_never_be_written_fails_at_the_end(tmp_path):
     with pytest.warns(RuntimeWarning), pytest.raises(OSError, match="nowhere"):
-        train(hooks.DisplayEvery(1, hooks.Log(Run(tmp_path / "nowhere"))), max_steps=2)
+        fit([hooks.DisplayEvery(1, hooks.Log(Run(tmp_path / "nowhere")))], max_steps=2)
 
 
 def test_grids_are_the_steps_own_images(tmp_path):
+    """Where G was not trained, there is no gradient."""
     expected = {}
 
     def keep(trainer):
-        if trainer.global_step % 3 == 0:
-            for name, images in (("gout", trainer.outG.asnumpy()),
-                                 ("diff", standardise(trainer.diffD.asnumpy())),
-                                 ("data", trainer.batch.data[0].asnumpy())):
-                expected[f"{name}-{trainer.global_step:08d}.png"] = make_grid(images)
+        assert (trainer.diffD is None) == (trainer.global_step == 3)
+        images = {"gout": trainer.outG.asnumpy(), "data": trainer.batch.data[0].asnumpy()}
+        if trainer.diffD is not None:
+            images["diff"] = standardise(trainer.diffD.asnumpy())
+        expected.update({f"{name}-{trainer.global_step:08d}.png": make_grid(array)
+                         for name, array in images.items()})
 
-    train(keep, hooks.DisplayEvery(3, hooks.make_grids(Run(tmp_path))))
+    fit([lambda trainer: trainer.global_step % 3 or keep(trainer),
+         hooks.DisplayEvery(3, hooks.make_grids(Run(tmp_path)))], d_steps=2)
     written = {path.name: cv2.imread(str(path))[..., ::-1]
                for path in (tmp_path / "grids").iterdir()}
-    assert written.keys() == expected.keys() and len(written) == 6
+    assert written.keys() == expected.keys() and len(written) == 5
     for name, grid in expected.items():
         np.testing.assert_array_equal(written[name], grid)
-
-
-def test_no_gradient_grid_before_g_was_trained(tmp_path):
-    train(hooks.DisplayEvery(1, hooks.make_grids(Run(tmp_path))), max_steps=1, d_steps=2)
-    assert sorted(p.name for p in (tmp_path / "grids").iterdir()) == ["data-00000001.png",
-                                                                       "gout-00000001.png"]
 
 
 def test_numbers_that_are_not_finite_are_not_shown():
@@ -142,27 +109,26 @@ def test_numbers_that_are_not_finite_are_not_shown():
             trainer.modG._exec_group.aux_arrays[0][0][:] = np.nan
 
     with pytest.raises(DivergenceError, match="step 3: aux:gbn1_moving_mean of G"):
-        train(poison, hooks.DisplayEvery(3, lambda trainer, record: shown.append(record["step"])))
+        fit([poison, hooks.DisplayEvery(3, lambda trainer, record: shown.append(record["step"]))])
     assert shown == []
 
 
 def test_progress_shows_the_numbers(capsys):
     progress = Progress(6, quiet=False)
-    train(progress, hooks.DisplayEvery(2, progress.show))
+    fit([progress, hooks.DisplayEvery(2, progress.show)])
     shown = capsys.readouterr().err
     assert "6/6" in shown
     for word in ("training: ", "images/s", "acc of D 0.", "of G ", "entropy of D ", "step/s"):
         assert word in shown
 
 
-def test_fit_shows_its_progress_by_itself_where_somebody_reads(capsys, monkeypatch):
+@pytest.mark.parametrize("terminal, hooks_given, shows", [
+    (True, None, True), (False, None, False), (True, (), False)])
+def test_fit_shows_its_progress_by_itself_where_somebody_reads(terminal, hooks_given, shows,
+                                                               capsys, monkeypatch):
     """A bar of its own on a terminal, none elsewhere, none where there are hooks."""
-    for terminal, hooks_given, shows in ((True, None, True), (False, None, False),
-                                         (True, (), False)):
-        monkeypatch.setattr("sys.stderr.isatty", lambda terminal=terminal: terminal, raising=False)
-        trainer = Trainer(*make_dcgan_sym(4, 4, 3, size=16), 4, (3, 16, 16), nz=5)
-        trainer.fit(MnistIter(make_discs(40), 4, (3, 16, 16)), RandIter(4, 5), 2, hooks_given, 15)
-        shown = capsys.readouterr().err
-        assert ("15/15" in shown and "images/s, acc of D 0." in shown) == shows
-        assert bool(shown) == shows
-        assert trainer.metrics.get_state()["counts"] == {"d": 30, "g": 15}  # nothing is reset
+    monkeypatch.setattr("sys.stderr.isatty", lambda: terminal, raising=False)
+    trainer = fit(hooks_given, 15)
+    shown = capsys.readouterr().err
+    assert ("15/15" in shown and "images/s, acc of D 0." in shown) == bool(shown) == shows
+    assert trainer.metrics.get_state()["counts"] == {"d": 30, "g": 15}  # nothing is reset

@@ -29,31 +29,19 @@ def list_steps(run_dir):
     return [int(path.name[5:]) for path in checkpoint.list(run_dir)]
 
 
-def test_saved_at_every_epochs_end_or_every_n_steps_and_at_the_end(tmp_path):
-    for name, every, steps in (("epochs", None, [4, 8, 9]), ("steps", 3, [3, 6, 9]),
-                               ("rarely", 100, [9])):
-        (tmp_path / name).mkdir()
-        fit(small(), Saver(tmp_path / name, every), max_steps=9)
-        assert list_steps(tmp_path / name) == steps
-
-
-def test_it_writes_in_the_background_what_save_writes(tmp_path):
-    for name in ("hook", "by-hand"):
-        (tmp_path / name).mkdir()
-    trainer, hook = small(), Saver(tmp_path / "hook", seed=7)
-    assert hook.wait() is None
-    fit(trainer, hook, max_steps=3)
+@pytest.mark.parametrize("every, steps", [(None, [4, 8, 9]), (3, [3, 6, 9]), (100, [9])])
+def test_saved_at_every_epochs_end_or_every_n_steps_and_at_the_end(every, steps, tmp_path):
+    """In the background, it writes what `save` writes; what is saved is not saved again."""
+    trainer, hook = small(), Saver(tmp_path, every, seed=7)
+    fit(trainer, hook, max_steps=9)
+    assert list_steps(tmp_path) == steps and hook.step == 9
+    written = {p.name: p.read_bytes() for p in checkpoint.list(tmp_path)[-1].iterdir()}
+    (tmp_path / "by-hand").mkdir()
     by_hand = checkpoint.save(tmp_path / "by-hand", trainer, seed=7)
-    assert (hook.step, hook.folder) == (3, tmp_path / "hook" / "checkpoints" / "step-00000003")
-    assert {p.name: p.read_bytes() for p in hook.folder.iterdir()} == {
-        p.name: p.read_bytes() for p in by_hand.iterdir()}
-
-
-def test_a_step_that_is_saved_is_not_saved_again(tmp_path):
-    trainer = small()
-    fit(trainer, max_steps=3)
-    fit(trainer, Saver(tmp_path, step=3), max_steps=3)
-    assert list_steps(tmp_path) == []
+    assert written == {p.name: p.read_bytes() for p in by_hand.iterdir()}
+    (tmp_path / "again").mkdir()
+    fit(trainer, Saver(tmp_path / "again", step=9), max_steps=9)
+    assert list_steps(tmp_path / "again") == []
 
 
 @pytest.fixture
@@ -70,7 +58,7 @@ def full_disk(monkeypatch):
         return write(run_dir, state, *args)
 
     monkeypatch.setattr(checkpoint, "write", refuse)
-    monkeypatch.setattr(saver, "_FIRST_PAUSE", 0.0)
+    monkeypatch.setattr(saver, "_PAUSE", 0.0)
     return asked, failures
 
 
@@ -93,7 +81,7 @@ def test_a_best_step_that_failed_is_not_lost_to_the_next_checkpoint(full_disk, t
                                                                     monkeypatch):
     """Steps 1 and 3 are the best ones; 4 is to be saved before 3 would be tried again."""
     asked, failures = full_disk
-    monkeypatch.setattr(saver, "_FIRST_PAUSE", 1e9)
+    monkeypatch.setattr(saver, "_PAUSE", 1e9)
     hook = Saver(tmp_path, 2, keep=1)
 
     def evaluate(trainer):
@@ -107,7 +95,7 @@ def test_a_best_step_that_failed_is_not_lost_to_the_next_checkpoint(full_disk, t
         fit(small(), evaluate, hook)
     assert asked == [1, 2, 3, 4, 3, 6]
     assert list_steps(tmp_path) == [3, 6]
-    assert (hook.spare, hook.folder.name) == (3, "step-00000006")
+    assert hook.spare == 3
 
 
 def test_a_best_step_that_failed_is_tried_once_more_whatever_ends_it(full_disk, tmp_path):
@@ -125,51 +113,33 @@ def test_a_best_step_that_failed_is_tried_once_more_whatever_ends_it(full_disk, 
     assert list_steps(tmp_path) == [1]
 
 
-def test_a_disk_that_stays_full_ends_it_with_the_reason(full_disk, tmp_path):
-    asked, failures = full_disk
-    failures += [1] * 100
-    hook = Saver(tmp_path, 2)
-    with pytest.warns(RuntimeWarning), pytest.raises(OSError, match="No space left"):
-        fit(small(), hook, wait_for_writing(hook), max_steps=5)
-    assert asked[-1] == 5 and list_steps(tmp_path) == []
-
-
-def fail_at(step, error):
-    def hook(trainer):
-        if trainer.global_step == step:
-            raise error
-    return hook
-
-
-@pytest.mark.parametrize("error", [OSError("no paper"), ValueError("no ink"), KeyboardInterrupt()])
+@pytest.mark.parametrize("error", [OSError("no paper"), KeyboardInterrupt()])
 def test_whatever_ends_the_training_the_last_step_is_saved(error, tmp_path):
+    def fail(trainer):
+        if trainer.global_step == 5:
+            raise error
+
     with pytest.raises(type(error), match=f"^{error}$"):
-        fit(small(), fail_at(5, error), Saver(tmp_path, 3))
+        fit(small(), fail, Saver(tmp_path, 3))
     assert list_steps(tmp_path) == [3, 5]
 
 
-def test_half_a_step_is_not_saved(tmp_path, monkeypatch):
-    """Something fails between D's update and G's."""
-    trainer = small()
-    fit(trainer, max_steps=2)
+def test_half_a_step_and_numbers_that_are_not_finite_are_not_saved(tmp_path, monkeypatch):
+    def poison(trainer):
+        if trainer.global_step == 2:
+            trainer.modG._exec_group.aux_arrays[0][0][:] = float("nan")
 
-    def fail(*_):
+    trainer = small()
+    with pytest.raises(DivergenceError, match="step 3: aux:gbn1_moving_mean of G"):
+        fit(trainer, Saver(tmp_path), poison, max_steps=3)
+
+    def fail(*_):  # between D's update and G's
         raise ValueError("no memory")
 
     monkeypatch.setattr(trainer.modG, "backward", fail)
     with pytest.raises(ValueError, match="no memory"):
         fit(trainer, Saver(tmp_path))
     assert list_steps(tmp_path) == []
-
-
-def test_numbers_that_are_not_finite_are_not_saved(tmp_path):
-    def poison(trainer):
-        if trainer.global_step == 5:
-            trainer.modG._exec_group.aux_arrays[0][0][:] = float("nan")
-
-    with pytest.raises(DivergenceError, match="step 6: aux:gbn1_moving_mean of G"):
-        fit(small(), Saver(tmp_path, 3), poison, max_steps=6)
-    assert list_steps(tmp_path) == [3]
 
 
 @pytest.mark.slow

@@ -217,7 +217,7 @@ def test_averages_do_not_depend_on_who_adds_them_up():
     for order in (range(1000), reversed(range(1000))):
         metrics = Metrics()
         for i in order:
-            metrics.update_d(1, mx.nd.array(values[i]))
+            metrics.update("d", 1, mx.nd.array(values[i]))
         sums.append(metrics.get_state()["sums"])
     assert sums[0] == sums[1]
     assert sums[0]["d_entropy"] == pytest.approx(-np.log(values + 1e-12).mean(1).sum(), abs=1e-4)
