@@ -25,22 +25,10 @@ _ARCH_PRCTL, _ARCH_GET_XCOMP_PERM, _ARCH_REQ_XCOMP_PERM, _XTILEDATA = 158, 0x102
 
 
 def prepare_bfloat16(gpu: bool) -> None:
-    """Make this process ready to train in bfloat16; call it before anything is computed.
+    """Prepare this process for bfloat16, before it computes anything.
 
-    Parameters
-    ----------
-    gpu
-        It is a GPU that would train.
-
-    Raises
-    ------
-    ValueError
-        If it cannot be trained in here.
-
-    Warns
-    -----
-    RuntimeWarning
-        If AMX is there, but stays asleep: why. If float32 is the faster one.
+    Raises ValueError where bfloat16 is impossible; warns if AMX cannot be used, or float32 is
+    faster.
     """
     require_bfloat16(gpu)
     amx = "amx_bf16" in read_isa()
@@ -52,18 +40,12 @@ def prepare_bfloat16(gpu: bool) -> None:
 
 @functools.lru_cache(maxsize=None)
 def _tell(text: str) -> None:
-    """Warn once in a process: a command prepares it, and so does each trainer."""
+    """Warn once in a process: the command and each trainer prepare it."""
     warnings.warn(text, RuntimeWarning, stacklevel=4)
 
 
 def wake() -> str | None:
-    """Have MXNet's bfloat16 kernels use AMX, on a processor that has it.
-
-    Returns
-    -------
-    str or None
-        None if they do from now on, else one line that says why not.
-    """
+    """Enable AMX for MXNet's bfloat16 kernels; return one line that says why not, or None."""
     chosen = os.environ.get(_VARIABLE)
     if chosen not in (None, "", _AMX):
         return f"AMX stays asleep: you set {_VARIABLE}={chosen}: unset it"
@@ -108,7 +90,7 @@ def _call_kernel(code: int, argument: object) -> int:
 
 
 def _computes_with_amx() -> bool:
-    """Tell AMX from AVX-512 by the order in which they add three products.
+    """Distinguish AMX from AVX-512 by the order in which they add three products.
 
     VDPBF16PS adds the second product of each pair first: 2^30 + 1 - 2^30 is 0 in float32.
     TDPBF16PS adds the first one first, or both by themselves: 2^30 - 2^30 + 1 is 1. (Intel,

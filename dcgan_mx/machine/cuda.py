@@ -5,6 +5,7 @@ of their own. They lie where no loader looks, so they are loaded by path before 
 """
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import importlib.metadata
 from pathlib import Path
@@ -71,30 +72,17 @@ class Driver(NamedTuple):
 
 
 def find_builds() -> list[str]:
-    """Return the names of the installed packages that hold MXNet.
-
-    Returns
-    -------
-    Empty if there is none, or one that no package manager knows.
-    """
+    """Return the names of the installed packages that contain MXNet."""
     found = []
     for name in _BUILDS:
-        try:
+        with contextlib.suppress(importlib.metadata.PackageNotFoundError):
             importlib.metadata.distribution(name)
-        except importlib.metadata.PackageNotFoundError:
-            continue
-        found.append(name)
+            found.append(name)
     return found
 
 
 def load_libraries() -> None:
-    """Load what MXNet's build needs to be imported; nothing for the one without CUDA.
-
-    Raises
-    ------
-    BuildError
-        If two builds are installed, if there is no driver, or if a library is missing.
-    """
+    """Load the libraries that MXNet's CUDA build needs; BuildError if that is impossible."""
     builds = find_builds()
     if len(builds) > 1:
         raise BuildError(
@@ -118,7 +106,7 @@ def load_libraries() -> None:
 
 
 def _find(package: str, library: str) -> Path:
-    """Return the path of a package's library; its bare name, for the system's loader, if none."""
+    """Return the path of a package's library, or its name for the system's loader."""
     try:
         found = importlib.metadata.distribution(package)
     except importlib.metadata.PackageNotFoundError:
@@ -157,21 +145,10 @@ def _check_short_name() -> None:
 
 
 def why_not(capability: tuple[int, int]) -> Trouble | None:
-    """Say why MXNet's build for CUDA cannot compute on a GPU.
+    """Say why MXNet's CUDA build cannot use a GPU of this compute capability; None if it can.
 
-    Parameters
-    ----------
-    capability
-        The GPU's compute capability, major and minor.
-
-    Returns
-    -------
-    None where it can.
-
-    Notes
-    -----
-    Machine code runs on GPUs of the same major and the same or a higher minor number: CUDA C++
-    Programming Guide, "Binary Compatibility". PTX would run on all later ones.
+    Machine code runs on GPUs of the same major and the same or a higher minor number (CUDA C++
+    Programming Guide, "Binary Compatibility"); PTX would run on all later ones.
     """
     major, minor = capability
     if any(major == of and minor >= least for of, least in _CODE):
@@ -183,7 +160,7 @@ def why_not(capability: tuple[int, int]) -> Trouble | None:
 
 
 def ask_driver() -> Driver:
-    """Ask the NVIDIA driver for its GPUs; MXNet takes no part in it."""
+    """Ask the NVIDIA driver for its version and GPUs, without MXNet."""
     try:
         driver = ctypes.CDLL(_DRIVER)
     except OSError as error:
@@ -222,13 +199,7 @@ def dotted(version: int) -> str:
 
 
 def why_no_gpu(with_cuda: bool) -> Trouble:
-    """Say why MXNet sees no GPU.
-
-    Parameters
-    ----------
-    with_cuda
-        Whether MXNet was built with CUDA; `mx.runtime.Features().is_enabled("CUDA")`.
-    """
+    """Say why MXNet, built with or without CUDA, sees no GPU."""
     driver = ask_driver()
     if not with_cuda:
         problem = "this is MXNet's build without CUDA"

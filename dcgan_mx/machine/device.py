@@ -12,31 +12,9 @@ from .typed import typed
 
 def make_contexts(gpu: str | int | None = None, cpu_devices: int | None = None,
                   require_gpu: bool = False) -> list[Any]:
-    """Return the contexts to train on.
+    """Return the MXNet contexts for the values of --gpu, --cpu-devices and --require-gpu.
 
-    Parameters
-    ----------
-    gpu
-        Numbers of GPUs with commas between, such as 0 or 0,1; the CPU if left out.
-    cpu_devices : at least 1
-        Contexts on the CPU: what several GPUs do, for trying it out. One if left out.
-    require_gpu
-        Fail where MXNet sees no GPU at all, instead of warning and taking the CPU.
-
-    Returns
-    -------
-    list of mx.Context
-
-    Raises
-    ------
-    ValueError
-        If `gpu` names none, one twice, or one that is not there among others, or if both are
-        given; if there is no GPU and `require_gpu` is set.
-
-    Warns
-    -----
-    RuntimeWarning
-        If MXNet sees no GPU: why, and how to get one.
+    Where MXNet sees no GPU, a RuntimeWarning says why and the CPU is used, unless `require_gpu`.
     """
     if gpu is None:
         if require_gpu:
@@ -59,7 +37,7 @@ def make_contexts(gpu: str | int | None = None, cpu_devices: int | None = None,
 
 
 def parse_gpus(text: str) -> list[int]:
-    """Return the numbers in the text of --gpu; raise ValueError if it is no list of such."""
+    """Return the numbers in the value of --gpu."""
     parts = text.split(",")
     if not all(part.isascii() and part.isdigit() for part in parts):
         raise ValueError(f"--gpu {text}: give numbers with commas between, as in 0 or 0,1")
@@ -70,13 +48,7 @@ def parse_gpus(text: str) -> list[int]:
 
 
 def check_gpu(number: int, gpus: list[Gpu]) -> None:
-    """Raise ValueError if there is no GPU of this number, from 0, or MXNet cannot compute on it.
-
-    Parameters
-    ----------
-    gpus
-        All that there are.
-    """
+    """Raise ValueError if `gpus` has no GPU of this number, or MXNet cannot use it."""
     if not 0 <= number < len(gpus):
         numbers = "0" if len(gpus) == 1 else f"0 to {len(gpus) - 1}"
         raise ValueError(f"--gpu {number}: there is no such GPU: give {numbers}")
@@ -94,22 +66,9 @@ def _count_gpus() -> int:
 
 
 def make_kvstore(name: str) -> Any:
-    """Return the KVStore that adds up gradients; one for both networks.
+    """Return the KVStore that sums gradients for both networks; None for local.
 
-    Parameters
-    ----------
-    name
-        A value of the setting `kv_store`.
-
-    Returns
-    -------
-    mx.kv.KVStore or None
-        None for local, which `Trainer` makes by itself where there are several contexts.
-
-    Raises
-    ------
-    ValueError
-        If the name is of a job and this process is in none, or the other way round.
+    `Trainer` makes a local one by itself where there are several contexts.
     """
     role = job.read_role()
     if name.startswith("dist"):

@@ -19,21 +19,9 @@ _removals: list[weakref.finalize[..., object]] = []
 
 
 def write_atomic(path: StrPath, chunks: bytes | Iterable[Any], sync: bool = False) -> None:
-    """Write a file under a temporary name beside it, then rename.
+    """Write a file under a temporary name beside it, then rename it over `path`.
 
-    Parameters
-    ----------
-    path
-        Replaced if it exists.
-    chunks
-        What the file is to hold, as bytes or arrays of them.
-    sync
-        Return only when the disk has the content.
-
-    Raises
-    ------
-    OSError
-        If the file cannot be written; the temporary file is gone then.
+    `chunks` are bytes, or several pieces of them; with `sync`, the disk has the file on return.
     """
     path = Path(path)
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
@@ -57,13 +45,7 @@ def write_atomic(path: StrPath, chunks: bytes | Iterable[Any], sync: bool = Fals
 
 
 def remove_left(path: StrPath) -> None:
-    """Remove what processes of this machine that are no more have left of writing a file.
-
-    Raises
-    ------
-    OSError
-        If it cannot be removed.
-    """
+    """Remove the temporary files that killed processes of this machine left beside a file."""
     path = Path(path)
     for left in path.parent.glob(f".{glob.escape(path.name)}.*.tmp"):
         process = left.name.split(".")[-2]
@@ -76,21 +58,7 @@ def remove_left(path: StrPath) -> None:
 
 
 def append(path: StrPath, content: bytes, sync: bool = False) -> None:
-    """Add bytes to the end of a file, all of them or none.
-
-    Parameters
-    ----------
-    path
-        Made if it is not there.
-    content
-    sync
-        Return only when the disk has them.
-
-    Raises
-    ------
-    OSError
-        If the file cannot be written.
-    """
+    """Append bytes to a file, all of them or none; with `sync`, the disk has them on return."""
     before = None
     try:
         with open(path, "ab", buffering=0) as f:
@@ -109,31 +77,17 @@ def append(path: StrPath, content: bytes, sync: bool = False) -> None:
 
 
 def parse_json(raw: bytes) -> Any:
-    """Read JSON that anybody may have written; nothing of ours is nested deeply.
-
-    Raises
-    ------
-    ValueError
-        If it is no JSON, or has more than a thousand brackets: Python 3.8 can end the process where
-        these are nested ("Cannot recover from stack overflow").
-    """
+    """Read JSON that a stranger may have written; ValueError if it is invalid or nested deeply."""
+    # Python 3.8 can abort where brackets are nested ("Cannot recover from stack overflow").
     if raw.count(b"[") + raw.count(b"{") > _MAX_BRACKETS:
         raise ValueError("is nested too deeply")
     return json.loads(raw)
 
 
 def open_plain(path: StrPath, follow: bool = False) -> BinaryIO:
-    """Open a file for reading bytes, unless it is a link, a pipe or a device.
+    """Open a regular file for reading bytes; OSError for a pipe, a device or a link.
 
-    Parameters
-    ----------
-    follow
-        Take what a link leads to.
-
-    Raises
-    ------
-    OSError
-        If the file cannot be opened, or is none of the plain ones.
+    `follow` accepts a link to a regular file.
     """
     descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | (0 if follow else os.O_NOFOLLOW))
     if not stat.S_ISREG(os.fstat(descriptor).st_mode):
@@ -143,13 +97,7 @@ def open_plain(path: StrPath, follow: bool = False) -> BinaryIO:
 
 
 def sync_directory(path: StrPath) -> None:
-    """Return only when the disk has the names in a directory.
-
-    Raises
-    ------
-    OSError
-        If the directory is not there, or the disk fails.
-    """
+    """Return when the disk has the names in a directory."""
     descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)
@@ -161,18 +109,18 @@ def sync_directory(path: StrPath) -> None:
 
 
 def cache_folder() -> Path:
-    """Return the folder of what can be made again: `dcgan_mx` in $XDG_CACHE_HOME or ~/.cache."""
+    """Return the cache folder: `dcgan_mx` in $XDG_CACHE_HOME or ~/.cache."""
     return Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser() / "dcgan_mx"
 
 
 def make_folder(owner: object) -> str:
-    """Make a folder for temporary files, which goes with its owner, at the latest at the end."""
+    """Make a temporary folder that is removed with its owner, or at the end of the process."""
     folder = tempfile.mkdtemp(prefix="dcgan_mx-")
     _removals.append(weakref.finalize(owner, shutil.rmtree, folder, ignore_errors=True))
     return folder
 
 
 def remove_folders() -> None:
-    """Remove what `make_folder` has made, before an end of the process that Python is not told."""
+    """Remove all folders of `make_folder`, for an exit that skips Python's own clean-up."""
     for remove in _removals:
         remove()

@@ -1,4 +1,4 @@
-"""How much memory there is for this process, and what to do where that is too little."""
+"""How much memory this process may still take."""
 from __future__ import annotations
 
 import contextlib
@@ -10,18 +10,9 @@ from typing import Iterator
 
 from .files import StrPath
 
-# Control groups: their folder, the files with their limit and use, which part of that is a cache.
-_VERSION_1 = (Path("sys/fs/cgroup/memory"), "memory.limit_in_bytes", "memory.usage_in_bytes",
-              ("total_inactive_file", "total_active_file"))
-_VERSION_2 = (Path("sys/fs/cgroup"), "memory.max", "memory.current",
-              ("inactive_file", "active_file", "slab_reclaimable"))
-
 
 def require_memory(what: str, needed: int, mend: str) -> None:
-    """Raise ValueError, saying `what` and the `mend`, if fewer than `needed` bytes are free.
-
-    They are a lower bound: nothing that fits may be refused.
-    """
+    """Raise ValueError if `what` needs more bytes than are available; `mend` says how to fix it."""
     available = read_available()
     if available is not None and needed > available:
         raise ValueError(f"{what} takes {needed / 1e6:,.0f} MB of memory or more, and "
@@ -29,11 +20,11 @@ def require_memory(what: str, needed: int, mend: str) -> None:
 
 
 def read_available(root: StrPath = "/") -> int | None:
-    """Return how many bytes this process may still take; None where that is unknown (no Linux).
+    """Return the bytes that this process may still take; None where the system does not say.
 
-    The least of what the machine and each of this process's control groups have left, with the swap
-    space, and of what `ulimit -v` leaves; caches of files count as free. Sources: Linux,
-    Documentation/filesystems/proc.rst, admin-guide/cgroup-v2.rst, admin-guide/cgroup-v1/memory.rst.
+    The least of what the machine, the control groups (version 2) and `ulimit -v` leave. Memory
+    that only caches files counts as free, and so does swap. Sources: Linux,
+    Documentation/filesystems/proc.rst and admin-guide/cgroup-v2.rst.
     """
     root = Path(root)
     try:
@@ -50,32 +41,29 @@ def read_available(root: StrPath = "/") -> int | None:
 
 
 def _read_groups(root: Path) -> Iterator[int]:
-    """Yield what each control group that this process is in has left."""
-    for line in (root / "proc/self/cgroup").read_text().splitlines():
-        _, controllers, path = line.split(":", 2)
-        if controllers and "memory" not in controllers.split(","):
-            continue
-        top, limit, used, cached = _VERSION_1 if controllers else _VERSION_2
-        top = root / top
-        # In a container the path may be the host's, and the container's own group be the top.
-        folder = top / path.lstrip("/") if ".." not in path else top
-        for group in (folder, *folder.parents):
-            with contextlib.suppress(OSError, ValueError):  # no such group here, or no limit
-                left = int((group / limit).read_text()) - int((group / used).read_text())
-                numbers = _read_numbers(group / "memory.stat")
-                yield left + sum(numbers.get(name, 0) for name in cached)
-            if group == top:
-                break
+    """Yield what each control group of this process has left, up to the top one."""
+    path = re.search(r"^0::/(.*)$", (root / "proc/self/cgroup").read_text(), re.M)
+    top = root / "sys/fs/cgroup"
+    # In a container the path may be the host's: then only the top is there, the container's own.
+    folder = top / path[1] if path and ".." not in path[1] else top
+    while folder != top.parent:
+        with contextlib.suppress(OSError, ValueError):  # no such group here, or no limit
+            left = int((folder / "memory.max").read_text()) - int(
+                (folder / "memory.current").read_text())
+            numbers = _read_numbers(folder / "memory.stat")
+            yield left + sum(numbers.get(name, 0) for name in (
+                "inactive_file", "active_file", "slab_reclaimable"))
+        folder = folder.parent
 
 
 def _read_numbers(path: Path) -> dict[str, int]:
-    """Return what a file says in lines of a name and a number."""
+    """Read lines of a name and a number."""
     return {name: int(number)
             for name, number in re.findall(r"^(\w+):?\s+(\d+)", path.read_text(), re.M)}
 
 
 def give_back() -> None:
-    """Return to the system what is free in this process's heap; glibc alone has a way to."""
+    """Return free heap memory to the system; only glibc can."""
     trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
     if trim is not None:
         trim(0)

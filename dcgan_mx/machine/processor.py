@@ -1,17 +1,17 @@
-"""What the processor has to offer, read without loading anything."""
+"""What the processor offers, read without loading anything."""
 from __future__ import annotations
 
 import os
 import platform
 
-THREADS = ("OMP_NUM_THREADS", "MXNET_OMP_MAX_THREADS")  # what a user sets, each of which wins
-# Instructions that matter to the kernels of bfloat16, as Linux spells them.
+THREADS = ("OMP_NUM_THREADS", "MXNET_OMP_MAX_THREADS")  # whichever a user sets wins
+# Instruction sets that matter for bfloat16, in Linux's spelling.
 ISA = ("avx512f", "avx512_bf16", "amx_bf16")
 _CPUINFO = "/proc/cpuinfo"
 
 
 def _read_cpuinfo() -> dict[str, str]:
-    """Return what Linux says of the first processor; nothing where it does not."""
+    """Return Linux's description of the first processor; empty elsewhere."""
     try:
         with open(_CPUINFO, errors="replace") as f:
             text = f.read()
@@ -22,29 +22,17 @@ def _read_cpuinfo() -> dict[str, str]:
 
 
 def name_processor() -> str:
-    """Return what the processor calls itself, or what the platform calls it."""
+    """Return the processor's model name."""
     return _read_cpuinfo().get("model name") or platform.processor() or platform.machine()
 
 
 def read_isa() -> frozenset[str]:
-    """Return which of `ISA` the processor and the kernel offer.
-
-    Returns
-    -------
-    frozenset of str
-        Empty where /proc/cpuinfo cannot be read, or is of another kind of processor.
-    """
+    """Return which of `ISA` the processor and the kernel offer; empty where that is unknown."""
     return frozenset(ISA) & {*_read_cpuinfo().get("flags", "").split()}
 
 
 def require_bfloat16(gpu: bool) -> None:
-    """Raise ValueError where bfloat16 cannot be trained in.
-
-    Parameters
-    ----------
-    gpu
-        It is a GPU that would train.
-    """
+    """Raise ValueError if bfloat16 training is impossible here, or is asked for on a GPU."""
     mend = "train in float32, or on a processor that has AVX512-BF16 or AMX"
     if gpu:
         raise ValueError("--precision bfloat16 with --gpu: MXNet 1.9.1 has no bfloat16 on a GPU: "
@@ -55,23 +43,10 @@ def require_bfloat16(gpu: bool) -> None:
 
 
 def explain_slowness(amx: bool) -> str | None:
-    """Say why bfloat16 would train more slowly than float32 on this processor.
+    """Say why bfloat16 would be slower than float32 here; None where it is not.
 
-    Parameters
-    ----------
-    amx
-        The AMX kernels will run.
-
-    Returns
-    -------
-    str or None
-        One line; None where bfloat16 is the faster one.
-
-    Notes
-    -----
-    Intel's AVX512-BF16 by itself trained 48 images/s where float32 trained 62, and 61 with AMX
-    (the 64x64 networks, batch 64, 2 cores of a Xeon; docs/numbers.md); on AMD's, the Zen 4 and
-    later, the same instructions are faster than float32.
+    Intel's AVX512-BF16 without AMX is slower than its float32 (docs/numbers.md); AMD's, in Zen 4
+    and later, is faster.
     """
     if amx or _read_cpuinfo().get("vendor_id") != "GenuineIntel":
         return None
@@ -81,33 +56,21 @@ def explain_slowness(amx: bool) -> str | None:
 
 
 def read_threads() -> str | None:
-    """Return which of `THREADS` the user has set, as NAME=NUMBER; None if none is.
-
-    Raises
-    ------
-    ValueError
-        If it is no whole number from 1, at which MXNet would end the process.
-    """
+    """Return the user's number of threads as NAME=NUMBER, None if unset; ValueError if invalid."""
     for name in THREADS:
         value = os.environ.get(name)
         if value:
-            if not (value.isascii() and value.isdigit() and int(value)):
+            if not (value.isascii() and value.isdigit() and int(value)):  # MXNet would abort
                 raise ValueError(f"{name} is {value!r}: give a whole number from 1, or unset it")
             return f"{name}={value}"
     return None
 
 
 def physical_cores() -> int:
-    """Count the physical cores that this process may run on.
+    """Count the physical cores in this process's affinity mask.
 
-    Returns
-    -------
-    Distinct cores in the affinity mask; hardware threads of one core count once. Where the
-    system does not tell (no Linux sysfs), the processors in the mask, or all of them.
-
-    Notes
-    -----
-    Source of the topology files: Linux, Documentation/admin-guide/cputopology.rst.
+    Hardware threads of one core count once (Linux, Documentation/admin-guide/cputopology.rst);
+    where the system does not tell them apart, processors count.
     """
     if not hasattr(os, "sched_getaffinity"):
         return os.cpu_count() or 1

@@ -25,77 +25,56 @@ from .processor import physical_cores, read_threads
 
 
 def first_line(error: BaseException) -> str:
-    """Return what an error of MXNet says, without the stack trace that may come before it.
-
-    Returns
-    -------
-    One line; the error's type if it says nothing.
-    """
+    """Return the message of an MXNet error without the stack trace that may precede it."""
     lines = [line for line in str(error).splitlines()
              if line.strip() and not line.startswith(("Traceback", "Stack trace", " ", "\t"))]
     return lines[0] if lines else type(error).__name__
 
 
 def _set_threads() -> None:
-    """Give OpenMP a thread a core; MXNet alone takes half the processors (src/engine/openmp.cc)."""
+    """Give OpenMP one thread per core; MXNet would take half of them (src/engine/openmp.cc)."""
     if read_threads() is None:
         os.environ["OMP_NUM_THREADS"] = str(physical_cores())
 
 
 def _replace_deprecated_names() -> None:
-    """Give MXNet what it asks for with every array: a name that SciPy 2 will not have."""
-    sparse: Any = sys.modules.get("scipy.sparse")  # MXNet has imported it, if it is installed
+    """Keep a name that MXNet reads for every array and SciPy 2 removes."""
+    sparse: Any = sys.modules.get("scipy.sparse")  # MXNet imports it if it is installed
     if sparse is not None:
         sparse.csr = types.SimpleNamespace(csr_matrix=sparse.csr_matrix)
 
 
 def finish() -> None:
-    """Return when MXNet has done all that it was asked to.
+    """Wait until MXNet has finished all its work.
 
-    What failed is not raised here, where it need not concern the caller (a data reader's failure
-    does not concern the parameters), but by the arrays that it concerns, when they are read.
+    Failures are not raised here but by the arrays that they concern, when these are read.
     """
-    for _ in range(100):  # of several failures it raises one at a time, and forgets it
+    for _ in range(100):  # MXNet raises one failure at a time, and forgets it
         with contextlib.suppress(mx.base.MXNetError):
             mx.nd.waitall()
             return
 
 
 def set_parameters(mod: Any, arrays: Mapping[str, np.ndarray], allow_extra: bool = False) -> None:
-    """Set a Module's parameters and moving statistics.
-
-    Parameters
-    ----------
-    mod : mx.mod.Module
-    arrays : float32
-        Under arg:NAME and aux:NAME, as in .params files.
-    allow_extra
-        Let there be some that the Module has not.
-    """
+    """Set a Module's parameters and moving statistics from arg:NAME and aux:NAME arrays."""
     mod.set_params(*({name[4:]: mx.nd.array(array) for name, array in arrays.items()
                       if name.startswith(kind)} for kind in ("arg:", "aux:")),
                    allow_extra=allow_extra)
 
 
 def join_job(kv: Any) -> None:
-    """Tell the launcher a worker's rank, and let the worker end without the others.
+    """Report a worker's rank to the launcher, and let the worker exit without the others.
 
-    A worker waits for all others before its process ends, whatever it ends with (MXNet 1.9.1,
-    kvstore_dist.h, ~KVStoreDist), while they wait for what it will never send: an error would
-    stop the job for ever. Where a launcher sees how each one ends, none has to wait. Call it as
-    soon as the store is made; outside of a job of `launch` it does nothing.
-
-    Parameters
-    ----------
-    kv : mx.kv.KVStore
-        A distributed one.
+    A worker that exits waits for all others (MXNet 1.9.1, kvstore_dist.h, ~KVStoreDist), while
+    they wait for its gradients: an error in one would stop the job for ever. The launcher sees
+    how each one ends, so none has to wait.
     """
     if report(rank=kv.rank):
         mx.base.check_call(mx.base._LIB.MXKVStoreSetBarrierBeforeExit(kv.handle, 0))
 
 
 def _announce() -> None:
-    """Tell the launcher that this process is there; a server never returns from MXNet's import."""
+    """Report this process to the launcher; a server never returns from MXNet's import."""
     if os.environ.get("DMLC_ROLE", "worker") != "worker":
         read_role()
     report(up=True)

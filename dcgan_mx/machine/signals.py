@@ -10,16 +10,11 @@ from typing import Any
 
 
 class StopOnSignal:
-    """A hook that ends the training after the step in which a signal arrived.
+    """A hook that ends the training after the step in which SIGINT, SIGTERM or SIGHUP arrived.
 
-    SIGINT, SIGTERM and, unless it is ignored, SIGHUP. Another one, a second or more after the
-    first, ends the process at once; some senders signal a process and its group, so that every
-    signal comes twice. It listens while it is a context: `with StopOnSignal() as stop`.
-
-    Attributes
-    ----------
-    received : int or None
-        The signal's number.
+    Use it as a context: `with StopOnSignal() as stop`; `stop.received` is the signal's number, or
+    None. A second signal ends the process at once, but not within a second of the first: some
+    senders signal a process and its group, so that every signal comes twice.
     """
 
     def __init__(self) -> None:

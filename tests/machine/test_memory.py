@@ -31,15 +31,12 @@ def write(root, files):
         (root / name).write_text(f"{content}\n")
 
 
-def make_group(root, name, limit, used, cached=0, version=2):
-    """Write the files of a control group; a third of what it caches is of each kind."""
-    names = (("memory.max", "memory.current", "inactive_file", "active_file") if version == 2 else
-             ("memory.limit_in_bytes", "memory.usage_in_bytes", "total_inactive_file",
-              "total_active_file"))
-    top = "sys/fs/cgroup" if version == 2 else "sys/fs/cgroup/memory"
-    write(root, {f"{top}/{name}/{names[0]}": limit, f"{top}/{name}/{names[1]}": used,
-                 f"{top}/{name}/memory.stat":
-                 f"anon 5\nfile 77\n{names[2]} {cached // 2}\n{names[3]} {cached // 2}\nx y"})
+def make_group(root, name, limit, used, cached=0):
+    """Write the files of a control group; half of what it caches is of each kind."""
+    folder = f"sys/fs/cgroup/{name}"
+    write(root, {f"{folder}/memory.max": limit, f"{folder}/memory.current": used,
+                 f"{folder}/memory.stat": f"anon 5\nfile 77\ninactive_file {cached // 2}\n"
+                                          f"active_file {cached // 2}\nx y"})
 
 
 def test_a_machine_by_itself(root):
@@ -59,7 +56,7 @@ def test_a_machine_by_itself(root):
     ("0::/../b", [("", 50 * MB, 10 * MB), ("../b", 1, 1)], 40 * MB),
     ("0::/a", [("b", 1, 1)], None),  # of others
     ("0::/a", [("a", 10 * MB, 11 * MB)], 0)])
-def test_control_groups_of_version_2(root, line, groups, left):
+def test_control_groups(root, line, groups, left):
     write(root, {"proc/self/cgroup": line})
     for group in groups:
         make_group(root, *group)
@@ -67,18 +64,6 @@ def test_control_groups_of_version_2(root, line, groups, left):
     if left == 0:
         expected = 0
     assert read_available(root) == expected
-
-
-@pytest.mark.parametrize("groups, left", [
-    ([("a", 100 * MB, 30 * MB, 20 * MB)], 90 * MB),
-    ([("a", 2**63 - 4096, 30 * MB)], None),  # how version 1 says that there is no limit
-    ([("a", 100 * MB, 30 * MB), ("", 10 * MB, 3 * MB)], 7 * MB)])
-def test_control_groups_of_version_1(root, groups, left):
-    write(root, {"proc/self/cgroup": "12:cpu,cpuacct:/b\n9:memory:/a\n1:name=systemd:/c\n0::/d"})
-    make_group(root, "b", 1, 1, version=1)
-    for group in groups:
-        make_group(root, *group, version=1)
-    assert read_available(root) == (MACHINE if left is None else left + 7 * KB)
 
 
 def test_this_machine_says_something():
