@@ -39,10 +39,10 @@ setup(
         "setuptools<81; python_version >= '3.12'",
     ],
     extras_require={
-        "test": [*ONNX, "google-crc32c", "hypothesis", "onnxruntime", "pytest", "pytest-xdist",
+        "test": [*ONNX, "hypothesis", "onnxruntime", "pytest", "pytest-xdist",
                  "scikit-image", "scikit-learn", "selenium", "nbclient", "nbformat", "ipykernel",
                  "ipywidgets", "tensorboardX"],
-        "tensorboard": ["google-crc32c"],
+        "tensorboard": ["tensorboardX"],
         "features": ["scipy"],
         "export": ONNX,
         "check": ["ruff==0.17.6", "mypy"],

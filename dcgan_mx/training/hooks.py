@@ -214,16 +214,10 @@ def make_fixed_noise(run: Run, trainer: Trainer, seed: int = 0) -> Display:
 
 
 class TensorBoard:
-    """A display that writes scalars and the three grids for TensorBoard.
+    """A display that writes scalars and the three grids for TensorBoard, from a step on."""
 
-    Raises
-    ------
-    ImportError
-        As `EventFile`.
-    """
-
-    def __init__(self, run: Run) -> None:
-        self._events = EventFile(run.path / "tensorboard")
+    def __init__(self, run: Run, step: int = 0) -> None:
+        self._events = EventFile(run.path / "tensorboard", step)
 
     def __call__(self, trainer: Trainer, record: Record) -> None:
         """Write the numbers and the pictures of a step; raises OSError if they cannot be."""
@@ -233,6 +227,10 @@ class TensorBoard:
         grids = _images(trainer) if "images_per_s" in record else ()
         self._events.add(record["step"], scalars,
                          {name: make_grid(images) for name, images in grids})
+
+    def end(self) -> None:
+        """Close the file."""
+        self._events.close()
 
 
 def make_windows() -> Display:
