@@ -24,96 +24,75 @@ def make_state(step, seed=0):
                              "counts": {"d": 0, "g": 0}}}}
 
 
+def save(step, seed=0, keep=0):
+    return lambda run_dir: checkpoint.write(run_dir, make_state(step, seed), keep=keep)
+
+
+def add_line(step):
+    return lambda run_dir: Run(run_dir).log({"step": step, "seconds": 0.5})
+
+
+# What is there before, and what is then done.
+ACTS = {"first": (lambda run_dir: None, save(5)), "next": (save(5), save(6)),
+        "other": (save(5), save(5, seed=1)),  # what is there has to make room
+        "line": (add_line(5), add_line(6)), "keep": (save(5), save(6, keep=1))}
+
+
 def read(run_dir):
     """All that lies below a folder, by name."""
-    return {str(path.relative_to(run_dir)): path.read_bytes()
+    return {str(path.relative_to(run_dir)): path.read_bytes().hex()
             for path in sorted(run_dir.rglob("*")) if path.is_file()}
 
 
-def fail_everywhere(shim, folder, act):
-    """Let `act` meet an error at each call that it makes; return what was seen.
+def fail_everywhere(shim, folder, what):
+    """Let an act meet an error at each call that it makes, each time in a new folder.
 
-    Each time the folder begins as `act(run_dir, False)` leaves it; where `act(run_dir, True)` has
-    failed, it must succeed afterwards.
+    Yields the call, its number, the error that was told, the files before, after it, and after the
+    act was repeated without one. Of each kind the last case is one in which nothing failed.
     """
-    seen = []
+    prepare, act = ACTS[what]
     for call in CALLS:
-        n = 0
-        while True:
+        n, failed = 0, True
+        while failed:
             run_dir = folder / f"{call}-{n}"
             run_dir.mkdir()
-            act(run_dir, False)
-            before = read(run_dir)
+            prepare(run_dir)
+            before, told = read(run_dir), None
             shim.fail(call, n, errno.EIO)
-            told = None
             try:
-                act(run_dir, True)
+                act(run_dir)
             except OSError as error:
                 told = [error.errno, error.filename]
-            calls = shim.count(call)
-            shim.stop()
+            failed = shim.stop(call) > n
             after = read(run_dir)
             if told:
-                act(run_dir, True)
-            seen.append({"call": call, "n": n, "told": told, "unchanged": after == before,
-                         "new": sorted(after.keys() - before.keys()),
-                         "lost": sorted(before.keys() - after.keys()),
-                         "end": {name: raw.hex() for name, raw in read(run_dir).items()}})
+                act(run_dir)
+            yield {"call": call, "folder": str(run_dir), "failed": failed, "told": told,
+                   "before": before, "after": after, "end": read(run_dir)}
             n += 1
-            if calls < n:  # the last one failed at nothing
-                break
-    return seen
 
 
-def save_first(run_dir, again):
-    if again:
-        checkpoint.write(run_dir, make_state(5))
+def record(shim, folder, what):
+    """Write down the calls of an act; return the files before and after it."""
+    prepare, act = ACTS[what]
+    prepare(folder)
+    before = read(folder)
+    shim.write_down(folder.with_name(f"{what}-calls"))
+    act(folder)
+    shim.write_down(None)
+    return [before, read(folder)]
 
 
-def save_next(run_dir, again):
-    checkpoint.write(run_dir, make_state(6 if again else 5))
-
-
-def save_other(run_dir, again):
-    """The same step with other numbers: what is there has to make room."""
-    checkpoint.write(run_dir, make_state(5, seed=int(again)))
-
-
-def add_line(run_dir, again):
-    Run(run_dir).log({"step": 6 if again else 5, "seconds": 0.5})
-
-
-def record(shim, folder, notes):
-    """Write down the calls of a save that removes an older one, and of one that replaces."""
-    for name, act in (("next", lambda run: checkpoint.write(run, make_state(6), keep=1)),
-                      ("other", lambda run: checkpoint.write(run, make_state(5, seed=1)))):
-        (folder / name).mkdir()
-        checkpoint.write(folder / name, make_state(5))
-        before = read(folder / name)
-        shim.write_down(notes / name)
-        act(folder / name)
-        shim.write_down(None)
-        yield name, before, read(folder / name)
-
-
-def main(what, folder):
-    shim, folder = Shim(), Path(folder)
-    if what == "record":
-        notes = folder.with_name("notes")
-        notes.mkdir()
-        return [[name, *({file: raw.hex() for file, raw in files.items()} for files in both)]
-                for name, *both in record(shim, folder, notes)]
-    if what == "short":
-        run_dir = folder / "short"
-        run_dir.mkdir()
-        shim.shorten(7)
-        shim.stop()
-        checkpoint.write(run_dir, make_state(5))
-        add_line(run_dir, False)
-        add_line(run_dir, True)
-        shim.shorten(0)
-        return [shim.count("write"), {name: raw.hex() for name, raw in read(run_dir).items()}]
-    return fail_everywhere(shim, folder, globals()[what])
+def main(how, what, folder):
+    folder = Path(folder)
+    if how == "record":
+        return record(Shim(), folder, what)
+    if how == "fail":
+        return [*fail_everywhere(Shim(), folder, what)]
+    Shim().shorten(7)
+    for act in ACTS["line"] + ACTS["next"]:
+        act(folder)
+    return read(folder)
 
 
 if __name__ == "__main__":

@@ -1,7 +1,6 @@
 """A library to be loaded before the C library: it lets calls fail, or writes them down.
 
-The functions that a test's child calls: `fail` and `write_down`. Only what lies below the folder in
-SHIM_FOLDER counts.
+Only what lies below the folder in SHIM_FOLDER counts.
 """
 import ctypes
 import os
@@ -22,14 +21,13 @@ CODE = r"""
 #include <unistd.h>
 
 enum { OPEN, WRITE, FSYNC, RENAME, MKDIR, KINDS };
-static long counts[KINDS], fail_from = -1, fail_to;
+static long counts[KINDS], fail_at;
 static int fail_kind = -1, fail_error, most = 0;
 static FILE *notes;
 
-/* Let calls number `from` up to below `to`, of one kind, fail; error 0: none does. */
-void shim_fail(int kind, long from, long to, int error)
-{ memset(counts, 0, sizeof counts); fail_kind = error ? kind : -1; fail_from = from; fail_to = to;
-  fail_error = error; }
+/* Let call number `n` of one kind fail; kind -1: none does. */
+void shim_fail(int kind, long n, int error)
+{ memset(counts, 0, sizeof counts); fail_kind = kind; fail_at = n; fail_error = error; }
 long shim_count(int kind) { return counts[kind]; }
 /* Let each write take so many bytes at most; 0: all. */
 void shim_shorten(int bytes) { most = bytes; }
@@ -53,8 +51,7 @@ static void find(int fd, const char *name, char *path)
 }
 static int fails(int kind)
 {
-    long n = counts[kind]++;
-    if (kind != fail_kind || n < fail_from || n >= fail_to) return 0;
+    if (counts[kind]++ != fail_at || kind != fail_kind) return 0;
     errno = fail_error;
     return 1;
 }
@@ -100,7 +97,7 @@ int fsync(int fd)
     note("fsync", path, "");
     return 0;  /* the disk of a test need not have it */
 }
-static int rename_at(int from_at, const char *from, int to_at, const char *to)
+int renameat(int from_at, const char *from, int to_at, const char *to)
 {
     char path[4096], target[4096];
     int (*next)(int, const char *, int, const char *) = real("renameat");
@@ -110,8 +107,7 @@ static int rename_at(int from_at, const char *from, int to_at, const char *to)
     if (ours(path) && !status) note("rename", path, target);
     return status;
 }
-int rename(const char *from, const char *to) { return rename_at(AT_FDCWD, from, AT_FDCWD, to); }
-int renameat(int a, const char *from, int b, const char *to) { return rename_at(a, from, b, to); }
+int rename(const char *from, const char *to) { return renameat(AT_FDCWD, from, AT_FDCWD, to); }
 int mkdir(const char *path, mode_t mode)
 {
     int (*next)(const char *, mode_t) = real("mkdir");
@@ -146,19 +142,15 @@ class Shim:
     def __init__(self):
         self._library = ctypes.CDLL(os.environ["LD_PRELOAD"])
 
-    def fail(self, call, first, error, last=None):
-        """Let one of `CALLS` fail, from its nth use from now to another, or only there."""
-        last = first if last is None else last
-        self._library.shim_fail(CALLS.index(call), ctypes.c_long(first), ctypes.c_long(last + 1),
-                                error)
+    def fail(self, call, n, error):
+        """Let one of `CALLS` fail at its nth use from now."""
+        self._library.shim_fail(CALLS.index(call), ctypes.c_long(n), error)
 
-    def stop(self):
-        """Let nothing fail any more, and count from 0 again."""
-        self._library.shim_fail(0, ctypes.c_long(0), ctypes.c_long(0), 0)
-
-    def count(self, call):
-        """Return how often it was called."""
-        return self._library.shim_count(CALLS.index(call))
+    def stop(self, call):
+        """Let nothing fail any more; return how often one of `CALLS` was used."""
+        count = self._library.shim_count(CALLS.index(call))
+        self._library.shim_fail(-1, ctypes.c_long(0), 0)
+        return count
 
     def shorten(self, most):
         """Let each write take so many bytes at most."""

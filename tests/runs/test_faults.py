@@ -3,6 +3,7 @@ import errno
 import hashlib
 import itertools
 import json
+import math
 import os
 import random
 import re
@@ -26,10 +27,10 @@ def faulty(tmp_path_factory):
     folder = tmp_path_factory.mktemp("faulty")
     environ = {**os.environ, **shim.build(folder, folder / "watched")}
 
-    def run(what):
-        watched = folder / "watched" / what
+    def run(how, what):
+        watched = folder / "watched" / how / what
         watched.mkdir(parents=True)
-        done = subprocess.run([sys.executable, str(ROOT / "tests" / "faulty.py"), what,
+        done = subprocess.run([sys.executable, str(ROOT / "tests" / "faulty.py"), how, what,
                                str(watched)], env=environ, capture_output=True, text=True,
                               check=False)
         assert done.returncode == 0, done.stderr
@@ -37,40 +38,34 @@ def faulty(tmp_path_factory):
     return run
 
 
+def named(files):
+    """Those of some files that are not below temporary names, which the next process removes."""
+    return {name: raw for name, raw in files.items() if not re.search(r"\.[0-9]+\.tmp", name)}
+
+
 @pytest.mark.parametrize("what, name, calls", [
-    # seven files: each opened, written, synced and renamed, its name synced; then three folders
-    ("save_first", OLD, {"open": 7, "write": 7, "fsync": 17, "rename": 8, "mkdir": 2}),
-    ("save_next", NEW, {"open": 7, "write": 7, "fsync": 17, "rename": 8, "mkdir": 2}),
-    ("save_other", OLD, {"open": 7, "write": 7, "fsync": 17, "rename": 9, "mkdir": 2}),
-    ("add_line", "log.jsonl", {"open": 1, "write": 1, "fsync": 1, "rename": 0, "mkdir": 0})])
-def test_an_error_at_any_call_changes_nothing(what, name, calls, faulty):
-    """It is told with the file's name; the same again, without the error, succeeds."""
-    folder, seen = faulty(what)
-    # the last one of each kind comes to no error
-    assert {case["call"]: case["n"] for case in seen} == calls
-    ends = [case["end"] for case in seen]
-    assert all(end == ends[0] for end in ends)
-    assert any(path.startswith(name) for path in ends[0])
-    for case in seen:
-        call, n = case["call"], case["n"]
-        if n == calls[call] or (what in ("save_next", "save_other") and (call, n) == ("mkdir", 0)):
-            # nothing failed; or the folder of the checkpoints could not be made, and was there
-            assert case["told"] is None
-            continue
-        run_dir = folder / f"{call}-{n}"
-        assert case["told"] == [errno.EIO, str(run_dir / name)], case
-        if name != "log.jsonl" and call == "fsync" and n >= calls[call] - 2:
-            assert not case["lost"]  # it is in its place; only its name may not be on the disk
+    ("first", OLD, shim.CALLS), ("next", NEW, shim.CALLS), ("other", OLD, shim.CALLS),
+    ("line", "log.jsonl", ("open", "write", "fsync"))])
+def test_an_error_at_any_call_loses_nothing(what, name, calls, faulty):
+    """It is told with the file's name, and all is as before or as without it; repeated, it is."""
+    _, cases = faulty("fail", what)
+    assert {case["call"] for case in cases if case["told"]} == {*calls}
+    end = named(next(case["end"] for case in cases if not case["failed"]))
+    assert any(path.startswith(name) for path in end)
+    for case in cases:
+        assert named(case["end"]) == end
+        if named(case["after"]) == case["before"] and case["told"]:
+            assert case["after"] == case["before"]  # nothing is left behind
         else:
-            assert case["unchanged"], case
+            assert named(case["after"]) == end
+        if case["told"]:
+            assert case["told"] == [errno.EIO, f"{case['folder']}/{name}"]
 
 
 def test_writes_that_take_less_than_they_are_given(faulty):
-    folder, (writes, content) = faulty("short")
-    assert writes > 100
-    assert checkpoint.verify(folder / "short" / OLD)["step"] == 5
-    assert [line["step"] for line in Run(folder / "short").read_log()] == [5, 6]
-    assert "log.jsonl" in content
+    folder, _ = faulty("shorten", "all")
+    assert [checkpoint.verify(folder / path)["step"] for path in (OLD, NEW)] == [5, 6]
+    assert [line["step"] for line in Run(folder).read_log()] == [5, 6]
 
 
 class Node:
@@ -145,14 +140,10 @@ def list_outcomes(node, rng, most=400):
     Where there are more than `most`, that many of them. Each is {name: content}.
     """
     found = []
-    subsets = itertools.product((False, True), repeat=len(node.pending))
-    if 2 ** len(node.pending) > most:
-        subsets = [[rng.random() < 0.5 for _ in node.pending] for _ in range(most)]
-    for kept in subsets:
+    for kept in choose([(False, True)] * len(node.pending), rng, most):
         names = dict(node.names)
-        for change, there in zip(node.pending, kept):
-            if there:
-                apply(names, change)
+        for change in itertools.compress(node.pending, kept):
+            apply(names, change)
         parts = []
         for name, child in names.items():
             if child.content is None:
@@ -161,15 +152,16 @@ def list_outcomes(node, rng, most=400):
             else:
                 inside = [{name: raw} for raw in list_contents(child)]
             parts.append(inside)
-        trees = itertools.product(*parts)
-        sizes = 1
-        for part in parts:
-            sizes *= len(part)
-        if sizes > most:
-            trees = ([rng.choice(part) for part in parts] for _ in range(most))
-        for tree in trees:
-            found.append({path: raw for part in tree for path, raw in part.items()})
+        found += [{path: raw for part in tree for path, raw in part.items()}
+                  for tree in choose(parts, rng, most)]
     return found if len(found) <= most else rng.sample(found, most)
+
+
+def choose(parts, rng, most):
+    """All ways to take one of each part, or that many of them."""
+    if math.prod(map(len, parts)) <= most:
+        return itertools.product(*parts)
+    return [[rng.choice(part) for part in parts] for _ in range(most)]
 
 
 def list_contents(node):
@@ -189,45 +181,38 @@ def come_back(files, folder):
         if not name.endswith("/"):
             path.write_bytes(raw)
     recover(folder)
-    found = {}
     for step in checkpoint.list(folder):
         checkpoint.verify(step)  # whole, or not there
-        found[f"checkpoints/{step.name}"] = {file.name: file.read_bytes()
-                                             for file in step.iterdir()}
-    return found
+    return {f"checkpoints/{step.name}": {file.name: file.read_bytes() for file in step.iterdir()}
+            for step in checkpoint.list(folder)}
 
 
-def cut(files, name):
-    return {path[len(name) + 1:]: raw for path, raw in files.items() if path.startswith(name)}
-
-
-def test_a_power_cut_at_any_moment_of_a_save(faulty, tmp_path):
+@pytest.mark.parametrize("what, new", [("keep", NEW), ("other", OLD)])
+def test_a_power_cut_at_any_moment_of_a_save(what, new, faulty, tmp_path):
     """Whatever of the calls since the last fsync has reached the disk, in whatever order."""
-    folder, scenes = faulty("record")
-    rng, states = random.Random(0), 0
-    for scene, *both in scenes:
-        before, after = ({name: bytes.fromhex(raw) for name, raw in files.items()}
-                         for files in both)
-        new = NEW if scene == "next" else OLD
-        whole = {"old": cut(before, OLD), "new": cut(after, new)}
-        assert set(whole["old"]) == set(whole["new"]) and whole["old"] != whole["new"]
-        root, seen = make_disk(before), set()
-        calls = [line.split("\t") for line in
-                 (folder.parents[0] / "notes" / scene).read_text().splitlines()]
-        assert len(calls) > 40
-        for n, (call, path, rest) in enumerate([*calls, ("end", "", "")]):
-            if call != "end":
-                perform(root, call, *(part.replace(str(folder / scene), "").strip("/")
-                                      for part in (path, rest)), whole["new"])
-            for files in list_outcomes(root, rng):
-                key = hashlib.sha256(repr(sorted(files.items())).encode()).digest()
-                if key in seen and call != "end":
-                    continue
-                seen.add(key)
-                states += 1
-                found = come_back(files, tmp_path / f"{scene}-{n}-{len(seen)}-{states}")
-                assert found.get(OLD) == whole["old"] or found.get(new) == whole["new"], path
-                assert {*found} <= {OLD, new}
-                if call == "end":
-                    assert found[new] == whole["new"]
-    assert states > 300
+    folder, both = faulty("record", what)
+    before, after = ({name: bytes.fromhex(raw) for name, raw in files.items()} for files in both)
+    old_files, new_files = ({path[len(name) + 1:]: raw for path, raw in files.items()
+                             if path.startswith(name)}
+                            for name, files in ((OLD, before), (new, after)))
+    assert {*old_files} == {*new_files} and old_files != new_files
+    root, rng, number, seen, met = (make_disk(before), random.Random(0), itertools.count(), set(),
+                                    set())
+    calls = [line.split("\t") for line in
+             folder.with_name(f"{what}-calls").read_text().splitlines()]
+    for call, path, rest in [*calls, ("end", "", "")]:
+        if call != "end":
+            perform(root, call, *(part.replace(str(folder), "").strip("/")
+                                  for part in (path, rest)), new_files)
+        for files in list_outcomes(root, rng):
+            key = hashlib.sha256(repr(sorted(files.items())).encode()).digest()
+            if key in seen and call != "end":
+                continue
+            seen.add(key)
+            found = come_back(files, tmp_path / str(next(number)))
+            assert {*found} <= {OLD, new}
+            assert found.get(OLD) == old_files or found.get(new) == new_files, path
+            if call == "end":
+                assert found[new] == new_files
+            met.add(found.get(OLD) == old_files)
+    assert met == {True, False}
