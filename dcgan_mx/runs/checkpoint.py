@@ -6,7 +6,7 @@ import os
 import shutil
 import warnings
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Iterable, Iterator
+from typing import TYPE_CHECKING, Any, Iterable
 
 import numpy as np
 
@@ -38,7 +38,8 @@ def save(run_dir: StrPath, trainer: Trainer, seed: int | None = None, keep: int 
 
     Parameters
     ----------
-    run_dir, trainer
+    run_dir
+    trainer
     seed
         Of weights, noise and order, noted in the checkpoint.
     keep
@@ -77,9 +78,9 @@ def write(run_dir: StrPath, state: dict[str, Any], seed: int | None = None, keep
         folder.parent.mkdir(exist_ok=True)
         temporary.mkdir()
         for name, chunks in contents.items():
-            digest = hashlib.sha256()
-            write_atomic(temporary / name, _hashed(chunks, digest), sync=True)
-            digests[name] = digest.hexdigest()
+            content = b"".join(chunks)
+            write_atomic(temporary / name, content, sync=True)
+            digests[name] = hashlib.sha256(content).hexdigest()
         write_atomic(temporary / STATE, encode_state({
             "format": FORMAT, "latent": LATENT, "seed": seed, **state["counters"],
             "files": digests}), sync=True)
@@ -99,13 +100,7 @@ def write(run_dir: StrPath, state: dict[str, Any], seed: int | None = None, keep
 
 
 def verify(folder: StrPath) -> dict[str, Any]:
-    """Check every byte of a checkpoint.
-
-    Returns
-    -------
-    dict
-        The content of state.json: `step`, `epoch`, `nbatch`, `updates`, `metrics`, `seed`,
-        `latent`.
+    """Check every byte of a checkpoint; return the content of state.json.
 
     Raises
     ------
@@ -210,12 +205,6 @@ def load_latest(run_dir: StrPath | None, trainer: Trainer) -> Path | None:
 def _part(name: str) -> str:
     """G-0000.params holds the part G of a trainer's state, G-optimizer.params G-optimizer."""
     return name.rsplit(".", 1)[0].replace("-0000", "")
-
-
-def _hashed(chunks: Iterable[Any], digest: Any) -> Iterator[Any]:
-    for chunk in chunks:
-        digest.update(chunk)
-        yield chunk
 
 
 def _parse(content: bytes, path: Path) -> dict[str, np.ndarray]:

@@ -6,9 +6,9 @@ from pathlib import Path
 from typing import Any
 
 from ..machine.files import open_plain, parse_json
-from .documents import FIGURES, MAX_BYTES
+from .documents import MAX_BYTES
 
-__all__ = ["FIGURES", "find_best", "read_log"]
+FIGURES = ("frechet", "precision", "recall", "swd", "ms_ssim")  # what an evaluation measures
 
 
 def read_log(path: Path) -> list[dict[str, Any]]:

@@ -20,10 +20,11 @@ from ..machine.files import StrPath, append, parse_json, sync_directory, write_a
 from ..machine.typed import typed
 from ..visual import make_grid, save_image
 from .checkpoint_folders import list_checkpoints, recover, step_of
-from .documents import FIGURES, decode_evaluation, read_small
+from .documents import read_small
 from .ending import Ending, decode_ending
+from .evaluation import decode_evaluation
 from .grids import KINDS, choose
-from .log import read_log
+from .log import FIGURES, read_log
 from .settings import Settings, read_flags
 
 _Read = TypeVar("_Read")

@@ -1,0 +1,25 @@
+"""evaluation.json: the metrics that an evaluation of a run has found."""
+from __future__ import annotations
+
+from typing import Any
+
+from ..machine.files import parse_json
+from .log import FIGURES
+
+
+def decode_evaluation(raw: bytes) -> dict[str, Any]:
+    """Read `step`, `images`, `floor`, and, in it and beside it, some of `FIGURES` and `classes`."""
+    try:
+        result = parse_json(raw)
+        images, errors = result["images"], result.get("svm_errors", {}).values()
+        wrong = [type(result["step"]) is not int, type(images) is not int or not 0 < images < 2**31,
+                 *(type(error) is not float for error in errors)]
+        for part in (result, result["floor"]):
+            wrong += [type(part.get(name, 0.0)) is not float for name in FIGURES]
+            wrong += [type(count) is not int or not 0 <= count <= images
+                      for count in part.get("classes", [])]
+        if any(wrong):
+            raise ValueError
+    except (ValueError, KeyError, TypeError, AttributeError):
+        raise ValueError("is none of an evaluation") from None
+    return dict(result)
