@@ -1,71 +1,178 @@
 """Saves at which a call fails, and saves that a power cut ends."""
+import builtins
 import errno
 import hashlib
+import io
 import itertools
-import json
 import math
 import os
 import random
 import re
-import subprocess
 import sys
 
+import numpy as np
 import pytest
-import shim
-from common import ROOT
 
 from dcgan_mx.runs import checkpoint
 from dcgan_mx.runs.checkpoint_folders import recover
 from dcgan_mx.runs.run import Run
 
 OLD, NEW = "checkpoints/step-00000005", "checkpoints/step-00000006"
+CALLS = ("open", "write", "fsync", "rename", "mkdir")
+ARRAYS = {"arg:g1_weight": np.arange(100, dtype=np.float32)}
 
 
-@pytest.fixture(scope="module")
-def faulty(tmp_path_factory):
-    """Run tests/faulty.py with the shim; returns the folder it worked in, and what it says."""
-    folder = tmp_path_factory.mktemp("faulty")
-    environ = {**os.environ, **shim.build(folder, folder / "watched")}
+class Watch:
+    """Sees each call that changes what lies below a folder: lets it fail, and writes it down.
 
-    def run(how, what):
-        watched = folder / "watched" / how / what
-        watched.mkdir(parents=True)
-        done = subprocess.run([sys.executable, str(ROOT / "tests" / "faulty.py"), how, what,
-                               str(watched)], env=environ, capture_output=True, text=True,
-                              check=False)
-        assert done.returncode == 0, done.stderr
-        return watched, json.loads(done.stdout)
-    return run
+    Python tells of all but `write` and `fsync` before they are made (sys.addaudithook).
+    """
+
+    def __init__(self):
+        self.folder = None
+
+    def start(self, folder, fail=None, n=0, most=None):
+        """Begin to watch; let the nth call of a kind fail, or all writes take `most` bytes."""
+        self.folder, self.fail, self.n, self.most, self.calls = f"{folder}/", fail, n, most, []
+
+    def stop(self):
+        """Return what was called: (call, path, another path or how many bytes)."""
+        self.folder = None
+        return self.calls
+
+    def meet(self, call, path, rest=None):
+        self.calls.append((call, path[len(self.folder):], rest))
+        if call == self.fail:
+            self.n -= 1
+            if self.n == -1:
+                raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+    def is_ours(self, path):
+        return self.folder and isinstance(path, str) and f"{path}/".startswith(self.folder)
+
+    def hear(self, event, args):
+        if not self.folder or event not in ("open", "os.rename", "os.mkdir", "os.remove",
+                                            "os.rmdir"):
+            return
+        if isinstance(args[0], int):  # a file that is open already
+            return
+        path, at = os.fspath(args[0]), args[-1]
+        if event in ("os.remove", "os.rmdir") and at >= 0:
+            path = os.path.join(os.readlink(f"/proc/self/fd/{at}"), path)
+        if not self.is_ours(path):
+            return
+        if event == "os.rename":
+            self.meet("rename", path, os.fspath(args[1])[len(self.folder):])
+        elif event in ("os.remove", "os.rmdir"):
+            self.meet("remove", path)
+        elif event == "os.mkdir" or at & os.O_CREAT:
+            self.meet("mkdir" if event == "os.mkdir" else "open", path)
 
 
-def named(files):
-    """Those of some files that are not below temporary names, which the next process removes."""
-    return {name: raw for name, raw in files.items() if not re.search(r"\.[0-9]+\.tmp", name)}
+watch = Watch()
+sys.addaudithook(watch.hear)
 
 
-@pytest.mark.parametrize("what, name, calls", [
-    ("first", OLD, shim.CALLS), ("next", NEW, shim.CALLS), ("other", OLD, shim.CALLS),
-    ("line", "log.jsonl", ("open", "write", "fsync"))])
-def test_an_error_at_any_call_loses_nothing(what, name, calls, faulty):
+class Raw(io.FileIO):
+    """A file whose writes are watched."""
+
+    def write(self, content):
+        size = min(len(content), watch.most or len(content))
+        watch.meet("write", self.name, size)
+        return super().write(content[:size])
+
+
+@pytest.fixture(autouse=True)
+def _watched(monkeypatch):
+    real = builtins.open
+
+    def watched_open(file, mode="r", buffering=-1, **kwargs):
+        if mode not in ("wb", "ab") or not watch.is_ours(os.fspath(file)):
+            return real(file, mode, buffering, **kwargs)
+        raw = Raw(os.fspath(file), mode)
+        return io.BufferedWriter(raw) if buffering else raw
+
+    def fsync(descriptor):  # the disk of a test need not have it
+        path = os.readlink(f"/proc/self/fd/{descriptor}")
+        if watch.is_ours(path):
+            watch.meet("fsync", path)
+
+    monkeypatch.setattr(builtins, "open", watched_open)
+    monkeypatch.setattr(os, "fsync", fsync)
+    yield
+    watch.stop()
+
+
+def save(step, seed=0, keep=0):
+    """Make an act that saves a state as small as one can be; the seed makes another one."""
+    arrays = {name: array + np.float32(seed) for name, array in ARRAYS.items()}
+    state = {"symbols": {"G": "{}", "D": "{}"}, "replicas": {}, "G": arrays, "D": ARRAYS,
+             "G-optimizer": {}, "D-optimizer": {},
+             "counters": {"step": step, "epoch": 0, "nbatch": step, "batch_size": 8, "workers": 1,
+                          "updates": {"G": step, "D": step}, "metrics": {
+                              "sums": {"acc": 0.0, "d_entropy": 0.0, "g_entropy": 0.0},
+                              "counts": {"d": 0, "g": 0}}}}
+    return lambda run_dir: checkpoint.write(run_dir, state, keep=keep)
+
+
+def add_line(step):
+    return lambda run_dir: Run(run_dir).log({"step": step, "seconds": 0.5})
+
+
+def read(run_dir):
+    """All that lies below a folder, by name."""
+    return {str(path.relative_to(run_dir)): path.read_bytes()
+            for path in sorted(run_dir.rglob("*")) if path.is_file()}
+
+
+def read_named(run_dir):
+    """All but what is below temporary names, which the next process removes."""
+    return {name: raw for name, raw in read(run_dir).items()
+            if not re.search(r"\.[0-9]+\.tmp", name)}
+
+
+@pytest.mark.parametrize("prepare, act, name, calls", [
+    (lambda run_dir: None, save(5), OLD, CALLS), (save(5), save(6), NEW, CALLS),
+    (save(5), save(5, seed=1), OLD, CALLS),  # what is there has to make room
+    (add_line(5), add_line(6), "log.jsonl", ("open", "write", "fsync"))])
+def test_an_error_at_any_call_loses_nothing(prepare, act, name, calls, tmp_path):
     """It is told with the file's name, and all is as before or as without it; repeated, it is."""
-    _, cases = faulty("fail", what)
-    assert {case["call"] for case in cases if case["told"]} == {*calls}
-    end = named(next(case["end"] for case in cases if not case["failed"]))
-    assert any(path.startswith(name) for path in end)
-    for case in cases:
-        assert named(case["end"]) == end
-        if named(case["after"]) == case["before"] and case["told"]:
-            assert case["after"] == case["before"]  # nothing is left behind
-        else:
-            assert named(case["after"]) == end
-        if case["told"]:
-            assert case["told"] == [errno.EIO, f"{case['folder']}/{name}"]
+    ends, met = [], set()
+    for call in CALLS:
+        for n in itertools.count():
+            run_dir = tmp_path / f"{call}-{n}"
+            run_dir.mkdir()
+            prepare(run_dir)
+            before, told = read(run_dir), None
+            watch.start(run_dir, call, n)
+            try:
+                act(run_dir)
+            except OSError as error:
+                told = error
+            failed = sum(called == call for called, *_ in watch.stop()) > n
+            after, after_named = read(run_dir), read_named(run_dir)
+            if told:
+                assert (told.errno, told.filename) == (errno.EIO, str(run_dir / name))
+                met.add(call)
+                act(run_dir)
+            ends.append(read_named(run_dir))
+            if told and after_named == before:
+                assert after == before  # nothing is left behind
+            else:
+                assert after_named == ends[-1]
+            if not failed:
+                break
+    assert all(end == ends[0] for end in ends) and any(path.startswith(name) for path in ends[0])
+    assert met == {*calls}
 
 
-def test_writes_that_take_less_than_they_are_given(faulty):
-    folder, _ = faulty("shorten", "all")
-    assert [checkpoint.verify(folder / path)["step"] for path in (OLD, NEW)] == [5, 6]
-    assert [line["step"] for line in Run(folder).read_log()] == [5, 6]
+def test_writes_that_take_less_than_they_are_given(tmp_path):
+    watch.start(tmp_path, most=7)
+    for act in (save(5), save(6), add_line(5), add_line(6)):
+        act(tmp_path)
+    assert max(size for call, _, size in watch.stop() if call == "write") == 7
+    assert [checkpoint.verify(tmp_path / path)["step"] for path in (OLD, NEW)] == [5, 6]
+    assert [line["step"] for line in Run(tmp_path).read_log()] == [5, 6]
 
 
 class Node:
@@ -116,12 +223,14 @@ def perform(root, call, name, rest, contents):
     parent = root
     for part in folders if name else ():
         parent = parent.now()[part]
-    if call in ("create", "mkdir"):
+    if call in ("open", "mkdir") and last in parent.now():
+        pass
+    elif call in ("open", "mkdir"):
         plain = re.sub(r"^\.(.*)\.[0-9]+\.tmp$", r"\1", last)
-        node = Node(contents[plain] if call == "create" else None)
+        node = Node(contents[plain] if call == "open" else None)
         parent.pending.append(("add", last, None, node))
     elif call == "write":
-        parent.now()[last].size += int(rest)
+        parent.now()[last].size += rest
     elif call == "rename":
         assert rest.rpartition("/")[0] == name.rpartition("/")[0]
         parent.pending.append(("rename", last, rest.rpartition("/")[2], parent.now()[last]))
@@ -187,23 +296,25 @@ def come_back(files, folder):
             for step in checkpoint.list(folder)}
 
 
-@pytest.mark.parametrize("what, new", [("keep", NEW), ("other", OLD)])
-def test_a_power_cut_at_any_moment_of_a_save(what, new, faulty, tmp_path):
+@pytest.mark.parametrize("act, new", [(save(6, keep=1), NEW), (save(5, seed=1), OLD)])
+def test_a_power_cut_at_any_moment_of_a_save(act, new, tmp_path):
     """Whatever of the calls since the last fsync has reached the disk, in whatever order."""
-    folder, both = faulty("record", what)
-    before, after = ({name: bytes.fromhex(raw) for name, raw in files.items()} for files in both)
+    folder = tmp_path / "run"
+    folder.mkdir()
+    save(5)(folder)
+    before = read(folder)
+    watch.start(folder)
+    act(folder)
+    calls, after = watch.stop(), read(folder)
     old_files, new_files = ({path[len(name) + 1:]: raw for path, raw in files.items()
                              if path.startswith(name)}
                             for name, files in ((OLD, before), (new, after)))
     assert {*old_files} == {*new_files} and old_files != new_files
     root, rng, number, seen, met = (make_disk(before), random.Random(0), itertools.count(), set(),
                                     set())
-    calls = [line.split("\t") for line in
-             folder.with_name(f"{what}-calls").read_text().splitlines()]
-    for call, path, rest in [*calls, ("end", "", "")]:
+    for call, path, rest in [*calls, ("end", "", None)]:
         if call != "end":
-            perform(root, call, *(part.replace(str(folder), "").strip("/")
-                                  for part in (path, rest)), new_files)
+            perform(root, call, path, rest, new_files)
         for files in list_outcomes(root, rng):
             key = hashlib.sha256(repr(sorted(files.items())).encode()).digest()
             if key in seen and call != "end":
