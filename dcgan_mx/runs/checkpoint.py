@@ -156,29 +156,16 @@ def load_average(folder: StrPath) -> dict[str, np.ndarray]:
 
 
 def load_latest(run_dir: StrPath | None, trainer: Trainer) -> Path | None:
-    """Put a trainer into the state of the newest good checkpoint of a run.
+    """Put a trainer into the state of the newest good checkpoint of a run; return its folder.
 
-    Parameters
-    ----------
-    run_dir
-        Only the first worker's is looked at; all get what is found there.
-    trainer
-
-    Returns
-    -------
-    pathlib.Path or None
-        The checkpoint's folder; None if the run has none, and on all workers but the first.
+    Only the first worker's run is looked at; all get what is found there. Without a checkpoint, and
+    on all workers but the first, the result is None. Warns of each newer checkpoint that could not
+    be loaded; it is renamed to end in .damaged: the run will write its own in its place.
 
     Raises
     ------
     CheckpointError
         If there are checkpoints and none can be loaded.
-
-    Warns
-    -----
-    RuntimeWarning
-        For each newer checkpoint that could not be loaded, with the reason. If an older one could,
-        they are renamed to end in .damaged: the run will write its own in their place.
     """
     folders = list(run_dir) if run_dir is not None and trainer.workers.rank == 0 else []
     if trainer.workers.gather([len(folders)])[0, 0] and not folders:

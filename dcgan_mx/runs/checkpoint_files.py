@@ -59,9 +59,8 @@ def read_files(folder: Path, names: Sequence[str] | None = None
         raise CheckpointError(f"{path}: {error.strerror}") from None
     except ValueError:
         raise CheckpointError(f"{path} is damaged") from None
-    document.setdefault("workers", 1)  # a training by one process did not always say so
     files = document.get("files")
-    optional = [name for name in OPTIONAL if isinstance(files, dict) and name in files]
+    optional = {*OPTIONAL} & {*(files if isinstance(files, dict) else ())}
     if document.get("format") != FORMAT or not fits(document, {
             "format": int, "latent": str, "seed": None, **COUNTERS,
             "files": dict.fromkeys((*SYMBOLS, *PARAMS, *optional), str)}):

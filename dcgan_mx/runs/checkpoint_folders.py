@@ -30,15 +30,13 @@ def put_in_place(temporary: Path, folder: Path) -> None:
     What has that name already makes room, and goes last: see `recover`. Where that fails (OSError),
     it has the name again, unless only the disk did not answer.
     """
-    if not folder.exists():
+    old = _set_apart(folder) if folder.exists() else None
+    try:
         temporary.rename(folder)
-    else:
-        old = _set_apart(folder)
-        try:
-            temporary.rename(folder)
-        except OSError:
+    except OSError:
+        if old:
             old.rename(folder)
-            raise
+        raise
     sync_directory(folder.parent)
     shutil.rmtree(_name_apart(folder), ignore_errors=True)
 

@@ -17,8 +17,6 @@ class Ending(NamedTuple):
     Attributes
     ----------
     reason : one of `REASONS`
-        Its limit of epochs or of steps was reached, a signal came, a hook asked for it, or
-        something failed.
     step, epoch : int
         Done by then, counted from the first.
     detail : int, str or None
@@ -32,15 +30,14 @@ class Ending(NamedTuple):
 
     def describe(self) -> str:
         """Return what people read."""
-        steps = f"{self.step} step{'s' * (self.step != 1)}"
-        epochs = f"{self.detail} epoch{'s' * (self.detail != 1)}"
+        step, detail = self.step, self.detail
         return {
-            "num_epochs": f"finished: {epochs}, {steps}, because of --num-epochs {self.detail}",
-            "max_steps": (f"finished: step {self.step} of {self.detail}, because of --max-steps "
-                          f"{self.detail}"),
-            "signal": f"stopped by {self.detail} after step {self.step}",
-            "hook": f"stopped after step {self.step}",
-            "error": f"failed after step {self.step}: {self.detail}"}[self.reason]
+            "num_epochs": f"finished: {detail} epoch{'s' * (detail != 1)}, {step} step"
+                          f"{'s' * (step != 1)}, because of --num-epochs {detail}",
+            "max_steps": f"finished: step {step} of {detail}, because of --max-steps {detail}",
+            "signal": f"stopped by {detail} after step {step}",
+            "hook": f"stopped after step {step}",
+            "error": f"failed after step {step}: {detail}"}[self.reason]
 
     @property
     def further(self) -> list[str]:

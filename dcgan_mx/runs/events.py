@@ -12,35 +12,23 @@ from ..machine.files import StrPath
 
 
 class EventFile:
-    """The events of a training, which TensorBoard reads while they come.
+    """The events of a training that begins at a step; TensorBoard then drops later, older ones.
 
-    tensorboardX's `SummaryWriter` writes from a thread, which the first OSError ends; ten events
-    later a training would wait for it for ever. So this leans on the layer below it.
-
-    Parameters
-    ----------
-    folder
-        Made with the first event.
-    step
-        At which the training begins: of later ones, TensorBoard forgets what earlier files hold.
+    tensorboardX's `SummaryWriter` is no choice: it writes from a thread, which the first OSError
+    ends, and ten events later the training would wait for it for ever.
     """
 
     def __init__(self, folder: StrPath, step: int = 0) -> None:
         import tensorboardX  # noqa: F401  an extra: it is missed here, or not at all
-
         self._folder, self._step, self._begun = Path(folder), step, int(time.time())
         self._path = self._folder
         self._writer: Any = None
 
     def add(self, step: int, scalars: Mapping[str, float],
             pictures: Mapping[str, np.ndarray]) -> None:
-        """Add a step's numbers and its pictures, (H, W, C), uint8, by name.
-
-        Raises OSError if they cannot be written; the next ones begin another file then.
-        """
+        """Add numbers and pictures, (H, W, C), uint8; after an OSError the next begin a file."""
         from tensorboardX import summary
         from tensorboardX.proto.event_pb2 import Event
-
         event = Event(step=step)
         for name, value in scalars.items():
             event.summary.MergeFrom(summary.scalar(name, value))
@@ -61,7 +49,6 @@ class EventFile:
     def _open(self) -> None:
         from tensorboardX import RecordWriter
         from tensorboardX.proto.event_pb2 import Event, SessionLog
-
         # TensorBoard reads files in the order of their names.
         self._path = self._folder / f"events.out.tfevents.{self._begun:010d}.{self._step:08d}"
         self._folder.mkdir(exist_ok=True)

@@ -57,12 +57,8 @@ class Run:
     def create(cls, path: StrPath | None, config: dict[str, Any]) -> Run:
         """Make the folder, with config.json in it or not at all.
 
-        Parameters
-        ----------
-        path
-            None: `runs/DATASET-TIME`, with a number behind it where that is taken.
-        config
-            As `write_config` takes it; `run_dir` in its flags becomes the folder's name.
+        Where `path` is None, it is `runs/DATASET-TIME`, with a number behind it where that is
+        taken; `run_dir` in the config's flags becomes its name.
         """
         dataset = config["flags"]["dataset"]
         wanted = unique = Path(path or f"runs/{dataset}-{time.strftime('%Y%m%d-%H%M')}")
@@ -163,11 +159,10 @@ class Run:
         return dict(grids)
 
     def thin_grids(self, newest: int, begun: int) -> None:
-        """Remove the older grids but for `grids.choose`'s.
+        """Remove the older grids but for those that `grids.choose` names.
 
-        What would have stayed at a step from which the run may go on stays, too, so that it is then
-        as if it had never gone further. `begun` is that of a checkpoint that may not be on the disk
-        yet.
+        What would have stayed at a checkpoint, be it on the disk or just begun, stays, too, so that
+        a run that goes on from there has the grids of one that had never gone further.
         """
         saved = max(map(step_of, self.list_checkpoints()), default=0)
         for kind in KINDS:
@@ -186,12 +181,7 @@ class Run:
         """Forget all that was logged and drawn after a step: the run goes on from there.
 
         What the end of a training wrote out of turn is forgotten, too. TensorBoard forgets when the
-        training begins: see `EventFile`.
-
-        Returns
-        -------
-        float
-            The seconds of the last line of the log that is left; 0 if there is none.
+        training begins: see `EventFile`. Returns the seconds of the last line that is left, or 0.
         """
         records = self.read_log()
         kept = [record for record in records if record["step"] <= step and not record.get("last")]

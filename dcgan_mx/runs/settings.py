@@ -1,8 +1,6 @@
 """What a run is asked for: what decides its numbers, and how it is conducted.
 
-A setting is told once, as a field: its default, and in the metadata the group in which `--help`
-shows its flag, the help, what it takes (a `Number`, some choices, str or bool), its metavar, and
-what `--help` shows for a default that is None.
+A setting is told once, as a field whose metadata have what its flag, `--help` and the checks need.
 """
 from __future__ import annotations
 
@@ -14,10 +12,7 @@ from typing import Any, Callable, Iterable, Mapping, NamedTuple
 
 
 class Number(NamedTuple):
-    """What a setting takes: the integers or floats of an interval, with the ends that `ends` has.
-
-    Where `or_zero`, 0 is one of them, and says that there is none.
-    """
+    """The integers or floats of an interval, with the ends that `ends` has; with `or_zero`, 0."""
 
     kind: type
     low: float
@@ -31,7 +26,7 @@ class Number(NamedTuple):
                 f"{self.ends[0]}{self.low}, {self.high}{self.ends[1]}")
 
     def __contains__(self, value: Any) -> bool:
-        """Whether a value is one of these; infinities, nan and booleans never are."""
+        """Infinities, nan and booleans never are in it."""
         kind: Any = numbers.Integral if self.kind is int else numbers.Real
         if not isinstance(value, kind) or isinstance(value, bool):
             return False
@@ -41,7 +36,7 @@ class Number(NamedTuple):
 
 
 def check(value: Any, takes: Any) -> None:
-    """Raise ValueError if a value is none of what a setting takes."""
+    """Raise ValueError if a value is none of what is taken: a Number, some choices, str or bool."""
     if isinstance(takes, Number):
         if value not in takes:
             raise ValueError(f"{value!r} is out of range: give {takes}")
@@ -214,10 +209,9 @@ def require_settings(label: Callable[[str], str] = str, /, **values: Any) -> Non
 
 
 def read_flags(flags: Mapping[str, Any], source: object) -> Settings:
-    """Take settings from the flags in a config.json, which errors call `source`.
+    """Take settings from the flags in a config.json; ValueError if one is missing or bad.
 
-    One that a run of an earlier version could not have has its default; raises ValueError if one is
-    missing, unknown or bad.
+    One that a run of an earlier version could not have has its default.
     """
     fields = list_fields()
     known = {name: value for name, value in flags.items() if name in fields}

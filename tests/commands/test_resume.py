@@ -67,7 +67,7 @@ def test_a_run_that_is_killed_and_stopped_ends_as_if_it_was_not(call, tmp_path):
         lines = len(Run(run_dir).read_log())
         if number == signal.SIGTERM:
             process.send_signal(signal.SIGSTOP)
-            wait_for(lambda: read_status(process, "State") == "T")
+            wait_for(lambda process=process: read_status(process, "State") == "T")
             time.sleep(2)
             lines = len(Run(run_dir).read_log())
             process.send_signal(signal.SIGCONT)
@@ -77,11 +77,11 @@ def test_a_run_that_is_killed_and_stopped_ends_as_if_it_was_not(call, tmp_path):
         assert process.returncode == status and "Traceback" not in errors
         assert "warning" not in errors
         folder = checkpoint.list(run_dir)[-1]
-        assert f"stopped by {number.name} after step {int(folder.name[5:])}; saved in {folder}\n" in (
-            output)
+        steps = int(folder.name[5:])
+        assert f"stopped by {number.name} after step {steps}; saved in {folder}\n" in output
         assert re.search(fr"\nto go on: \S*python {ROOT}/scripts/train.py --resume --run-dir "
                          fr"{run_dir}\n", output)
-    steps = int(folder.name[5:]) + 5
+    steps += 5
     done = call("train", "--resume", "--run-dir", run_dir, "--max-steps", steps)
     assert done.returncode == 0, done.stderr
     assert f"going on from {folder}" in done.stdout

@@ -26,9 +26,9 @@ from dcgan_mx.training import hooks
 FILES = (*SYMBOLS, *PARAMS, STATE)
 
 
-def small(d_steps=1, channels=4, seed=0, batch_size=4):
+def small(d_steps=1, channels=4, seed=0):
     mx.random.seed(seed)
-    return Trainer(*make_dcgan_sym(channels, channels, 3, size=16), batch_size, (3, 16, 16), nz=5,
+    return Trainer(*make_dcgan_sym(channels, channels, 3, size=16), 4, (3, 16, 16), nz=5,
                    d_steps=d_steps)
 
 
@@ -57,9 +57,8 @@ def assert_same(first, second):
 def reseal(folder, **changes):
     """Change state.json and seal it again, as a stranger with evil in mind would."""
     document = {**json.loads((folder / STATE).read_bytes()), **changes}
-    (folder / STATE).write_bytes(encode_state(
-        {name: value for name, value in document.items() if value is not None
-         and name != "sha256"}))
+    del document["sha256"]
+    (folder / STATE).write_bytes(encode_state(document))
 
 
 def names(folder):
@@ -124,24 +123,6 @@ def test_what_a_checkpoint_holds(trained, folder, parameters):
     assert (loaded["dbn2_moving_var"] > 0.9 ** 9).all() and (loaded["dbn2_moving_mean"] != 0).all()
 
 
-def test_a_checkpoint_that_names_no_workers_is_of_one(folder):
-    reseal(folder, workers=None)
-    assert checkpoint.verify(folder)["workers"] == 1
-    trainer = small(seed=1)
-    checkpoint.load(folder, trainer)
-    assert (trainer.global_step, trainer.workers.count) == (3, 1)
-
-
-def test_before_the_first_update_of_g(tmp_path, make_batches):
-    trainer, (pair,) = small(d_steps=2), make_batches(1, 4, (3, 16, 16), nz=5)
-    trainer.step(*pair)
-    checkpoint.save(tmp_path, trainer)
-    other = small(d_steps=2, seed=1)
-    checkpoint.load_latest(tmp_path, other)
-    assert other.get_state()["counters"]["updates"] == {"G": 0, "D": 1}
-    assert_same(other.get_state(), trainer.get_state())
-
-
 def test_keep_and_list(trained, folder, tmp_path, make_batches):
     """A checkpoint of a later step, of another past, is no reason to remove one."""
     shutil.copytree(folder, folder.with_name("step-00000009"))
@@ -152,16 +133,6 @@ def test_keep_and_list(trained, folder, tmp_path, make_batches):
     kept = ["step-00000006", "step-00000007", "step-00000009"]
     assert [path.name for path in checkpoint.list(tmp_path)] == kept == names(folder.parent)
     assert checkpoint.list(tmp_path / "nowhere") == []
-
-
-def test_another_batch_size_begins_the_epoch_anew(tmp_path):
-    first = small()
-    first.fit(MnistIter(make_discs(23), 4, (3, 16, 16)), RandIter(4, 5), 9, max_steps=8)
-    checkpoint.save(tmp_path, first)
-    second = small(batch_size=8)
-    checkpoint.load_latest(tmp_path, second)
-    assert (first.epoch, first.nbatch) == (1, 3)
-    assert (second.global_step, second.epoch, second.nbatch) == (8, 1, 0)
 
 
 def test_numbers_that_are_not_finite_are_neither_saved_nor_loaded(trained, folder, tmp_path):
@@ -191,12 +162,10 @@ def test_every_byte_counts(name, folder):
             path.write_bytes(damaged)
             with pytest.raises(CheckpointError, match=name):
                 checkpoint.verify(folder)
-    path.write_bytes(content + b" ")
-    with pytest.raises(CheckpointError, match=name):
-        checkpoint.verify(folder)
-    path.unlink()
-    with pytest.raises(CheckpointError, match=name):
-        checkpoint.verify(folder)
+    for spoil in (lambda: path.write_bytes(content + b" "), path.unlink):
+        spoil()
+        with pytest.raises(CheckpointError, match=name):
+            checkpoint.verify(folder)
 
 
 def test_the_newest_good_one_is_taken(trained, folder, tmp_path, make_batches):
