@@ -6,6 +6,8 @@ BIN = $(VENV)/bin
 PIP = $(BIN)/python -m pip --disable-pip-version-check --quiet
 # For setup.py, every time: a pip without it would install MXNet's other build over this one.
 export DCGAN_MX_GPU := $(if $(wildcard $(VENV)/.gpu),1)
+# Its metadata ask for NumPy below 2; it works with NumPy 2, which Python 3.13 and newer need.
+INSTALL_MXNET = $(PIP) install --no-deps mxnet$(if $(DCGAN_MX_GPU),-cu117)==1.9.1
 
 .PHONY: help train doctor install-gpu test test-slow test-all test-cuda check docs flags notebooks first-hour mutations benchmark quality soak endurance clean
 
@@ -25,7 +27,7 @@ help:
 	@echo "make endurance    train for 100,000 steps, see that nothing grows"
 	@echo "make benchmark    measure speed and memory; PyTorch takes part if .venv has it"
 	@echo "make quality      train three programs, compare their pictures; hours; PyTorch takes part likewise"
-	@echo "make test-all     run the tests on every Python from 3.8 to 3.13 that is here"
+	@echo "make test-all     run the tests on every Python from 3.8 to 3.15 that is here, with NumPy 1 and 2"
 	@echo "make test-cuda    load the build for CUDA without a GPU; downloads 1.5 GB"
 
 train: $(VENV)/.package
@@ -37,11 +39,13 @@ doctor: $(VENV)/.package
 # The two builds hold the same files: uninstalling one while the other is there would break both.
 install-gpu: export DCGAN_MX_GPU = 1
 install-gpu:
+	@$(PYTHON) dcgan_mx/machine/requirements.py
 	test -d $(VENV) || $(PYTHON) -m venv $(VENV)
 	rm -f $(VENV)/.package
 	touch $(VENV)/.gpu
 	$(PIP) uninstall --yes mxnet mxnet-cu117
 	$(BIN)/python -m pip --disable-pip-version-check install --editable .
+	$(INSTALL_MXNET)
 	touch $(VENV)/.package
 	-$(BIN)/dcgan-mx doctor
 
@@ -99,8 +103,10 @@ clean:
 	rm -rf .venv .venv-cuda .nox .mypy_cache .pytest_cache .ruff_cache .hypothesis build docs/_build dcgan_mx.egg-info
 
 $(VENV)/.package: setup.py pyproject.toml dcgan_mx/machine/cuda.py
+	@$(PYTHON) dcgan_mx/machine/requirements.py
 	$(PYTHON) -m venv $(VENV)
 	$(PIP) install --editable .
+	$(INSTALL_MXNET)
 	touch $@
 
 $(VENV)/.test $(VENV)/.check $(VENV)/.docs $(VENV)/.tensorboard: $(VENV)/.%: $(VENV)/.package

@@ -1,16 +1,47 @@
-"""Run the tests on every supported Python that is here."""
+"""Run the tests on every supported Python that is here, with NumPy 1 and NumPy 2."""
 from __future__ import annotations
 
 import nox
 
 # virtualenv has given up the older of these interpreters; their own venv has not.
 nox.options.default_venv_backend = "venv"
+nox.options.sessions = ["tests", "same_numbers"]
+# MXNet's metadata ask for NumPy below 2, so pip installs that up to Python 3.12.
+COMBINATIONS = [("3.8", "1"), *((python, numpy) for python in ("3.9", "3.10", "3.11", "3.12")
+                                for numpy in ("1", "2")),
+                ("3.13", "2"), ("3.14", "2"), ("3.15", "2")]
 
 
-@nox.session(python=["3.8", "3.9", "3.10", "3.11", "3.12", "3.13"])
-def tests(session: nox.Session) -> None:
-    """Install the package as a user does, and test it; `-- tests/runs` runs some tests only."""
+def install(session: nox.Session, *extras: str) -> None:
+    """Install the package as a user does."""
     session.install("--upgrade", "pip")  # the one of Python 3.8's venv resolves for minutes
-    session.install(".[test]")
+    session.install(f".[{','.join(extras)}]" if extras else ".")
+    session.install("--no-deps", "mxnet==1.9.1")
+
+
+def install_numpy(session: nox.Session, numpy: str) -> None:
+    """Install a major version of NumPy, whatever MXNet's metadata say."""
+    session.install("--upgrade", f"numpy=={numpy}.*")
+
+
+@nox.session
+@nox.parametrize("python, numpy", COMBINATIONS)
+def tests(session: nox.Session, numpy: str) -> None:
+    """Run the tests; `-- tests/runs` runs some of them only."""
+    install(session, "test")
+    install_numpy(session, numpy)
     session.run("python", "-m", "pytest", "-q", "-n", "auto", "--dist", "worksteal",
                 *session.posargs)
+
+
+@nox.session(python="3.11")
+def same_numbers(session: nox.Session) -> None:
+    """Train, resume, draw noise and measure with both NumPys: the results must be identical."""
+    install(session)
+    results = []
+    for numpy in ("1", "2"):
+        install_numpy(session, numpy)
+        results.append(session.run("python", "tests/numpy_digests.py", silent=True))
+    print(*results, sep="\n")
+    if len({result.partition("\n")[2] for result in results}) != 1:  # the first line: versions
+        session.error("NumPy 1 and NumPy 2 give other numbers")

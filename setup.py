@@ -10,9 +10,6 @@ HERE = Path(__file__).parent
 VERSION = re.search(r'__version__ = "(.*)"', (HERE / "dcgan_mx" / "__init__.py").read_text())[1]
 BUILDS = runpy.run_path(str(HERE / "dcgan_mx" / "machine" / "cuda.py"))
 GPU = os.environ.get("DCGAN_MX_GPU", "")
-# Python 3.13 has no ml_dtypes for NumPy below 2 that a newer onnx could work with; and an onnx that
-# cannot be imported takes MXNet with it.
-ONNX = ["onnx; python_version < '3.13'", "onnx<1.19; python_version >= '3.13'"]
 if GPU not in ("", "0", "1"):
     raise ValueError(f"DCGAN_MX_GPU is {GPU!r}: give 1 for MXNet's build for CUDA, or unset it")
 
@@ -27,24 +24,34 @@ setup(
     package_data={"dcgan_mx": ["py.typed", "pages/*.html", "pretrained/*"]},
     entry_points={"console_scripts": ["dcgan-mx = dcgan_mx.commands.main:main"]},
     python_requires=">=3.8",
+    classifiers=[
+        "License :: OSI Approved :: Apache Software License",
+        "Operating System :: POSIX :: Linux",
+        *(f"Programming Language :: Python :: 3.{minor}" for minor in range(8, 15)),
+        "Topic :: Scientific/Engineering :: Artificial Intelligence",
+    ],
     install_requires=[
-        # Two builds of one package: an extra could add one, but not take the other away.
-        *BUILDS["GPU_REQUIREMENTS" if GPU == "1" else "CPU_REQUIREMENTS"],
-        "numpy<2",
+        # Two builds of one package: an extra could add one, but not take the other away. MXNet's
+        # metadata ask for NumPy below 2, which has no wheels for Python 3.13 and newer: there it
+        # is installed by a command of its own, `pip install --no-deps mxnet==1.9.1`.
+        f"{BUILDS['GPU_BUILD' if GPU == '1' else 'CPU_BUILD']}=={BUILDS['VERSION']}"
+        "; python_version < '3.13'",
+        "requests; python_version >= '3.13'",  # MXNet imports it
+        *(BUILDS["GPU_REQUIREMENTS"] if GPU == "1" else ()),
+        "numpy",
+        "packaging",
         "opencv-python-headless",
         "matplotlib",
         "pillow>=9.1",
         "tqdm",
-        # distutils, which MXNet imports and Python 3.12 no longer has
-        "setuptools<81; python_version >= '3.12'",
     ],
     extras_require={
-        "test": [*ONNX, "hypothesis", "onnxruntime", "pytest", "pytest-xdist",
+        "test": ["onnx", "hypothesis", "onnxruntime", "pytest", "pytest-xdist",
                  "scikit-image", "scikit-learn", "selenium", "nbclient", "nbformat", "ipykernel",
-                 "ipywidgets", "tensorboardX"],
+                 "ipywidgets", "setuptools", "tensorboardX"],
         "tensorboard": ["tensorboardX"],
         "features": ["scipy"],
-        "export": ONNX,
+        "export": ["onnx"],
         "check": ["ruff==0.17.6", "mypy"],
         "docs": ["sphinx", "numpydoc", "myst-parser", "furo"],
     },

@@ -4,6 +4,7 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING
 
+from .machine.compat import add_missing_names
 from .visual import fill_buf, visual  # now, or the module of that name would stand for it
 
 if TYPE_CHECKING:
@@ -17,6 +18,8 @@ if TYPE_CHECKING:
     from .trainer import Trainer
 
 __version__ = "0.1.0"
+
+add_missing_names()  # a plain `import mxnet` works from here on
 
 # Each name is imported when it is asked for: what needs no MXNet does not wait for it.
 _MODULES = {

@@ -40,7 +40,7 @@ def test_pip_installed_one_build_and_is_content(run):
     assert one_line(run("-m", "pip", "check")) == "No broken requirements found."
     frozen = run("-m", "pip", "freeze").stdout.splitlines()
     assert sorted(line for line in frozen if line.startswith(("mxnet", "nvidia"))) == sorted(
-        cuda.GPU_REQUIREMENTS)
+        [f"{cuda.GPU_BUILD}=={cuda.VERSION}", *cuda.GPU_REQUIREMENTS])
     assert any(line.startswith("tensorboardX") for line in frozen)  # installed after it
 
 
@@ -182,7 +182,7 @@ def test_machine_code_in_the_library():
 
 def test_the_other_build_beside_it_is_refused_and_mended(run, stub_driver):
     """What pip does that is not told of the choice; last, as it takes the build apart."""
-    done = run("-m", "pip", "install", "--quiet", "--no-deps", *cuda.CPU_REQUIREMENTS)
+    done = run("-m", "pip", "install", "--quiet", "--no-deps", f"{cuda.CPU_BUILD}=={cuda.VERSION}")
     assert done.returncode == 0, done.stderr
     env = stub_driver(status=100)
     done = run("-c", "from dcgan_mx import Trainer", env=env)

@@ -169,14 +169,12 @@ def probe_driver() -> None:
 def _explain_failure(failure: str) -> Problem:
     """Say which MXNet it is that fails; another one may be first on the path."""
     spec = importlib.util.find_spec("mxnet")
-    if spec is None:
-        return _problem("MXNet is not installed", "pip install --editable .")
-    where = spec.origin or ", ".join(spec.submodule_search_locations or ())
+    where = (spec.origin or ", ".join(spec.submodule_search_locations or ())) if spec else "missing"
     if "SIGILL" in failure:
         return _problem(f"MXNet ({where}): {failure}",
                         "take a machine, or a setting of this virtual one, with AVX")
     return _problem(f"MXNet and what it needs cannot be loaded ({where}): {failure}",
-                    "pip install --force-reinstall --editable . and see that no other folder "
+                    f"{cuda.INSTALL_CPU} --force-reinstall, and see that no other folder "
                     "named mxnet comes before it (PYTHONPATH)")
 
 

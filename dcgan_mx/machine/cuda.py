@@ -26,15 +26,17 @@ _LIBRARIES = (
     ("nvidia-cusolver-cu11", "11.4.0.1", "libcusolver.so.11"),
     ("nvidia-cudnn-cu11", "8.5.0.96", "libcudnn.so.8"),
     ("nvidia-nccl-cu11", "2.14.3", "libnccl.so.2"))
-# What setup.py asks for.
-CPU_REQUIREMENTS = [f"{CPU_BUILD}=={VERSION}"]
-GPU_REQUIREMENTS = [f"{name}=={version}" for name, version, *_ in
-                    ((GPU_BUILD, VERSION), *_LIBRARIES)]
+# What setup.py asks for beside MXNet.
+GPU_REQUIREMENTS = [f"{name}=={version}" for name, version, *_ in _LIBRARIES]
 # Compute capabilities that libmxnet.so of GPU_BUILD has machine code for; it has no PTX.
 _CODE = ((5, 0), (6, 0), (7, 0), (8, 0), (8, 6))
 _LEAST_DRIVER = 11070  # MXNet compiles fused operators to PTX of CUDA 11.7 while it runs
 _DRIVER = "libcuda.so.1"
-_INSTALL = "DCGAN_MX_GPU=1 pip install --editable ."
+# MXNet's metadata ask for NumPy below 2, which has no wheels for Python 3.13 and newer: there pip
+# has to be told to ignore them, and on older Pythons it may.
+INSTALL_CPU = f"pip install --no-deps {CPU_BUILD}=={VERSION}"
+_INSTALL_GPU = ("DCGAN_MX_GPU=1 pip install --editable . && "
+                f"pip install --no-deps {GPU_BUILD}=={VERSION}")
 
 
 class Trouble(NamedTuple):
@@ -98,7 +100,7 @@ def load_libraries() -> None:
         raise BuildError(
             f"{' and '.join(builds)} are both installed, and hold the same files",
             f"pip uninstall --yes {' '.join(builds)}, as uninstalling one takes files of the "
-            f"other along; then pip install --editable . for the CPU, or {_INSTALL} for a GPU")
+            f"other along; then {INSTALL_CPU} for the CPU, or {_INSTALL_GPU} for a GPU")
     if builds in ([], [CPU_BUILD]):
         return
     try:
@@ -107,7 +109,7 @@ def load_libraries() -> None:
         raise BuildError(
             f"there is no NVIDIA driver ({error}), and {builds[0]} cannot be imported without one",
             f"install the driver of your card, or take the build for the CPU, with pip uninstall "
-            f"--yes {builds[0]} and pip install --editable .") from None
+            f"--yes {builds[0]} && {INSTALL_CPU}") from None
     if builds == [GPU_BUILD]:
         for package, version, *libraries in _LIBRARIES:
             for library in libraries:
@@ -230,7 +232,7 @@ def why_no_gpu(with_cuda: bool) -> Trouble:
     driver = ask_driver()
     if not with_cuda:
         problem = "this is MXNet's build without CUDA"
-        install = f"pip uninstall --yes {CPU_BUILD} && {_INSTALL}"
+        install = f"pip uninstall --yes {CPU_BUILD} && {_INSTALL_GPU}"
         if driver.trouble:  # the other build cannot even be imported without a driver
             return Trouble(f"{problem}, and {driver.trouble.problem}",
                            f"{driver.trouble.mend}, then {install}")

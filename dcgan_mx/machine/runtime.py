@@ -1,8 +1,8 @@
-"""Make MXNet importable and fast on this machine, then import it as `mx`.
+"""Set MXNet up for this machine, then import it as `mx`.
 
-Every other module takes MXNet from here, so that what has to happen before the import happens once:
+Every other module takes MXNet from here, so that what has to happen before the import happens once
+(`compat` adds the names that MXNet needs when the package itself is imported):
 
-- names that MXNet 1.9.1 needs and newer NumPy or Python no longer have;
 - the number of OpenMP threads, which is read once, when the library is loaded;
 - the CUDA libraries of the build for GPUs, which it would not find by itself;
 - quiet: what MXNet says of its own age and of its graph passes is nothing a user can act on.
@@ -18,7 +18,8 @@ from typing import Any, Mapping
 
 import numpy as np
 
-from .cuda import BuildError, load_libraries
+from . import requirements
+from .cuda import INSTALL_CPU, BuildError, load_libraries
 from .job import read_role, report
 from .processor import physical_cores, read_threads
 
@@ -39,15 +40,6 @@ def _set_threads() -> None:
     """Give OpenMP a thread a core; MXNet alone takes half the processors (src/engine/openmp.cc)."""
     if read_threads() is None:
         os.environ["OMP_NUM_THREADS"] = str(physical_cores())
-
-
-def _add_missing_names() -> None:
-    """Add what MXNet 1.9.1 expects of NumPy below 1.24 and of Python below 3.12."""
-    if "bool" not in vars(np):  # hasattr would raise NumPy's warning
-        numpy: Any = np
-        numpy.bool = bool
-    if sys.version_info >= (3, 12):
-        import setuptools  # noqa: F401  its import brings distutils.version back
 
 
 def _replace_deprecated_names() -> None:
@@ -120,15 +112,17 @@ load_libraries()
 # network came last, and what is in a server's could not be saved.
 os.environ["MXNET_UPDATE_ON_KVSTORE"] = "0"
 os.environ.setdefault("MXNET_SUBGRAPH_VERBOSE", "0")  # a line for every bound network
-_add_missing_names()
 with warnings.catch_warnings():
-    # NumPy's financial functions and distutils, both called by MXNet at import.
-    warnings.simplefilter("ignore")
+    warnings.simplefilter("ignore")  # distutils (below Python 3.12) is deprecated
     try:
         import mxnet as mx
-    except OSError as error:  # its library, or one that it needs of the system
-        raise BuildError(f"MXNet's library cannot be loaded ({error})", "install what it lacks: "
-                         "apt install libgomp1 libquadmath0 on Debian") from None
+    except ModuleNotFoundError as error:
+        if error.name != "mxnet":
+            raise
+        raise BuildError("MXNet is not installed", INSTALL_CPU) from None
+    except OSError as error:
+        raise BuildError(f"MXNet's library cannot be loaded ({error})", requirements.find_problem()
+                         or f"reinstall it with {INSTALL_CPU} --force-reinstall") from None
 _replace_deprecated_names()
 
 __all__ = ["finish", "first_line", "join_job", "mx", "physical_cores", "set_parameters"]

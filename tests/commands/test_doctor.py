@@ -131,8 +131,9 @@ def test_an_mxnet_that_breaks_does_not_take_the_doctor_along(code, said, examine
     status, screen = examine(PYTHONPATH=path)
     assert status == 1
     assert (f"problem: MXNet and what it needs cannot be loaded ({broken}/__init__.py): {said} "
-            "mend: pip install --force-reinstall --editable . and see that no other folder named "
-            "mxnet comes before it (PYTHONPATH) Training cannot start") in one_line(screen)
+            "mend: pip install --no-deps mxnet==1.9.1 --force-reinstall, and see that no other "
+            "folder named mxnet comes before it (PYTHONPATH) Training cannot start"
+            ) in one_line(screen)
 
 
 def test_an_mxnet_that_hangs_is_left():

@@ -6,6 +6,7 @@ import sys
 
 import pytest
 from common import CARDS, ROOT, build_library
+from packaging.markers import Marker
 
 from dcgan_mx.machine import cuda
 
@@ -46,7 +47,7 @@ def load(folder, code=LOAD, **env):
 def gpu_build(tmp_path, stub_driver):
     """The packages that DCGAN_MX_GPU=1 installs, with empty libraries, and a driver."""
     stub_driver()
-    for requirement in cuda.GPU_REQUIREMENTS:
+    for requirement in (f"{cuda.GPU_BUILD}=={cuda.VERSION}", *cuda.GPU_REQUIREMENTS):
         write_package(tmp_path, *requirement.split("=="))
     for package, _, *libraries in cuda._LIBRARIES:
         lib = tmp_path / "nvidia" / re.sub("nvidia-(.*)-cu11", r"\1", package).replace("-", "_")
@@ -69,8 +70,8 @@ def test_two_builds_are_refused(other, tmp_path):
     assert load(tmp_path).endswith(
         f"BuildError: mxnet and {other} are both installed, and hold the same files: pip uninstall "
         f"--yes mxnet {other}, as uninstalling one takes files of the other along; then pip "
-        "install --editable . for the CPU, or DCGAN_MX_GPU=1 pip install --editable . for a GPU\n"
-        .rstrip())
+        "install --no-deps mxnet==1.9.1 for the CPU, or DCGAN_MX_GPU=1 pip install --editable . && "
+        "pip install --no-deps mxnet-cu117==1.9.1 for a GPU")
 
 
 def test_all_libraries_are_loaded_each_after_those_it_needs(gpu_build):
@@ -118,7 +119,8 @@ def test_a_build_for_cuda_needs_a_driver(gpu_build):
     assert load(gpu_build).endswith(
         f"BuildError: there is no NVIDIA driver ({gpu_build}/libcuda.so.1: file too short), and "
         "mxnet-cu117 cannot be imported without one: install the driver of your card, or take the "
-        "build for the CPU, with pip uninstall --yes mxnet-cu117 and pip install --editable .")
+        "build for the CPU, with pip uninstall --yes mxnet-cu117 && pip install --no-deps "
+        "mxnet==1.9.1")
 
 
 def test_cudnn_needs_another_name_of_the_driver(gpu_build):
@@ -166,17 +168,29 @@ def test_no_driver_is_told(tmp_path):
         "install the driver of your card"]
     assert ask({**os.environ, "LD_LIBRARY_PATH": str(tmp_path)}, "why_no_gpu(False)")[1] == (
         "install the driver of your card, then pip uninstall --yes mxnet && DCGAN_MX_GPU=1 pip "
-        "install --editable .")
+        "install --editable . && pip install --no-deps mxnet-cu117==1.9.1")
 
 
-@pytest.mark.parametrize("value, builds", [
-    ("", ["mxnet==1.9.1"]), ("0", ["mxnet==1.9.1"]), ("1", cuda.GPU_REQUIREMENTS)])
-def test_setup_asks_for_one_build(value, builds, tmp_path):
+@pytest.mark.parametrize("value, build, libraries", [
+    ("", "mxnet==1.9.1", []), ("0", "mxnet==1.9.1", []),
+    ("1", "mxnet-cu117==1.9.1", cuda.GPU_REQUIREMENTS)])
+def test_setup_asks_for_one_build(value, build, libraries, tmp_path):
+    """On Python 3.12; on 3.13 for what MXNet needs, because MXNet is installed by itself there."""
     done = run_setup(value, tmp_path)
     assert done.returncode == 0, done.stderr
-    required = (tmp_path / "dcgan_mx.egg-info" / "requires.txt").read_text().split("\n\n")[0]
-    assert sorted(line for line in required.splitlines()
-                  if line.startswith(("mxnet", "nvidia"))) == sorted(builds)
+    lines = (tmp_path / "dcgan_mx.egg-info" / "requires.txt").read_text().splitlines()
+
+    def find(python):
+        wanted, found = True, set()
+        for line in lines:
+            if line.startswith("["):  # [extra:marker]
+                extra, _, marker = line[1:-1].partition(":")
+                wanted = not extra and Marker(marker).evaluate({"python_version": python})
+            elif wanted and line.startswith(("mxnet", "nvidia", "requests", "numpy")):
+                found.add(line)
+        return found
+    assert find("3.12") == {build, "numpy", *libraries}
+    assert find("3.13") == {"requests", "numpy", *libraries}
 
 
 def test_setup_refuses_another_value(tmp_path):
