@@ -9,6 +9,7 @@ import os
 import random
 import re
 import sys
+from pathlib import PurePath
 
 import numpy as np
 import pytest
@@ -36,7 +37,7 @@ class Watch:
         self.folder, self.fail, self.n, self.most, self.calls = f"{folder}/", fail, n, most, []
 
     def stop(self):
-        """Return what was called: (call, path, another path or how many bytes)."""
+        """Return what was called: (call, path, another path or the bytes)."""
         self.folder = None
         return self.calls
 
@@ -77,9 +78,9 @@ class Raw(io.FileIO):
     """A file whose writes are watched."""
 
     def write(self, content):
-        size = min(len(content), watch.most or len(content))
-        watch.meet("write", self.name, size)
-        return super().write(content[:size])
+        content = bytes(content[:watch.most])
+        watch.meet("write", self.name, content)
+        return super().write(content)
 
 
 @pytest.fixture(autouse=True)
@@ -170,7 +171,7 @@ def test_writes_that_take_less_than_they_are_given(tmp_path):
     watch.start(tmp_path, most=7)
     for act in (save(5), save(6), add_line(5), add_line(6)):
         act(tmp_path)
-    assert max(size for call, _, size in watch.stop() if call == "write") == 7
+    assert max(len(rest) for call, _, rest in watch.stop() if call == "write") == 7
     assert [checkpoint.verify(tmp_path / path)["step"] for path in (OLD, NEW)] == [5, 6]
     assert [line["step"] for line in Run(tmp_path).read_log()] == [5, 6]
 
@@ -178,69 +179,49 @@ def test_writes_that_take_less_than_they_are_given(tmp_path):
 class Node:
     """A file or a folder, as the disk has it and as the processes see it.
 
-    Of a file, `size` bytes are written and `synced` of them are on the disk for sure. Of a folder,
-    `names` are on the disk; what was done to them since is `pending`, in order.
+    Of a file, `synced` bytes of the content are on the disk for sure. Of a folder, which has no
+    content, `names` are; the changes since are `pending`, in order: a name that goes, one that
+    comes, and its node.
     """
 
     def __init__(self, content=None):
-        self.content, self.size, self.synced = content, 0, 0
-        self.names, self.pending = {}, []
+        self.content, self.synced, self.names, self.pending = content, 0, {}, []
 
-    def now(self):
+    def apply(self, changes):
         names = dict(self.names)
-        for change in self.pending:
-            apply(names, change)
+        for goes, comes, node in changes:
+            names.pop(goes, None)
+            if comes:
+                names[comes] = node
         return names
 
+    def find(self, path):
+        node = self
+        for part in path.split("/") if path else ():
+            node = node.apply(node.pending)[part]
+        return node
 
-def apply(names, change):
-    kind, name, target, node = change
-    if kind == "rename":
-        names.pop(name, None)
-        names[target] = node
-    elif kind == "remove":
-        names.pop(name, None)
-    else:
-        names[name] = node
-
-
-def make_disk(files):
-    """A folder whose files are all on the disk."""
-    root = Node()
-    for name, content in files.items():
-        *folders, last = name.split("/")
-        node = root
-        for part in folders:
-            node = node.names.setdefault(part, Node())
-        leaf = node.names[last] = Node(content)
-        leaf.size = leaf.synced = len(content)
-    return root
+    def sync(self):
+        self.synced = len(self.content or b"")
+        self.names, self.pending = self.apply(self.pending), []
 
 
-def perform(root, call, name, rest, contents):
+def perform(root, call, path, rest):
     """Do one recorded call; what it makes is not on the disk yet, unless it syncs."""
-    *folders, last = name.split("/")
-    parent = root
-    for part in folders if name else ():
-        parent = parent.now()[part]
-    if call in ("open", "mkdir") and last in parent.now():
-        pass
-    elif call in ("open", "mkdir"):
-        plain = re.sub(r"^\.(.*)\.[0-9]+\.tmp$", r"\1", last)
-        node = Node(contents[plain] if call == "open" else None)
-        parent.pending.append(("add", last, None, node))
+    folder, _, name = path.rpartition("/")
+    parent = root.find(folder)
+    there = name in parent.apply(parent.pending)
+    if call in ("open", "mkdir") and not there:
+        parent.pending.append((None, name, Node(b"" if call == "open" else None)))
     elif call == "write":
-        parent.now()[last].size += rest
+        root.find(path).content += rest
     elif call == "rename":
-        assert rest.rpartition("/")[0] == name.rpartition("/")[0]
-        parent.pending.append(("rename", last, rest.rpartition("/")[2], parent.now()[last]))
+        assert rest.rpartition("/")[0] == folder
+        parent.pending.append((name, rest.rpartition("/")[2], root.find(path)))
     elif call == "remove":
-        parent.pending.append(("remove", last, None, None))
-    else:
-        assert call == "fsync"
-        node = parent.now()[last] if name else root
-        node.synced = node.size
-        node.names, node.pending = node.now(), []
+        parent.pending.append((name, None, None))
+    elif call == "fsync":
+        root.find(path).sync()
 
 
 def list_outcomes(node, rng, most=400):
@@ -250,11 +231,8 @@ def list_outcomes(node, rng, most=400):
     """
     found = []
     for kept in choose([(False, True)] * len(node.pending), rng, most):
-        names = dict(node.names)
-        for change in itertools.compress(node.pending, kept):
-            apply(names, change)
         parts = []
-        for name, child in names.items():
+        for name, child in node.apply(itertools.compress(node.pending, kept)).items():
             if child.content is None:
                 inside = [{f"{name}/{path}": raw for path, raw in tree.items()} or {f"{name}/": b""}
                           for tree in list_outcomes(child, rng, most)]
@@ -275,11 +253,9 @@ def choose(parts, rng, most):
 
 def list_contents(node):
     """Of a file: what is synced; of the rest nothing, a half, all, or as many zeros."""
-    whole, safe = node.content[:node.size], node.synced
-    if safe == node.size:
-        return [whole]
-    return [whole[:safe], whole[:(safe + node.size) // 2], whole,
-            whole[:safe] + bytes(node.size - safe)]
+    size, safe = len(node.content), node.synced
+    return [node.content[:safe], node.content[:(safe + size) // 2], node.content,
+            node.content[:safe].ljust(size, b"\0")][:4 if safe < size else 1]
 
 
 def come_back(files, folder):
@@ -310,11 +286,16 @@ def test_a_power_cut_at_any_moment_of_a_save(act, new, tmp_path):
                              if path.startswith(name)}
                             for name, files in ((OLD, before), (new, after)))
     assert {*old_files} == {*new_files} and old_files != new_files
-    root, rng, number, seen, met = (make_disk(before), random.Random(0), itertools.count(), set(),
-                                    set())
+    root, rng, number, seen, met = Node(), random.Random(0), itertools.count(), set(), set()
+    for name, content in before.items():
+        for depth in range(name.count("/") + 1):
+            perform(root, "mkdir" if depth < name.count("/") else "open",
+                    "/".join(name.split("/")[:depth + 1]), None)
+        perform(root, "write", name, content)
+        for place in (name, *map(str, PurePath(name).parents)):
+            root.find(place.strip(".")).sync()
     for call, path, rest in [*calls, ("end", "", None)]:
-        if call != "end":
-            perform(root, call, path, rest, new_files)
+        perform(root, call, path, rest)
         for files in list_outcomes(root, rng):
             key = hashlib.sha256(repr(sorted(files.items())).encode()).digest()
             if key in seen and call != "end":
