@@ -84,7 +84,6 @@ def write(run_dir: StrPath, state: dict[str, Any], seed: int | None = None, keep
         write_atomic(temporary / STATE, encode_state({
             "format": FORMAT, "latent": LATENT, "seed": seed, **state["counters"],
             "files": digests}), sync=True)
-        sync_directory(temporary)
         put_in_place(temporary, folder)
         sync_directory(run_dir)
     except BaseException as error:

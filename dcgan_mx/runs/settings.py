@@ -11,7 +11,8 @@ import sys
 from typing import Any, Callable, Iterable, Mapping, NamedTuple
 
 
-class Number(NamedTuple):
+@dataclasses.dataclass(frozen=True)
+class Number:
     """The integers or floats of an interval, with the ends that `ends` has; with `or_zero`, 0."""
 
     kind: type
