@@ -46,10 +46,10 @@ setup(
         "tqdm",
     ],
     extras_require={
-        "test": ["onnx", "google-crc32c", "hypothesis", "onnxruntime", "pytest", "pytest-xdist",
+        "test": ["onnx", "hypothesis", "onnxruntime", "pytest", "pytest-xdist",
                  "scikit-image", "scikit-learn", "selenium", "nbclient", "nbformat", "ipykernel",
                  "ipywidgets", "setuptools", "tensorboardX"],
-        "tensorboard": ["google-crc32c"],
+        "tensorboard": ["tensorboardX"],
         "features": ["scipy"],
         "export": ["onnx"],
         "check": ["ruff==0.17.6", "mypy"],

@@ -188,13 +188,6 @@ def _in_run(file: str, read: Callable[[Run], object]) -> Reader:
     return Reader(file, make, read_both)
 
 
-def _make_events(_: Path) -> Iterator[bytes]:
-    """Events of steps that take one to six bytes; nobody looks at the checksums."""
-    events = [b"\x09" + bytes(8) + b"\x10" + step for step in
-              (b"\x01", b"\xac\x02", b"\x80\x80\x80\x80\x80\x20")]
-    yield b"".join(struct.pack("<QI", len(event), 0) + event + bytes(4) for event in events)
-
-
 def _make_records(_: Path) -> Iterator[bytes]:
     pictures = [next(draw("JPEG")), next(draw("PNG")), struct.pack("<I", 0xced7230a) * 3]
     yield b"".join(records.frame(picture, n) for n, picture in enumerate(pictures[:2]))
@@ -313,8 +306,6 @@ READERS: dict[str, Reader] = {
     "log.jsonl": _in_run("log.jsonl", Run.read_log),
     "ended.json": _in_run("ended.json", Run.read_ending),
     "evaluation.json": _in_run("evaluation.json", Run.read_evaluation),
-    "events": Reader("tensorboard/events.out.tfevents.1", _make_events,
-                     lambda path: Run(path.parents[1]).rewind(100)),
     "records": Reader("a.rec", _make_records, _read_records),
     "records in training": Reader("a.rec", _make_records, _train_on_records),
     **{kind: Reader("pictures/a", lambda _, kind=kind: draw(kind),  # type: ignore[misc]

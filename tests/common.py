@@ -6,8 +6,7 @@ import subprocess
 from pathlib import Path
 
 import pytest
-from tensorboardX.proto.event_pb2 import Event
-from tensorboardX.record_writer import masked_crc32c
+from tensorboardX.proto.event_pb2 import Event, SessionLog
 
 from dcgan_mx.machine.processor import read_isa
 from dcgan_mx.runs.run import Run
@@ -23,23 +22,27 @@ def read_numbers(run_dir):
              if name not in ("images_per_s", "seconds")} for record in Run(run_dir).read_log()]
 
 
-def read_events(path):
-    """The events of a file, by TensorFlow's own definition of them; every checksum is looked at."""
-    raw, events = path.read_bytes(), []
-    while raw:  # length, its checksum, content, its checksum
-        length, = struct.unpack("<Q", raw[:8])
-        parts = raw[:8], raw[8:12], raw[12:12 + length], raw[12 + length:16 + length]
-        for content, check in zip(parts[::2], parts[1::2]):
-            assert struct.unpack("<I", check) == (masked_crc32c(content),)
-        events.append(Event.FromString(parts[2]))
-        raw = raw[16 + length:]
+def read_events(run_dir):
+    """What TensorBoard shows of a run: its event files in order; a START hides what came later."""
+    events = []
+    for path in sorted((run_dir / "tensorboard").iterdir()):
+        raw = path.read_bytes()
+        while raw:  # length, its checksum, content, its checksum; a file that is cut off ends there
+            length, = struct.unpack("<Q", raw[:8])
+            if len(raw) < length + 16:
+                break
+            event = Event.FromString(raw[12:12 + length])
+            if event.session_log.status == SessionLog.START:
+                events = [earlier for earlier in events if earlier.step < event.step]
+            elif not event.file_version:
+                events.append(event)
+            raw = raw[16 + length:]
     return events
 
 
 def read_scalars(run_dir):
-    """The scalars in all event files of a run, by tag and step."""
-    return {(value.tag, event.step): value.simple_value
-            for path in sorted((run_dir / "tensorboard").iterdir()) for event in read_events(path)
+    """The scalars of a run in TensorBoard, by tag and step."""
+    return {(value.tag, event.step): value.simple_value for event in read_events(run_dir)
             for value in event.summary.value if not value.HasField("image")}
 
 

@@ -41,7 +41,7 @@ def test_pip_installed_one_build_and_is_content(run):
     frozen = run("-m", "pip", "freeze").stdout.splitlines()
     assert sorted(line for line in frozen if line.startswith(("mxnet", "nvidia"))) == sorted(
         [f"{cuda.GPU_BUILD}=={cuda.VERSION}", *cuda.GPU_REQUIREMENTS])
-    assert any(line.startswith("google-crc32c") for line in frozen)  # installed after it
+    assert any(line.startswith("tensorboardX") for line in frozen)  # installed after it
 
 
 def test_without_a_driver(run, no_driver):

@@ -30,7 +30,7 @@ def start(*args, **kwargs):
 
 def wait_for_log(run_dir, lines):
     path = run_dir / "log.jsonl"
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + 180
     while not path.exists() or len(path.read_bytes().splitlines()) < lines:
         assert time.monotonic() < deadline
         time.sleep(0.005)

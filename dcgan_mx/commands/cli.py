@@ -2,26 +2,19 @@
 from __future__ import annotations
 
 import argparse
+import math
 import sys
-from typing import Any, Callable, Iterable, NoReturn, Sequence
+from typing import Any, Callable, Iterable, NoReturn
 
-from ..runs.flags import Flag, Range
-from ..runs.settings import spell
+from ..runs.settings import Number, check, list_fields, spell
 
 
 class Parser(argparse.ArgumentParser):
-    """Answers a bad flag with a ValueError of one line.
-
-    Parameters
-    ----------
-    command
-        Its name, as the user types it.
-    description
-    """
+    """Answers a bad flag with a ValueError of one line."""
 
     def __init__(self, command: str, description: str, **kwargs: Any) -> None:
         super().__init__(prog=command, description=description, allow_abbrev=False, **kwargs)
-        self._groups: dict[str, Any] = {}
+        self._titled: dict[str, Any] = {"": self}
 
     def add(self, flag: str, text: str, group: str = "", **kwargs: Any) -> None:
         """Add a flag whose help ends with its default, where it has one."""
@@ -29,29 +22,29 @@ class Parser(argparse.ArgumentParser):
             text += " (default: %(default)s)"
         self._group(group).add_argument(flag, help=text, **kwargs)
 
-    def add_setting(self, name: str, flag: Flag, default: Any) -> None:
+    def add_setting(self, name: str) -> None:
         """Add the flag of a setting; what is not given is not in the result."""
-        shown = flag.shown if default is None else default
-        text = flag.text if default is False or shown is None else f"{flag.text} (default: {shown})"
-        words = spell(name)
-        group = self._group(flag.group)
-        if flag.takes is bool:
-            group.add_argument(words, words.replace("--", "--no-", 1), dest=name, action=_Switch,
-                               default=argparse.SUPPRESS, help=text)
-            return
-        kwargs: dict[str, Any] = {"metavar": flag.metavar} if flag.metavar else {}
-        if isinstance(flag.takes, Range):
-            kwargs["type"] = convert(flag.takes)
-        elif isinstance(flag.takes, tuple):
-            kwargs.update(choices=flag.takes, type=type(flag.takes[0]))
-        group.add_argument(words, default=argparse.SUPPRESS, help=text, **kwargs)
+        field, flags = list_fields()[name], [spell(name)]
+        about, takes = field.metadata, field.metadata["takes"]
+        kwargs: dict[str, Any] = {"help": about["help"], "default": argparse.SUPPRESS}
+        shown = about["shown"] if field.default is None else field.default
+        if takes is bool:
+            flags.append(flags[0].replace("--", "--no-", 1))
+            kwargs.update(dest=name, action=_Switch, nargs=0)
+        elif shown is not None:
+            kwargs["help"] += f" (default: {shown})"
+        if isinstance(takes, Number):
+            kwargs["type"] = convert(takes)
+        elif isinstance(takes, tuple):
+            kwargs.update(choices=takes, type=type(takes[0]))
+        if about["metavar"]:
+            kwargs["metavar"] = about["metavar"]
+        self._group(about["group"]).add_argument(*flags, **kwargs)
 
     def _group(self, name: str) -> Any:
-        if not name:
-            return self
-        if name not in self._groups:
-            self._groups[name] = self.add_argument_group(name)
-        return self._groups[name]
+        if name not in self._titled:
+            self._titled[name] = self.add_argument_group(name)
+        return self._titled[name]
 
     def error(self, message: str) -> NoReturn:
         """Raise the error, in one line whatever it quotes."""
@@ -61,31 +54,28 @@ class Parser(argparse.ArgumentParser):
 class _Switch(argparse.Action):
     """A flag that is given as --NAME, or, against what a run has, as --no-NAME."""
 
-    def __init__(self, option_strings: Sequence[str], dest: str, **kwargs: Any) -> None:
-        super().__init__(option_strings, dest, nargs=0, **kwargs)
-
     def __call__(self, parser: argparse.ArgumentParser, namespace: argparse.Namespace,
                  values: Any, option_string: str | None = None) -> None:
         """Note which of the two was given."""
         setattr(namespace, self.dest, not str(option_string).startswith("--no-"))
 
 
-def number(kind: type, least: float | None = None, above: float | None = None,
-           below: float = float("inf")) -> Callable[[str], Any]:
-    """Make the type of a flag: a number in a range, as `Range` has it."""
-    return convert(Range(kind, least, above, below))
+def number(kind: type, least: float = 0, above: float | None = None,
+           below: float = math.inf) -> Callable[[str], Any]:
+    """Make the type of a flag: a number from `least`, or above `above`, and below `below`."""
+    low, ends = (least, "[)") if above is None else (above, "()")
+    return convert(Number(kind, low, below, ends))
 
 
-def convert(numbers: Range) -> Callable[[str], Any]:
-    """Make the type of a flag that takes what a range has."""
+def convert(numbers: Number) -> Callable[[str], Any]:
+    """Make the type of a flag that takes some numbers."""
     def to_number(text: str) -> Any:
         try:
             value = numbers.kind(text)
         except ValueError:
-            raise argparse.ArgumentTypeError(f"{text!r} is no such number: {numbers.mend}"
-                                             ) from None
+            raise argparse.ArgumentTypeError(f"{text!r} is no number: give {numbers}") from None
         try:
-            numbers.require(value)
+            check(value, numbers)
         except ValueError as error:
             raise argparse.ArgumentTypeError(str(error)) from None
         return value
@@ -101,13 +91,7 @@ def show_packing(names: Iterable[str]) -> Iterable[str]:
 
 
 def print_skipped(skipped: Iterable[tuple[str, str]]) -> None:
-    """Name each file that was left out of a pack, and why, on the standard error.
-
-    Parameters
-    ----------
-    skipped
-        As `packing.pack` returns them.
-    """
+    """Name each file that was left out of a pack, and why, on the standard error."""
     for name, reason in skipped:
         shown = "".join(c if c.isprintable() else c.encode("unicode_escape").decode()
                         for c in name)

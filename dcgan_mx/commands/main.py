@@ -27,18 +27,7 @@ COMMANDS = {
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run the command that is named first.
-
-    Parameters
-    ----------
-    argv
-        The command line's if left out.
-
-    Returns
-    -------
-    int
-        The exit status: 2 for what one line on the standard error explains.
-    """
+    """Run the command that is named first; return the exit status, 2 for an input in error."""
     name, *rest = (sys.argv[1:] if argv is None else argv) or [""]
     if name in COMMANDS:
         return run(name, rest)
@@ -62,30 +51,16 @@ def run_script(name: str) -> None:
 
 
 def run(name: str, argv: Sequence[str]) -> int:
-    """Run a command; what is wrong with its input becomes one line and the status 2.
-
-    Parameters
-    ----------
-    name
-        One of `COMMANDS`.
-    argv
-        Its flags.
-
-    Returns
-    -------
-    int
-        The exit status.
-    """
+    """Run one of `COMMANDS`; what is wrong with its input becomes one line and the status 2."""
     os.environ.setdefault("OPENCV_LOG_LEVEL", "OFF")  # a damaged picture gets one line, from us
     with warnings.catch_warnings():
         warnings.simplefilter("always", RuntimeWarning)
         warnings.showwarning = lambda message, *_, **__: tell(f"warning: {message}")
         try:
-            module = importlib.import_module(f"dcgan_mx.commands.{name}")
-            status: int = module.main(argv)
+            status: int = importlib.import_module(f"dcgan_mx.commands.{name}").main(argv)
         except BaseException as error:
             status = _explain(error)
-            if status:
+            if status and _in_job():
                 _leave_job(status)
         finally:
             _wait_for_mxnet()
@@ -98,23 +73,21 @@ def _explain(error: BaseException) -> int:
     if isinstance(error, (SystemExit, KeyboardInterrupt)):
         return int(getattr(error, "code", 130) or 0)
     if isinstance(error, OSError):
-        if error.filename is None:
-            return _fail(error.strerror or str(error))
-        return _fail(f"{error.filename}: {error.strerror}; mend that, or give another path")
-    if isinstance(error, ValueError) or hasattr(error, "trouble"):  # MXNet cannot be loaded here
+        message = error.strerror or str(error)
+        if error.filename is not None:
+            message = f"{error.filename}: {error.strerror}; mend that, or give another path"
+    elif isinstance(error, ValueError) or hasattr(error, "trouble"):  # MXNet cannot be loaded here
         from .cli import print_skipped
         print_skipped(getattr(error, "skipped", ()))
-        return _fail(str(error))
-    if isinstance(error, MemoryError) or (mxnet and isinstance(error, mxnet.base.MXNetError)):
+        message = str(error)
+    elif isinstance(error, MemoryError) or (mxnet and isinstance(error, mxnet.base.MXNetError)):
         from ..machine.runtime import first_line
-        return _fail(f"MXNet or Python: {first_line(error)}; see that the device has the memory")
-    if _in_job():
+        message = f"MXNet or Python: {first_line(error)}; see that the device has the memory"
+    elif _in_job():
         traceback.print_exception(type(error), error, error.__traceback__)
         return 1
-    raise error
-
-
-def _fail(message: str) -> int:
+    else:
+        raise error
     tell("error: " + " ".join(message.split()))
     return 2
 
@@ -132,12 +105,11 @@ def _in_job() -> bool:
 
 def _leave_job(status: int) -> None:
     """End a worker at once: at its usual end MXNet would wait for the others, who wait for it."""
-    if _in_job():
-        from ..machine.files import remove_folders
-        remove_folders()
-        sys.stdout.flush()
-        sys.stderr.flush()
-        os._exit(status)
+    from ..machine.files import remove_folders
+    remove_folders()
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(status)
 
 
 def _wait_for_mxnet() -> None:

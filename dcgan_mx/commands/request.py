@@ -10,7 +10,17 @@ from typing import NamedTuple, Sequence
 
 from ..machine.typed import LAUNCHED_BY, typed
 from ..runs.run import Run
-from ..runs.settings import DEFAULTS, OVERRIDABLE, RECIPES, Settings, go_on, list_flags, spell
+from ..runs.settings import (
+    DATASETS,
+    DEFAULTS,
+    OVERRIDABLE,
+    RECIPES,
+    Settings,
+    go_on,
+    list_fields,
+    require_settings,
+    spell,
+)
 from ..visual import can_show
 from .cli import Parser
 
@@ -19,7 +29,7 @@ class Request(NamedTuple):
     """What the command line asks for."""
 
     settings: Settings
-    resume: bool
+    resume: bool  # the run's folder is there to go on with
     dry_run: bool
     given: frozenset[str]  # names of the settings that do not come from the run
     override: tuple[str, ...]
@@ -30,8 +40,8 @@ def make_parser() -> Parser:
     command = typed("train")
     parser = Parser(command, "Train a DCGAN as in the blog post; the defaults are the blog's.",
                     usage=f"{command} --dataset NAME [flags]\n       {command} --resume [flags]")
-    for name, (flag, default) in list_flags().items():
-        parser.add_setting(name, flag, default)
+    for name in list_fields():
+        parser.add_setting(name)
         if name == "run_dir":
             parser.add("--resume", "go on with the run in --run-dir, or with the newest of this "
                        "data set", "output", action="store_true")
@@ -55,27 +65,14 @@ def _names(text: str) -> tuple[str, ...]:
 def parse(argv: Sequence[str]) -> Request:
     """Parse the command's flags; with --resume, on top of what the run has.
 
-    Returns
-    -------
-    Request
-        `resume` says whether the run's folder is there to go on with.
-
-    Raises
-    ------
-    ValueError
-        If a flag is bad, or differs from the resumed run's where that decides its numbers.
-    OSError
-        If the run's settings cannot be read.
+    Raises ValueError if a flag is bad, or differs from the resumed run's where that decides its
+    numbers, and OSError if the run's settings cannot be read.
     """
     given = vars(make_parser().parse_args(argv))
     resume, override, dry_run, recipe = (
         given.pop(name) for name in ("resume", "override", "dry_run", "recipe"))
     given = {**RECIPES.get(recipe or "", {}), **given}
-    for name, value in given.items():  # argparse lets --dataset=-- through, as an empty list
-        try:
-            list_flags()[name][0].require(value)
-        except ValueError as error:
-            raise ValueError(f"{spell(name)}: {error}") from None
+    require_settings(spell, **given)  # argparse lets --dataset=-- through, as an empty list
     if LAUNCHED_BY in os.environ:
         given.setdefault("kv_store", "dist_sync")  # what else would a launched worker want
     run_dir, dataset = given.get("run_dir"), given.get("dataset")
@@ -92,8 +89,7 @@ def parse(argv: Sequence[str]) -> Request:
             warnings.warn(f"--resume: {note}", RuntimeWarning, stacklevel=2)
         return Request(settings, True, dry_run, frozenset(given), override)
     if dataset is None:
-        raise ValueError("--dataset is missing: give one of mnist, fashion-mnist, imagenet, folder "
-                         "and synthetic; see --help")
+        raise ValueError(f"--dataset is missing: give one of {', '.join(DATASETS)}; see --help")
     if there:
         raise ValueError(f"--run-dir {run_dir}: exists already: give a new one, or --resume")
     # With --resume: the first start of a command that will be typed again.
@@ -114,20 +110,17 @@ def _find_newest_run(dataset: str | None) -> str:
 def require_displays(request: Request) -> Settings:
     """Return the settings without those displays of a resumed run that cannot be had here.
 
-    Raises
-    ------
-    ValueError
-        If one that was asked for now cannot be.
+    Raises ValueError if one that was asked for now cannot be.
     """
-    settings, hindrances = request.settings, {}
+    settings, missing = request.settings, {}
     if settings.conduct.show and not can_show():
-        hindrances["show"] = ("--show: matplotlib can open no window here: set DISPLAY or "
-                              "MPLBACKEND, or look at the grids in the run directory")
-    if settings.conduct.tensorboard and importlib.util.find_spec("google_crc32c") is None:
-        hindrances["tensorboard"] = ("--tensorboard: the package google-crc32c is missing: pip "
-                                     "install 'dcgan-mx[tensorboard]', or google-crc32c itself")
-    for name, hindrance in hindrances.items():
+        missing["show"] = ("--show: matplotlib can open no window here: set DISPLAY or MPLBACKEND, "
+                           "or look at the grids in the run directory")
+    if settings.conduct.tensorboard and importlib.util.find_spec("tensorboardX") is None:
+        missing["tensorboard"] = ("--tensorboard: the package tensorboardX is missing: pip install "
+                                  "'dcgan-mx[tensorboard]', or tensorboardX itself")
+    for name, problem in missing.items():
         if name in request.given:
-            raise ValueError(hindrance)
-        warnings.warn(f"{hindrance}; going on without it", RuntimeWarning, stacklevel=2)
-    return settings.replace(dict.fromkeys(hindrances, False))
+            raise ValueError(problem)
+        warnings.warn(f"{problem}; going on without it", RuntimeWarning, stacklevel=2)
+    return settings.replace(dict.fromkeys(missing, False))

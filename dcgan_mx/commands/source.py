@@ -31,15 +31,7 @@ class Source(NamedTuple):
 
 
 def find_source(name: str) -> Source:
-    """Find what a command was given: a run directory, a checkpoint, or `pretrained:NAME`.
-
-    Raises
-    ------
-    ValueError
-        If it is none of these.
-    OSError
-        If the run's settings cannot be read.
-    """
+    """Find what a command was given: a run directory, a checkpoint, or `pretrained:NAME`."""
     if is_pretrained(name):
         return Source(name, find_settings(read_pretrained(name)[0]), None)
     folder = find_checkpoint(name).resolve()
@@ -48,25 +40,11 @@ def find_source(name: str) -> Source:
 
 
 def find_beginning(recipe: Recipe, ctx: Any) -> tuple[Any, dict[str, Any]]:
-    """Find the weights that a training is to begin with.
+    """Find the weights that a training is to begin with: `recipe.init` says where they are.
 
-    Parameters
-    ----------
-    recipe
-        Its `init` says where they are.
-    ctx : mx.Context
-
-    Returns
-    -------
-    initializer : mx.init.Initializer
-        Gives G these weights and moving statistics, and D what `Trainer` gives by itself.
-    fingerprint
-        What they are, for config.json: `step` and `sha256`.
-
-    Raises
-    ------
-    ValueError
-        If there are none, or of another network than the recipe's.
+    Returns an initializer that gives G these weights and moving statistics, and D what `Trainer`
+    gives by itself; and what they are, for config.json. Raises ValueError if there are none, or of
+    another network than the recipe's.
     """
     source = str(recipe.init)
     generator, step = load_generator(source, ctx)
@@ -93,15 +71,7 @@ def _read_graph(symbol: Any) -> Any:
 
 
 def make_train_iter(settings: Settings, workers: Workers) -> EpochIter:
-    """Make the iterator over the real images that the settings name, the part of this worker.
-
-    Raises
-    ------
-    ValueError
-        If they cannot be found, or are too few.
-    OSError
-        If a file cannot be read, or the cache not be written.
-    """
+    """Make the iterator over the real images that the settings name, the part of this worker."""
     recipe, conduct = settings
     shape = (recipe.batch_size, (recipe.nc, recipe.size, recipe.size), recipe.seed)
     part: dict[str, Any] = {"threads": conduct.data_threads, "num_parts": workers.count,

@@ -1,11 +1,11 @@
 """`dcgan-mx train`: from flags to objects, and one training of a run."""
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import platform
 import warnings
-from pathlib import Path
 from typing import Any, Sequence
 
 import cv2
@@ -69,43 +69,30 @@ def require_same_flags(request: Request, contexts: list[Any], workers: Workers) 
 
 
 def check_same(old: dict[str, Any], new: dict[str, Any], override: Sequence[str] = ()) -> bool:
-    """Compare the config that a run has with the one that it is resumed with.
+    """Compare the config that a run has with the one that it goes on with; do the data differ.
 
-    Parameters
-    ----------
-    old, new
-        As `make_config` returns them, with the fingerprint of the data as `data`, and that of the
-        weights to begin with, where these are needed, as `init`.
-
-    Raises
-    ------
-    ValueError
-        If the data or these weights differ.
-
-    Warns
-    -----
-    RuntimeWarning
-        If the number of workers or devices differs: what that changes. If the device, the
-        threads or a version differ: the last bits of the numbers may.
+    Raises ValueError if they do without an override, or if the weights to begin with differ, where
+    these are needed; warns of what else may change the numbers.
     """
     others: bool = old.get("data") != new["data"]
     if others and "data_path" not in override:
+        now, before = (data["records"] if isinstance(data, dict) and "records" in data else None
+                       for data in (new["data"], old.get("data")))
         raise ValueError(f"--data-path {new['flags']['data_path']}: these are not the pictures "
-                         f"that the run began with (now {_records(new)}, at the start "
-                         f"{_records(old)}): bring those back, start a new run, or give "
-                         "--data-path and --override data-path to go on with these")
-    copies = [(config.get("workers", 1), str(config.get("device")).count(",") + 1)
-              for config in (old, new)]
-    if copies[0] != copies[1]:
-        told = [f"{n} x {k}" for n, k in copies]
-        warnings.warn(f"--resume: workers x devices is {told[1]}, and was {told[0]}: BatchNorm "
-                      "sees other parts of the batches, and all go on with the average of the "
-                      "moving statistics"
-                      + ("" if copies[0][0] == copies[1][0] else "; the epoch begins anew"),
-                      RuntimeWarning, stacklevel=2)
+                         f"that the run began with (now {now}, at the start {before}): bring those "
+                         "back, start a new run, or give --data-path and --override data-path to "
+                         "go on with these")
     if new["init"] and old.get("init") != new["init"]:
         raise ValueError(f"--init {new['flags']['init']}: these are not the weights that the run "
                          "began with: bring those back, or start a new run")
+    was, now = ((config.get("workers", 1), str(config.get("device")).count(",") + 1)
+                for config in (old, new))
+    if was != now:
+        warnings.warn(f"--resume: workers x devices is {now[0]} x {now[1]}, and was {was[0]} x "
+                      f"{was[1]}: BatchNorm sees other parts of the batches, and all go on with "
+                      "the average of the moving statistics"
+                      + "; the epoch begins anew" * (was[0] != now[0]),
+                      RuntimeWarning, stacklevel=2)
     for name in ("device", "omp_num_threads", "versions"):
         if old.get(name) != new[name]:
             warnings.warn(f"--resume: {name} is {new[name]}, and was {old.get(name)}: the numbers "
@@ -123,11 +110,6 @@ def find_initializer(request: Request, contexts: list[Any], workers: Workers
     initializer, fingerprint = find_beginning(recipe, contexts[0])
     workers.require_same(json.dumps(fingerprint), "weights to begin with")
     return initializer, fingerprint
-
-
-def _records(config: dict[str, Any]) -> Any:
-    data = config.get("data")
-    return data.get("records") if isinstance(data, dict) else None
 
 
 def main(argv: Sequence[str]) -> int:
@@ -160,50 +142,37 @@ def main(argv: Sequence[str]) -> int:
              if conduct.eval_steps and workers.rank == 0 else None)
     # The run directory may be on the first worker's disk only; it alone reads and writes there.
     resume = bool(workers.gather([request.resume])[0, 0])
-    if workers.rank > 0:
-        follow(trainer, train_iter, rand_iter, settings, resume)
-        return _status(trainer)
-    run = Run(str(conduct.run_dir)) if resume else Run.create(conduct.run_dir, config)
-    with run.lock():
-        seconds = 0.0
-        if resume:
-            folder = restore(run, trainer, request, config)
-            ending = session.find_limit(trainer, conduct)
-            if ending:
-                print(f"{ending.describe()}\n{describe_further(run, ending)}")
-                return 0
-            print(f"going on from {folder or 'the start: there is no checkpoint yet'}")
-            seconds = run.rewind(trainer.global_step)
-            run.write_config(config)
-        print(f"writing to {run.path}", flush=True)
+    run = None
+    if workers.rank == 0:
+        run = Run(str(conduct.run_dir)) if resume else Run.create(conduct.run_dir, config)
+    with run.lock() if run else contextlib.nullcontext():
+        seconds = restore(run, trainer, request, config) if resume else 0.0
+        if seconds is None:
+            return 0
+        if run:
+            print(f"writing to {run.path}", flush=True)
         try:
             session.train(trainer, train_iter, rand_iter, settings, run, seconds, judge)
         finally:
-            tell_end(run)
-            _meet(trainer)
-    return _status(trainer)
+            if run:
+                tell_end(run)
+            if trainer.stopping and not trainer.stop_signal:
+                # A worker cannot continue: the others wait here until the launcher ends the job.
+                trainer.workers.gather([0])
+    return 128 + trainer.stop_signal if trainer.stop_signal else 0
 
 
-def follow(trainer: Trainer, train_iter: Any, rand_iter: Any, settings: Settings, resume: bool
-           ) -> None:
-    """Train as a worker that has no run directory; the first one tells it where to go on."""
-    if resume:
+def restore(run: Run | None, trainer: Trainer, request: Request, config: dict[str, Any]
+            ) -> float | None:
+    """Bring a trainer, the config and the run to the newest checkpoint.
+
+    All workers but the first have no run, and are told by it. Returns the seconds that the run has
+    taken so far; None if it stands at its limit already.
+    """
+    if run is None:
         checkpoint.load_latest(None, trainer)
         session.restart_epoch(trainer)
-    if not session.find_limit(trainer, settings.conduct):
-        try:
-            session.train(trainer, train_iter, rand_iter, settings)
-        finally:
-            _meet(trainer)
-
-
-def restore(run: Run, trainer: Trainer, request: Request, config: dict[str, Any]) -> Path | None:
-    """Bring a trainer to where its run stands, and the new config to what of the old one is left.
-
-    Returns
-    -------
-    The checkpoint's folder; None if there is none yet.
-    """
+        return None if session.find_limit(trainer, request.settings.conduct) else 0.0
     old = run.read_config()
     others = check_same(old, config, request.override)
     config["init"] = config["init"] or old.get("init")
@@ -211,39 +180,31 @@ def restore(run: Run, trainer: Trainer, request: Request, config: dict[str, Any]
     config["restarted_at"] = session.restart_epoch(
         trainer, folder, run.read_settings().recipe, request.settings.recipe, others,
         old.get("restarted_at"))
-    return folder
-
-
-def _meet(trainer: Trainer) -> None:
-    """Wait for all workers where one of them cannot go on: when it ends, the job is ended."""
-    if trainer.stopping and not trainer.stop_signal:
-        trainer.workers.gather([0])
-
-
-def _status(trainer: Trainer) -> int:
-    return 128 + trainer.stop_signal if trainer.stop_signal else 0
+    ending = session.find_limit(trainer, request.settings.conduct)
+    if ending:
+        print(f"{ending.describe()}\n{describe_further(run, ending)}")
+        return None
+    print(f"going on from {folder or 'the start: there is no checkpoint yet'}")
+    seconds = run.rewind(trainer.global_step)
+    run.write_config(config)
+    return seconds
 
 
 def tell_end(run: Run) -> None:
     """Write the run's report, and say how the training ended and how to go on."""
-    best = None
+    lines, best = [], None
     try:
         best = find_best(run.read_log())
-        page = write_report(run.path)
+        lines.append(f"see {write_report(run.path)}")
     except (ValueError, OSError) as error:  # nothing to show yet, or not to be read
         warnings.warn(f"there is no report: {error}", RuntimeWarning, stacklevel=2)
-        page = None
+    if best:
+        lines.append(f"the best step of those evaluated: {best['step']}")
     ending, saved = run.read_ending(), run.list_checkpoints()[-1:]
-    try:
-        if page:
-            print(f"see {page}")
-        if best:
-            print(f"the best step of those evaluated: {best['step']}")
-        print("; ".join([*([ending.describe()] if ending else []),
-                         *(f"saved in {folder}" for folder in saved)]))
-        print(describe_further(run, ending), flush=True)
-    except OSError:  # a pipe's other end may have had the signal, too
-        pass
+    lines.append("; ".join([*([ending.describe()] if ending else []),
+                            *(f"saved in {folder}" for folder in saved)]))
+    with contextlib.suppress(OSError):  # a pipe's other end may have had the signal, too
+        print("\n".join([*lines, describe_further(run, ending)]), flush=True)
 
 
 def describe_further(run: Run, ending: Ending | None) -> str:

@@ -12,7 +12,7 @@ from ..data.datasets import read_mnist
 from ..iterators import enlarge
 from ..machine.files import StrPath, cache_folder, open_plain, write_atomic
 from ..machine.runtime import mx
-from ..runs.params import ParamsError, dump_params, parse_params
+from ..runs.params import dump_params, parse_params
 
 _VERSION = 1  # of all that decides the weights
 _SIDE = 32
@@ -134,7 +134,7 @@ def load_classifier(root: StrPath = "data", ctx: Any = None, cache: StrPath | No
     try:
         with open_plain(path) as f:
             return DigitClassifier(parse_params(f.read(), path), ctx)
-    except (FileNotFoundError, ParamsError, KeyError, RuntimeError, mx.base.MXNetError):
+    except (FileNotFoundError, ValueError, KeyError, RuntimeError, mx.base.MXNetError):
         images, labels, test_images, test_labels = read_mnist(root)
         params = train(images, labels, test_images, test_labels, ctx=ctx)  # what is not there
     try:

@@ -6,7 +6,7 @@ import os
 import shutil
 import warnings
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Iterable, Iterator
+from typing import TYPE_CHECKING, Any, Iterable
 
 import numpy as np
 
@@ -26,7 +26,7 @@ from .checkpoint_files import (
 )
 from .checkpoint_folders import list_checkpoints as list  # noqa: A004  checkpoint.list says it
 from .checkpoint_folders import put_in_place, remove, step_of
-from .params import ParamsError, dump_params, parse_params
+from .params import dump_params, parse_params
 
 if TYPE_CHECKING:
     from ..trainer import Trainer
@@ -38,7 +38,8 @@ def save(run_dir: StrPath, trainer: Trainer, seed: int | None = None, keep: int 
 
     Parameters
     ----------
-    run_dir, trainer
+    run_dir
+    trainer
     seed
         Of weights, noise and order, noted in the checkpoint.
     keep
@@ -67,23 +68,22 @@ def write(run_dir: StrPath, state: dict[str, Any], seed: int | None = None, keep
     """Write a `state` that `Trainer.get_state` returned; all else is as in `save`."""
     folder = Path(run_dir) / "checkpoints" / f"step-{state['counters']['step']:08d}"
     temporary = folder.with_name(f".{folder.name}.{os.getpid()}.tmp")
-    contents = {**{name: [state["symbols"][name[0]].encode()] for name in SYMBOLS},
-                **{name: dump_params(state[_part(name)]) for name in PARAMS},
-                **{name: dump_params(state[_part(name)]) for name in OPTIONAL
-                   if state.get(_part(name))}}
+    contents: dict[str, Iterable[Any]] = {
+        **{name: [state["symbols"][name[0]].encode()] for name in SYMBOLS},
+        **{name: dump_params(state[_part(name)]) for name in (*PARAMS, *OPTIONAL)
+           if name in PARAMS or state.get(_part(name))}}
     digests = {}
     shutil.rmtree(temporary, ignore_errors=True)
     try:
         folder.parent.mkdir(exist_ok=True)
         temporary.mkdir()
         for name, chunks in contents.items():
-            digest = hashlib.sha256()
-            write_atomic(temporary / name, _hashed(chunks, digest), sync=True)
-            digests[name] = digest.hexdigest()
-        document = {"format": FORMAT, "latent": LATENT, "seed": seed, **state["counters"],
-                    "files": digests}
-        write_atomic(temporary / STATE, encode_state(document), sync=True)
-        sync_directory(temporary)
+            content = b"".join(chunks)
+            write_atomic(temporary / name, content, sync=True)
+            digests[name] = hashlib.sha256(content).hexdigest()
+        write_atomic(temporary / STATE, encode_state({
+            "format": FORMAT, "latent": LATENT, "seed": seed, **state["counters"],
+            "files": digests}), sync=True)
         put_in_place(temporary, folder)
         sync_directory(run_dir)
     except BaseException as error:
@@ -99,13 +99,7 @@ def write(run_dir: StrPath, state: dict[str, Any], seed: int | None = None, keep
 
 
 def verify(folder: StrPath) -> dict[str, Any]:
-    """Check every byte of a checkpoint.
-
-    Returns
-    -------
-    dict
-        The content of state.json: `step`, `epoch`, `nbatch`, `updates`, `metrics`, `seed`,
-        `latent`.
+    """Check every byte of a checkpoint; return the content of state.json.
 
     Raises
     ------
@@ -125,16 +119,11 @@ def load(folder: StrPath, trainer: Trainer) -> None:
     """
     folder = Path(folder)
     document, contents = read_files(folder)
-    state: dict[str, Any] = {"counters": {name: document[name] for name in COUNTERS},
-                             **{_part(name): {} for name in OPTIONAL}}
+    state: dict[str, Any] = {"counters": {name: document[name] for name in COUNTERS}}
     for name in (*PARAMS, *OPTIONAL):
-        if name not in contents:
-            continue
-        try:
-            state[_part(name)] = parse_params(contents.pop(name), folder / name)
-        except ParamsError as error:
-            raise CheckpointError(str(error)) from None
-        for array_name, array in state[_part(name)].items():
+        arrays = _parse(contents.pop(name), folder / name) if name in contents else {}
+        state[_part(name)] = arrays
+        for array_name, array in arrays.items():
             if not np.isfinite(array).all():
                 raise CheckpointError(f"{folder / name}: {array_name} is not finite")
     try:
@@ -145,108 +134,58 @@ def load(folder: StrPath, trainer: Trainer) -> None:
 
 def load_network(folder: StrPath, network: str
                  ) -> tuple[str, dict[str, np.ndarray], dict[str, Any]]:
-    """Read one network of a checkpoint, which may lack the other and the optimizers.
+    """Read 'G' or 'D' of a checkpoint, which may lack the other and the optimizers.
 
-    Parameters
-    ----------
-    folder
-    network : 'G' or 'D'
-
-    Returns
-    -------
-    symbol
-        JSON text.
-    params : float32
-        Under arg:NAME and aux:NAME.
-    document
-        As `verify` returns it.
-
-    Raises
-    ------
-    CheckpointError
-        If one of these files is missing or damaged.
+    Returns the symbol's JSON text, the arrays under arg:NAME and aux:NAME, and what `verify` does.
     """
     folder, names = Path(folder), (f"{network}-symbol.json", f"{network}-0000.params")
     document, contents = read_files(folder, names)
     try:
-        return contents[names[0]].decode(), parse_params(contents[names[1]], folder / names[1]), \
-            document
-    except (ParamsError, UnicodeDecodeError) as error:
-        raise CheckpointError(f"{folder}: {error}") from None
+        return contents[names[0]].decode(), _parse(contents[names[1]], folder / names[1]), document
+    except UnicodeDecodeError as error:
+        raise CheckpointError(f"{folder / names[0]}: {error}") from None
 
 
 def load_average(folder: StrPath) -> dict[str, np.ndarray]:
-    """Read the average of G's weights in a checkpoint.
-
-    Returns
-    -------
-    float32
-        Under arg:NAME; empty if the training kept none.
-
-    Raises
-    ------
-    CheckpointError
-        If the file is missing, though there should be one, or damaged.
-    """
+    """Read the average of G's weights, under arg:NAME; nothing if the training kept none."""
     folder = Path(folder)
     if AVERAGE not in read_files(folder, ())[0]["files"]:
         return {}
-    try:
-        return parse_params(read_files(folder, (AVERAGE,))[1][AVERAGE], folder / AVERAGE)
-    except ParamsError as error:
-        raise CheckpointError(str(error)) from None
+    return _parse(read_files(folder, (AVERAGE,))[1][AVERAGE], folder / AVERAGE)
 
 
 def load_latest(run_dir: StrPath | None, trainer: Trainer) -> Path | None:
-    """Put a trainer into the state of the newest good checkpoint of a run.
+    """Put a trainer into the state of the newest good checkpoint of a run; return its folder.
 
-    Parameters
-    ----------
-    run_dir
-        Only the first worker's is looked at; all get what is found there.
-    trainer
-
-    Returns
-    -------
-    pathlib.Path or None
-        The checkpoint's folder; None if the run has none, and on all workers but the first.
+    Only the first worker's run is looked at; all get what is found there. Without a checkpoint, and
+    on all workers but the first, the result is None. Warns of each newer checkpoint that could not
+    be loaded; it is renamed to end in .damaged: the run will write its own in its place.
 
     Raises
     ------
     CheckpointError
         If there are checkpoints and none can be loaded.
-
-    Warns
-    -----
-    RuntimeWarning
-        For each newer checkpoint that could not be loaded, with the reason. If an older one could,
-        they are renamed to end in .damaged: the run will write its own in their place.
     """
     folders = list(run_dir) if run_dir is not None and trainer.workers.rank == 0 else []
     if trainer.workers.gather([len(folders)])[0, 0] and not folders:
         trainer.set_state(None)
-        return None
     for folder in reversed(folders):
         try:
             load(folder, trainer)
         except CheckpointError as error:
             warnings.warn(f"{error}; trying the checkpoint before it", RuntimeWarning,
                           stacklevel=2)
-        else:
-            for newer in folders[folders.index(folder) + 1:]:
-                _set_aside(newer)
-            return folder
+            continue
+        for newer in folders[folders.index(folder) + 1:]:
+            damaged = newer.with_name(f"{newer.name}.damaged")
+            if damaged.exists():
+                shutil.rmtree(damaged)
+            newer.rename(damaged)
+        return folder
     if folders:
         raise CheckpointError(f"{folders[0].parent}: none of the {len(folders)} "
                               "checkpoints can be loaded: start a new run")
     return None
-
-
-def _set_aside(folder: Path) -> None:
-    damaged = folder.with_name(f"{folder.name}.damaged")
-    if damaged.exists():
-        shutil.rmtree(damaged)
-    folder.rename(damaged)
 
 
 def _part(name: str) -> str:
@@ -254,7 +193,8 @@ def _part(name: str) -> str:
     return name.rsplit(".", 1)[0].replace("-0000", "")
 
 
-def _hashed(chunks: Iterable[Any], digest: Any) -> Iterator[Any]:
-    for chunk in chunks:
-        digest.update(chunk)
-        yield chunk
+def _parse(content: bytes, path: Path) -> dict[str, np.ndarray]:
+    try:
+        return parse_params(content, path)
+    except ValueError as error:
+        raise CheckpointError(str(error)) from None

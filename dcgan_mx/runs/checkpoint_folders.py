@@ -8,7 +8,7 @@ import shutil
 from pathlib import Path
 
 from ..machine.files import StrPath, sync_directory
-from .checkpoint_files import STATE, CheckpointError, read_files
+from .checkpoint_files import CheckpointError, read_files
 
 
 def list_checkpoints(run_dir: StrPath) -> list[Path]:
@@ -19,27 +19,24 @@ def list_checkpoints(run_dir: StrPath) -> list[Path]:
                   key=step_of)
 
 
+def step_of(folder: Path) -> int:
+    """Return the step that a checkpoint's folder is named after."""
+    return int(folder.name[5:])
+
+
 def put_in_place(temporary: Path, folder: Path) -> None:
     """Rename a folder, and return only when the disk has the name.
 
-    What has that name already makes room, and goes last: see `recover`.
-
-    Raises
-    ------
-    OSError
-        If that fails; what had the name has it then, unless only the disk did not answer.
+    What has that name already makes room, and goes last: see `recover`. Where that fails (OSError),
+    it has the name again, unless only the disk did not answer.
     """
-    if not folder.exists():
+    old = _set_apart(folder) if folder.exists() else None
+    try:
         temporary.rename(folder)
-    elif _is_good(folder) and (folder / STATE).read_bytes() == (temporary / STATE).read_bytes():
-        shutil.rmtree(temporary, ignore_errors=True)  # every byte of it is there already
-    else:
-        old = _set_apart(folder)
-        try:
-            temporary.rename(folder)
-        except OSError:
+    except OSError:
+        if old:
             old.rename(folder)
-            raise
+        raise
     sync_directory(folder.parent)
     shutil.rmtree(_name_apart(folder), ignore_errors=True)
 
@@ -67,11 +64,6 @@ def recover(run_dir: StrPath) -> None:
 
     A checkpoint that was whole under a temporary name gets its own, unless one has it; all else
     under temporary names is removed.
-
-    Raises
-    ------
-    OSError
-        If the folder cannot be written to.
     """
     parent = Path(run_dir) / "checkpoints"
     if parent.is_symlink():
@@ -95,8 +87,3 @@ def _is_good(folder: Path) -> bool:
         read_files(folder)
         return True
     return False
-
-
-def step_of(folder: Path) -> int:
-    """Return the step that a checkpoint's folder is named after."""
-    return int(folder.name[5:])

@@ -6,23 +6,16 @@ from pathlib import Path
 from typing import Any
 
 from ..machine.files import open_plain, parse_json
+from .documents import MAX_BYTES
 
-MAX_LINE_BYTES = 1 << 12
-
-
-# What lines of an evaluation hold beside `step`, `epoch` and `seconds`.
-FIGURES = ("frechet", "precision", "recall", "swd", "ms_ssim")
-
-
-class RunError(ValueError):
-    """A run directory is in use, or holds something else than a run."""
+FIGURES = ("frechet", "precision", "recall", "swd", "ms_ssim")  # what an evaluation measures
 
 
 def read_log(path: Path) -> list[dict[str, Any]]:
     """Read a log; see `Run.read_log`."""
     records: list[dict[str, Any]] = []
     with contextlib.suppress(FileNotFoundError), open_plain(path) as f:
-        while line := f.readline(MAX_LINE_BYTES):
+        while line := f.readline(MAX_BYTES):
             if not line.endswith(b"\n") and not f.read(1):
                 break
             try:
@@ -30,8 +23,8 @@ def read_log(path: Path) -> list[dict[str, Any]]:
                 if type(record["step"]) is not int or type(record["seconds"]) is not float:
                     raise ValueError
             except (ValueError, KeyError, TypeError):
-                raise RunError(f"{path}, line {len(records) + 1}, is no line of a run's log: "
-                               "mend or remove the file") from None
+                raise ValueError(f"{path}, line {len(records) + 1}, is no line of a run's log: "
+                                 "mend or remove the file") from None
             records.append(record)
     return records
 

@@ -16,11 +16,7 @@ _LIST_MAGIC, _ARRAY_MAGIC = 0x112, 0xF993FAC9
 _DTYPES = {0: "<f4", 1: "<f8", 2: "<f2", 3: "|u1", 4: "<i4", 5: "|i1", 6: "<i8"}
 _TYPE_FLAGS = {np.dtype(dtype): flag for flag, dtype in _DTYPES.items()}
 _CPU = 1
-_MAX_DIMENSIONS = 32
-
-
-class ParamsError(ValueError):
-    """A .params file is damaged, or holds what this reader does not take."""
+_MAX_DIMENSIONS = 32  # of NumPy's arrays
 
 
 def dump_params(arrays: Mapping[str, np.ndarray]) -> Iterator[bytes | np.ndarray]:
@@ -58,66 +54,46 @@ def parse_params(data: bytes, path: object) -> dict[str, np.ndarray]:
 
     Raises
     ------
-    ParamsError
+    ValueError
         If the data are cut off, too long, hold sparse or unnamed arrays, or claim sizes that they
         do not have; no memory is taken for a claim.
     """
-    reader = _Reader(data, path)
-    magic, reserved, count = reader.unpack("<QQQ")
-    if (magic, reserved) != (_LIST_MAGIC, 0):
-        raise ParamsError(f"{path} is no .params file of MXNet")
-    arrays: list[np.ndarray] = []
-    while len(arrays) < count:
-        arrays.append(reader.array())
-    names: list[str] = []
-    if reader.unpack("<Q") != (count,):
-        raise ParamsError(f"{path} does not name each of its {count} arrays")
-    while len(names) < count:
-        names.append(reader.name())
-    if reader.left:
-        raise ParamsError(f"{path} has {reader.left} bytes after its end")
-    if len(set(names)) < count:
-        raise ParamsError(f"{path} uses a name twice")
-    return dict(zip(names, arrays))
+    rest = memoryview(data)
 
-
-class _Reader:
-    """Takes from the data what is there, or raises."""
-
-    def __init__(self, data: bytes, path: object) -> None:
-        self._data, self._path = memoryview(data), path
-
-    @property
-    def left(self) -> int:
-        return len(self._data)
-
-    def take(self, size: int) -> memoryview:
-        if size > self.left:
-            raise ParamsError(f"{self._path} is cut off: it claims {size} more bytes and has "
-                              f"{self.left}")
-        taken, self._data = self._data[:size], self._data[size:]
+    def take(size: int) -> memoryview:
+        nonlocal rest
+        if size > len(rest):
+            raise ValueError(f"is cut off: it claims {size} more bytes and has {len(rest)}")
+        taken, rest = rest[:size], rest[size:]
         return taken
 
-    def unpack(self, layout: str) -> tuple[Any, ...]:
-        return struct.unpack(layout, self.take(struct.calcsize(layout)))
+    def unpack(layout: str) -> tuple[Any, ...]:
+        return struct.unpack(layout, take(struct.calcsize(layout)))
 
-    def array(self) -> np.ndarray:
-        magic, storage, dimensions = self.unpack("<IiI")
+    def take_array() -> np.ndarray:
+        magic, storage, dimensions = unpack("<IiI")
         if (magic, storage) != (_ARRAY_MAGIC, 0) or not 1 <= dimensions <= _MAX_DIMENSIONS:
-            raise ParamsError(f"{self._path} holds an array that is not dense, or damaged")
-        shape = self.unpack(f"<{dimensions}q")
-        _, _, flag = self.unpack("<iii")
+            raise ValueError("holds an array that is not dense, or damaged")
+        shape = unpack(f"<{dimensions}q")
+        _, _, flag = unpack("<iii")
         if flag not in _DTYPES or min(shape) < 0:
-            raise ParamsError(f"{self._path} holds an array of type {flag} and shape {shape}")
+            raise ValueError(f"holds an array of type {flag} and shape {shape}")
         dtype = np.dtype(_DTYPES[flag])
-        data = self.take(math.prod(shape) * dtype.itemsize)
-        try:
-            return np.frombuffer(data, dtype).reshape(shape)
-        except ValueError:  # no elements, but dimensions beyond what NumPy can count
-            raise ParamsError(f"{self._path} holds an array of shape {shape}") from None
+        # Without elements, dimensions beyond what NumPy can count raise ValueError, too.
+        return np.frombuffer(take(math.prod(shape) * dtype.itemsize), dtype).reshape(shape)
 
-    def name(self) -> str:
-        try:
-            return str(self.take(*self.unpack("<Q")), "utf-8")
-        except UnicodeDecodeError:
-            raise ParamsError(f"{self._path} holds a name that is not UTF-8") from None
+    try:
+        magic, reserved, count = unpack("<QQQ")
+        if (magic, reserved) != (_LIST_MAGIC, 0):
+            raise ValueError("is no .params file of MXNet")
+        arrays = [take_array() for _ in range(count)]
+        if unpack("<Q") != (count,):
+            raise ValueError(f"does not name each of its {count} arrays")
+        names = [str(take(*unpack("<Q")), "utf-8") for _ in range(count)]
+        if rest:
+            raise ValueError(f"has {len(rest)} bytes after its end")
+        if len({*names}) < count:
+            raise ValueError("uses a name twice")
+    except ValueError as error:
+        raise ValueError(f"{path} {error}") from None
+    return dict(zip(names, arrays))

@@ -8,8 +8,9 @@ from typing import Any, Mapping
 import numpy as np
 
 from ..machine.files import StrPath, open_plain, write_atomic
-from .checkpoint_files import LATENT, decode_state, encode_state, fits
-from .params import ParamsError, dump_params, parse_params
+from .checkpoint_files import LATENT, decode_state, encode_state
+from .documents import fits
+from .params import dump_params, parse_params
 from .settings import DEFAULTS, Settings, require_settings
 
 FOLDER = Path(__file__).parent.parent / "pretrained"
@@ -85,7 +86,7 @@ def read_pretrained(source: StrPath) -> tuple[dict[str, Any], dict[str, np.ndarr
         raise _damaged(params_path)
     try:
         params = parse_params(raw, params_path)
-    except ParamsError:
+    except ValueError:
         raise _damaged(params_path) from None
     return facts, {key: array.astype(np.float32) for key, array in params.items()}
 

@@ -4,8 +4,10 @@ from __future__ import annotations
 import contextlib
 import errno
 import fcntl
+import itertools
 import json
 import os
+import re
 import shlex
 import shutil
 import time
@@ -14,25 +16,17 @@ from typing import Any, Callable, Iterator, TypeVar
 
 import numpy as np
 
-from ..machine.files import (
-    StrPath,
-    append,
-    open_plain,
-    parse_json,
-    sync_directory,
-    write_atomic,
-)
+from ..machine.files import StrPath, append, parse_json, sync_directory, write_atomic
 from ..machine.typed import typed
-from ..visual import save_image
+from ..visual import make_grid, save_image
 from .checkpoint_folders import list_checkpoints, recover, step_of
+from .documents import read_small
 from .ending import Ending, decode_ending
 from .evaluation import decode_evaluation
-from .events import cut_events
-from .grids import draw_grid, forget_grids, list_grids, thin_grids
-from .log import FIGURES, MAX_LINE_BYTES, RunError, read_log
+from .grids import KINDS, choose
+from .log import FIGURES, read_log
 from .settings import Settings, read_flags
 
-_MAX_CONFIG_BYTES = 1 << 16
 _Read = TypeVar("_Read")
 
 
@@ -52,7 +46,8 @@ class Run:
     -----
     What it holds: `config.json`, the settings and what else explains the numbers; `log.jsonl`;
     `grids/`; `tensorboard/`; `checkpoints/`; `ended.json`, how the last training ended;
-    `evaluation.json` and `evaluation.png`; `lock`.
+    `evaluation.json` and `evaluation.png`; `lock`. What cannot be read or written raises OSError;
+    what is read and is none of a run, ValueError.
     """
 
     def __init__(self, path: StrPath) -> None:
@@ -62,54 +57,38 @@ class Run:
     def create(cls, path: StrPath | None, config: dict[str, Any]) -> Run:
         """Make the folder, with config.json in it or not at all.
 
-        Parameters
-        ----------
-        path
-            None: `runs/DATASET-TIME`, with a number behind it where that is taken.
-        config
-            As `write_config` takes it; `run_dir` in its flags becomes the folder's name.
-
-        Raises
-        ------
-        OSError
-            If the folder cannot be made.
+        Where `path` is None, it is `runs/DATASET-TIME`, with a number behind it where that is
+        taken; `run_dir` in the config's flags becomes its name.
         """
         dataset = config["flags"]["dataset"]
-        wanted = Path(path or f"runs/{dataset}-{time.strftime('%Y%m%d-%H%M')}")
+        wanted = unique = Path(path or f"runs/{dataset}-{time.strftime('%Y%m%d-%H%M')}")
         temporary = wanted.with_name(f".{wanted.name}.{os.getpid()}.tmp")
-        unique, n = wanted, 1
         shutil.rmtree(temporary, ignore_errors=True)
         try:
             temporary.mkdir(parents=True)
-            while True:
+            for n in itertools.count(2):
                 flags = {**config["flags"], "run_dir": str(unique)}
                 cls(temporary).write_config({**config, "flags": flags})
                 try:
                     temporary.rename(unique)
-                    sync_directory(unique.parent)
-                    return cls(unique)
+                    break
                 except OSError as error:
                     if path is not None or error.errno not in (errno.EEXIST, errno.ENOTEMPTY):
                         raise
-                    n += 1
                     unique = wanted.with_name(f"{wanted.name}-{n}")
+            sync_directory(unique.parent)
         except OSError as error:
             shutil.rmtree(temporary, ignore_errors=True)
             error.filename, error.filename2 = str(unique), None
             raise
+        return cls(unique)
 
     @contextlib.contextmanager
     def lock(self) -> Iterator[None]:
         """Have the folder for this process, and clear up what a killed one left half-done.
 
-        The folder is free again at the end, or when the process ends, however it ends.
-
-        Raises
-        ------
-        RunError
-            If another process has it.
-        OSError
-            If the file `lock` cannot be written.
+        The folder is free again at the end, or when the process ends, however it ends. Raises
+        ValueError if another process has it.
         """
         # No link is followed, here and below: what it leads to is not the run's.
         flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW
@@ -118,22 +97,17 @@ class Run:
                 fcntl.flock(f, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
                 other = f.read(20).strip() or "that has just begun"
-                raise RunError(f"--run-dir {self.path}: process {other} is at work in it: wait for "
-                               "it, stop it, or give another directory") from None
+                raise ValueError(f"--run-dir {self.path}: process {other} is at work in it: wait "
+                                 "for it, stop it, or give another directory") from None
             f.truncate(0)
             f.write(f"{os.getpid()}\n")
             f.flush()
-            self._clear_up()
+            recover(self.path)
+            for folder in (self.path, self.path / "grids"):
+                if folder == self.path or not folder.is_symlink():
+                    for path in folder.glob(".*.tmp"):
+                        path.unlink()
             yield
-
-    def _clear_up(self) -> None:
-        recover(self.path)
-        for folder in (self.path, self.path / "grids", self.path / "tensorboard"):
-            if folder != self.path and folder.is_symlink():
-                continue
-            for path in folder.glob(".*.tmp"):
-                with contextlib.suppress(FileNotFoundError):
-                    path.unlink()
 
     def write_config(self, config: dict[str, Any]) -> None:
         """Write config.json: `flags`, and whatever else explains the run."""
@@ -141,39 +115,19 @@ class Run:
                      sync=True)
 
     def read_config(self) -> dict[str, Any]:
-        """Read config.json.
-
-        Returns
-        -------
-        dict
-            `flags`, by name, not yet checked against what the flags take, and whatever else is
-            there.
-
-        Raises
-        ------
-        RunError
-            If the file is none of a run.
-        OSError
-            If it cannot be read.
-        """
+        """Read config.json; of its `flags` not yet sure is that there are such flags."""
         path = self.path / "config.json"
-        with open_plain(path) as f:
-            raw = f.read(_MAX_CONFIG_BYTES + 1)
         try:
-            config: dict[str, Any] = parse_json(raw)
-            flags = config["flags"]
-            if len(raw) > _MAX_CONFIG_BYTES or not isinstance(flags, dict):
-                raise ValueError
-            if not all(isinstance(value, (str, int, float, bool, type(None)))
-                       for value in flags.values()):
-                raise ValueError
+            config: dict[str, Any] = parse_json(read_small(path))
+            if all(isinstance(value, (str, int, float, bool, type(None)))
+                   for value in dict.values(config["flags"])):
+                return config
         except (ValueError, KeyError, TypeError):
-            raise RunError(f"{path} is not the config.json of a run: give another run directory"
-                           ) from None
-        return config
+            pass
+        raise ValueError(f"{path} is not the config.json of a run: give another run directory")
 
     def read_settings(self) -> Settings:
-        """Read the settings in config.json; errors are those of `read_config`, and ValueError."""
+        """Read the settings in config.json."""
         return read_flags(self.read_config()["flags"], self.path / "config.json")
 
     def log(self, record: dict[str, Any]) -> None:
@@ -181,41 +135,43 @@ class Run:
         append(self.path / "log.jsonl", json.dumps(record).encode() + b"\n", sync=True)
 
     def read_log(self) -> list[dict[str, Any]]:
-        """Read log.jsonl.
-
-        Returns
-        -------
-        list of dict
-            One for each line, without the last if it was cut off while it was written; none if
-            there is no file.
-
-        Raises
-        ------
-        RunError
-            If a line is none of a run's.
-        OSError
-            If the file cannot be read.
-        """
+        """Read the lines of log.jsonl, but for the last if it was cut off while it was written."""
         return read_log(self.path / "log.jsonl")
 
     def draw(self, kind: str, step: int, images: np.ndarray) -> None:
         """Write a grid of images, (N, C, H, W), in [-1, 1], to grids/KIND-<step>.png."""
-        draw_grid(self.path, kind, step, images)
+        folder = self.path / "grids"
+        folder.mkdir(exist_ok=True)
+        save_image(folder / f"{kind}-{step:08d}.png", make_grid(images))
 
     def list_grids(self, kind: str, most: int | None = None) -> dict[int, Path]:
         """Return the files of the grids whose names begin with `kind`, by step, in its order.
 
         Of more than `most`, that many, evenly chosen, the last among them.
         """
-        return list_grids(self.path, kind, most)
+        found = ((re.fullmatch(rf"{kind}-([0-9]{{8,18}})\.png", path.name), path)
+                 for path in (self.path / "grids").glob(f"{kind}-*.png"))
+        grids = sorted((int(match[1]), path) for match, path in found if match)
+        if most is not None and len(grids) > most:
+            # From the last backwards, so that it is there even where it is the only one.
+            places = np.linspace(len(grids) - 1, 0, most).round().astype(int)[::-1]
+            grids = [grids[i] for i in places]
+        return dict(grids)
 
     def thin_grids(self, newest: int, begun: int) -> None:
-        """Keep the newest grids, and some of all before; see `grids.thin_grids`.
+        """Remove the older grids but for those that `grids.choose` names.
 
-        `begun` is the step of a checkpoint that may not be on the disk yet.
+        What would have stayed at a checkpoint, be it on the disk or just begun, stays, too, so that
+        a run that goes on from there has the grids of one that had never gone further.
         """
         saved = max(map(step_of, self.list_checkpoints()), default=0)
-        thin_grids(self.path, newest, (saved, begun))
+        for kind in KINDS:
+            grids = self.list_grids(kind)
+            stay = choose([*grids], newest)
+            for end in (saved, begun):
+                stay |= choose([step for step in grids if step <= end], newest)
+            for step in grids.keys() - stay:
+                grids[step].unlink()
 
     def list_checkpoints(self) -> list[Path]:
         """Return the folders of the checkpoints, oldest first, good or damaged."""
@@ -224,30 +180,19 @@ class Run:
     def rewind(self, step: int) -> float:
         """Forget all that was logged and drawn after a step: the run goes on from there.
 
-        What the end of a training wrote out of turn is forgotten, too.
-
-        Returns
-        -------
-        float
-            The seconds of the last line of the log that is left; 0 if there is none.
-
-        Raises
-        ------
-        RunError, OSError
-            As `read_log`.
+        What the end of a training wrote out of turn is forgotten, too. TensorBoard forgets when the
+        training begins: see `EventFile`. Returns the seconds of the last line that is left, or 0.
         """
         records = self.read_log()
         kept = [record for record in records if record["step"] <= step and not record.get("last")]
         write_atomic(self.path / "log.jsonl", "".join(
             json.dumps(record) + "\n" for record in kept).encode(), sync=True)
-        drawn_at, still = ({record["step"] for record in lines if not {*FIGURES} & {*record}}
-                           for lines in (records, kept))
-        gone = drawn_at - still
-
-        def forget(n: int, figures: bool = False) -> bool:
-            return n > step or (n in gone and not figures)
-        forget_grids(self.path, forget)
-        cut_events(self.path / "tensorboard", forget)
+        drawn, still = ({record["step"] for record in lines if not {*FIGURES} & {*record}}
+                        for lines in (records, kept))
+        for kind in KINDS:
+            for drawn_at, path in self.list_grids(kind).items():
+                if drawn_at > step or drawn_at in drawn - still:
+                    path.unlink()
         with contextlib.suppress(FileNotFoundError):
             (self.path / "ended.json").unlink()
         return float(kept[-1]["seconds"]) if kept else 0.0
@@ -258,39 +203,26 @@ class Run:
         write_atomic(self.path / "evaluation.json", json.dumps(result).encode() + b"\n")
 
     def read_evaluation(self) -> dict[str, Any] | None:
-        """Return what `write_evaluation` wrote; None if nothing has been evaluated.
-
-        Raises
-        ------
-        RunError
-            If evaluation.json is damaged.
-        """
-        return self._read_json("evaluation.json", decode_evaluation)
+        """Return what `write_evaluation` wrote; None if nothing has been evaluated."""
+        return self._read("evaluation.json", decode_evaluation)
 
     def end(self, ending: Ending) -> None:
         """Note how the training ended."""
         write_atomic(self.path / "ended.json", ending.encode())
 
     def read_ending(self) -> Ending | None:
-        """Return how the last training ended; None if it has not, or nobody could note it.
+        """Return how the last training ended; None if it has not, or nobody could note it."""
+        return self._read("ended.json", decode_ending)
 
-        Raises
-        ------
-        RunError
-            If ended.json is damaged.
-        """
-        return self._read_json("ended.json", decode_ending)
-
-    def _read_json(self, name: str, decode: Callable[[bytes], _Read]) -> _Read | None:
+    def _read(self, name: str, decode: Callable[[bytes], _Read]) -> _Read | None:
         """Return what a small file says; None if it is not there."""
         path = self.path / name
         try:
-            with open_plain(path) as f:
-                return decode(f.read(MAX_LINE_BYTES))
+            return decode(read_small(path))
         except FileNotFoundError:
             return None
         except ValueError as error:
-            raise RunError(f"{path} {error}: remove it") from None
+            raise ValueError(f"{path} {error}: remove it") from None
 
     def resume_command(self, *flags: str) -> str:
         """Return the line to type to go on with the run, with more flags at its end."""

@@ -172,10 +172,13 @@ def make_fixed_noise(run: Run, trainer: Trainer, seed: int = 0) -> Display:
 
 
 class TensorBoard:
-    """A display that writes a record's numbers for TensorBoard; the method `draw` writes grids."""
+    """A display that writes a record's numbers for TensorBoard, from a step on.
 
-    def __init__(self, run: Run) -> None:
-        self._events = EventFile(run.path / "tensorboard")
+    The method `draw`, a display, too, writes the three grids.
+    """
+
+    def __init__(self, run: Run, step: int = 0) -> None:
+        self._events = EventFile(run.path / "tensorboard", step)
 
     def __call__(self, trainer: Trainer, record: Record) -> None:
         """Write the numbers; raises OSError if they cannot be written."""
@@ -187,6 +190,10 @@ class TensorBoard:
         """Write the three grids; raises OSError if they cannot be written."""
         self._events.add(record["step"], {}, {name: make_grid(images)
                                               for name, images in _images(trainer)})
+
+    def end(self) -> None:
+        """Close the file."""
+        self._events.close()
 
 
 def make_windows() -> Display:

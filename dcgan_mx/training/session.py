@@ -28,29 +28,12 @@ def restart_epoch(trainer: Trainer, folder: Path | None = None, old: Recipe | No
                   new: Recipe | None = None, others: bool = False, restarted_at: Any = None) -> Any:
     """Begin the epoch anew where its order or its batches are others than a checkpoint's.
 
-    Parameters
-    ----------
-    trainer
-        In the state of the checkpoint.
-    folder
-        Of the checkpoint; left out, like the recipes, on all workers but the first.
-    old, new
-        What the run had, and has.
-    others
-        Whether the pictures differ.
-    restarted_at
-        What the run's config.json has of it.
+    The trainer is in the state of the checkpoint in `folder`; `old` and `new` are what the run had
+    and has, `others` says whether the pictures differ, and `restarted_at` is that of config.json.
+    All workers but the first have none of these. Warns where pictures may be shown again.
 
-    Returns
-    -------
-    int or None
-        Checkpoints up to this step are of another order, or of other pictures: for config.json,
-        which says so until the run has newer ones, however often it is killed before.
-
-    Warns
-    -----
-    RuntimeWarning
-        If pictures that the epoch has shown may be shown again.
+    Returns a step, or None: checkpoints up to it are of another order, or of other pictures. It is
+    for config.json, which says so until the run has newer ones, however often it is killed before.
     """
     changed = [name for name in ("seed", "batch_size")
                if folder is not None and getattr(old, name) != getattr(new, name)]
@@ -68,13 +51,7 @@ def restart_epoch(trainer: Trainer, folder: Path | None = None, old: Recipe | No
 
 
 def find_limit(trainer: Trainer, conduct: Conduct) -> Ending | None:
-    """Return the limit at which a restored training stands already; None if there is more to do.
-
-    Raises
-    ------
-    ValueError
-        If it stands beyond one.
-    """
+    """Return the limit at which a restored training stands, if any; ValueError if beyond one."""
     step, epoch = trainer.global_step, trainer.epoch
     for name, limit, done, beyond in (
             ("num_epochs", conduct.num_epochs, epoch, trainer.nbatch > 0),
@@ -91,70 +68,53 @@ def train(trainer: Trainer, train_iter: Any, rand_iter: Any, settings: Settings,
           run: Run | None = None, seconds: float = 0.0, judge: Judge | None = None) -> None:
     """Train with all hooks that the settings ask for; note in the run how it ended.
 
-    Parameters
-    ----------
-    trainer, train_iter, rand_iter
-    settings
-    run
-        Gets all that is written; left out on all workers but the first.
-    seconds
-        That the run has taken before.
-    judge
-        Of what G makes, if it is to be evaluated; left out on all workers but the first.
-
-    Raises
-    ------
-    Exception
-        Whatever a step, the data or a hook raises. The last step is saved then, too: see `Saver`.
+    All workers but the first have no run, which gets all that is written, and no judge of what G
+    makes. `seconds` are those that the run has taken before. Raises whatever a step, the data or a
+    hook raises; the last step is saved then, too: see `Saver`.
     """
     recipe, conduct = settings
     total = count_steps(trainer, train_iter, conduct.num_epochs, conduct.max_steps)
     progress = Progress(total, trainer.global_step, quiet=run is None)
-    displays = [] if run is None else _make_displays(run, trainer, settings, progress)
+    displays = _make_displays(run, trainer, settings, progress) if run else []
     display = hooks.DisplayEvery(conduct.disp_batches, *displays, seconds=seconds)
     beside: list[Hook] = []
-    saver = Saver(None if run is None else run.path, conduct.checkpoint_steps, recipe.seed,
+    saver = Saver(run.path if run else None, conduct.checkpoint_steps, recipe.seed,
                   conduct.keep, step=trainer.global_step)
     if conduct.eval_steps is not None:
         show = hooks.Displays(*(place for place in displays
                                 if isinstance(place, (hooks.Log, hooks.TensorBoard))))
+        # Of the log's lines those whose steps are on the disk: the best one is to be kept there.
+        saved = {*map(step_of, run.list_checkpoints())} if run else set()
+        records = [record for record in run.read_log() if record["step"] in saved] if run else []
         beside.append(EvaluateEvery(conduct.eval_steps, saver, display, judge, EVALUATED, show,
-                                    _read_saved(run) if run else ()))
+                                    records))
     beside.append(saver)
-    if run is not None and conduct.keep_grids:
+    if run and conduct.keep_grids:
         beside.append(hooks.KeepGrids(run, saver, conduct.keep_grids, conduct.disp_batches))
     try:
         with StopOnSignal() as stop:
             trainer.fit(train_iter, rand_iter, conduct.num_epochs, max_steps=conduct.max_steps,
                         hooks=[progress, display, *beside, stop])
     finally:
-        if run is not None:
+        if run:
             _note_end(run, trainer)
-
-
-def _read_saved(run: Run) -> list[dict[str, Any]]:
-    """Return the log's lines of steps that are on the disk: the best one is to be kept there."""
-    saved = {*map(step_of, run.list_checkpoints())}
-    return [record for record in run.read_log() if record["step"] in saved]
 
 
 def _note_end(run: Run, trainer: Trainer) -> None:
     """Write how it ended; where that fails, what ended it matters more."""
-    try:
-        run.end(_describe(trainer))
-    except OSError as error:
-        if not isinstance(trainer.ending, BaseException):
-            raise
-        warnings.warn(f"and then: {error}", RuntimeWarning, stacklevel=3)
-
-
-def _describe(trainer: Trainer) -> Ending:
     ending, place = trainer.ending, (trainer.global_step, trainer.epoch)
     if not isinstance(ending, Ending):
-        return Ending("error", *place, str(ending) or type(ending).__name__)
-    if ending.reason == "signal" and trainer.workers.count > 1:
-        return Ending("hook", *place)  # the launcher asks with another signal than it had
-    return ending
+        noted = Ending("error", *place, str(ending) or type(ending).__name__)
+    elif ending.reason == "signal" and trainer.workers.count > 1:
+        noted = Ending("hook", *place)  # the launcher asks with another signal than it had
+    else:
+        noted = ending
+    try:
+        run.end(noted)
+    except OSError as error:
+        if isinstance(ending, Ending):
+            raise
+        warnings.warn(f"and then: {error}", RuntimeWarning, stacklevel=3)
 
 
 def _make_displays(run: Run, trainer: Trainer, settings: Settings, progress: Progress
@@ -164,7 +124,7 @@ def _make_displays(run: Run, trainer: Trainer, settings: Settings, progress: Pro
     if conduct.fixed_noise:
         displays.append(hooks.make_fixed_noise(run, trainer, settings.recipe.seed))
     if conduct.tensorboard:
-        board = hooks.TensorBoard(run)
+        board = hooks.TensorBoard(run, trainer.global_step)
         displays += [board, board.draw]
     if conduct.show:
         displays.append(hooks.make_windows())

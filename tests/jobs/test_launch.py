@@ -545,8 +545,8 @@ def test_a_command_that_ends_well_before_it_starts():
 @pytest.mark.parametrize("flags, command, message", [
     (["-n", 2], [], "there is no command: give it behind --; see --help"),
     ([], ["true"], "the following arguments are required: -n/--num-workers; see --help"),
-    (["-n", 0], ["true"], "argument -n/--num-workers: 0 is out of range: give a whole number from "
-     "1 and below 65536; see --help"),
+    (["-n", 0], ["true"], "argument -n/--num-workers: 0 is out of range: give an integer in "
+     "[1, 65536); see --help"),
     (["-n", 1, "--hostfile", "/nowhere", "--launcher", "ssh"], ["true"],
      "/nowhere: No such file or directory; mend that, or give another path"),
     (["-n", 1], ["no-such-program"],

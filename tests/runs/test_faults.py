@@ -1,142 +1,227 @@
 """Saves at which a call fails, and saves that a power cut ends."""
+import builtins
 import errno
 import hashlib
+import io
 import itertools
-import json
+import math
 import os
 import random
 import re
-import subprocess
 import sys
+from pathlib import PurePath
 
+import numpy as np
 import pytest
-import shim
-from common import ROOT
 
 from dcgan_mx.runs import checkpoint
 from dcgan_mx.runs.checkpoint_folders import recover
 from dcgan_mx.runs.run import Run
 
 OLD, NEW = "checkpoints/step-00000005", "checkpoints/step-00000006"
+CALLS = ("open", "write", "fsync", "rename", "mkdir")
+ARRAYS = {"arg:g1_weight": np.arange(100, dtype=np.float32)}
 
 
-@pytest.fixture(scope="module")
-def faulty(tmp_path_factory):
-    """Run tests/faulty.py with the shim; returns the folder it worked in, and what it says."""
-    folder = tmp_path_factory.mktemp("faulty")
-    environ = {**os.environ, **shim.build(folder, folder / "watched")}
+class Watch:
+    """Sees each call that changes what lies below a folder: lets it fail, and writes it down.
 
-    def run(what):
-        watched = folder / "watched" / what
-        watched.mkdir(parents=True)
-        done = subprocess.run([sys.executable, str(ROOT / "tests" / "faulty.py"), what,
-                               str(watched)], env=environ, capture_output=True, text=True,
-                              check=False)
-        assert done.returncode == 0, done.stderr
-        return watched, json.loads(done.stdout)
-    return run
+    Python tells of all but `write` and `fsync` before they are made (sys.addaudithook).
+    """
+
+    def __init__(self):
+        self.folder = None
+
+    def start(self, folder, fail=None, n=0, most=None):
+        """Begin to watch; let the nth call of a kind fail, or all writes take `most` bytes."""
+        self.folder, self.fail, self.n, self.most, self.calls = f"{folder}/", fail, n, most, []
+
+    def stop(self):
+        """Return what was called: (call, path, another path or the bytes)."""
+        self.folder = None
+        return self.calls
+
+    def meet(self, call, path, rest=None):
+        self.calls.append((call, path[len(self.folder):], rest))
+        if call == self.fail:
+            self.n -= 1
+            if self.n == -1:
+                raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+    def is_ours(self, path):
+        return self.folder and isinstance(path, str) and f"{path}/".startswith(self.folder)
+
+    def hear(self, event, args):
+        if not self.folder or event not in ("open", "os.rename", "os.mkdir", "os.remove",
+                                            "os.rmdir"):
+            return
+        if isinstance(args[0], int):  # a file that is open already
+            return
+        path, at = os.fspath(args[0]), args[-1]
+        if event in ("os.remove", "os.rmdir") and at >= 0:
+            path = os.path.join(os.readlink(f"/proc/self/fd/{at}"), path)
+        if not self.is_ours(path):
+            return
+        if event == "os.rename":
+            self.meet("rename", path, os.fspath(args[1])[len(self.folder):])
+        elif event in ("os.remove", "os.rmdir"):
+            self.meet("remove", path)
+        elif event == "os.mkdir" or at & os.O_CREAT:
+            self.meet("mkdir" if event == "os.mkdir" else "open", path)
 
 
-@pytest.mark.parametrize("what, name, calls", [
-    # seven files: each opened, written, synced and renamed, its name synced; then three folders
-    ("save_first", OLD, {"open": 7, "write": 7, "fsync": 17, "rename": 8, "mkdir": 2}),
-    ("save_next", NEW, {"open": 7, "write": 7, "fsync": 17, "rename": 8, "mkdir": 2}),
-    ("save_other", OLD, {"open": 7, "write": 7, "fsync": 17, "rename": 9, "mkdir": 2}),
-    ("add_line", "log.jsonl", {"open": 1, "write": 1, "fsync": 1, "rename": 0, "mkdir": 0})])
-def test_an_error_at_any_call_changes_nothing(what, name, calls, faulty):
-    """It is told with the file's name; the same again, without the error, succeeds."""
-    folder, seen = faulty(what)
-    # the last one of each kind comes to no error
-    assert {case["call"]: case["n"] for case in seen} == calls
-    ends = [case["end"] for case in seen]
-    assert all(end == ends[0] for end in ends)
-    assert any(path.startswith(name) for path in ends[0])
-    for case in seen:
-        call, n = case["call"], case["n"]
-        if n == calls[call] or (what in ("save_next", "save_other") and (call, n) == ("mkdir", 0)):
-            # nothing failed; or the folder of the checkpoints could not be made, and was there
-            assert case["told"] is None
-            continue
-        run_dir = folder / f"{call}-{n}"
-        assert case["told"] == [errno.EIO, str(run_dir / name)], case
-        if name != "log.jsonl" and call == "fsync" and n >= calls[call] - 2:
-            assert not case["lost"]  # it is in its place; only its name may not be on the disk
-        else:
-            assert case["unchanged"], case
+watch = Watch()
+sys.addaudithook(watch.hear)
 
 
-def test_writes_that_take_less_than_they_are_given(faulty):
-    folder, (writes, content) = faulty("short")
-    assert writes > 100
-    assert checkpoint.verify(folder / "short" / OLD)["step"] == 5
-    assert [line["step"] for line in Run(folder / "short").read_log()] == [5, 6]
-    assert "log.jsonl" in content
+class Raw(io.FileIO):
+    """A file whose writes are watched."""
+
+    def write(self, content):
+        content = bytes(content[:watch.most])
+        watch.meet("write", self.name, content)
+        return super().write(content)
+
+
+@pytest.fixture(autouse=True)
+def _watched(monkeypatch):
+    real = builtins.open
+
+    def watched_open(file, mode="r", buffering=-1, **kwargs):
+        if mode not in ("wb", "ab") or not watch.is_ours(os.fspath(file)):
+            return real(file, mode, buffering, **kwargs)
+        raw = Raw(os.fspath(file), mode)
+        return io.BufferedWriter(raw) if buffering else raw
+
+    def fsync(descriptor):  # the disk of a test need not have it
+        path = os.readlink(f"/proc/self/fd/{descriptor}")
+        if watch.is_ours(path):
+            watch.meet("fsync", path)
+
+    monkeypatch.setattr(builtins, "open", watched_open)
+    monkeypatch.setattr(os, "fsync", fsync)
+    yield
+    watch.stop()
+
+
+def save(step, seed=0, keep=0):
+    """Make an act that saves a state as small as one can be; the seed makes another one."""
+    arrays = {name: array + np.float32(seed) for name, array in ARRAYS.items()}
+    state = {"symbols": {"G": "{}", "D": "{}"}, "replicas": {}, "G": arrays, "D": ARRAYS,
+             "G-optimizer": {}, "D-optimizer": {},
+             "counters": {"step": step, "epoch": 0, "nbatch": step, "batch_size": 8, "workers": 1,
+                          "updates": {"G": step, "D": step}, "metrics": {
+                              "sums": {"acc": 0.0, "d_entropy": 0.0, "g_entropy": 0.0},
+                              "counts": {"d": 0, "g": 0}}}}
+    return lambda run_dir: checkpoint.write(run_dir, state, keep=keep)
+
+
+def add_line(step):
+    return lambda run_dir: Run(run_dir).log({"step": step, "seconds": 0.5})
+
+
+def read(run_dir):
+    """All that lies below a folder, by name."""
+    return {str(path.relative_to(run_dir)): path.read_bytes()
+            for path in sorted(run_dir.rglob("*")) if path.is_file()}
+
+
+def read_named(run_dir):
+    """All but what is below temporary names, which the next process removes."""
+    return {name: raw for name, raw in read(run_dir).items()
+            if not re.search(r"\.[0-9]+\.tmp", name)}
+
+
+@pytest.mark.parametrize("prepare, act, name, calls", [
+    (lambda run_dir: None, save(5), OLD, CALLS), (save(5), save(6), NEW, CALLS),
+    (save(5), save(5, seed=1), OLD, CALLS),  # what is there has to make room
+    (add_line(5), add_line(6), "log.jsonl", ("open", "write", "fsync"))])
+def test_an_error_at_any_call_loses_nothing(prepare, act, name, calls, tmp_path):
+    """It is told with the file's name, and all is as before or as without it; repeated, it is."""
+    ends, met = [], set()
+    for call in CALLS:
+        for n in itertools.count():
+            run_dir = tmp_path / f"{call}-{n}"
+            run_dir.mkdir()
+            prepare(run_dir)
+            before, told = read(run_dir), None
+            watch.start(run_dir, call, n)
+            try:
+                act(run_dir)
+            except OSError as error:
+                told = error
+            failed = sum(called == call for called, *_ in watch.stop()) > n
+            after, after_named = read(run_dir), read_named(run_dir)
+            if told:
+                assert (told.errno, told.filename) == (errno.EIO, str(run_dir / name))
+                met.add(call)
+                act(run_dir)
+            ends.append(read_named(run_dir))
+            if told and after_named == before:
+                assert after == before  # nothing is left behind
+            else:
+                assert after_named == ends[-1]
+            if not failed:
+                break
+    assert all(end == ends[0] for end in ends) and any(path.startswith(name) for path in ends[0])
+    assert met == {*calls}
+
+
+def test_writes_that_take_less_than_they_are_given(tmp_path):
+    watch.start(tmp_path, most=7)
+    for act in (save(5), save(6), add_line(5), add_line(6)):
+        act(tmp_path)
+    assert max(len(rest) for call, _, rest in watch.stop() if call == "write") == 7
+    assert [checkpoint.verify(tmp_path / path)["step"] for path in (OLD, NEW)] == [5, 6]
+    assert [line["step"] for line in Run(tmp_path).read_log()] == [5, 6]
 
 
 class Node:
     """A file or a folder, as the disk has it and as the processes see it.
 
-    Of a file, `size` bytes are written and `synced` of them are on the disk for sure. Of a folder,
-    `names` are on the disk; what was done to them since is `pending`, in order.
+    Of a file, `synced` bytes of the content are on the disk for sure. Of a folder, which has no
+    content, `names` are; the changes since are `pending`, in order: a name that goes, one that
+    comes, and its node.
     """
 
     def __init__(self, content=None):
-        self.content, self.size, self.synced = content, 0, 0
-        self.names, self.pending = {}, []
+        self.content, self.synced, self.names, self.pending = content, 0, {}, []
 
-    def now(self):
+    def apply(self, changes):
         names = dict(self.names)
-        for change in self.pending:
-            apply(names, change)
+        for goes, comes, node in changes:
+            names.pop(goes, None)
+            if comes:
+                names[comes] = node
         return names
 
+    def find(self, path):
+        node = self
+        for part in path.split("/") if path else ():
+            node = node.apply(node.pending)[part]
+        return node
 
-def apply(names, change):
-    kind, name, target, node = change
-    if kind == "rename":
-        names.pop(name, None)
-        names[target] = node
-    elif kind == "remove":
-        names.pop(name, None)
-    else:
-        names[name] = node
-
-
-def make_disk(files):
-    """A folder whose files are all on the disk."""
-    root = Node()
-    for name, content in files.items():
-        *folders, last = name.split("/")
-        node = root
-        for part in folders:
-            node = node.names.setdefault(part, Node())
-        leaf = node.names[last] = Node(content)
-        leaf.size = leaf.synced = len(content)
-    return root
+    def sync(self):
+        self.synced = len(self.content or b"")
+        self.names, self.pending = self.apply(self.pending), []
 
 
-def perform(root, call, name, rest, contents):
+def perform(root, call, path, rest):
     """Do one recorded call; what it makes is not on the disk yet, unless it syncs."""
-    *folders, last = name.split("/")
-    parent = root
-    for part in folders if name else ():
-        parent = parent.now()[part]
-    if call in ("create", "mkdir"):
-        plain = re.sub(r"^\.(.*)\.[0-9]+\.tmp$", r"\1", last)
-        node = Node(contents[plain] if call == "create" else None)
-        parent.pending.append(("add", last, None, node))
+    folder, _, name = path.rpartition("/")
+    parent = root.find(folder)
+    there = name in parent.apply(parent.pending)
+    if call in ("open", "mkdir") and not there:
+        parent.pending.append((None, name, Node(b"" if call == "open" else None)))
     elif call == "write":
-        parent.now()[last].size += int(rest)
+        root.find(path).content += rest
     elif call == "rename":
-        assert rest.rpartition("/")[0] == name.rpartition("/")[0]
-        parent.pending.append(("rename", last, rest.rpartition("/")[2], parent.now()[last]))
+        assert rest.rpartition("/")[0] == folder
+        parent.pending.append((name, rest.rpartition("/")[2], root.find(path)))
     elif call == "remove":
-        parent.pending.append(("remove", last, None, None))
-    else:
-        assert call == "fsync"
-        node = parent.now()[last] if name else root
-        node.synced = node.size
-        node.names, node.pending = node.now(), []
+        parent.pending.append((name, None, None))
+    elif call == "fsync":
+        root.find(path).sync()
 
 
 def list_outcomes(node, rng, most=400):
@@ -145,40 +230,32 @@ def list_outcomes(node, rng, most=400):
     Where there are more than `most`, that many of them. Each is {name: content}.
     """
     found = []
-    subsets = itertools.product((False, True), repeat=len(node.pending))
-    if 2 ** len(node.pending) > most:
-        subsets = [[rng.random() < 0.5 for _ in node.pending] for _ in range(most)]
-    for kept in subsets:
-        names = dict(node.names)
-        for change, there in zip(node.pending, kept):
-            if there:
-                apply(names, change)
+    for kept in choose([(False, True)] * len(node.pending), rng, most):
         parts = []
-        for name, child in names.items():
+        for name, child in node.apply(itertools.compress(node.pending, kept)).items():
             if child.content is None:
                 inside = [{f"{name}/{path}": raw for path, raw in tree.items()} or {f"{name}/": b""}
                           for tree in list_outcomes(child, rng, most)]
             else:
                 inside = [{name: raw} for raw in list_contents(child)]
             parts.append(inside)
-        trees = itertools.product(*parts)
-        sizes = 1
-        for part in parts:
-            sizes *= len(part)
-        if sizes > most:
-            trees = ([rng.choice(part) for part in parts] for _ in range(most))
-        for tree in trees:
-            found.append({path: raw for part in tree for path, raw in part.items()})
+        found += [{path: raw for part in tree for path, raw in part.items()}
+                  for tree in choose(parts, rng, most)]
     return found if len(found) <= most else rng.sample(found, most)
+
+
+def choose(parts, rng, most):
+    """All ways to take one of each part, or that many of them."""
+    if math.prod(map(len, parts)) <= most:
+        return itertools.product(*parts)
+    return [[rng.choice(part) for part in parts] for _ in range(most)]
 
 
 def list_contents(node):
     """Of a file: what is synced; of the rest nothing, a half, all, or as many zeros."""
-    whole, safe = node.content[:node.size], node.synced
-    if safe == node.size:
-        return [whole]
-    return [whole[:safe], whole[:(safe + node.size) // 2], whole,
-            whole[:safe] + bytes(node.size - safe)]
+    size, safe = len(node.content), node.synced
+    return [node.content[:safe], node.content[:(safe + size) // 2], node.content,
+            node.content[:safe].ljust(size, b"\0")][:4 if safe < size else 1]
 
 
 def come_back(files, folder):
@@ -189,45 +266,45 @@ def come_back(files, folder):
         if not name.endswith("/"):
             path.write_bytes(raw)
     recover(folder)
-    found = {}
     for step in checkpoint.list(folder):
         checkpoint.verify(step)  # whole, or not there
-        found[f"checkpoints/{step.name}"] = {file.name: file.read_bytes()
-                                             for file in step.iterdir()}
-    return found
+    return {f"checkpoints/{step.name}": {file.name: file.read_bytes() for file in step.iterdir()}
+            for step in checkpoint.list(folder)}
 
 
-def cut(files, name):
-    return {path[len(name) + 1:]: raw for path, raw in files.items() if path.startswith(name)}
-
-
-def test_a_power_cut_at_any_moment_of_a_save(faulty, tmp_path):
+@pytest.mark.parametrize("act, new", [(save(6, keep=1), NEW), (save(5, seed=1), OLD)])
+def test_a_power_cut_at_any_moment_of_a_save(act, new, tmp_path):
     """Whatever of the calls since the last fsync has reached the disk, in whatever order."""
-    folder, scenes = faulty("record")
-    rng, states = random.Random(0), 0
-    for scene, *both in scenes:
-        before, after = ({name: bytes.fromhex(raw) for name, raw in files.items()}
-                         for files in both)
-        new = NEW if scene == "next" else OLD
-        whole = {"old": cut(before, OLD), "new": cut(after, new)}
-        assert set(whole["old"]) == set(whole["new"]) and whole["old"] != whole["new"]
-        root, seen = make_disk(before), set()
-        calls = [line.split("\t") for line in
-                 (folder.parents[0] / "notes" / scene).read_text().splitlines()]
-        assert len(calls) > 40
-        for n, (call, path, rest) in enumerate([*calls, ("end", "", "")]):
-            if call != "end":
-                perform(root, call, *(part.replace(str(folder / scene), "").strip("/")
-                                      for part in (path, rest)), whole["new"])
-            for files in list_outcomes(root, rng):
-                key = hashlib.sha256(repr(sorted(files.items())).encode()).digest()
-                if key in seen and call != "end":
-                    continue
-                seen.add(key)
-                states += 1
-                found = come_back(files, tmp_path / f"{scene}-{n}-{len(seen)}-{states}")
-                assert found.get(OLD) == whole["old"] or found.get(new) == whole["new"], path
-                assert {*found} <= {OLD, new}
-                if call == "end":
-                    assert found[new] == whole["new"]
-    assert states > 300
+    folder = tmp_path / "run"
+    folder.mkdir()
+    save(5)(folder)
+    before = read(folder)
+    watch.start(folder)
+    act(folder)
+    calls, after = watch.stop(), read(folder)
+    old_files, new_files = ({path[len(name) + 1:]: raw for path, raw in files.items()
+                             if path.startswith(name)}
+                            for name, files in ((OLD, before), (new, after)))
+    assert {*old_files} == {*new_files} and old_files != new_files
+    root, rng, number, seen, met = Node(), random.Random(0), itertools.count(), set(), set()
+    for name, content in before.items():
+        for depth in range(name.count("/") + 1):
+            perform(root, "mkdir" if depth < name.count("/") else "open",
+                    "/".join(name.split("/")[:depth + 1]), None)
+        perform(root, "write", name, content)
+        for place in (name, *map(str, PurePath(name).parents)):
+            root.find("" if place == "." else place).sync()
+    for call, path, rest in [*calls, ("end", "", None)]:
+        perform(root, call, path, rest)
+        for files in list_outcomes(root, rng):
+            key = hashlib.sha256(repr(sorted(files.items())).encode()).digest()
+            if key in seen and call != "end":
+                continue
+            seen.add(key)
+            found = come_back(files, tmp_path / str(next(number)))
+            assert {*found} <= {OLD, new}
+            assert found.get(OLD) == old_files or found.get(new) == new_files, path
+            if call == "end":
+                assert found[new] == new_files
+            met.add(found.get(OLD) == old_files)
+    assert met == {True, False}

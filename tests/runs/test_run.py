@@ -5,16 +5,15 @@ import sys
 
 import numpy as np
 import pytest
-from common import read_scalars
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from small import mutate
 
-from dcgan_mx.runs.ending import Ending, decode_ending
-from dcgan_mx.runs.events import EventFile
-from dcgan_mx.runs.run import Run, RunError
+from dcgan_mx.runs.ending import Ending
+from dcgan_mx.runs.run import Run
 from dcgan_mx.runs.settings import DEFAULTS
 
+KINDS = ("gout", "diff", "data", "fixed")
 LINES = [{"epoch": 0, "step": step, "acc": 0.5, "d_entropy": 0.1 + 0.2, "g_entropy": None,
           "images_per_s": 1e-5, "seconds": step / 3} for step in (10, 20, 30)]
 TEXT = "".join(json.dumps(line) + "\n" for line in LINES).encode()
@@ -27,18 +26,14 @@ def run(tmp_path):
     return Run(tmp_path)
 
 
-def test_settings_come_back_as_they_were(run):
-    run.write_config(CONFIG)
-    assert run.read_config() == CONFIG
-    assert run.read_settings().to_flags() == CONFIG["flags"]
-
-
 def test_a_new_folder_has_its_settings_or_is_not_there(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     first, second = (Run.create(None, CONFIG) for _ in range(2))
     assert first.path != second.path and str(first.path).startswith("runs/mnist-")
     for made in (first, second):
-        assert made.read_settings().conduct.run_dir == str(made.path)
+        flags = {**CONFIG["flags"], "run_dir": str(made.path)}
+        assert made.read_config() == {**CONFIG, "flags": flags}
+        assert made.read_settings().to_flags() == flags
     (tmp_path / "taken").mkdir()
     (tmp_path / "taken" / "mine").touch()
     with pytest.raises(OSError, match="taken"):
@@ -58,46 +53,25 @@ def test_log_is_read_and_cut(run):
     assert path.read_bytes() == TEXT.splitlines(keepends=True)[0]
     assert run.rewind(9) == 0
     assert path.read_bytes() == b""
-
-
-def test_a_line_in_the_middle_is_named(run):
-    (run.path / "log.jsonl").write_bytes(TEXT.replace(b'"step": 20', b'"step": x'))
-    with pytest.raises(RunError, match="log.jsonl, line 2,"):
+    path.write_bytes(TEXT.replace(b'"step": 20', b'"step": x'))
+    with pytest.raises(ValueError, match="log.jsonl, line 2,"):
         run.read_log()
 
 
 def test_going_back_forgets_all_that_came_later(run):
-    """Lines, grids and TensorBoard's events; also what an end wrote out of turn."""
-    events = EventFile(run.path / "tensorboard")
-    for line in (*LINES[:2], {**LINES[0], "step": 25, "last": True}, LINES[2]):
+    """Lines and grids; also what an end wrote out of turn, but for an evaluation of that step."""
+    figures = {"step": 25, "epoch": 0, "seconds": 8.5, "swd": 4.0}
+    for line in (*LINES[:2], figures, {**LINES[0], "step": 25, "last": True}, LINES[2]):
         run.log(line)
-        for kind in ("gout", "diff", "data", "fixed"):
+        for kind in KINDS if line is not figures else ():
             run.draw(kind, line["step"], np.zeros((1, 3, 2, 2), np.float32))
-        events.add(line["step"], {"acc": 0.5, "d_entropy": 300 * line["step"]}, {})
     run.end(Ending("max_steps", 30, 0, 30))
-    for back, left in ((27, [10, 20]), (20, [10, 20]), (19, [10])):
-        assert run.rewind(back) == left[-1] / 3
+    for back, left in ((27, [10, 20, 25]), (20, [10, 20]), (19, [10])):
+        assert run.rewind(back) == (8.5 if back == 27 else left[-1] / 3)
         assert [line["step"] for line in run.read_log()] == left
-        for kind in ("gout", "diff", "data", "fixed"):
-            assert [*run.list_grids(kind)] == left
-        assert {*read_scalars(run.path)} == {
-            (tag, step) for tag in ("acc", "d_entropy") for step in left}
+        for kind in KINDS:
+            assert [*run.list_grids(kind)] == left[:2]
     assert run.read_ending() is None
-
-
-def test_going_back_keeps_an_evaluation_of_the_step_that_an_end_displayed(run):
-    """In TensorBoard's events as in the log."""
-    events = EventFile(run.path / "tensorboard")
-    shown = {"acc": 0.5, "g_entropy": 1.0, "d_entropy": 2.0, "images_per_s": 3.0}
-    picture = np.zeros((40, 40, 3), np.uint8)
-    for step, numbers, line in ((20, shown, {}), (25, {"swd": 4.0, "ms_ssim": 0.5}, {"swd": 4.0}),
-                                (25, shown, {"last": True}), (30, {"swd": 5.0}, {"swd": 5.0})):
-        run.log({"step": step, "seconds": 0.1, **line})
-        events.add(step, numbers, {"gout": picture} if numbers is shown else {})
-    run.rewind(25)
-    assert [line["step"] for line in run.read_log()] == [20, 25]
-    assert read_scalars(run.path) == {**{(tag, 20): value for tag, value in shown.items()},
-                                      ("swd", 25): 4.0, ("ms_ssim", 25): 0.5}
 
 
 @pytest.mark.parametrize("ending, words", [
@@ -117,10 +91,8 @@ def test_an_ending_is_kept_and_told(ending, words, run):
     b'{"reason": "hook", "step": "1", "epoch": 0, "detail": null}',
     b'{"reason": "max_steps", "step": 1, "epoch": 0, "detail": "x"}', b"[" * 3000])
 def test_what_is_no_ending(content, run):
-    with pytest.raises(ValueError, match="is no ending of a run"):
-        decode_ending(content)
     (run.path / "ended.json").write_bytes(content)
-    with pytest.raises(RunError, match="ended.json is no ending of a run: remove it"):
+    with pytest.raises(ValueError, match="ended.json is no ending of a run: remove it"):
         run.read_ending()
 
 
@@ -131,14 +103,14 @@ def test_one_process_at_a_time(run):
     other = subprocess.Popen([sys.executable, "-c", code, str(run.path)], stdout=subprocess.PIPE)
     try:
         assert other.stdout.readline() == b"locked\n"
-        with pytest.raises(RunError, match=f"process {other.pid} is at work"), run.lock():
+        with pytest.raises(ValueError, match=f"process {other.pid} is at work"), run.lock():
             pass
     finally:
         other.kill()
         other.communicate()
     with run.lock():
         assert (run.path / "lock").read_text() == f"{os.getpid()}\n"
-        with pytest.raises(RunError), Run(run.path).lock():
+        with pytest.raises(ValueError), Run(run.path).lock():
             pass
     with run.lock():
         pass
@@ -163,31 +135,26 @@ CHANGES = st.lists(st.tuples(st.floats(0, 1, exclude_max=True),
                              st.integers(0, 30)), min_size=1, max_size=4)
 
 
+READERS = {"config.json": (json.dumps(CONFIG).encode(), Run.read_settings),
+           "log.jsonl": (TEXT, Run.read_log),
+           "ended.json": (Ending("max_steps", 30, 0, 30).encode(), Run.read_ending),
+           "evaluation.json": (b'{"step": 30, "images": 64, "floor": {"swd": 0.5, "classes": [2, 1]'
+                               b'}, "classes": [1, 2], "swd": 0.5}', Run.read_evaluation)}
+
+
 @pytest.mark.usefixtures("bounded_memory")
 @settings(max_examples=2000, deadline=None,
           suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(changes=CHANGES)
-def test_mutations_of_config_json(tmp_path_factory, changes):
-    run = Run(tmp_path_factory.getbasetemp())
-    (run.path / "config.json").write_bytes(mutate(json.dumps(CONFIG).encode(), changes))
+@given(name=st.sampled_from(sorted(READERS)), changes=CHANGES)
+def test_mutations_are_read_or_refused_by_name(tmp_path_factory, name, changes):
+    run, (content, read) = Run(tmp_path_factory.getbasetemp()), READERS[name]
+    (run.path / name).write_bytes(mutate(content, changes))
     try:
-        recipe, _ = run.read_settings()
+        found = read(run)
     except ValueError as error:
-        assert "config.json" in str(error)
-    else:
-        assert 0 < recipe.lr < float("inf") and recipe.batch_size >= 1
-
-
-@pytest.mark.usefixtures("bounded_memory")
-@settings(max_examples=2000, deadline=None,
-          suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(changes=CHANGES)
-def test_mutations_of_log_jsonl(tmp_path_factory, changes):
-    run = Run(tmp_path_factory.getbasetemp())
-    (run.path / "log.jsonl").write_bytes(mutate(TEXT, changes))
-    try:
-        records = run.read_log()
-    except RunError as error:
-        assert "log.jsonl" in str(error)
-    else:
-        assert all(type(record["step"]) is int for record in records)
+        assert name in str(error)
+        return
+    if name == "config.json":
+        assert 0 < found.recipe.lr < float("inf") and found.recipe.batch_size >= 1
+    elif name == "log.jsonl":
+        assert all(type(record["step"]) is int for record in found)

@@ -9,84 +9,74 @@ from dcgan_mx.commands import request
 from dcgan_mx.runs.settings import (
     DEFAULTS,
     OVERRIDABLE,
-    Conduct,
-    Recipe,
     go_on,
-    list_flags,
+    list_fields,
     list_recipe,
     read_flags,
+    require_settings,
     spell,
 )
 
 SAVED = DEFAULTS.replace({"dataset": "mnist", "max_steps": 12, "show": True, "gpu": "0"})
+LATER = ("lr_g", "lr_d", "lr_decay", "ema", "ema_width", "real_label", "precision", "init")
 VALUES = st.one_of(st.text(max_size=12), st.integers().map(str), st.floats().map(str),
                    st.sampled_from(["mnist", "synthetic", "64", "1e400", "nan", "lr,seed", "--"]))
 
 
-def test_defaults_are_the_references():
+def test_defaults_are_the_references_and_fixed():
     flags = DEFAULTS.to_flags()
     for name, value in {"batch_size": 64, "num_epochs": 100, "lr": 2e-4, "beta1": 0.5, "wd": 0,
                         "nz": 100, "ngf": 64, "ndf": 64, "nc": 3, "size": 64, "d_steps": 1}.items():
         assert flags[name] == value
-    assert dict(zip(("size",), [list_flags()["size"][0].takes]))["size"] == symbols.SIZES
-
-
-def test_groups_cannot_be_changed():
+    assert list_fields()["size"].metadata["takes"] == symbols.SIZES
+    assert {*OVERRIDABLE} - {"data_path"} < {*list_recipe()}
     for part in DEFAULTS:
         with pytest.raises(dataclasses.FrozenInstanceError):
             part.lr = part.gpu = 1
-    assert not {*list_recipe()} & {field.name for field in dataclasses.fields(Conduct)}
-    assert {*list_recipe()} == {field.name for field in dataclasses.fields(Recipe)}
-    assert {*OVERRIDABLE} - {"data_path"} < {*list_recipe()}
 
 
 def test_flags_come_back_as_they_were():
     assert read_flags(SAVED.to_flags(), "here") == SAVED
-    # JSON of an earlier version, or by another hand: a whole number for a float, one flag more
+    # JSON of an earlier version, or by another hand: a whole number for a float, one flag more,
+    # some flags less
     assert read_flags({**SAVED.to_flags(), "wd": 0, "dry_run": False}, "here") == SAVED
+    flags = SAVED.to_flags()
+    for name in ("disp_batches", *LATER):
+        del flags[name]
+    assert read_flags(flags, "here") == SAVED
 
 
 @pytest.mark.parametrize("name, value", [
-    ("lr", "0.1"), ("lr", 0), ("lr", float("nan")), ("lr", True), ("batch_size", 1.0),
-    ("batch_size", 0), ("batch_size", None), ("dataset", None), ("dataset", "cifar"),
-    ("nc", True), ("nc", 2), ("nc", 3.0), ("show", 1), ("show", None), ("gpu", 0), ("max_steps", 0),
-    ("keep", -1), ("kv_store", "dist_async"), ("speed", 1), ("ema_width", 1e-160),
-    ("ema_width", float("nan")), pytest.param("lr", 10**400, id="lr-huge")])
+    ("lr", "0.1"), ("lr", 0), ("lr", float("nan")), ("lr", float("inf")), ("lr", True),
+    ("batch_size", 1.0), ("batch_size", 0), ("batch_size", 2**31), ("batch_size", None),
+    ("dataset", None), ("dataset", "cifar"), ("nc", True), ("nc", 2), ("nc", 3.0), ("show", 1),
+    ("show", None), ("gpu", 0), ("max_steps", 0), ("keep", -1), ("kv_store", "dist_async"),
+    ("speed", 1), ("ema_width", 1e-160), ("ema_width", 0.26), ("ema_width", float("nan")),
+    ("real_label", 0.5), ("beta1", 1), pytest.param("lr", 10**400, id="lr-huge")])
 def test_what_no_flag_takes_is_refused(name, value):
     with pytest.raises(ValueError, match="^here: "):
         read_flags({**SAVED.to_flags(), name: value}, "here")
 
 
-def test_a_width_is_0_or_a_share_that_can_be_averaged_over():
-    flag = list_flags()["ema_width"][0]
-    for value in (0, 0.0001, 0.25):
-        flag.require(value)
-    with pytest.raises(ValueError, match="^1e-160 is out of range: give 0, or a number from 0.0001 "
-                       "to 0.25$"):
-        flag.require(1e-160)
+def test_the_ends_of_ranges_and_what_errors_say():
+    require_settings(ema_width=0, real_label=1, beta1=0, batch_size=1, lr=1e-300, wd=0, keep=0)
+    require_settings(ema_width=0.0001)
+    require_settings(ema_width=0.25, num_epochs=None, lr_g=None)
+    with pytest.raises(ValueError, match=r"^ema_width: 1e-160 is out of range: give 0, or a number "
+                       r"in \[0.0001, 0.25\]$"):
+        require_settings(ema_width=1e-160)
 
 
 def test_what_decides_the_numbers_has_to_be_there():
-    # off in runs that could not have them
-    later = ("lr_g", "lr_d", "lr_decay", "ema", "ema_width", "real_label", "precision", "init")
-    for name in {*list_recipe()} - {*later}:
+    for name in {*list_recipe()} - {*LATER}:
         flags = SAVED.to_flags()
         del flags[name]
         with pytest.raises(ValueError, match="^here: flags are missing"):
             read_flags(flags, "here")
-    flags = SAVED.to_flags()
-    for name in ("disp_batches", *later):
-        del flags[name]
-    assert read_flags(flags, "here") == SAVED
-
-
-def test_what_is_given_goes_on_top():
-    settings, notes = go_on(SAVED, {"disp_batches": 3, "show": False, "lr": 2e-4}, (), "r")
-    assert settings == SAVED.replace({"disp_batches": 3, "show": False, "run_dir": "r"})
-    assert notes == []
 
 
 @pytest.mark.parametrize("given, changed, note", [
+    ({"disp_batches": 3, "show": False, "lr": 2e-4}, {"disp_batches": 3, "show": False}, None),
     ({"num_epochs": 3}, {"num_epochs": 3, "max_steps": None},
      "--num-epochs 3 takes the place of --max-steps 12"),
     ({"max_steps": 20}, {"max_steps": 20, "num_epochs": None},
@@ -95,7 +85,8 @@ def test_what_is_given_goes_on_top():
     ({"max_steps": 20, "num_epochs": 3}, {"max_steps": 20, "num_epochs": 3}, None),
     ({"cpu_devices": 2}, {"cpu_devices": 2, "gpu": None},
      "--cpu-devices 2 takes the place of --gpu 0")])
-def test_one_that_is_given_takes_the_place_of_the_other(given, changed, note):
+def test_what_is_given_goes_on_top(given, changed, note):
+    """One of two that exclude each other takes the other's place."""
     settings, notes = go_on(SAVED, given, (), "r")
     assert settings == SAVED.replace({**changed, "run_dir": "r"})
     assert notes == ([note] if note else [])
@@ -112,16 +103,17 @@ def test_what_decides_the_numbers_has_to_be_the_runs(given, override, words):
     assert go_on(SAVED, {"lr": 0.1}, ("lr",), "r")[0].recipe.lr == 0.1
 
 
-@settings(max_examples=2000, deadline=None)
-@given(words=st.lists(st.one_of(
-    st.sampled_from(sorted(map(spell, list_flags()))), VALUES,
-    st.tuples(st.sampled_from(sorted(map(spell, list_flags()))), VALUES).map("=".join)),
-    max_size=6))
+FLAGS = st.sampled_from(sorted(map(spell, list_fields())))
+
+
+@settings(max_examples=1000, deadline=None)
+@given(words=st.lists(st.one_of(FLAGS, VALUES, st.tuples(FLAGS, VALUES).map("=".join)),
+                      max_size=6))
 def test_any_flags_are_settings_or_one_error(words, tmp_path_factory):
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(tmp_path_factory.getbasetemp())  # where there are no runs
         try:
-            (recipe, _), _, _ = request.parse(
+            (recipe, _), *_ = request.parse(
                 [w for w in words if w != "--show" and not w.startswith(("-h", "--help"))])
         except (ValueError, OSError):
             return

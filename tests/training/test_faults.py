@@ -12,7 +12,7 @@ from dcgan_mx import MnistIter, RandIter, Trainer, make_dcgan_sym
 from dcgan_mx.data.datasets import make_discs
 from dcgan_mx.machine.runtime import mx
 from dcgan_mx.runs import checkpoint
-from dcgan_mx.runs.run import Run, RunError
+from dcgan_mx.runs.run import Run
 from dcgan_mx.training import hooks, saver
 from dcgan_mx.training.saver import Saver
 
@@ -119,7 +119,7 @@ def test_a_folder_that_is_moved_for_good(whole, tmp_path):
 
     def move():
         path.rename(elsewhere)
-        with pytest.raises(RunError, match="is at work in it"), Run(elsewhere).lock():
+        with pytest.raises(ValueError, match="is at work in it"), Run(elsewhere).lock():
             pass
 
     with pytest.warns(RuntimeWarning, match="No such file"), pytest.raises(
