@@ -32,6 +32,7 @@ setup(
         *BUILDS["GPU_REQUIREMENTS" if GPU == "1" else "CPU_REQUIREMENTS"],
         "numpy<2",
         "opencv-python-headless",
+        "jinja2",
         "matplotlib",
         "pillow>=9.1",
         "tqdm",

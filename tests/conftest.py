@@ -181,7 +181,7 @@ def one_line_error():
     return check
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def make_batches():
     """Make pairs of a real batch and a noise batch from a seed."""
     def make(n, batch_size, data_shape, nz=100, seed=0):
