@@ -130,9 +130,5 @@ def test_the_notebook_runs(mnist_root, tmp_path):
     execute(ENGLISH, tmp_path / "out.ipynb", tmp_path)
     before, after = list_code(ENGLISH), list_code(tmp_path / "out.ipynb")
     assert [list_kinds(cell) for cell in after] == [list_kinds(cell) for cell in before]
-    for one, other in zip(before, after):
-        ours, theirs = read_pictures(one), read_pictures(other)
-        assert {name: picture.shape for name, picture in ours.items()} == {
-            name: picture.shape for name, picture in theirs.items()}
-    np.testing.assert_array_equal(*(next(iter(found.values())) for found in (  # the data
-        read_pictures(cells[2]) for cells in (before, after))))
+    data = [read_pictures(cells[2])["data"] for cells in (before, after)]
+    np.testing.assert_array_equal(*data)

@@ -6,7 +6,7 @@ import xml.etree.ElementTree as ET
 import numpy as np
 import pytest
 from browser import check_page
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from markup import attributes, decode, polylines, read_path, shown
 from skimage import data
@@ -102,21 +102,16 @@ def test_one_point_is_a_dot(x, y):
     assert abs(found - y) < unit
 
 
-@pytest.mark.parametrize("series", [{}, {"a": ([], [])}, {"a": ([1, 2], [None, None])}])
-@pytest.mark.parametrize("log_y", [False, True])
-def test_nothing_to_draw_is_an_empty_grid(series, log_y):
-    lines, dots, ticks = draw(series, "x", "y", log_y)
-    assert not any(map(len, lines)) and not dots and min(map(len, ticks)) >= 2
-
-
 @settings(deadline=None, max_examples=20)
 @given(st.lists(st.tuples(*2 * [st.one_of(st.none(), st.floats())])), st.booleans())
+@example([], False)
+@example([(1, None)], True)
 def test_whatever_the_numbers_all_is_in_the_drawing(pairs, log_y):
     lines, dots, ticks = draw({"a": ([x for x, _ in pairs], [y for _, y in pairs])}, "x", "y",
                                 log_y)
     for x, y in [*(place for line in lines for place in line), *dots]:
         assert 0 <= x <= 480 and 0 <= y <= 280
-    assert sum(map(len, ticks)) <= 20
+    assert min(map(len, ticks)) >= 1 and sum(map(len, ticks)) <= 20
 
 
 def test_lines_have_their_own_colours_and_a_legend():
@@ -143,14 +138,11 @@ def nasty():
         drawn=page.plot({NASTY: ([1, 2], [1, 2]), "b": ([], [])}, NASTY, NASTY))
 
 
-def test_texts_are_escaped_everywhere(nasty):
+def test_texts_are_escaped_everywhere_and_no_address_is_named(nasty):
     assert "alert(1)</script>" not in nasty and nasty.count("<script>") == 1
     assert len(re.findall("&lt;script&gt;alert", nasty)) == 21
     assert attributes(nasty, "alt") == [NASTY] + [f"{NASTY}, {NASTY}"] * 2
     assert attributes(nasty, "data-caption") == [NASTY] * 2
-
-
-def test_a_page_names_no_address_and_forbids_all(nasty):
     assert nasty.startswith("<!DOCTYPE html>\n<html lang=\"en\">")
     assert not re.search(r"https?:|url\(|@import|//", re.sub(r"base64,[^\"]*", "", nasty))
     assert all(value.startswith("data:") for name in ("src", "href")
@@ -158,8 +150,7 @@ def test_a_page_names_no_address_and_forbids_all(nasty):
     policy, = (value for value in attributes(nasty, "content") if "default-src" in value)
     assert "default-src 'none'" in policy
     assert "width=device-width, initial-scale=1" in attributes(nasty, "content")
-    ids = attributes(nasty, "id")
-    assert len(ids) == len({*ids})
+    assert not attributes(nasty, "id")  # which two plots would share
 
 
 @pytest.mark.parametrize("channels", [1, 3])
@@ -221,12 +212,8 @@ def test_all_views_of_a_page(browser, sample):
     ("<script>nothing.there()</script>", "not defined"),
     ('<img src="http://127.0.0.1:9/a.png" alt="">', "127.0.0.1"),
     ("<style>body { background: white !important; }</style>", "light and dark")])
-@pytest.mark.parametrize("policy", [True, False])
-def test_the_check_of_pages_finds(policy, body, what, browser, tmp_path):
-    text = fill_in(body)
-    if not policy:
-        text = re.sub(r"<meta http-equiv[^>]*>", "", text)
-    (tmp_path / "a.html").write_text(text)
+def test_the_check_of_pages_finds(body, what, browser, tmp_path):
+    (tmp_path / "a.html").write_text(fill_in(body))
     with pytest.raises(AssertionError, match=what):
         check_page(browser, tmp_path / "a.html")
 
@@ -248,12 +235,8 @@ def test_keys_move_one_slider_and_no_other(browser, sample):
     assert shown(browser) == [("d", 3), ("z", 2)]
 
 
-def test_without_scripts_the_last_picture_stands(browser, sample):
-    browser.execute_cdp_cmd("Emulation.setScriptExecutionDisabled", {"value": True})
-    try:
-        browser.get(sample.resolve().as_uri())
-        assert shown(browser) == [("d", 3), ("z", 2)]
-        assert not any(i.size["height"] for i in
-                       browser.find_elements("css selector", ".slider input"))
-    finally:
-        browser.execute_cdp_cmd("Emulation.setScriptExecutionDisabled", {"value": False})
+def test_without_scripts_the_last_picture_stands(browser, sample, without_scripts):
+    browser.get(sample.resolve().as_uri())
+    assert shown(browser) == [("d", 3), ("z", 2)]
+    assert not any(slider.size["height"] for slider in
+                   browser.find_elements("css selector", ".slider input"))

@@ -98,18 +98,16 @@ def test_large_pictures_are_scaled_and_fewer(make_run, tmp_path):
     assert path.stat().st_size < 2_500_000
 
 
-@pytest.mark.parametrize("lines, grids, words, absent", [
-    ([line(10)], {}, "There is no grid yet.", 'class="slider"'),
-    ([], {"gout": [20]}, "log.jsonl has no line yet.", 'class="plot"')])
-def test_what_is_missing_is_left_out_and_told(lines, grids, words, absent, make_run):
-    text = write_report(make_run(lines, grids)).read_text()
-    assert words in text and absent not in text
-    assert f"<h1>mnist, step {20 if grids else 10}</h1>" in text
-
-
-def test_an_entropy_that_was_not_measured(make_run):
-    lines = [line(10, g_entropy=None), line(20), line(30, g_entropy=None), line(40), line(50)]
-    text = write_report(make_run([*lines, line(60, g_entropy=None)])).read_text()
+def test_what_is_missing_is_left_out_and_told(make_run):
+    text = write_report(make_run([line(10)])).read_text()
+    assert "<h1>mnist, step 10</h1>" in text
+    assert "There is no grid yet." in text and 'class="slider"' not in text
+    text = write_report(make_run(grids={"gout": [20]}, name="other")).read_text()
+    assert "<h1>mnist, step 20</h1>" in text
+    assert "log.jsonl has no line yet." in text and 'class="plot"' not in text
+    lines = [line(step, g_entropy=2.0 if step in (20, 40, 50) else None)
+             for step in range(10, 70, 10)]
+    text = write_report(make_run(lines, name="third")).read_text()
     assert count_points(text) == [[6], [6, 3], [6]] and text.count("stroke-width: 6") == 1
     assert "<td>entropy of G, nats</td><td>none</td>" in text
 
@@ -159,21 +157,24 @@ def test_no_text_of_a_run_becomes_markup(make_run):
     assert shlex.split(shlex.quote(str(run_dir))) == [str(run_dir)]
 
 
-@pytest.fixture
-def long_run(make_run):
+def test_in_a_browser(browser, make_run):
     """A run with long names and everything in it."""
     flags = {**CONFIG["flags"], "data_path": "/a" * 300, "run_dir": "x" * 300}
     steps = range(10, 60, 10)
-    return make_run([line(step) for step in steps], {"gout": steps, "diff": steps},
-                    name="a very " + "long" * 50 + " name", shape=(900, 900, 3),
-                    config={**CONFIG, "flags": flags, "data": {"sha256": "ab" * 32}})
-
-
-def test_in_a_browser(browser, long_run):
-    path = write_report(long_run)
+    quality = {"step": 50, "epoch": 0, "seconds": 9.0, "frechet": 3.5, "swd": 20.0}
+    run_dir = make_run([*map(line, steps), quality], {"gout": steps, "diff": steps},
+                       name="a very " + "long" * 50 + " name", shape=(900, 900, 3),
+                       config={**CONFIG, "flags": flags, "data": {"sha256": "ab" * 32}})
+    Run(run_dir).write_evaluation(
+        {"step": 50, "images": 100, "frechet": 3.5, "classes": [9, 91], "svm_errors": {"D": 0.05},
+         "floor": {"frechet": 0.25, "classes": [50, 50]}}, np.zeros((40, 80, 1), np.uint8))
+    path = write_report(run_dir)
+    text = path.read_text(encoding="utf-8")
+    for cells in (("Fréchet distance", "3.500", "0.250"), ("share of 1, %", "91.0", "50.0"),
+                  ("a linear SVM errs, by D, %", "5.00", "")):
+        assert "<tr>" + "".join(f"<td>{cell}</td>" for cell in cells) + "</tr>" in text
+    assert "The best step of those evaluated is 50." in text
     check_page(browser, path)
     assert shown(browser) == [("step 50", 4), ("step 50", 4)]
-    browser.find_elements("css selector", ".slider input")[1].send_keys("\ue012\ue012")  # left
-    assert shown(browser) == [("step 50", 4), ("step 30", 2)]
     for drawing in browser.find_elements("css selector", ".plot [role=img]"):
         assert drawing.size["width"] > 400 and drawing.aria_role == "image"
