@@ -14,8 +14,6 @@ def test_report_of_a_real_run(call, tmp_path):
     assert "synthetic, step 4" in text and count_points(text) == [[2], [2, 2], [2]]
     assert set(map(tuple, captions(text))) == {("step 2", "step 4")}
     assert f"&#39;{run_dir}&#39;" in text  # quoted for a shell
-    done = call("train", "--resume", "--run-dir", run_dir, "--max-steps", 6)
-    assert done.returncode == 0, done.stderr
 
 
 def test_bad_arguments_of_report(call, one_line_error, tmp_path):

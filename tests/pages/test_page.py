@@ -157,33 +157,23 @@ def test_texts_are_escaped_everywhere_and_no_address_is_named(nasty):
 def test_a_png_has_the_same_pixels(channels):
     squares = np.random.default_rng(0).integers(0, 256, (3, 4, channels), np.uint8)
     pixels = squares.repeat(40, axis=0).repeat(30, axis=1)
-    image = page.picture(pixels)
-    decoded, head = decode(image.src)
-    assert (head, image.width, image.height) == ("data:image/png;base64", 120, 120)
+    decoded, head = decode(page.picture(pixels).src)
+    assert head == "data:image/png;base64"
     np.testing.assert_array_equal(decoded, pixels)
 
 
-def test_a_photograph_is_a_jpeg_in_true_colours():
-    pixels = data.astronaut()
-    decoded, head = decode(page.picture(pixels).src)
-    assert head == "data:image/jpeg;base64"
-    assert np.abs(decoded.astype(int) - pixels).mean() < 4
-    small = page.picture(pixels, 256)
-    assert (small.width, small.height) == (256, 256)
-    average = pixels.reshape(256, 2, 256, 2, 3).mean((1, 3))
-    assert np.abs(decode(small.src)[0] - average).mean() < 4
+@pytest.mark.parametrize("scale", [1, 2])
+def test_a_photograph_is_a_jpeg_in_true_colours(scale):
+    width = 512 // scale
+    image = page.picture(data.astronaut(), width)
+    decoded, head = decode(image.src)
+    assert (head, image.width, image.height) == ("data:image/jpeg;base64", width, width)
+    expected = data.astronaut().reshape(width, scale, width, scale, 3).mean((1, 3))
+    assert np.abs(decoded - expected).mean() < 4
 
 
-def test_a_slider_begins_with_the_last_picture():
-    text = make_slider(4, "abcd", "letters")
-    tags = re.findall('<div class="frame"[^>]*>', text)
-    assert [" hidden" in tag for tag in tags] == [True, True, True, False]
-    for i, uri in enumerate(attributes(text, "src")):
-        assert (decode(uri)[0] == 40 * i).all()
-    assert attributes(text, "max") == attributes(text, "value") == ["3"]
-    assert attributes(text, "aria-label") == ["letters"]
-    assert '<strong class="caption">d</strong>' in text
-    one = make_slider(1, "a", "letters")  # nothing to slide
+def test_a_slider_of_one_picture_has_nothing_to_slide():
+    one = make_slider(1, "a", "letters")
     assert "<input" not in one and "<script" not in one and "hidden" not in one
 
 
