@@ -76,7 +76,7 @@ def plot(series: Mapping[str, tuple[Iterable[Any], Iterable[Any]]], x_label: str
                 axes.plot(x[[dot, dot]], y[[dot, dot]], linewidth=6, **look)  # its ends are round
         _scale(axes, np.concatenate([np.empty((2, 0)), *lines], axis=1), log_y)
         axes.grid(color="#00000f", linewidth=1, clip_on=False)
-        axes.tick_params(which="both", bottom=False, left=False, labelsize=13)
+        axes.tick_params(which="both", bottom=False, left=False, pad=6, labelsize=13)
         axes.set_xlabel(x_label, fontsize=13)
         figure.savefig(svg, format="svg", metadata=dict.fromkeys(
             ("Creator", "Date", "Format", "Type")))
