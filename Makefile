@@ -20,7 +20,7 @@ help:
 	@echo "make check        lint and check types"
 	@echo "make docs         make a site of the pages in docs and of the reference"
 	@echo "make flags        write docs/flags.md anew"
-	@echo "make notebooks    execute docs/walkthrough.ipynb anew, store what it shows in both languages"
+	@echo "make notebooks    execute docs/walkthrough.ipynb, store what it shows in both languages and pages"
 	@echo "make first-hour   run every command of the README; ARGS=--quick: with short trainings"
 	@echo "make soak         kill runs 1,000 times, resume them, compare the end; goes on where it was stopped"
 	@echo "make mutations    feed every reader of files with 100,000 mutated ones; goes on where it was stopped"

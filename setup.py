@@ -41,6 +41,7 @@ setup(
         "numpy",
         "packaging",
         "opencv-python-headless",
+        "jinja2",
         "matplotlib",
         "pillow>=9.1",
         "tqdm",

@@ -1,8 +1,13 @@
-"""Execute the notebook, and store what it shows in both languages, whose code is the same."""
+"""Execute the notebook, store what it shows in both languages, and write both as pages.
+
+With --pages only the pages are written, from what is stored.
+"""
 from __future__ import annotations
 
+import base64
 import sys
 from pathlib import Path
+from typing import Any
 
 import nbclient
 import nbformat
@@ -10,9 +15,10 @@ import nbformat
 from dcgan_mx.machine.files import write_atomic
 
 DOCS = Path(__file__).resolve().parent
+ENGLISH, CHINESE = DOCS / "walkthrough.ipynb", DOCS / "walkthrough.zh-CN.ipynb"
 
 
-def run(source: Path) -> nbformat.NotebookNode:
+def run(source: Path) -> Any:
     """Execute a notebook in a new kernel, whose folder is docs; raise what a cell raises."""
     notebook = nbformat.read(source, as_version=4)
     nbclient.NotebookClient(notebook, timeout=None, kernel_name="python3", record_timing=False,
@@ -20,27 +26,53 @@ def run(source: Path) -> nbformat.NotebookNode:
     return notebook
 
 
-def write(path: Path, notebook: nbformat.NotebookNode) -> None:
+def write(path: Path, notebook: Any) -> None:
     """Write a notebook, complete or not at all."""
     notebook.metadata["language_info"] = {"name": "python"}  # and no version: any will do
     write_atomic(path, nbformat.writes(notebook).encode() + b"\n")
     print(f"{path}: {path.stat().st_size} bytes")
 
 
+def render(source: Path) -> dict[str, bytes]:
+    """Return the Markdown page of a stored notebook and its pictures, by their names in docs."""
+    files, parts = {}, []
+    for number, cell in enumerate(nbformat.read(source, as_version=4).cells):
+        parts.append(cell.source if cell.cell_type == "markdown"
+                     else f"```python\n{cell.source}\n```")
+        for output in cell.get("outputs", ()):
+            data = output.data
+            if "image/png" in data:
+                title = data["text/plain"]
+                name = f"walkthrough/{number:02}-{title}.png"
+                files[name] = base64.b64decode(data["image/png"])
+                parts.append(f"![{title}]({name})")
+            elif not any("widget" in kind for kind in data):  # a progress bar
+                parts.append(f"```\n{data['text/plain']}\n```")
+    return {**files, source.with_suffix(".md").name: "\n\n".join(parts).encode() + b"\n"}
+
+
+def write_pages() -> None:
+    """Write the pages of both languages, and the pictures that they share."""
+    (DOCS / "walkthrough").mkdir(exist_ok=True)
+    for name, content in {**render(ENGLISH), **render(CHINESE)}.items():
+        write_atomic(DOCS / name, content)
+
+
 def main() -> None:
     """Execute the one in docs, or, for tests, SOURCE into OUT."""
-    if sys.argv[1:]:
+    if len(sys.argv) == 3:
         source, out = map(Path, sys.argv[1:])
         write(out, run(source))
         return
-    english = run(DOCS / "walkthrough.ipynb")
-    chinese = nbformat.read(DOCS / "walkthrough.zh-CN.ipynb", as_version=4)
-    chinese.metadata = english.metadata
-    for ours, theirs in zip(english.cells, chinese.cells):
-        if ours.cell_type == "code":
-            theirs.update(outputs=ours.outputs, execution_count=ours.execution_count)
-    write(DOCS / "walkthrough.ipynb", english)
-    write(DOCS / "walkthrough.zh-CN.ipynb", chinese)
+    if sys.argv[1:] != ["--pages"]:
+        english, chinese = run(ENGLISH), nbformat.read(CHINESE, as_version=4)
+        chinese.metadata = english.metadata
+        for ours, theirs in zip(english.cells, chinese.cells):
+            if ours.cell_type == "code":
+                theirs.update(outputs=ours.outputs, execution_count=ours.execution_count)
+        write(ENGLISH, english)
+        write(CHINESE, chinese)
+    write_pages()
 
 
 if __name__ == "__main__":

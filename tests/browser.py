@@ -23,6 +23,14 @@ def start_browser():
     browser.quit()
 
 
+@pytest.fixture(name="without_scripts")
+def switch_scripts_off(browser):
+    """The browser runs no scripts."""
+    browser.execute_cdp_cmd("Emulation.setScriptExecutionDisabled", {"value": True})
+    yield
+    browser.execute_cdp_cmd("Emulation.setScriptExecutionDisabled", {"value": False})
+
+
 def views(browser, path):
     """Open a page on a phone and on a desk, in light and in dark; yields (width, scheme)."""
     for width, height, mobile in ((390, 844, True), (1200, 900, False)):

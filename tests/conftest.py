@@ -11,7 +11,7 @@ os.environ["OPENCV_LOG_LEVEL"] = "OFF"  # as commands have it, before OpenCV rea
 
 import numpy as np
 import pytest
-from browser import start_browser  # noqa: F401  a fixture
+from browser import start_browser, switch_scripts_off  # noqa: F401  fixtures
 from common import ROOT, build_library
 from PIL import Image
 from skimage import data
@@ -181,7 +181,7 @@ def one_line_error():
     return check
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def make_batches():
     """Make pairs of a real batch and a noise batch from a seed."""
     def make(n, batch_size, data_shape, nz=100, seed=0):

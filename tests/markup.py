@@ -1,5 +1,6 @@
 """What is in a page, taken out of its text or seen in a browser."""
 import base64
+import re
 from html.parser import HTMLParser
 
 import cv2
@@ -30,9 +31,21 @@ def captions(text):
 
 
 def polylines(text):
-    """The number of corners of each line of each plot."""
-    return [[len(points.split()) for points in attributes(part, "points")]
-            for part in text.split("<figure") if part.startswith(' class="plot"')]
+    """The points of each line of each plot, (n, 2)."""
+    return [[read_path(path) for path in
+             re.findall(r'</title>\s*(?:<path d="([^"]*)"|</g>)', part)]
+            for part in text.split("<svg")[1:]]
+
+
+def count_points(text):
+    """The number of points of each line of each plot."""
+    return [[len(line) for line in lines] for lines in polylines(text)]
+
+
+def read_path(text):
+    """The points of a path of straight lines, (n, 2)."""
+    return np.array([pair.split() for pair in re.findall(r"[ML] (\S+ \S+)", text)],
+                    float).reshape(-1, 2)
 
 
 def shown(browser):

@@ -19,7 +19,9 @@ def find_blocks(page, kind=""):
             if found == kind]
 
 
-@pytest.mark.parametrize("page", [page for page in PAGES if find_blocks(page, "python")],
+# The walkthrough is its notebook's, which has a test of its own.
+@pytest.mark.parametrize("page", [page for page in PAGES if find_blocks(page, "python")
+                                  and not page.name.startswith("walkthrough")],
                          ids=lambda page: page.name)
 @pytest.mark.filterwarnings("ignore:FigureCanvasAgg is non-interactive")
 def test_examples_in_python_run(page, mnist_root, run_dir, tmp_path, monkeypatch):

@@ -2,9 +2,6 @@
 from __future__ import annotations
 
 import base64
-import html
-import json
-from pathlib import Path
 from typing import Any, Mapping
 
 import numpy as np
@@ -16,54 +13,28 @@ _LEVELS = 2**15 - 1  # of a weight, on either side of 0
 
 
 def render(network: Network, vectors: np.ndarray, said: Mapping[str, object]) -> str:
-    """Make the page.
+    """Return the page, about 2.7 bytes for each weight of the network.
 
     Parameters
     ----------
     network
-        A generator.
+        A chain of deconvolutions, each with an activation, or LayerError is raised.
     vectors : (n, nz), float32
-        Those that the sliders mix, a slider each.
+        The vectors that the sliders mix, one slider each.
     said
-        Of the generator: its `step`, its `weights` (ema or raw), the `version` of dcgan-mx.
-
-    Returns
-    -------
-    HTML of some 2.7 bytes a weight: each weight has 16 bits, and its channel a scale.
-
-    Raises
-    ------
-    LayerError
-        If the network is no chain of deconvolutions, each with an activation.
+        About the generator: `step`, `weights` (ema or raw), and the `version` of dcgan-mx.
     """
     data = {"stages": [_pack(stage) for stage in fold(network)], "shape": network.output_shape,
             "nz": network.input_shape[0], "vectors": _encode(vectors, "<f4")}
-    fragment = Path(__file__).with_suffix(".html").read_text(encoding="utf-8")
-    nc, height, width = network.output_shape
-    text = (f"Every picture is computed here, from a vector of {network.input_shape[0]} random "
-            "numbers, by a network that has learnt it from examples. A slider says how much of the "
-            "vector of the small picture beside it goes into the large one. Nothing is fetched, "
-            "nothing is sent.")
     weights = {"ema": "averaged", "raw": "last"}[str(said["weights"])]
-    note = (f"Generator of step {said['step']}, {weights} weights, {width} x {height} pixels, "
-            f"{'grey' if nc == 1 else 'RGB'}; dcgan-mx {said['version']}. In the console, "
-            "generate(vector) returns the pixels of a vector.")
-    return page.render("A generator", f"<p>{html.escape(text)}</p>\n"
-                       + fragment.replace("DATA", json.dumps(data), 1) + page.note(note))
+    return page.render("generator.html", data=data, said=said, weights=weights)
 
 
 def fold(network: Network) -> list[dict[str, Any]]:
-    """Put every BatchNorm into the deconvolution before it.
+    """Fold every BatchNorm into the deconvolution before it; return a stage for each of these.
 
-    Returns
-    -------
-    A stage for each deconvolution: `weight` (C, C', H, W), `scale` and `shift` (C',), float64,
-    of its output; `activation`, and `alpha` of LeakyRelu; `kernel`, `stride` and `pad`.
-
-    Raises
-    ------
-    LayerError
-        As `render` does.
+    A stage has `weight` (C, C', H, W), `scale` and `shift` (C',) of its output, float64;
+    `activation`, and `alpha` of LeakyRelu; `kernel`, `stride` and `pad`.
     """
     stages: list[dict[str, Any]] = []
     for layer in network.layers:
@@ -71,10 +42,10 @@ def fold(network: Network) -> list[dict[str, Any]]:
         if layer.op == "ConvTranspose":
             weight, *bias = arrays
             ones = np.ones(weight.shape[1])
+            shape = {"kernel": layer.attributes["kernel_shape"],
+                     "stride": layer.attributes["strides"], "pad": layer.attributes["pads"][:2]}
             stages.append({"weight": weight, "scale": ones, "shift": bias[0] if bias else 0 * ones,
-                           "activation": "None", "kernel": layer.attributes["kernel_shape"],
-                           "stride": layer.attributes["strides"],
-                           "pad": layer.attributes["pads"][:2]})
+                           "activation": "None", **shape})
         elif not stages or stages[-1]["activation"] != "None" or layer.op in ("Conv", "Flatten"):
             raise LayerError(f"{layer.op} {layer.name} has no place on a page: give a generator of "
                              "make_dcgan_sym")

@@ -1,4 +1,4 @@
-from markup import captions, polylines
+from markup import captions, count_points
 
 from dcgan_mx.runs.run import Run
 
@@ -11,11 +11,9 @@ def test_report_of_a_real_run(call, tmp_path):
     done = call("report", run_dir)
     assert (done.returncode, done.stdout) == (0, f"{run_dir / 'report.html'}\n"), done.stderr
     text = (run_dir / "report.html").read_text()
-    assert "synthetic, step 4" in text and polylines(text) == [[2], [2, 2], [2]]
+    assert "synthetic, step 4" in text and count_points(text) == [[2], [2, 2], [2]]
     assert set(map(tuple, captions(text))) == {("step 2", "step 4")}
-    assert f"&#x27;{run_dir}&#x27;" in text  # quoted for a shell
-    done = call("train", "--resume", "--run-dir", run_dir, "--max-steps", 6)
-    assert done.returncode == 0, done.stderr
+    assert f"&#39;{run_dir}&#39;" in text  # quoted for a shell
 
 
 def test_bad_arguments_of_report(call, one_line_error, tmp_path):

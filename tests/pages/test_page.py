@@ -1,14 +1,14 @@
+"""The parts of pages: their plots against the numbers, their look in a browser."""
 import math
 import re
 import xml.etree.ElementTree as ET
 
-import cv2
 import numpy as np
 import pytest
 from browser import check_page
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
-from markup import attributes, decode, shown
+from markup import attributes, decode, polylines, read_path, shown
 from skimage import data
 
 from dcgan_mx.pages import page
@@ -16,27 +16,43 @@ from dcgan_mx.pages import page
 NASTY = "<script>alert(1)</script> & \"quotes\" 'too'"
 
 
+def fill_in(source, **values):
+    """What a template makes of values, between the page's head and foot."""
+    macros = '{% from "macros.html" import code, picture, row, slider, table %}'
+    body = '{% extends "base.html" %}' + macros + "{% block title %}{{ title }}{% endblock %}"
+    return page.TEMPLATES.from_string(body + "{% block body %}" + source + "{% endblock %}").render(
+        title="a page", **values)
+
+
+def make_slider(n, captions, label):
+    """A slider over pictures that a glance tells apart, each of one value."""
+    frames = [(caption, page.picture(np.full((20, 30, 3), 40 * i, np.uint8)))
+              for i, caption in zip(range(n), captions)]
+    text = fill_in("{{ slider(frames, label) }}", frames=frames, label=label)
+    return text[text.index("<figure"):text.index("</main>")]
+
+
 def draw(*args, **kwargs):
-    """A plot's tree, its lines as (n, 2) arrays, and its dots as (x, y)."""
-    tree = ET.fromstring(page.plot(*args, **kwargs))
-    lines = [np.array([pair.split(",") for pair in line.get("points").split()], float)
-             for line in tree.iter("polyline")]
-    dots = [(float(dot.get("cx")), float(dot.get("cy"))) for dot in tree.iter("circle")]
-    return tree, lines, dots
+    """A plot's lines and its dots, (n, 2) each, and for x and y the (place, number) of ticks."""
+    text = str(page.plot(*args, **kwargs))
+    svg, (lines,) = text[text.index("<svg"):text.index("</svg>") + 6], polylines(text)
+    dots = [read_path(path)[0] for path in re.findall(
+        r'd="([^"]*)" style="[^"]*stroke-width: 6', svg)]
+    ticks, grid = ([], []), None
+    for element in ET.fromstring(svg).iter():
+        if element.tag == "path":
+            grid = read_path(element.get("d")) if "--rule" in element.get("style") else None
+        elif element.tag == "text" and grid is not None:
+            upright = grid[0, 0] == grid[1, 0]
+            ticks[not upright].append((grid[0, 0 if upright else 1], float(element.text)))
+            grid = None
+    return lines, dots, ticks
 
 
-def ticks(tree):
-    """(place, number) of the ticks of x, and of y, as a reader finds them."""
-    texts = tree.find("svg").findall("text")[1:]
-    return ([(float(t.get("x")), float(t.text)) for t in texts if not t.get("dy")],
-            [(float(t.get("y")), float(t.text)) for t in texts if t.get("dy") and t.text])
-
-
-def box(tree):
-    """Left, right, top and bottom of the grid."""
-    grid = [{k: float(v) for k, v in line.items()} for line in tree.iter("line")]
-    return (min(line["x1"] for line in grid), max(line["x2"] for line in grid),
-            min(line["y1"] for line in grid), max(line["y2"] for line in grid))
+def values_at(places, ticks):
+    """The numbers that a reader finds at places on an axis."""
+    scale, offset = np.polyfit(*np.array(ticks).T, 1)
+    return scale * places + offset, abs(scale)
 
 
 @pytest.mark.parametrize("xs, ys", [
@@ -47,193 +63,133 @@ def box(tree):
     ([1, 2, 4], [-5, -4, -1])])
 def test_points_are_where_the_axes_say(xs, ys):
     """The ticks give the scale, the scale gives every value back to half a unit of the drawing."""
-    tree, (line,), _ = draw({"a": (xs, ys)}, "x", "y")
-    for values, places, marks in zip((xs, ys), line.T, ticks(tree)):
+    (line,), _, ticks = draw({"a": (xs, ys)}, "x", "y")
+    for values, places, marks in zip((xs, ys), line.T, ticks):
         assert 3 <= len(marks) <= 9
-        at, numbers = np.array(marks).T
-        scale, offset = np.polyfit(at, numbers, 1)
-        np.testing.assert_allclose(scale * at + offset, numbers, atol=abs(scale))
-        np.testing.assert_allclose(scale * places + offset, values, atol=abs(scale) / 2)
-    assert 0 in [number for _, number in ticks(tree)[1]]
-    assert (np.diff(line[:, 0]) > 0).all()
-    assert (np.diff(line[:, 1]) * np.diff(ys) <= 0).all()
-    left, right, top, bottom = box(tree)
-    assert line[0, 0] == left and line[-1, 0] == right
-    assert line[:, 1].min() >= top and line[:, 1].max() <= bottom
+        found, unit = values_at(places, marks)
+        np.testing.assert_allclose(found, values, atol=unit / 2)
+    assert 0 in [number for _, number in ticks[1]]
+    ends = [place for place, _ in ticks[1]]
+    assert min(ends) <= line[:, 1].min() and line[:, 1].max() <= max(ends)
 
 
-def test_logarithmic_axis():
-    ys = np.array([2e-4, 0.03, 1, 47, 800])
-    tree, (line,), _ = draw({"a": (np.arange(5), ys)}, "x", "y", log_y=True)
-    at, numbers = np.array(ticks(tree)[1]).T
-    np.testing.assert_allclose(numbers, 10.0 ** np.arange(-4, 4))
-    scale, offset = np.polyfit(at, np.log10(numbers), 1)
-    np.testing.assert_allclose(scale * line[:, 1] + offset, np.log10(ys), atol=abs(scale) / 2)
-
-
-def test_many_decades_have_fewer_numbers():
-    tree, (line,), _ = draw({"a": ([0, 1], [1e-30, 1e30])}, "x", "y", log_y=True)
-    at, numbers = np.array(ticks(tree)[1]).T
-    assert 5 <= len(numbers) <= 11
-    scale, offset = np.polyfit(at, np.log10(numbers), 1)
-    np.testing.assert_allclose(scale * line[:, 1] + offset, [-30, 30], atol=abs(scale) / 2)
+@pytest.mark.parametrize("ys", [[2e-4, 0.03, 1, 47, 800], [1e-30, 1, 5, 7, 1e30], [0.5] * 5])
+def test_logarithmic_axis(ys):
+    (line,), _, (_, ticks) = draw({"a": (range(5), ys)}, "x", "y", log_y=True)
+    powers = np.log10([number for _, number in ticks])
+    np.testing.assert_allclose(powers, powers.round())
+    assert 2 <= len(ticks) <= 11
+    found, unit = values_at(line[:, 1], [(at, power) for (at, _), power in zip(ticks, powers)])
+    np.testing.assert_allclose(found, np.log10(ys), atol=unit / 2)
 
 
 @pytest.mark.parametrize("log_y, gap", [
-    (False, math.nan), (False, None), (False, math.inf), (False, -math.inf), (False, 1e301),
-    (False, "no number"), (False, 10 ** 400), (True, 0.0), (True, -1), (True, None)])
+    (False, math.nan), (False, None), (False, -math.inf), (False, 1e301), (False, "no number"),
+    (False, 10 ** 400), (True, 0.0), (True, -1), (True, None)])
 def test_what_is_no_number_breaks_the_line(log_y, gap):
-    ys = [1, 2, gap, 3, gap, gap, 4, 5, 6]
-    _, lines, dots = draw({"a": (range(9), ys)}, "x", "y", log_y)
-    _, (whole,), _ = draw({"a": (range(9), [1, 2, 3, 3, 4, 4, 4, 5, 6])}, "x", "y", log_y)
-    np.testing.assert_array_equal(lines[0], whole[:2])
-    np.testing.assert_array_equal(lines[1], whole[6:])
-    assert dots == [tuple(whole[3])] and len(lines) == 2
+    (broken,), dots, _ = draw({"a": (range(9), [1, 2, gap, 3, gap, gap, 4, 5, 6])}, "x", "y", log_y)
+    (whole,), none, _ = draw({"a": (range(9), [1, 2, 3, 3, 4, 4, 4, 5, 6])}, "x", "y", log_y)
+    np.testing.assert_array_equal(broken, whole[[0, 1, 3, 6, 7, 8]])
+    np.testing.assert_array_equal(dots, whole[[3]])
+    assert not none
 
 
 @pytest.mark.parametrize("x, y", [(10, 0.5), (0, 0), (-3, -7)])
-def test_one_point_shows(x, y):
-    tree, lines, (dot,) = draw({"a": ([x], [y])}, "x", "y")
-    left, right, top, bottom = box(tree)
-    assert not lines and dot[0] == pytest.approx((left + right) / 2, abs=0.1)
-    assert top <= dot[1] <= bottom
-    assert [number for _, number in ticks(tree)[0]] == [x]
+def test_one_point_is_a_dot(x, y):
+    _, (dot,), ticks = draw({"a": ([x], [y])}, "x", "y")
+    assert [number for _, number in ticks[0]] == [x] and ticks[0][0][0] == dot[0]
+    found, unit = values_at(dot[1], ticks[1])
+    assert abs(found - y) < unit
 
 
-@pytest.mark.parametrize("series", [{}, {"a": ([], [])}, {"a": ([1, 2], [None, None])}])
-def test_nothing_to_draw_is_an_empty_grid(series):
-    tree, lines, dots = draw(series, "x", "y")
-    assert not lines and not dots and len(list(tree.iter("line"))) >= 4
-
-
-@settings(deadline=None)
+@settings(deadline=None, max_examples=20)
 @given(st.lists(st.tuples(*2 * [st.one_of(st.none(), st.floats())])), st.booleans())
-def test_whatever_the_numbers_all_is_in_the_box(pairs, log_y):
-    series = {"a": ([x for x, _ in pairs], [y for _, y in pairs])}
-    tree, lines, dots = draw(series, "x", "y", log_y)
-    left, right, top, bottom = box(tree)
-    for x, y in [*dots, *(place for line in lines for place in line)]:
-        assert left - 0.1 <= x <= right + 0.1 and top - 0.1 <= y <= bottom + 0.1
-    assert len(list(tree.iter("text"))) <= 20
+@example([], False)
+@example([(1, None)], True)
+def test_whatever_the_numbers_all_is_in_the_drawing(pairs, log_y):
+    lines, dots, ticks = draw({"a": ([x for x, _ in pairs], [y for _, y in pairs])}, "x", "y",
+                                log_y)
+    for x, y in [*(place for line in lines for place in line), *dots]:
+        assert 0 <= x <= 480 and 0 <= y <= 280
+    assert min(map(len, ticks)) >= 1 and sum(map(len, ticks)) <= 20
 
 
 def test_lines_have_their_own_colours_and_a_legend():
     series = {f"line {i}": ([0, 1], [0, i]) for i in range(3)}
-    tree, lines, _ = draw(series, "step", "loss")
-    groups = tree.find("svg").findall("g")
-    keys = [span for span in tree.iter("span") if span.get("class") == "key"]
-    assert [key.text for key in keys] == [group.find("title").text for group in groups]
-    assert [key.get("style") for key in keys] == [group.get("style") for group in groups]
-    assert len({key.get("style") for key in keys}) == len(lines) == 3
-    assert tree.find("svg").get("role") == "img"
-    assert tree.find("svg").get("aria-label") == "loss over step: line 0, line 1, line 2"
+    text = page.plot(series, "step", "loss")
+    key, lines = text.split("<svg")
+    assert re.findall(r"<span[^>]*var\((.*)\)\">(.*)</span>", key) == [
+        (f"--line-{i}", f"line {i}") for i in range(3)]
+    assert re.findall(r"<title>(.*)</title>[^<]*<path[^>]*stroke: var\((.*?)\)", lines) == [
+        (f"line {i}", f"--line-{i}") for i in range(3)]
+    assert "#" not in lines  # no colour of its own that another scheme would hide
+    assert attributes(text, "aria-label") == ["loss over step: line 0, line 1, line 2"]
+    assert text == page.plot(series, "step", "loss")
 
 
-def test_a_series_of_unequal_lengths_is_refused():
-    with pytest.raises(ValueError, match="series 'a' has 2 x and 3 y values"):
-        page.plot({"a": ([1, 2], [1, 2, 3])}, "x", "y")
+@pytest.fixture(scope="module")
+def nasty():
+    """A page of texts that would be markup, in all places."""
+    image = page.picture(np.zeros((2, 2, 3), np.uint8))
+    return fill_in(
+        "{{ t }}{{ code(t) }}{% call table(t) %}{{ row(t) }}{% endcall %}{{ picture(image, t) }}"
+        "{{ drawn }}{{ slider(frames, t) }}", t=NASTY, image=image,
+        frames=[(NASTY, image)] * 2,
+        drawn=page.plot({NASTY: ([1, 2], [1, 2]), "b": ([], [])}, NASTY, NASTY))
 
 
-def test_texts_are_escaped_everywhere():
-    frame = np.zeros((2, 2, 3), np.uint8)
-    body = "".join([page.note(NASTY), page.code(NASTY), page.table([NASTY], [[NASTY]]),
-                    page.picture(frame, NASTY), page.plot({NASTY: ([], []), "b": ([], [])}, NASTY,
-                                                          NASTY)])
-    whole = page.render(NASTY, body + page.slider([frame] * 2, [NASTY] * 2, NASTY), NASTY)
-    assert "alert(1)</script>" not in whole and whole.count("<script>") == 1
-    tree = ET.fromstring(re.sub("(<img[^>]*)>", r"\1/>", f"<div>{body}</div>"))
-    texts = [element.text.strip() for element in tree.iter() if element.text]
-    assert texts.count(NASTY) == 8  # note, code, title, cell; both axes, the line in two places
-    assert attributes(whole, "alt") == [NASTY] + [f"{NASTY}, {NASTY}"] * 2
-    assert attributes(whole, "data-caption") == [NASTY] * 2
-    assert NASTY in attributes(whole, "lang")
-
-
-def test_a_page_names_no_address_and_forbids_all():
-    frame = np.zeros((2, 2, 3), np.uint8)
-    whole = page.render("A", page.slider([frame] * 3, "abc", "l") + page.plot({}, "x", "y"), "de")
-    assert whole.startswith("<!DOCTYPE html>\n<html lang=\"de\">")
-    assert not re.search(r"https?:|url\(|@import|//", re.sub(r"base64,[^\"]*", "", whole))
+def test_texts_are_escaped_everywhere_and_no_address_is_named(nasty):
+    assert "alert(1)</script>" not in nasty and nasty.count("<script>") == 1
+    assert len(re.findall("&lt;script&gt;alert", nasty)) == 21
+    assert attributes(nasty, "alt") == [NASTY] + [f"{NASTY}, {NASTY}"] * 2
+    assert attributes(nasty, "data-caption") == [NASTY] * 2
+    assert nasty.startswith("<!DOCTYPE html>\n<html lang=\"en\">")
+    assert not re.search(r"https?:|url\(|@import|//", re.sub(r"base64,[^\"]*", "", nasty))
     assert all(value.startswith("data:") for name in ("src", "href")
-               for value in attributes(whole, name))
-    policy, = (value for value in attributes(whole, "content") if "default-src" in value)
+               for value in attributes(nasty, name))
+    policy, = (value for value in attributes(nasty, "content") if "default-src" in value)
     assert "default-src 'none'" in policy
-    assert "width=device-width, initial-scale=1" in attributes(whole, "content")
+    assert "width=device-width, initial-scale=1" in attributes(nasty, "content")
+    assert not attributes(nasty, "id")  # which two plots would share
 
 
 @pytest.mark.parametrize("channels", [1, 3])
 def test_a_png_has_the_same_pixels(channels):
-    rng = np.random.default_rng(0)
-    squares = rng.integers(0, 256, (3, 4, channels), np.uint8)
+    squares = np.random.default_rng(0).integers(0, 256, (3, 4, channels), np.uint8)
     pixels = squares.repeat(40, axis=0).repeat(30, axis=1)
-    tag = page.picture(pixels, "squares")
-    decoded, head = decode(attributes(tag, "src")[0])
+    decoded, head = decode(page.picture(pixels).src)
     assert head == "data:image/png;base64"
     np.testing.assert_array_equal(decoded, pixels)
-    assert attributes(tag, "width") == ["120"] and attributes(tag, "height") == ["120"]
 
 
-def test_a_photograph_is_a_jpeg_in_true_colours():
-    pixels = data.astronaut()
-    decoded, head = decode(attributes(page.picture(pixels, "an astronaut"), "src")[0])
-    assert head == "data:image/jpeg;base64"
-    assert np.abs(decoded.astype(int) - pixels).mean() < 4
-    assert len(page.picture(pixels, "")) < 0.5 * cv2.imencode(".png", pixels)[1].size
-
-
-def test_width_of_a_picture_keeps_its_shape():
-    tag = page.picture(np.zeros((30, 60, 1), np.uint8), "", width=200)
-    assert attributes(tag, "width") == ["200"] and attributes(tag, "height") == ["100"]
-
-
-@pytest.mark.parametrize("pixels", [
-    np.zeros((4, 4), np.uint8), np.zeros((4, 4, 2), np.uint8), np.zeros((4, 4, 4), np.uint8),
-    np.zeros((4, 4, 3), np.float32), np.zeros((0, 4, 3), np.uint8)])
-def test_other_pixels_are_refused(pixels):
-    with pytest.raises(ValueError, match=r"pixels is .*: give uint8 of shape \(H, W, C\)"):
-        page.picture(pixels, "")
-
-
-def gradients(n):
-    """Pictures that a glance tells apart, each of one value."""
-    return [np.full((20, 30, 3), 40 * i, np.uint8) for i in range(n)]
-
-
-def test_a_slider_begins_with_the_last_picture():
-    markup = page.slider(gradients(4), ["a", "b", "c", "d"], "letters")
-    tags = re.findall('<div class="frame"[^>]*>', markup)
-    assert [" hidden" in tag for tag in tags] == [True, True, True, False]
-    for i, uri in enumerate(attributes(markup, "src")):
-        assert (decode(uri)[0] == 40 * i).all()
-    assert attributes(markup, "max") == attributes(markup, "value") == ["3"]
-    assert attributes(markup, "aria-label") == ["letters"]
-    assert '<strong class="caption">d</strong>' in markup
-    assert not attributes(markup, "id")
+@pytest.mark.parametrize("scale", [1, 2])
+def test_a_photograph_is_a_jpeg_in_true_colours(scale):
+    width = 512 // scale
+    image = page.picture(data.astronaut(), width)
+    decoded, head = decode(image.src)
+    assert (head, image.width, image.height) == ("data:image/jpeg;base64", width, width)
+    expected = data.astronaut().reshape(width, scale, width, scale, 3).mean((1, 3))
+    assert np.abs(decoded - expected).mean() < 4
 
 
 def test_a_slider_of_one_picture_has_nothing_to_slide():
-    markup = page.slider(gradients(1), ["a"], "letters")
-    assert "<input" not in markup and "<script" not in markup and "hidden" not in markup
-
-
-@pytest.mark.parametrize("n, captions", [(0, []), (2, ["a"]), (1, ["a", "b"])])
-def test_a_slider_needs_a_caption_for_each_picture(n, captions):
-    with pytest.raises(ValueError, match=f"frames has {n} pictures and captions {len(captions)}"):
-        page.slider(gradients(n), captions, "letters")
+    one = make_slider(1, "a", "letters")
+    assert "<input" not in one and "<script" not in one and "hidden" not in one
 
 
 @pytest.fixture(scope="module")
 def sample(tmp_path_factory):
     """A page with one of everything, too wide for a phone wherever it can be."""
     path = tmp_path_factory.mktemp("pages") / "a #page?.html"
-    frames = gradients(4)
-    body = [page.note("word" * 200), page.code("blank " * 100),
-            page.table(["title" * 10] * 6, [["cell" * 10] * 6, [1.5] * 6]),
-            page.columns([page.slider(frames, list("abcd"), "first" * 40),
-                          page.slider(frames[:3], list("xyz"), "second")]),
-            page.picture(np.zeros((40, 2000, 3), np.uint8), "black"),
-            page.plot({"a line" * 20: ([1, 2e6], [0, 1e-9]), "b": ([5], [1e-9])}, "x" * 50, "y")]
-    path.write_text(page.render("title" * 50, "\n".join(body)), encoding="utf-8")
+    path.write_text(fill_in(
+        "<p>{{ 'word' * 200 }}</p>{{ code('blank ' * 100) }}"
+        "{% call table('title' * 10, 'title' * 10) %}{{ row('cell' * 10, 1.5) }}{% endcall %}"
+        "<div class='columns'>{{ first|safe }}{{ second|safe }}</div>{{ picture(black, 'black') }}"
+        "{{ drawn }}", first=make_slider(4, "abcd", "first" * 40),
+        second=make_slider(3, "xyz", "second"),
+        black=page.picture(np.zeros((40, 2000, 3), np.uint8)),
+        drawn=page.plot({"a line" * 20: ([1, 2e6], [0, 1e-9]), "b": ([5], [1e-9])}, "x" * 50, "y")),
+        encoding="utf-8")
     return path
 
 
@@ -243,17 +199,11 @@ def test_all_views_of_a_page(browser, sample):
 
 @pytest.mark.parametrize("body, what", [
     ('<div style="width: 2000px">wide</div>', "2016"),
-    ("<script>console.warn('a word')</script>", "a word"),
     ("<script>nothing.there()</script>", "not defined"),
     ('<img src="http://127.0.0.1:9/a.png" alt="">', "127.0.0.1"),
-    ('<img src="other.png" alt="">', "other.png"),
     ("<style>body { background: white !important; }</style>", "light and dark")])
-@pytest.mark.parametrize("policy", [True, False])
-def test_the_check_of_pages_finds(policy, body, what, browser, tmp_path):
-    text = page.render("A", body)
-    if not policy:
-        text = re.sub(r"<meta http-equiv[^>]*>", "", text)
-    (tmp_path / "a.html").write_text(text)
+def test_the_check_of_pages_finds(body, what, browser, tmp_path):
+    (tmp_path / "a.html").write_text(fill_in(body))
     with pytest.raises(AssertionError, match=what):
         check_page(browser, tmp_path / "a.html")
 
@@ -275,12 +225,8 @@ def test_keys_move_one_slider_and_no_other(browser, sample):
     assert shown(browser) == [("d", 3), ("z", 2)]
 
 
-def test_without_scripts_the_last_picture_stands(browser, sample):
-    browser.execute_cdp_cmd("Emulation.setScriptExecutionDisabled", {"value": True})
-    try:
-        browser.get(sample.resolve().as_uri())
-        assert shown(browser) == [("d", 3), ("z", 2)]
-        assert not any(i.size["height"] for i in
-                       browser.find_elements("css selector", ".slider input"))
-    finally:
-        browser.execute_cdp_cmd("Emulation.setScriptExecutionDisabled", {"value": False})
+def test_without_scripts_the_last_picture_stands(browser, sample, without_scripts):
+    browser.get(sample.resolve().as_uri())
+    assert shown(browser) == [("d", 3), ("z", 2)]
+    assert not any(slider.size["height"] for slider in
+                   browser.find_elements("css selector", ".slider input"))

@@ -6,7 +6,7 @@ import cv2
 import numpy as np
 import pytest
 from browser import check_page
-from markup import attributes, captions, decode, polylines, shown
+from markup import attributes, captions, count_points, decode, polylines, shown
 
 from dcgan_mx.pages.report import ReportError, write_report
 from dcgan_mx.runs.run import Run
@@ -47,7 +47,7 @@ def test_a_report_tells_all_of_a_run(make_run):
     assert path == run_dir / "report.html"
     assert sorted(os.listdir(run_dir)) == ["config.json", "grids", "log.jsonl", "report.html"]
     assert "<h1>mnist, step 120</h1>" in text
-    assert polylines(text) == [[12], [12, 12], [12]]
+    assert count_points(text) == [[12], [12, 12], [12]]
     for cells in (("step", "120"), ("accuracy of D", "0.750"), ("entropy of G, nats", "2.000"),
                   ("minutes", "1.3"), ("--lr", "0.0002"), ("--gpu", "none"), ("device", "cpu(0)"),
                   ("--require-gpu", "no"), ("versions: mxnet", "1.9.1")):
@@ -77,9 +77,9 @@ def test_a_long_log_is_averaged(make_run):
                   g_entropy=None if i <= 1600 else 2.0) for i in range(1, 3201)]
     text = write_report(make_run(lines)).read_text()
     assert "Every point is the mean of 8 lines of the log." in text
-    assert polylines(text) == [[400], [400, 200], [400]]
-    speeds = [float(pair.split(",")[1]) for pair in attributes(text, "points")[-1].split()]
-    assert len(set(speeds)) == 2 and speeds.index(min(speeds)) == 12
+    assert count_points(text) == [[400], [400, 200], [400]]
+    speeds = polylines(text)[-1][0][:, 1]
+    assert len({*speeds}) == 2 and speeds.argmin() == 12
     assert ">200</text>" in text and ">900</text>" not in text
 
 
@@ -98,32 +98,27 @@ def test_large_pictures_are_scaled_and_fewer(make_run, tmp_path):
     assert path.stat().st_size < 2_500_000
 
 
-@pytest.mark.parametrize("lines, grids, words, absent", [
-    ([line(10)], {}, "There is no grid yet.", 'class="slider"'),
-    ([], {"gout": [20]}, "log.jsonl has no line yet.", 'class="plot"')])
-def test_what_is_missing_is_left_out_and_told(lines, grids, words, absent, make_run):
-    text = write_report(make_run(lines, grids)).read_text()
-    assert words in text and absent not in text
-    assert f"<h1>mnist, step {20 if grids else 10}</h1>" in text
-
-
-def test_an_entropy_that_was_not_measured(make_run):
-    lines = [line(10, g_entropy=None), line(20), line(30, g_entropy=None), line(40), line(50)]
-    text = write_report(make_run([*lines, line(60, g_entropy=None)])).read_text()
-    assert polylines(text) == [[6], [6, 2], [6]] and text.count("<circle") == 1
+def test_what_is_missing_is_left_out_and_told(make_run):
+    text = write_report(make_run([line(10)])).read_text()
+    assert "<h1>mnist, step 10</h1>" in text
+    assert "There is no grid yet." in text and 'class="slider"' not in text
+    text = write_report(make_run(grids={"gout": [20]}, name="other")).read_text()
+    assert "<h1>mnist, step 20</h1>" in text
+    assert "log.jsonl has no line yet." in text and 'class="plot"' not in text
+    lines = [line(step, g_entropy=2.0 if step in (20, 40, 50) else None)
+             for step in range(10, 70, 10)]
+    text = write_report(make_run(lines, name="third")).read_text()
+    assert count_points(text) == [[6], [6, 3], [6]] and text.count("stroke-width: 6") == 1
     assert "<td>entropy of G, nats</td><td>none</td>" in text
 
 
-def test_grey_grids_stay_grey(make_run):
-    text = write_report(make_run(grids={"gout": [1]}, shape=(20, 30, 1))).read_text()
-    assert decode(attributes(text, "src")[0])[0].shape == (20, 30, 1)
-
-
-def test_other_files_are_no_grids(make_run):
-    run_dir = make_run(grids={"gout": [10]})
+def test_other_files_are_no_grids_and_grey_stays_grey(make_run):
+    run_dir = make_run(grids={"gout": [10]}, shape=(20, 30, 1))
     for name in ("gout-1.png", "gout-00000020.jpg", ".gout-00000030.png.7.tmp", "mine.png"):
         (run_dir / "grids" / name).write_text("no picture")
-    assert captions(write_report(run_dir).read_text()) == [["step 10"]]
+    text = write_report(run_dir).read_text()
+    assert captions(text) == [["step 10"]]
+    assert decode(attributes(text, "src")[0])[0].shape == (20, 30, 1)
 
 
 def test_nothing_to_report(make_run):
@@ -162,21 +157,24 @@ def test_no_text_of_a_run_becomes_markup(make_run):
     assert shlex.split(shlex.quote(str(run_dir))) == [str(run_dir)]
 
 
-@pytest.fixture
-def long_run(make_run):
+def test_in_a_browser(browser, make_run):
     """A run with long names and everything in it."""
     flags = {**CONFIG["flags"], "data_path": "/a" * 300, "run_dir": "x" * 300}
     steps = range(10, 60, 10)
-    return make_run([line(step) for step in steps], {"gout": steps, "diff": steps},
-                    name="a very " + "long" * 50 + " name", shape=(900, 900, 3),
-                    config={**CONFIG, "flags": flags, "data": {"sha256": "ab" * 32}})
-
-
-def test_in_a_browser(browser, long_run):
-    path = write_report(long_run)
+    quality = {"step": 50, "epoch": 0, "seconds": 9.0, "frechet": 3.5, "swd": 20.0}
+    run_dir = make_run([*map(line, steps), quality], {"gout": steps, "diff": steps},
+                       name="a very " + "long" * 50 + " name", shape=(900, 900, 3),
+                       config={**CONFIG, "flags": flags, "data": {"sha256": "ab" * 32}})
+    Run(run_dir).write_evaluation(
+        {"step": 50, "images": 100, "frechet": 3.5, "classes": [9, 91], "svm_errors": {"D": 0.05},
+         "floor": {"frechet": 0.25, "classes": [50, 50]}}, np.zeros((40, 80, 1), np.uint8))
+    path = write_report(run_dir)
+    text = path.read_text(encoding="utf-8")
+    for cells in (("Fréchet distance", "3.500", "0.250"), ("share of 1, %", "91.0", "50.0"),
+                  ("a linear SVM errs, by D, %", "5.00", "")):
+        assert "<tr>" + "".join(f"<td>{cell}</td>" for cell in cells) + "</tr>" in text
+    assert "The best step of those evaluated is 50." in text
     check_page(browser, path)
     assert shown(browser) == [("step 50", 4), ("step 50", 4)]
-    browser.find_elements("css selector", ".slider input")[1].send_keys("\ue012\ue012")  # left
-    assert shown(browser) == [("step 50", 4), ("step 30", 2)]
-    for figure in browser.find_elements("css selector", ".plot svg"):
-        assert figure.size["width"] > 400 and figure.aria_role == "image"
+    for drawing in browser.find_elements("css selector", ".plot [role=img]"):
+        assert drawing.size["width"] > 400 and drawing.aria_role == "image"
