@@ -9,7 +9,7 @@ from typing import Any, Mapping
 
 import numpy as np
 
-from ..images.layers import LayerError, Network
+from ..images.layers import Network
 from . import page
 
 _LEVELS = 2**15 - 1  # of a weight, on either side of 0
@@ -33,7 +33,7 @@ def render(network: Network, vectors: np.ndarray, said: Mapping[str, object]) ->
 
     Raises
     ------
-    LayerError
+    ValueError
         If the network is no chain of deconvolutions, each with an activation.
     """
     data = {"stages": [_pack(stage) for stage in fold(network)], "shape": network.output_shape,
@@ -62,7 +62,7 @@ def fold(network: Network) -> list[dict[str, Any]]:
 
     Raises
     ------
-    LayerError
+    ValueError
         As `render` does.
     """
     stages: list[dict[str, Any]] = []
@@ -76,7 +76,7 @@ def fold(network: Network) -> list[dict[str, Any]]:
                            "stride": layer.attributes["strides"],
                            "pad": layer.attributes["pads"][:2]})
         elif not stages or stages[-1]["activation"] != "None" or layer.op in ("Conv", "Flatten"):
-            raise LayerError(f"{layer.op} {layer.name} has no place on a page: give a generator of "
+            raise ValueError(f"{layer.op} {layer.name} has no place on a page: give a generator of "
                              "make_dcgan_sym")
         elif layer.op == "BatchNormalization":
             gamma, beta, mean, variance = arrays

@@ -1,4 +1,4 @@
-"""What an evaluation of a run has found, as it stands on the disk."""
+"""evaluation.json: the metrics that an evaluation of a run has found."""
 from __future__ import annotations
 
 from typing import Any
@@ -6,35 +6,19 @@ from typing import Any
 from ..machine.files import parse_json
 from .log import FIGURES
 
-_MOST_IMAGES = 2**31
-
 
 def decode_evaluation(raw: bytes) -> dict[str, Any]:
-    """Read the content of evaluation.json.
-
-    Returns
-    -------
-    dict
-        `step`, `images`, `floor`; in it and beside it some of `FIGURES`, and `classes`.
-
-    Raises
-    ------
-    ValueError
-        If it is damaged.
-    """
+    """Read `step`, `images`, `floor`, and, in it and beside it, some of `FIGURES` and `classes`."""
     try:
         result = parse_json(raw)
-        images = result["images"]
-        if type(images) is not int or not 0 < images < _MOST_IMAGES:
-            raise ValueError
+        images, errors = result["images"], result.get("svm_errors", {}).values()
+        wrong = [type(result["step"]) is not int, type(images) is not int or not 0 < images < 2**31,
+                 *(type(error) is not float for error in errors)]
         for part in (result, result["floor"]):
-            if any(type(part.get(name, 0.0)) is not float for name in FIGURES):
-                raise ValueError
-            if not all(type(count) is int and 0 <= count <= images
-                       for count in part.get("classes", [])):
-                raise ValueError
-        errors = result.get("svm_errors", {}).values()
-        if type(result["step"]) is not int or not all(type(error) is float for error in errors):
+            wrong += [type(part.get(name, 0.0)) is not float for name in FIGURES]
+            wrong += [type(count) is not int or not 0 <= count <= images
+                      for count in part.get("classes", [])]
+        if any(wrong):
             raise ValueError
     except (ValueError, KeyError, TypeError, AttributeError):
         raise ValueError("is none of an evaluation") from None
