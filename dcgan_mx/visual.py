@@ -15,36 +15,16 @@ import numpy as np
 from .machine.files import StrPath, open_plain, write_atomic
 from .machine.kernel import find_kernel
 
-# Pixels a side that each kind of picture can have, and how OpenCV is to write it.
-_KINDS: dict[str, tuple[int, tuple[tuple[str, int], ...]]] = {
-    ".png": (1_000_000, ()), ".jpg": (65_500, (("IMWRITE_JPEG_QUALITY", 95),)),
-    ".jpeg": (65_500, (("IMWRITE_JPEG_QUALITY", 95),)),
-    ".webp": (16_383, (("IMWRITE_WEBP_QUALITY", 101),))}  # above 100: without loss
-_shown: set[str] = set()  # places in notebooks that have a picture
+# The most pixels a side of each format that can be written; JPEG is of quality 95, WebP lossless.
+_FORMATS = {".png": 1_000_000, ".jpg": 65_500, ".jpeg": 65_500, ".webp": 16_383}
+_shown: set[str] = set()  # places in notebooks that have an image
 
-_ANY_FILE_HOLDS, _A_BYTE_HOLDS = 1 << 24, 16  # pixels: who claims more is not believed
+_ANY_FILE_HOLDS, _A_BYTE_HOLDS = 1 << 24, 16  # pixels: a file that claims more is not believed
 
 
 def standardise(grad: np.ndarray) -> np.ndarray:
-    """Shift and scale an array to mean 0 and deviation 1.
+    """Shift and scale an array to mean 0 and deviation 1, or to all 0 if it is constant.
 
-    Parameters
-    ----------
-    grad : (N, C, H, W), float32
-        Any range.
-
-    Returns
-    -------
-    (N, C, H, W), float32
-        All 0 if `grad` is constant.
-
-    Raises
-    ------
-    ValueError
-        If `grad` is not finite.
-
-    Notes
-    -----
     Source: the `diff` grid of MXNet 1.0.0, example/gan/dcgan.py.
     """
     if not np.isfinite(grad).all():
@@ -55,22 +35,9 @@ def standardise(grad: np.ndarray) -> np.ndarray:
 
 
 def to_pixels(X: np.ndarray) -> np.ndarray:
-    """Images of a network to pixels.
+    """Convert images, (N, C, H, W), in [-1, 1], clipped, to pixels, (N, H, W, C), uint8.
 
-    Parameters
-    ----------
-    X : (N, C, H, W), float
-        In [-1, 1], clipped; C is 1 or 3 (RGB).
-
-    Returns
-    -------
-    (N, H, W, C), uint8
-        Rounded, so that a pixel p that was scaled by p / 127.5 - 1 comes back as p.
-
-    Raises
-    ------
-    ValueError
-        If `X` has another number of dimensions or channels.
+    They are rounded, so that a pixel p that was scaled by p / 127.5 - 1 comes back as p.
     """
     if X.ndim != 4 or X.shape[1] not in (1, 3):
         raise ValueError(f"X has shape {X.shape}: give (N, C, H, W) with C = 1 or 3")
@@ -109,24 +76,9 @@ def fill_buf(buf: np.ndarray, i: int, img: np.ndarray, shape: tuple[int, int]) -
 
 
 def make_grid(X: np.ndarray, columns: int | None = None) -> np.ndarray:
-    """Tile images into one, row by row.
+    """Tile images, (N, C, H, W), in [-1, 1], into one, (rows * H, columns * W, C), uint8.
 
-    Parameters
-    ----------
-    X : (N, C, H, W), float
-        In [-1, 1]; N at least 1; C is 1 or 3 (RGB).
-    columns : at least 1
-        Images in a row; if left out, the grid has ceil(sqrt(N)) a side.
-
-    Returns
-    -------
-    (rows * H, columns * W, C), uint8
-        Places without an image are black.
-
-    Raises
-    ------
-    ValueError
-        If `X` has no image or another shape.
+    Without `columns` the grid has ceil(sqrt(N)) images a side. Places without an image are black.
     """
     pixels = to_pixels(X)
     if not len(pixels):
@@ -141,64 +93,34 @@ def make_grid(X: np.ndarray, columns: int | None = None) -> np.ndarray:
 
 
 def require_image_name(path: StrPath) -> None:
-    """Raise ValueError if a name does not end in a kind of picture that can be written."""
-    if Path(path).suffix.lower() not in _KINDS:
-        raise ValueError(f"{path}: give a name that ends in {', '.join(_KINDS)}")
+    """Raise ValueError if a name does not end in a format that can be written."""
+    if Path(path).suffix.lower() not in _FORMATS:
+        raise ValueError(f"{path}: give a name that ends in {', '.join(_FORMATS)}")
 
 
 def save_image(path: StrPath, pixels: np.ndarray) -> None:
-    """Write pixels as the kind of picture that the name says, complete or not at all.
-
-    Parameters
-    ----------
-    path
-        Ends in .png, .jpg, .jpeg (of quality 95) or .webp (without loss).
-    pixels : (H, W, C), uint8
-        C is 1 or 3 (RGB).
-
-    Raises
-    ------
-    ValueError
-        If the name ends in something else, or the picture has more pixels a side than its kind
-        can have.
-    OSError
-        If the file cannot be written.
-    """
+    """Write pixels, (H, W, C), in the format that the name says, completely or not at all."""
     require_image_name(path)
     suffix = Path(path).suffix.lower()
-    most, _ = _KINDS[suffix]
-    if max(pixels.shape) > most:
-        raise ValueError(f"{path}: {pixels.shape[1]}x{pixels.shape[0]} pixels, and {most} a side "
-                         f"is the most of {suffix}: give fewer images, or write each to a file")
+    if max(pixels.shape) > _FORMATS[suffix]:
+        raise ValueError(f"{path}: {pixels.shape[1]}x{pixels.shape[0]} pixels, and "
+                         f"{_FORMATS[suffix]} a side is the most of {suffix}: give fewer images, "
+                         "or write each to a file")
     write_atomic(path, encode_image(pixels, suffix))
 
 
 def encode_image(pixels: np.ndarray, suffix: str = ".png") -> bytes:
-    """Return what `save_image` writes into a file whose name ends in `suffix`."""
+    """Return the content of an image file, of grey or RGB pixels, (H, W, C), uint8."""
     import cv2  # late: the doctor runs where OpenCV does not; it changes LD_LIBRARY_PATH
 
     if pixels.shape[2] == 3:
         pixels = cv2.cvtColor(pixels, cv2.COLOR_RGB2BGR)
-    options = [part for name, value in _KINDS[suffix][1] for part in (getattr(cv2, name), value)]
-    raw: bytes = cv2.imencode(suffix, pixels, options)[1].tobytes()
+    raw: bytes = cv2.imencode(suffix, pixels)[1].tobytes()
     return raw
 
 
 def read_png(path: StrPath) -> np.ndarray:
-    """Read a PNG file.
-
-    Returns
-    -------
-    (H, W, C), uint8
-        C is 1 or 3 (RGB).
-
-    Raises
-    ------
-    ValueError
-        If the file is damaged, or is none.
-    OSError
-        If it cannot be read.
-    """
+    """Read a PNG file that anybody may have written, as (H, W, C), uint8, grey or RGB."""
     with _open_png(path) as image:
         grey = image.mode in ("1", "L")
         pixels = np.asarray(image.convert("L" if grey else "RGB"))
@@ -206,7 +128,7 @@ def read_png(path: StrPath) -> np.ndarray:
 
 
 def read_png_size(path: StrPath) -> tuple[int, int]:
-    """Return the (width, height) of a PNG file; errors are those of `read_png`."""
+    """Return the (width, height) of a PNG file that anybody may have written."""
     with _open_png(path) as image:
         size: tuple[int, int] = image.size
         return size
@@ -214,11 +136,11 @@ def read_png_size(path: StrPath) -> tuple[int, int]:
 
 @contextlib.contextmanager
 def _open_png(path: StrPath) -> Iterator[Any]:
-    """Open a PNG file whose checksums are right and whose size can be believed."""
+    """Open a PNG file whose checksums are right and whose size is plausible."""
     from PIL import Image  # OpenCV believes the sizes that a file claims
 
     with open_plain(path) as f, warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # Pillow's, about sizes that are judged here
+        warnings.simplefilter("ignore")  # Pillow's, about sizes that are checked here
         size = os.fstat(f.fileno()).st_size
         try:
             Image.open(f, formats=("PNG",)).verify()  # its checksums, up to the end
@@ -227,22 +149,22 @@ def _open_png(path: StrPath) -> Iterator[Any]:
             if image.width * image.height <= max(_ANY_FILE_HOLDS, _A_BYTE_HOLDS * size):
                 yield image
                 return
-        except Exception:  # a decoder that meets a damaged file raises what it likes
+        except Exception:  # a decoder raises anything on a damaged file
             pass
     raise ValueError(f"{path} is no PNG file, or is damaged: delete it")
 
 
 def visual(title: str, X: np.ndarray) -> None:
-    """Show images as a grid in a window, or below the cell of a notebook, and go on.
+    """Show images as a grid in a window, or below the cell of a notebook, without blocking.
 
-    Where there is no window to be had, the grid becomes a PNG file in the current folder, named
-    after the title, and a line says so.
+    Where no window can be opened, the grid is written to a PNG file in the current folder, named
+    after the title, and a printed line says so.
 
     Parameters
     ----------
     title
-        Names the window; the same title draws into the same window. In a notebook, it takes the
-        place of the picture that the same run of the cell has shown under this title.
+        Names the window; the same title draws into the same window. In a notebook, the image
+        replaces the one that the same run of the cell has shown under this title.
     X : (N, C, H, W), float
         In [-1, 1]; C is 1 or 3 (RGB).
 
@@ -255,33 +177,26 @@ def visual(title: str, X: np.ndarray) -> None:
 
     Notes
     -----
-    Source: MXNet 1.0.0, example/gan/dcgan.py, which stops until the window is closed and swaps
+    Source: MXNet 1.0.0, example/gan/dcgan.py, which blocks until the window is closed and swaps
     red and blue.
     """
     grid = make_grid(X)
     kernel = find_kernel()
     if kernel is not None:
-        _show_in_cell(kernel, title, grid)
-        return
-    if not can_show():
+        from IPython.display import display
+        place = f"dcgan_mx {kernel.execution_count} {title}"
+        display({"image/png": base64.b64encode(encode_image(grid)).decode(), "text/plain": title},
+                raw=True, display_id=place, update=place in _shown)
+        _shown.add(place)
+    elif can_show():
+        import matplotlib.pyplot as plt  # half a second, for windows only
+        plt.ion()
+        draw_figure(title, grid)
+        plt.pause(0.001)
+    else:
         path = f"{re.sub(r'[^-.0-9A-Za-z_]+', '-', title).strip('-.') or 'visual'}.png"
         save_image(path, grid)
         print(f"{title}: there is no window here; see {path}")
-        return
-    import matplotlib.pyplot as plt  # half a second, for windows only
-    plt.ion()
-    draw_figure(title, grid)
-    plt.pause(0.001)
-
-
-def _show_in_cell(kernel: Any, title: str, grid: np.ndarray) -> None:
-    """Show a grid below the cell that is run, or put it in the place of the title's last one."""
-    from IPython.display import display
-
-    place = f"dcgan_mx {kernel.execution_count} {title}"
-    display({"image/png": base64.b64encode(encode_image(grid)).decode(), "text/plain": title},
-            raw=True, display_id=place, update=place in _shown)
-    _shown.add(place)
 
 
 def draw_figure(title: str, grid: np.ndarray) -> Any:

@@ -22,20 +22,17 @@ def pictures():
     return np.random.default_rng(0).integers(0, 256, (7, 5, 9, 3), np.uint8)
 
 
-def test_every_pixel_value_comes_back():
+def test_every_pixel_value_comes_back_and_others_are_clipped():
     values = np.arange(256, dtype=np.uint8).reshape(1, 16, 16, 1)
     np.testing.assert_array_equal(to_pixels(scaled(values)), values)
-
-
-def test_values_beyond_the_range_are_clipped():
     X = np.array([-3, -1, 0, 1, 3], np.float32).reshape(1, 1, 1, 5)
     np.testing.assert_array_equal(to_pixels(X).ravel(), [0, 0, 128, 255, 255])
 
 
-@pytest.mark.parametrize("shape", [(2, 3, 8), (2, 2, 8, 8), (2, 4, 8, 8)])
+@pytest.mark.parametrize("shape", [(2, 3, 8), (2, 2, 8, 8), (2, 4, 8, 8), (0, 3, 4, 4)])
 def test_other_shapes_are_refused(shape):
-    with pytest.raises(ValueError, match="X has shape"):
-        to_pixels(np.zeros(shape))
+    with pytest.raises(ValueError, match="X has shape|X has no image"):
+        make_grid(np.zeros(shape))
 
 
 @pytest.mark.parametrize("n", range(1, 8))
@@ -50,25 +47,10 @@ def test_grid_holds_every_picture_in_reading_order(n, pictures):
         np.testing.assert_array_equal(tile, pictures[i] if i < n else np.zeros((5, 9, 3)))
 
 
-def test_no_picture_is_refused():
-    with pytest.raises(ValueError, match="no image"):
-        make_grid(np.zeros((0, 3, 4, 4)))
-
-
 @pytest.mark.parametrize("i", [-1, 6])
 def test_fill_buf_refuses_a_place_that_is_not_there(i):
     with pytest.raises(ValueError, match="places 0 to 5"):
         fill_buf(np.zeros((10, 27, 3)), i, np.zeros((5, 9, 3)), (9, 5))
-
-
-def test_png_has_true_colours(tmp_path, pictures):
-    save_image(tmp_path / "a.png", pictures[0])
-    bgr = cv2.imread(str(tmp_path / "a.png"), cv2.IMREAD_COLOR)
-    np.testing.assert_array_equal(bgr[..., ::-1], pictures[0])
-    save_image(tmp_path / "b.png", pictures[0, ..., :1])
-    np.testing.assert_array_equal(cv2.imread(str(tmp_path / "b.png"), cv2.IMREAD_UNCHANGED),
-                                  pictures[0, ..., 0])
-    assert sorted(os.listdir(tmp_path)) == ["a.png", "b.png"]
 
 
 def test_standardise():
@@ -77,7 +59,7 @@ def test_standardise():
     assert abs(out.mean()) < 1e-3 and out.std() == pytest.approx(1, abs=1e-3)
     np.testing.assert_array_equal(np.argsort(out.ravel()), np.argsort(grad.ravel()))
     np.testing.assert_array_equal(standardise(np.full((1, 1, 2, 2), 0.5)), np.zeros((1, 1, 2, 2)))
-    with pytest.raises(ValueError, match="not|nan"):
+    with pytest.raises(ValueError, match="grad holds nan"):
         standardise(np.array([[[[np.nan, 1.0]]]]))
 
 
@@ -89,10 +71,9 @@ def test_visual_draws_into_one_figure_for_each_title(channels, pictures, monkeyp
     X = scaled(pictures[..., :channels])
     visual("gout", X[:4])
     visual("gout", X)
-    figure = plt.figure("gout")
-    (axes,), (image,) = figure.axes, figure.axes[0].images
-    np.testing.assert_array_equal(np.asarray(image.get_array()).reshape(15, 27, channels),
-                                  make_grid(X))
+    (axes,) = plt.figure("gout").axes
+    np.testing.assert_array_equal(
+        np.asarray(axes.images[0].get_array()).reshape(15, 27, channels), make_grid(X))
     assert axes.get_title() == "gout"
     assert plt.get_figlabels().count("gout") == 1
     plt.close("all")
@@ -139,18 +120,18 @@ def chunk(kind, content=b"", claimed=None):
             + zlib.crc32(kind + content).to_bytes(4, "big"))
 
 
-@pytest.mark.parametrize("read", [read_png, read_png_size])
 @pytest.mark.parametrize("size, claimed", [((4, 4), 2**31 - 100), ((30_000, 30_000), None),
                                            ((1, 80_000_000), None)])
 @pytest.mark.usefixtures("bounded_memory")
-def test_no_memory_is_taken_for_what_a_png_file_claims(size, claimed, read, tmp_path):
+def test_no_memory_is_taken_for_what_a_png_file_claims(size, claimed, tmp_path):
     """Of its sides, or of a piece: OpenCV takes it."""
     header = struct.pack(">IIBBBBB", *size, 8, 2, 0, 0, 0)
     (tmp_path / "a.png").write_bytes(
         b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"tEXt", b"a\0b", claimed)
         + chunk(b"IDAT", zlib.compress(bytes(48 + 4))) + chunk(b"IEND"))
-    with pytest.raises(ValueError, match=r"a.png is no PNG file, or is damaged: delete it"):
-        read(tmp_path / "a.png")
+    for read in (read_png, read_png_size):
+        with pytest.raises(ValueError, match=r"a.png is no PNG file, or is damaged: delete it"):
+            read(tmp_path / "a.png")
 
 
 def test_every_flipped_bit_of_a_grid_is_found_or_harmless(pictures, tmp_path):

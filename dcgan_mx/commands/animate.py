@@ -29,7 +29,6 @@ def make_parser() -> Parser:
 def main(argv: Sequence[str]) -> int:
     """Make the film; return the exit status."""
     args = make_parser().parse_args(argv)
-    for path in animate(args.run, args.out, args.kind, args.seconds, args.width,
-                        args.frames):
+    for path in animate(args.run, args.out, args.kind, args.seconds, args.width, args.frames):
         print(path)
     return 0

@@ -1,6 +1,7 @@
 """`dcgan-mx evaluate`: how good the pictures of a run are."""
 from __future__ import annotations
 
+import importlib.util
 import itertools
 import json
 import warnings
@@ -11,7 +12,7 @@ import numpy as np
 from ..data.datasets import read_mnist
 from ..images.digits import DigitClassifier
 from ..images.evaluation import Judge, find_nearest, run_through, take
-from ..images.features import Features, require_scipy, svm_error
+from ..images.features import Features, svm_error
 from ..images.latent import make_latents
 from ..images.sample import load_generator
 from ..iterators import EpochIter, MnistIter, enlarge
@@ -58,26 +59,7 @@ def make_parser() -> Parser:
 
 def evaluate(images: np.ndarray, train_iter: EpochIter, classifier: DigitClassifier | None
              ) -> dict[str, Any]:
-    """Return the figures of images, and, as `floor`, those of real images against others.
-
-    Parameters
-    ----------
-    images : (N, C, H, W), float32
-    train_iter
-        Over the real images.
-    classifier
-        As `Judge` takes it.
-
-    Raises
-    ------
-    ValueError
-        If there are not two times as many digits or clothes.
-
-    Warns
-    -----
-    RuntimeWarning
-        If there are not two times as many photographs: they are seen in several crops.
-    """
+    """Return the metrics of images, and, as `floor`, those of real images against others."""
     n = len(images)
     there = train_iter.num_batches * train_iter.batch_size
     if 2 * n > there and isinstance(train_iter, MnistIter):
@@ -93,40 +75,39 @@ def evaluate(images: np.ndarray, train_iter: EpochIter, classifier: DigitClassif
 
 
 def describe(result: dict[str, Any]) -> str:
-    """Return the figures as a table to read."""
+    """Return the metrics as a table to read."""
     floor = result["floor"]
-    lines = [f"{result['images']} images of step {result['step']} ({result['weights']} weights, "
-             f"{result['bn']} statistics), against as many real ones",
-             f"{'':38}{'here':>10}{'real images':>14}"]
-
-    def add(label: str, *values: float, digits: int = 3) -> None:
-        lines.append(f"{label:38}" + "".join(f"{value:{width}.{digits}f}" for value, width
-                                              in zip(values, (10, 14))))
-
+    rows = []
     for name, label in _ROWS:
         if name in result:
-            add(label, result[name], floor[name], digits=2 if name in ("frechet", "swd") else 3)
+            digits = 2 if name in ("frechet", "swd") else 3
+            rows.append((label, result[name], floor[name], digits))
         if name == "swd":
-            for height, value in result["swd_levels"].items():
-                add(f"  at {height}x{height} pixels", value, floor["swd_levels"][height], digits=2)
+            rows += [(f"  at {height}x{height} pixels", value, floor["swd_levels"][height], 2)
+                     for height, value in result["swd_levels"].items()]
     if "classes" in result:
-        for digit, (count, real) in enumerate(zip(result["classes"], floor["classes"])):
-            add(f"share of {digit}, %", *(100 * x / result["images"] for x in (count, real)),
-                digits=1)
-        lines.append(f"the classifier of digits errs on {100 * result['classifier_error']:.2f} % "
-                     "of the test digits")
+        rows += [(f"share of {digit}, %", *(100 * x / result["images"] for x in counts), 1)
+                 for digit, counts in enumerate(zip(result["classes"], floor["classes"]))]
+        note = (f"the classifier of digits errs on {100 * result['classifier_error']:.2f} % of the "
+                "test digits")
     else:
-        lines.append(f"{result['dataset']} has no classifier here: Fréchet distance, precision and "
-                     "recall need one, and are left out")
-    lines += [f"a linear SVM errs, by {name}: {100 * error:.2f} % of the test digits"
-              for name, error in result.get("svm_errors", {}).items()]
-    return "\n".join(lines)
+        note = (f"{result['dataset']} has no classifier here: Fréchet distance, precision and "
+                "recall need one, and are left out")
+    return "\n".join([
+        f"{result['images']} images of step {result['step']} ({result['weights']} weights, "
+        f"{result['bn']} statistics), against as many real ones",
+        f"{'':38}{'here':>10}{'real images':>14}",
+        *(f"{label:38}{ours:10.{digits}f}{real:14.{digits}f}"
+          for label, ours, real, digits in rows),
+        note,
+        *(f"a linear SVM errs, by {name}: {100 * error:.2f} % of the test digits"
+          for name, error in result.get("svm_errors", {}).items())])
 
 
 def measure_features(features: Features, settings: Settings) -> dict[str, float]:
-    """Return what linear classifiers of digits err, by D's features and by the pixels.
+    """Return the errors of linear classifiers of digits, by D's features and by the pixels.
 
-    Of each, with all labels and with 1,000, 100 of each digit, chosen by a fixed seed.
+    Each learns from all labels, and from 1,000: 100 of each digit, chosen by a fixed seed.
     """
     images, labels, tests, test_labels = read_mnist(settings.conduct.data_path or "data")
     recipe = settings.recipe
@@ -144,12 +125,10 @@ def measure_features(features: Features, settings: Settings) -> dict[str, float]
     def flatten(digits: np.ndarray) -> np.ndarray:
         return digits.reshape(len(digits), -1).astype(np.float32)
 
-    errors = {}
-    for name, describe in (("features", see), ("pixels", flatten)):
-        for count, chosen in (("1000", few), ("all", np.arange(len(labels)))):
-            errors[f"{name}, {count} labels"] = svm_error(
-                describe(images[chosen]), labels[chosen], describe(tests), test_labels)
-    return errors
+    return {f"{name}, {count} labels": svm_error(convert(images[chosen]), labels[chosen],
+                                                 convert(tests), test_labels)
+            for name, convert in (("features", see), ("pixels", flatten))
+            for count, chosen in (("1000", few), ("all", np.arange(len(labels))))}
 
 
 def main(argv: Sequence[str]) -> int:
@@ -170,7 +149,9 @@ def main(argv: Sequence[str]) -> int:
     if args.features:
         if recipe.dataset != "mnist":
             raise ValueError(f"--features: {recipe.dataset} has no labels here: leave it out")
-        require_scipy()
+        if importlib.util.find_spec("scipy") is None:
+            raise ValueError("--features: SciPy is missing: pip install 'dcgan-mx[features]', or "
+                             "scipy itself")
         features = Features(source, (recipe.nc, recipe.size, recipe.size), ctx)
         require_memory("--features", 4 * _DIGITS * features.count, "leave it out, or end what else "
                        "has memory")

@@ -38,15 +38,8 @@ def make_parser() -> Parser:
     return parser
 
 
-def parse(argv: Sequence[str]) -> argparse.Namespace:
-    """Parse the command's flags.
-
-    Raises
-    ------
-    ValueError
-        If one is bad, or does not go with another, or OUT is there already.
-    """
-    args = make_parser().parse_args(argv)
+def check(args: argparse.Namespace) -> None:
+    """Raise ValueError if flags do not go together, or OUT exists."""
     args.out = Path(args.out)
     args.suffix = args.out.suffix.lower()
     if args.suffix not in (".onnx", ".html"):
@@ -60,35 +53,36 @@ def parse(argv: Sequence[str]) -> argparse.Namespace:
     if args.network == "D" and args.suffix == ".html":
         raise ValueError("--network D makes no images for a page: give G, or a name that ends in "
                          ".onnx")
-    return args
 
 
 def load(args: argparse.Namespace) -> tuple[Network, dict[str, object]]:
-    """Load the network that is asked for, and what the file is to say of it."""
-    said: dict[str, object] = {"network": args.network}
+    """Load the network, and the metadata of the file."""
     if args.network == "D":
         symbol, params, document = load_network(args.checkpoint, "D")
-        network, step = read_network(symbol.tojson(), params), document["step"]
+        network, step, more = read_network(symbol.tojson(), params), document["step"], {}
         nc, size, _ = network.input_shape
     else:
         generator, step = load_generator(args.checkpoint, make_contexts()[0], weights=args.weights)
         network = read_network(generator.symbol.tojson(), generator.get_params())
         nc, size, _ = network.output_shape
-        said.update(nz=generator.nz, latent=LATENT, weights="ema" if generator.averaged else "raw")
-    return network, {**said, "size": size, "nc": nc, "step": step, "version": __version__}
+        more = {"nz": generator.nz, "latent": LATENT,
+                "weights": "ema" if generator.averaged else "raw"}
+    return network, {"network": args.network, **more, "size": size, "nc": nc, "step": step,
+                     "version": __version__}
 
 
 def main(argv: Sequence[str]) -> int:
     """Write the file; return the exit status."""
-    args = parse(argv)
+    args = make_parser().parse_args(argv)
+    check(args)
     if args.suffix == ".onnx":
         import_onnx()
-    network, said = load(args)
+    network, metadata = load(args)
     if args.suffix == ".onnx":
-        content = make_model(network, _OUTPUTS[args.network], said, __version__)
+        content = make_model(network, _OUTPUTS[args.network], metadata, __version__)
     else:
         vectors = make_latents(_SLIDERS, network.input_shape[0])
-        content = generator_page.render(network, vectors, said).encode()
+        content = generator_page.render(network, vectors, metadata).encode()
     write_atomic(args.out, content)
-    print(f"{args.out}: {args.network} of step {said['step']}, {len(content) / 1e6:.1f} MB")
+    print(f"{args.out}: {args.network} of step {metadata['step']}, {len(content) / 1e6:.1f} MB")
     return 0

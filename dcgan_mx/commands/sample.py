@@ -11,7 +11,7 @@ import numpy as np
 
 from ..images import latent
 from ..images.figure import draw_rows
-from ..images.sample import Generator, load_generator
+from ..images.sample import load_generator
 from ..machine.device import make_contexts
 from ..machine.typed import typed
 from ..runs.pretrained import PREFIX
@@ -19,15 +19,15 @@ from ..visual import make_grid, require_image_name, save_image, to_pixels
 from .cli import Parser, number
 
 _NUM, _SEED, _STEPS = 64, 0, 8
-# What each way of sampling can be told, and where its figure goes.
-_MODES = {"plain": ("num", "seed"), "interpolate": ("steps",), "sweep": ("num", "seed", "steps"),
-          "arithmetic": ("seed",)}
-_FILES = {"plain": "samples.png", "interpolate": "interpolation.png", "sweep": "sweep.png",
-          "arithmetic": "arithmetic.png"}
+# The default file of each way of sampling, and the flags that it takes.
+_MODES = {"plain": ("samples.png", "num", "seed"),
+          "interpolate": ("interpolation.png", "steps"),
+          "sweep": ("sweep.png", "num", "seed", "steps"),
+          "arithmetic": ("arithmetic.png", "seed")}
 
 
 class Figure(NamedTuple):
-    """Rows of images, and what is written beside and below them."""
+    """Rows of latent vectors, the captions of their images, and the signs before the rows."""
 
     rows: list[np.ndarray]
     captions: list[list[str]]
@@ -44,7 +44,7 @@ def make_parser() -> Parser:
     add("--pretrained", "the same as pretrained:NAME: a generator that comes with the package, as "
         "mnist", metavar="NAME")
     add("--out", "the picture, PNG, JPEG or WebP as its name says; replaced if it is there "
-        f"(default: {_FILES['plain']}, or the name of the way of sampling)", metavar="FILE")
+        f"(default: {_MODES['plain'][0]}, or the name of the way of sampling)", metavar="FILE")
     add("--each", "write every image to a PNG file of its own in DIR, and no grid", metavar="DIR")
     add("--force", "with --each: remove the images that are in DIR", action="store_true")
     add("--captions", "write below each image which one it is", action="store_true")
@@ -76,21 +76,14 @@ def _parse_sum(text: str) -> list[tuple[int, list[int]]]:
 
 
 def find_mode(args: argparse.Namespace) -> str:
-    """Return which way of sampling the flags ask for.
-
-    Raises
-    ------
-    ValueError
-        If they ask for two, or hold one that has no use there.
-    """
-    modes = [mode for mode in ("interpolate", "sweep", "arithmetic")
-             if getattr(args, mode) is not None]
+    """Return which way of sampling the flags ask for; fill in its defaults."""
+    modes = [mode for mode in _MODES if getattr(args, mode, None) is not None]
     if len(modes) > 1:
         raise ValueError("--interpolate, --sweep and --arithmetic: give one of them")
     mode = modes[0] if modes else "plain"
     for name in ("num", "seed", "steps"):
         if getattr(args, name) is not None and name not in _MODES[mode]:
-            where = "without --interpolate or --sweep" if mode == "plain" else f"with --{mode}"
+            where = f"with --{mode}" if modes else "without --interpolate or --sweep"
             raise ValueError(f"--{name} has no use {where}: leave it out")
     for name in ("out", "captions"):
         if args.each is not None and getattr(args, name):
@@ -102,53 +95,35 @@ def find_mode(args: argparse.Namespace) -> str:
     return mode
 
 
-def make_figure(mode: str, args: argparse.Namespace, generator: Generator) -> Figure:
-    """Return the images that the flags ask for, in rows."""
-    nz = generator.nz
+def make_figure(mode: str, args: argparse.Namespace, nz: int) -> Figure:
+    """Make the latent vectors that the flags ask for."""
     if mode == "interpolate":
         a, b = (latent.make_latents(1, nz, seed)[0] for seed in args.interpolate)
         t = np.linspace(0, 1, args.steps)
-        return Figure([generator.generate(latent.slerp(a, b, t))], [[f"{x:.2f}" for x in t]])
+        return Figure([latent.slerp(a, b, t)], [[f"{x:.2f}" for x in t]])
+    if mode == "arithmetic":
+        return _calculate(args.arithmetic, args.seed, nz)
+    vectors = latent.make_latents(args.num, nz, args.seed)
     if mode == "sweep":
         values = np.linspace(-3, 3, args.steps)
-        vectors = latent.make_latents(args.num, nz, args.seed)
-        rows = [latent.sweep(z, args.sweep, values) for z in vectors]
-        return Figure(_generate(generator, rows), [[f"{x:.1f}" for x in values]] * len(rows))
-    if mode == "arithmetic":
-        return _calculate(args.arithmetic, generator, args.seed)
-    vectors = latent.make_latents(args.num, nz, args.seed)
-    columns = math.isqrt(args.num - 1) + 1  # as high as wide
-    starts = range(0, args.num, columns)
-    return Figure(_generate(generator, [vectors[i:i + columns] for i in starts]),
-                  [[str(n) for n in range(i, min(i + columns, args.num))] for i in starts])
+        return Figure([latent.sweep(z, args.sweep, values) for z in vectors],
+                      [[f"{x:.1f}" for x in values]] * args.num)
+    starts = range(0, args.num, math.isqrt(args.num - 1) + 1)  # as high as wide
+    rows = [vectors[i:i + starts.step] for i in starts]
+    return Figure(rows, [[str(i + n) for n in range(len(row))] for i, row in zip(starts, rows)])
 
 
-def _calculate(terms: list[tuple[int, list[int]]], generator: Generator, seed: int) -> Figure:
-    """Return the figure of a sum: each group and its average; variations of the result, and it."""
-    groups, averages, total = latent.add(terms, generator.nz)
+def _calculate(terms: list[tuple[int, list[int]]], seed: int, nz: int) -> Figure:
+    """Each group and its average; variations of the result, and the result."""
+    groups, averages, total = latent.add(terms, nz)
     rng = np.random.default_rng(seed)
     # Source of the variations: Radford et al., arXiv:1511.06434, figure 7: uniform, +-0.25.
-    noise = rng.uniform(-0.25, 0.25, (max(map(len, groups)), generator.nz)).astype(np.float32)
-    rows = [*(np.vstack([group, average[None]]) for group, average in zip(groups, averages)),
-            np.vstack([total + noise, total[None]])]
+    noise = rng.uniform(-0.25, 0.25, (max(map(len, groups)), nz)).astype(np.float32)
+    rows = [*(np.vstack([group, average]) for group, average in zip(groups, averages)),
+            np.vstack([total + noise, total])]
     signs = ["-" if sign < 0 else "+" * (i > 0) for i, (sign, _) in enumerate(terms)]
     captions = [[*map(str, seeds), "mean"] for _, seeds in terms]
-    return Figure(_generate(generator, rows), [*captions, [*["near"] * len(noise), "sum"]],
-                  (*signs, "="))
-
-
-def _generate(generator: Generator, rows: list[np.ndarray]) -> list[np.ndarray]:
-    """Return the images of rows of vectors, in rows."""
-    images = generator.generate(np.concatenate(rows))
-    return np.split(images, np.cumsum([len(row) for row in rows])[:-1])
-
-
-def draw(figure: Figure, captions: bool) -> np.ndarray:
-    """Return the picture, (H, W, C), uint8: a grid, or, where something is to be written, rows."""
-    if captions or figure.signs:
-        return draw_rows(figure.rows, figure.signs, figure.captions if captions else (),
-                         last_apart=bool(figure.signs))
-    return make_grid(np.concatenate(figure.rows), len(figure.rows[0]))
+    return Figure(rows, [*captions, [*["near"] * len(noise), "sum"]], (*signs, "="))
 
 
 def _write_each(folder: Path, images: np.ndarray, force: bool) -> None:
@@ -171,14 +146,19 @@ def main(argv: Sequence[str]) -> int:
         raise ValueError("which generator? give one: CHECKPOINT, or --pretrained NAME")
     source = args.checkpoint if args.pretrained is None else PREFIX + args.pretrained
     mode = find_mode(args)
-    out = args.out or _FILES[mode]
+    out = args.out or _MODES[mode][0]
     require_image_name(out)
     generator, step = load_generator(source, make_contexts(args.gpu)[0], args.bn,
                                      weights=args.weights)
-    figure = make_figure(mode, args, generator)
+    vectors, captions, signs = make_figure(mode, args, generator.nz)
+    images = generator.generate(np.concatenate(vectors))
     if args.each is not None:
-        _write_each(Path(args.each), np.concatenate(figure.rows), args.force)
+        _write_each(Path(args.each), images, args.force)
+    elif args.captions or signs:
+        rows = np.split(images, np.cumsum([len(row) for row in vectors])[:-1])
+        save_image(out, draw_rows(rows, signs, captions if args.captions else (),
+                                  last_apart=bool(signs)))
     else:
-        save_image(out, draw(figure, args.captions))
-    print(f"{args.each or out}: {sum(map(len, figure.rows))} images of step {step}")
+        save_image(out, make_grid(images, len(vectors[0])))
+    print(f"{args.each or out}: {len(images)} images of step {step}")
     return 0

@@ -24,19 +24,12 @@ _SEED = 1998
 
 
 class DigitClassifier:
-    """Tells which digit an image shows, and in what features it differs from others.
-
-    Parameters
-    ----------
-    params : float32
-        Under the names of its network's arguments, with `error`.
-    ctx : mx.Context
-        MXNet's current context if left out.
+    """A classifier of digits, made of what `train` returns.
 
     Attributes
     ----------
     error : float
-        Share of the 10,000 test digits that it takes for another.
+        Share of the 10,000 test digits that it misclassifies.
     """
 
     def __init__(self, params: dict[str, np.ndarray], ctx: Any = None) -> None:
@@ -50,18 +43,9 @@ class DigitClassifier:
         self._mod.set_params(weights, {})
 
     def describe(self, images: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Describe images of any size.
+        """Return the last hidden layer, (N, 128), and the probabilities, (N, 10), of images.
 
-        Parameters
-        ----------
-        images : (N, C, H, W), float32
-            In [-1, 1]; ink is bright. Only the mean of the channels is looked at.
-
-        Returns
-        -------
-        features : (N, 128), float32
-            Of the last hidden layer.
-        probabilities : (N, 10), float32
+        They are (N, C, H, W), in [-1, 1], of any size; ink is bright, and channels are averaged.
         """
         kept: tuple[list[np.ndarray], ...] = ([], [])
         for start in range(0, len(images), _BATCH):
@@ -75,7 +59,7 @@ class DigitClassifier:
 
 
 def make_symbol() -> Any:
-    """Return the network: three convolutions, a hidden layer, a score for each of ten digits."""
+    """Make the network: three convolutions, a hidden layer, ten scores."""
     x = mx.sym.Variable("data")
     for i, filters in enumerate((16, 32, 64), 1):
         x = mx.sym.Convolution(x, name=f"conv{i}", num_filter=filters, kernel=(3, 3), pad=(1, 1))
@@ -87,18 +71,7 @@ def make_symbol() -> Any:
 
 
 def shrink(images: np.ndarray) -> np.ndarray:
-    """Bring images of any size and any channels to the classifier's.
-
-    Parameters
-    ----------
-    images : (N, C, H, W), float32
-        In [-1, 1].
-
-    Returns
-    -------
-    (N, 1, 32, 32), float32
-        In [-1, 1].
-    """
+    """Scale images, (N, C, H, W), to the classifier's (N, 1, 32, 32)."""
     grey = images.mean(1, dtype=np.float32)
     way = cv2.INTER_AREA if grey.shape[1] > _SIDE else cv2.INTER_LINEAR
     small: np.ndarray = np.stack([cv2.resize(image, (_SIDE, _SIDE), interpolation=way)
@@ -108,27 +81,7 @@ def shrink(images: np.ndarray) -> np.ndarray:
 
 def load_classifier(root: StrPath = "data", ctx: Any = None, cache: StrPath | None = None
                     ) -> DigitClassifier:
-    """Return the classifier from the cache, training it there if that has not been done.
-
-    Parameters
-    ----------
-    root
-        Where MNIST is, or will be; see `get_mnist`.
-    ctx
-        As `DigitClassifier` takes it.
-    cache
-        A folder; `dcgan_mx` in $XDG_CACHE_HOME or ~/.cache if left out.
-
-    Raises
-    ------
-    DatasetError
-        If the digits cannot be had.
-
-    Warns
-    -----
-    RuntimeWarning
-        If the cache cannot be written to.
-    """
+    """Load the classifier from the cache (a folder), or train it on the MNIST files in `root`."""
     # In a folder of its own: the packs' folder is cleared of temporary files.
     path = Path(cache or cache_folder()) / "classifier" / f"digits-{_VERSION}.params"
     try:
@@ -136,33 +89,23 @@ def load_classifier(root: StrPath = "data", ctx: Any = None, cache: StrPath | No
             return DigitClassifier(parse_params(f.read(), path), ctx)
     except (FileNotFoundError, ValueError, KeyError, RuntimeError, mx.base.MXNetError):
         images, labels, test_images, test_labels = read_mnist(root)
-        params = train(images, labels, test_images, test_labels, ctx=ctx)  # what is not there
+        params = train(images, labels, test_images, test_labels, ctx=ctx)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         write_atomic(path, dump_params(params))
     except OSError as error:
-        warnings.warn(f"{path}: {error.strerror}: the classifier of digits is trained every time "
-                      "that it is needed", RuntimeWarning, stacklevel=2)
+        warnings.warn(f"{path}: {error.strerror}: the classifier of digits will be trained again "
+                      "each time", RuntimeWarning, stacklevel=2)
     return DigitClassifier(params, ctx)
 
 
 def train(images: np.ndarray, labels: np.ndarray, test_images: np.ndarray,
           test_labels: np.ndarray, epochs: int = _EPOCHS, ctx: Any = None
           ) -> dict[str, np.ndarray]:
-    """Train the classifier from a fixed seed.
+    """Train the classifier on digits, (N, 28, 28), uint8, from a fixed seed; return its parameters.
 
-    What a generator makes has faint backgrounds, weak ink and noise, of which digits know nothing:
-    each batch gets some of all three, or the classifier would take a shade for a digit.
-
-    Parameters
-    ----------
-    images, test_images : (N, 28, 28), uint8
-    labels, test_labels : (N,), uint8
-
-    Returns
-    -------
-    float32
-        As `DigitClassifier` takes it.
+    A generator's images have faint backgrounds, weak ink and noise, which digits have not: each
+    batch gets some of all three, or the classifier would take a shade for a digit.
     """
     rng = np.random.default_rng(_SEED)
     data, test = (_prepare(part) for part in (images, test_images))
@@ -171,7 +114,7 @@ def train(images: np.ndarray, labels: np.ndarray, test_images: np.ndarray,
     mod.bind([("data", (_BATCH, 1, _SIDE, _SIDE))], [("softmax_label", (_BATCH,))])
     shapes = dict(zip(mod.symbol.list_arguments(), mod.symbol.infer_shape(
         data=(_BATCH, 1, _SIDE, _SIDE))[0]))
-    # MXNet's own random numbers are left alone: a training may be going on.
+    # MXNet's own random numbers are not touched: they may belong to a training.
     mod.init_params(arg_params={
         name: mx.nd.array(rng.standard_normal(shape) * np.sqrt(2 / np.prod(shape[1:]))
                           if len(shape) > 1 else np.zeros(shape)) for name, shape in shapes.items()
@@ -195,13 +138,13 @@ def train(images: np.ndarray, labels: np.ndarray, test_images: np.ndarray,
 
 
 def _prepare(images: np.ndarray) -> np.ndarray:
-    """Return digits as a run sees them, but small: (N, 1, 32, 32), float32, in [-1, 1]."""
+    """Return digits as a run sees them, scaled down: (N, 1, 32, 32), float32, in [-1, 1]."""
     return np.concatenate([shrink(enlarge(images[start:start + 1000], (1, 64, 64)))
                            for start in range(0, len(images), 1000)])
 
 
 def _disturb(data: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """Give digits a shade behind them, weaker ink and noise, some more and some less."""
+    """Give digits a grey background, weaker ink and noise, each of random strength."""
     n = len(data)
     ink = (data + 1) / 2
     low = rng.uniform(0, 0.3, (n, 1, 1, 1)) * (rng.random((n, 1, 1, 1)) < 0.5)

@@ -1,4 +1,4 @@
-"""What the figures of quality say of a generator, beside what they say of real images."""
+"""The metrics of a generator's images, compared with real ones."""
 from __future__ import annotations
 
 import itertools
@@ -7,51 +7,35 @@ from typing import Any, Iterable, Iterator
 import numpy as np
 
 from .digits import DigitClassifier
-from .quality import QualityError, frechet_distance, precision_recall
+from .quality import frechet_distance, precision_recall
 from .similarity import ms_ssim
 from .wasserstein import sliced_wasserstein
 
 
 class Judge:
-    """Compares sets of images with real ones.
+    """Compares sets of images with as many real ones, (N, C, H, H), float32, in [-1, 1].
 
-    Parameters
-    ----------
-    real : (N, C, H, H), float32
-        In [-1, 1].
-    classifier
-        Of digits; its features serve the Fréchet distance, precision and recall, and all figures
-        are of grey images. None for other data sets, which have no such features: of them there
-        are the sliced Wasserstein distance and MS-SSIM, which need none.
-    quick
-        Take 512 images and a quarter of the directions for the sliced Wasserstein distance, and a
-        tenth of the pairs for MS-SSIM.
-
-    Raises
-    ------
-    QualityError
-        If there are fewer than 16 images.
+    With a classifier of digits, all metrics are of grey images. Without one there are only the
+    metrics that need no features: the sliced Wasserstein distance and MS-SSIM. `quick` takes 512
+    images and a quarter of the directions for the former, a tenth of the pairs for the latter.
     """
 
     def __init__(self, real: np.ndarray, classifier: DigitClassifier | None = None,
                  quick: bool = False) -> None:
         if len(real) < 16:
-            raise QualityError(f"{len(real)} real images are too few to compare with: give 16 or "
-                               "more")
+            raise ValueError(f"{len(real)} real images are too few to compare with: give 16 or "
+                             "more")
         self._classifier, self._quick = classifier, quick
-        self._real = self._see(real)
+        self._real = self._to_grey(real)
         self._features = classifier.describe(real)[0] if classifier else None
 
     def judge(self, images: np.ndarray) -> dict[str, Any]:
-        """Return the figures of as many images as there are real ones.
+        """Return the metrics of images.
 
-        Returns
-        -------
-        dict
-            `images`, their number; `swd`, the mean of `swd_levels`; `ms_ssim`; of digits also
-            `frechet`, `precision`, `recall`, and `classes`, how many are taken for each digit.
+        They are `images`, their number; `swd`, the mean of `swd_levels`; `ms_ssim`; of digits also
+        `frechet`, `precision`, `recall`, and `classes`, how many are taken for each digit.
         """
-        seen = self._see(images)
+        seen = self._to_grey(images)
         most = 512 if self._quick else len(seen)
         swd = sliced_wasserstein(self._real[:most], seen[:most], repeats=1 if self._quick else 4)
         figures: dict[str, Any] = {
@@ -66,24 +50,13 @@ class Judge:
                            classes=np.bincount(probabilities.argmax(1), minlength=10).tolist())
         return figures
 
-    def _see(self, images: np.ndarray) -> np.ndarray:
-        if self._classifier is None:
-            return images
-        grey: np.ndarray = images.mean(1, keepdims=True)
+    def _to_grey(self, images: np.ndarray) -> np.ndarray:
+        grey: np.ndarray = images.mean(1, keepdims=True) if self._classifier else images
         return grey
 
 
 def take(train_iter: Any, n: int, grey: bool = False) -> np.ndarray:
-    """Return the first `n` real images, (n, C, H, W), of as many epochs as that takes.
-
-    Parameters
-    ----------
-    train_iter
-        Of the kinds that this package has.
-    n : at least 1
-    grey
-        Return the means of the channels, (n, 1, H, W).
-    """
+    """Return the first `n` real images of as many epochs as needed, (n, C or 1, H, W)."""
     channels, height, width = train_iter.provide_data[0].shape[1:]
     images = np.empty((n, 1 if grey else channels, height, width), np.float32)
     for start, batch in zip(range(0, n, train_iter.batch_size), run_through(train_iter)):
@@ -101,18 +74,7 @@ def run_through(train_iter: Any) -> Iterator[Any]:
 
 
 def find_nearest(images: np.ndarray, batches: Iterable[Any]) -> np.ndarray:
-    """Return the real image that each image is closest to, pixel by pixel, in grey.
-
-    Parameters
-    ----------
-    images : (n, C, H, W), float32
-    batches
-        Of real images of that shape.
-
-    Returns
-    -------
-    (n, C, H, W), float32
-    """
+    """Return the real image in `batches` that is nearest to each image, by grey pixels."""
     flat = images.mean(1).reshape(len(images), -1)
     least, nearest = np.full(len(images), np.inf), np.empty_like(images)
     for batch in batches:

@@ -1,14 +1,13 @@
 """D's features: what the discriminator has learnt about images without a label."""
 from __future__ import annotations
 
-import importlib.util
 from typing import Any
 
 import numpy as np
 
 from ..machine.files import StrPath
 from ..machine.runtime import mx, set_parameters
-from .sample import SampleError, belonging_together, load_network
+from .sample import check_params, load_network
 
 _BATCH = 100
 _C, _ITERATIONS = 1e4, 300  # of a support vector machine
@@ -16,49 +15,28 @@ _GRID = 4  # each layer is pooled to so many places in each direction
 
 
 class Features:
-    """All convolutional layers of a discriminator, each max-pooled to 4x4 places, and flattened.
+    """All convolutional layers of D, each max-pooled to 4x4 places, and flattened.
 
-    Parameters
-    ----------
-    path
-        A run directory, or a checkpoint's folder; of this, D's files and state.json are looked at.
-    data_shape : (C, H, W)
-        Of the images.
-    ctx : mx.Context
-        MXNet's current context if left out.
-
-    Attributes
-    ----------
-    count : int
-        Features of an image.
-
-    Raises
-    ------
-    SampleError
-        If there is no checkpoint, or it is damaged, or has no D of such images.
-
-    Notes
-    -----
-    BatchNorm has its moving statistics. Source: Radford et al., arXiv:1511.06434, section 5.1.
+    `path` is a run directory or a checkpoint's folder, `data_shape` the (C, H, W) of the images,
+    and `count` the number of features of one. BatchNorm uses its moving statistics.
+    Source: Radford et al., arXiv:1511.06434, section 5.1.
     """
 
     def __init__(self, path: StrPath, data_shape: tuple[int, int, int], ctx: Any = None) -> None:
+        self._shape = (_BATCH, *data_shape)
         symD, params, _ = load_network(path, "D")
-        with belonging_together():
-            internals = symD.get_internals()
-            layers = [name for name in internals.list_outputs()
-                      if name.startswith("dact") and name.endswith("_output")]
-            pooled = []
-            for name in layers:
-                _, (shape,), _ = internals[name].infer_shape(data=(_BATCH, *data_shape))
-                side = shape[2] // _GRID
+        check_params(symD, params, data=self._shape)
+        internals, pooled = symD.get_internals(), []
+        for name in internals.list_outputs():
+            if name.startswith("dact") and name.endswith("_output"):
+                _, (shape,), _ = internals[name].infer_shape(data=self._shape)
+                side = (shape[2] // _GRID,) * 2
                 pooled.append(mx.sym.Flatten(mx.sym.Pooling(
-                    internals[name], kernel=(side, side), stride=(side, side), pool_type="max")))
-            self._mod = mx.mod.Module(mx.sym.concat(*pooled, dim=1), data_names=("data",),
-                                      label_names=None, context=ctx or mx.current_context())
-            self._mod.bind(data_shapes=[("data", (_BATCH, *data_shape))], for_training=False)
-            set_parameters(self._mod, params, allow_extra=True)
-        self._shape = data_shape
+                    internals[name], kernel=side, stride=side, pool_type="max")))
+        self._mod = mx.mod.Module(mx.sym.concat(*pooled, dim=1), data_names=("data",),
+                                  label_names=None, context=ctx or mx.current_context())
+        self._mod.bind(data_shapes=[("data", self._shape)], for_training=False)
+        set_parameters(self._mod, params, allow_extra=True)
         self.count: int = self._mod.output_shapes[0][1][1]
 
     def describe(self, images: np.ndarray) -> np.ndarray:
@@ -66,37 +44,22 @@ class Features:
         features = np.empty((len(images), self.count), np.float32)
         for start in range(0, len(images), _BATCH):
             part = images[start:start + _BATCH]
-            full = np.zeros((_BATCH, *self._shape), np.float32)
+            full = np.zeros(self._shape, np.float32)
             full[:len(part)] = part
             self._mod.forward(mx.io.DataBatch([mx.nd.array(full)], []), is_train=False)
             features[start:start + len(part)] = self._mod.get_outputs()[0].asnumpy()[:len(part)]
         return features
 
 
-def require_scipy() -> None:
-    """Raise SampleError if SciPy, which `svm_error` needs, is not installed."""
-    if importlib.util.find_spec("scipy") is None:
-        raise SampleError("--features: SciPy is missing: pip install 'dcgan-mx[features]', or "
-                          "scipy itself")
-
-
 def svm_error(examples: np.ndarray, labels: np.ndarray, tests: np.ndarray,
               test_labels: np.ndarray, c: float = _C) -> float:
-    """Return the share of tests that a linear support vector machine takes for another class.
+    """Return the share of tests that a linear support vector machine misclassifies.
 
-    Parameters
-    ----------
-    examples, tests : (N, d), float32
-        Both are changed: brought to the examples' mean 0 and deviation 1, and divided by sqrt(d).
-    labels, test_labels : (N,)
-    c : above 0
-        Weight of the mean loss against the L2 penalty.
-
-    Notes
-    -----
-    One machine for each class against all others: |w|^2 / 2 + c * mean(max(0, 1 - y (w x + b))^2),
-    b under the same penalty, by L-BFGS over all examples: scikit-learn's LinearSVC descends the
-    same function, and copies all of them. Source: Tang, arXiv:1306.0239, section 2.2.
+    Examples and tests, (N, d), float32, are changed in place: brought to the examples' mean 0 and
+    deviation 1, and divided by sqrt(d). One machine for each class against all others minimizes
+    |w|^2 / 2 + c * mean(max(0, 1 - y (w x + b))^2), b under the same penalty, by L-BFGS over all
+    examples: scikit-learn's LinearSVC minimizes the same function, but copies them.
+    Source: Tang, arXiv:1306.0239, section 2.2.
     """
     from scipy.optimize import minimize
 

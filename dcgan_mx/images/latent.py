@@ -1,4 +1,4 @@
-"""Latent vectors: drawn from seeds, walked between, added and subtracted."""
+"""Latent vectors: drawn from seeds, interpolated, added and subtracted."""
 from __future__ import annotations
 
 import re
@@ -9,45 +9,19 @@ from ..data.epochs import LATENT, generator
 
 
 def make_latents(n: int, nz: int, seed: int = 0) -> np.ndarray:
-    """Draw latent vectors.
+    """Draw `n` vectors from N(0, 1), as `RandIter` does: (n, nz), float32.
 
-    Parameters
-    ----------
-    n, nz : at least 1
-        Vectors, and numbers in each.
-    seed : at least 0
-        The first vector of a seed is the same for every `n`.
-
-    Returns
-    -------
-    (n, nz), float32
-        From N(0, 1), as `RandIter` draws them.
+    The first ones of a seed are the same for every `n`.
     """
     return generator(seed, LATENT, 0).standard_normal((n, nz), np.float32)
 
 
 def slerp(a: np.ndarray, b: np.ndarray, t: np.ndarray) -> np.ndarray:
-    """Go from one vector to another on a great circle.
+    """Interpolate between two vectors, (nz,), along a great circle: (steps, nz), float32.
 
-    Parameters
-    ----------
-    a, b : (nz,), float32
-        Not zero, and not opposite to each other.
-    t : (steps,), float
-        In [0, 1]; 0 gives `a` and 1 gives `b`, to the bit.
+    The angle to `a` and the norm grow evenly with t, (steps,), in [0, 1]; 0 gives `a` and 1 gives
+    `b`, to the bit. Neither may be zero, nor they be opposite to each other.
 
-    Returns
-    -------
-    (steps, nz), float32
-        The angle to `a` and the norm go evenly from one end to the other.
-
-    Raises
-    ------
-    ValueError
-        If no single great circle leads from `a` to `b`.
-
-    Notes
-    -----
     Normal vectors of many dimensions lie close to a sphere; a straight line leaves it, for where
     the generator was never trained. Source: Shoemake, "Animating rotation with quaternion curves",
     SIGGRAPH 1985; White, arXiv:1609.04468.
@@ -71,23 +45,7 @@ def slerp(a: np.ndarray, b: np.ndarray, t: np.ndarray) -> np.ndarray:
 
 
 def sweep(z: np.ndarray, dim: int, values: np.ndarray) -> np.ndarray:
-    """Vary one number of a vector.
-
-    Parameters
-    ----------
-    z : (nz,), float32
-    dim : from 0 to nz - 1
-    values : (steps,), float
-
-    Returns
-    -------
-    (steps, nz), float32
-
-    Raises
-    ------
-    ValueError
-        If there is no such dimension.
-    """
+    """Return copies of a vector, (nz,), with each of some values in one place: (steps, nz)."""
     if not 0 <= dim < len(z):
         raise ValueError(f"dimension {dim}: give 0 to {len(z) - 1}")
     vectors = np.repeat(z[None], len(values), 0)
@@ -96,22 +54,7 @@ def sweep(z: np.ndarray, dim: int, values: np.ndarray) -> np.ndarray:
 
 
 def parse_arithmetic(expression: str) -> list[tuple[int, list[int]]]:
-    """Read groups of seeds with signs between them.
-
-    Parameters
-    ----------
-    expression
-        Such as "1,2,3 - 4,5,6 + 7,8,9".
-
-    Returns
-    -------
-    Sign, 1 or -1, and seeds of each group.
-
-    Raises
-    ------
-    ValueError
-        If it is no such expression.
-    """
+    """Parse "1,2,3 - 4,5,6 + 7": the sign, 1 or -1, and the seeds of each group."""
     group = r"\s*[0-9]{1,18}\s*(?:,\s*[0-9]{1,18}\s*)*"
     if not re.fullmatch(rf"\s*-?{group}(?:[+-]{group})*", expression):
         raise ValueError(f"{expression!r} is no sum of seeds: give groups of whole numbers as in "
@@ -122,25 +65,11 @@ def parse_arithmetic(expression: str) -> list[tuple[int, list[int]]]:
 
 def add(terms: list[tuple[int, list[int]]],
         nz: int) -> tuple[list[np.ndarray], np.ndarray, np.ndarray]:
-    """Add the averages of groups of latent vectors.
+    """Add averages of groups of latent vectors; `terms` are those of `parse_arithmetic`.
 
-    Parameters
-    ----------
-    terms
-        As `parse_arithmetic` returns them.
-
-    Returns
-    -------
-    groups : (len(seeds), nz), float32
-        The vectors of each group.
-    averages : (len(terms), nz), float32
-    total : (nz,), float32
-        The averages with their signs, added from left to right.
-
-    Notes
-    -----
-    Source: Radford et al., arXiv:1511.06434, section 6.3.2: averages of three, because single
-    samples are unstable.
+    Returns the vectors of each group, (len(seeds), nz), their averages, (len(terms), nz), and the
+    sum of these with their signs, (nz,). Source: Radford et al., arXiv:1511.06434, section 6.3.2:
+    averages of three, because single samples are unstable.
     """
     groups = [np.concatenate([make_latents(1, nz, seed) for seed in seeds]) for _, seeds in terms]
     averages = np.stack([group.mean(0) for group in groups])

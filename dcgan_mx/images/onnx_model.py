@@ -8,56 +8,27 @@ from .layers import Network
 # Of 2019 (ONNX 1.6): every operator that is needed has its present meaning, and what runs ONNX
 # still takes it.
 OPSET, IR_VERSION = 11, 6
-_MEND = "pip install 'dcgan-mx[export]', or onnx itself"
-
-
-class OnnxError(ValueError):
-    """The package onnx is missing, or is not what it was."""
+_HINT = "pip install 'dcgan-mx[export]', or onnx itself"
 
 
 def import_onnx() -> Any:
-    """Return the package `onnx`.
-
-    Raises
-    ------
-    OnnxError
-        If it is not installed, or cannot be imported.
-    """
+    """Return the package `onnx`; raises ValueError if it is missing or cannot be imported."""
     try:
         import onnx
         import onnx.checker
         import onnx.helper
         import onnx.numpy_helper
     except (ImportError, AttributeError, TypeError) as error:
-        missing = isinstance(error, ModuleNotFoundError) and error.name == "onnx"
-        raise OnnxError("the package onnx is missing: " + _MEND if missing else
-                        f"the package onnx cannot be imported ({error}): {_MEND}") from None
+        raise ValueError(f"the package onnx cannot be imported ({error}): {_HINT}") from None
     return onnx
 
 
 def make_model(network: Network, output: str, metadata: Mapping[str, object],
                version: str) -> bytes:
-    """Write a network as an ONNX model of any batch size.
+    """Return an .onnx file of a network of any batch size, checked by the package onnx.
 
-    Parameters
-    ----------
-    network
-    output
-        Name of what comes out.
-    metadata
-        Stored as texts under these names.
-    version
-        Of dcgan-mx, which made it.
-
-    Returns
-    -------
-    bytes
-        What an .onnx file holds; the checker of onnx has passed it.
-
-    Raises
-    ------
-    OnnxError
-        If onnx is missing, too old, or too new.
+    `output` names its output, and `version` is that of dcgan-mx. Raises ValueError if onnx is
+    missing, too old or too new.
     """
     onnx = import_onnx()
     try:
@@ -67,10 +38,9 @@ def make_model(network: Network, output: str, metadata: Mapping[str, object],
         content: bytes = model.SerializeToString()
     except (AttributeError, TypeError, ValueError, RuntimeError, onnx.checker.ValidationError
             ) as error:
-        line = " ".join(str(error).split())
-        raise OnnxError(f"onnx {getattr(onnx, '__version__', 'of no version')} cannot write a "
-                        f"model of opset {OPSET} ({line}): install another version: {_MEND}"
-                        ) from None
+        raise ValueError(f"onnx {onnx.__version__} cannot write a model of opset {OPSET} "
+                         f"({' '.join(str(error).split())}): install another version: {_HINT}"
+                         ) from None
     return content
 
 

@@ -1,8 +1,4 @@
-"""How good generated images are: what all figures ask for, and those of features.
-
-All figures are estimates from samples: their floor is what they say of real images against other
-real ones, as many.
-"""
+"""Metrics of features (Fréchet distance, precision, recall), and checks of metrics' inputs."""
 from __future__ import annotations
 
 from typing import Iterator, NamedTuple
@@ -10,10 +6,6 @@ from typing import Iterator, NamedTuple
 import numpy as np
 
 SMALLEST = 16  # pixels of the smallest images
-
-
-class QualityError(ValueError):
-    """These arrays cannot be compared."""
 
 
 class PrecisionRecall(NamedTuple):
@@ -33,13 +25,14 @@ def frechet_distance(real: np.ndarray, fake: np.ndarray) -> float:
 
     Returns
     -------
-    The square of m1 - m2, and tr(S1 + S2 - 2 (S1 S2)^(1/2)), in float64; 0 for the same set twice,
-    but for rounding.
+    float
+        |m1 - m2|^2 + tr(S1 + S2 - 2 (S1 S2)^(1/2)), in float64; but for rounding, 0 for the same
+        set twice. For two sets of real images it is above 0, and falls with their size.
 
     Raises
     ------
-    QualityError
-        If the arrays are none of these, or a number is not finite.
+    ValueError
+        If the arrays have other shapes, or a number is not finite.
 
     Notes
     -----
@@ -47,7 +40,7 @@ def frechet_distance(real: np.ndarray, fake: np.ndarray) -> float:
     S1^(1/2) S2 S1^(1/2), which exist for singular covariances, too.
     Source: Dowson and Landau, J. Multivariate Anal. 12 (1982); Heusel et al., arXiv:1706.08500.
     """
-    real, fake = _require_features(real, fake)
+    real, fake = _check_features(real, fake)
     means = [features.mean(0) for features in (real, fake)]
     covariances = [np.atleast_2d(np.cov(features, rowvar=False)) for features in (real, fake)]
     values, vectors = np.linalg.eigh(covariances[0])
@@ -77,16 +70,16 @@ def precision_recall(real: np.ndarray, fake: np.ndarray, k: int = 3) -> Precisio
 
     Raises
     ------
-    QualityError
-        If the arrays or k are none of these.
+    ValueError
+        If the arrays have other shapes, a number is not finite, or k is out of range.
 
     Notes
     -----
     Source: Kynkäänniemi et al., arXiv:1904.06991.
     """
-    real, fake = _require_features(real, fake)
+    real, fake = _check_features(real, fake)
     if not 1 <= k < min(len(real), len(fake)):
-        raise QualityError(f"k is {k}: give 1 to {min(len(real), len(fake)) - 1}")
+        raise ValueError(f"k is {k}: give 1 to {min(len(real), len(fake)) - 1}")
     # A copy of the column, or it would keep the whole block.
     radii = [np.concatenate([np.partition(distances, k, 1)[:, k].copy() for distances
                              in _distances(features, features)]) for features in (real, fake)]
@@ -112,24 +105,24 @@ def cut_up(images: np.ndarray) -> list[slice]:
     return [slice(start, start + step) for start in range(0, len(images), step)]
 
 
-def require_images(name: str, images: np.ndarray) -> None:
-    """Raise QualityError if an array is none of images, (N, C, H, W), float32, in [-1, 1]."""
+def check_images(name: str, images: np.ndarray) -> None:
+    """Raise ValueError unless an array holds images, (N, C, H, W), float32, in [-1, 1]."""
     if images.ndim != 4 or images.dtype != np.float32:
-        raise QualityError(f"{name} is {images.dtype} of shape {images.shape}: give float32 of "
-                           "shape (N, C, H, W)")
+        raise ValueError(f"{name} is {images.dtype} of shape {images.shape}: give float32 of "
+                         "shape (N, C, H, W)")
     if len(images) < 2 or min(images.shape[2:]) < SMALLEST:
-        raise QualityError(f"{name} has shape {images.shape}: give 2 images or more, of 16 pixels "
-                           "or more")
+        raise ValueError(f"{name} has shape {images.shape}: give 2 images or more, of 16 pixels "
+                         "or more")
     for part in cut_up(images):
         if not np.abs(images[part]).max() <= 1 + 1e-3:  # false for nan, too
-            raise QualityError(f"{name} has numbers that are not in [-1, 1]: scale the images")
+            raise ValueError(f"{name} has numbers that are not in [-1, 1]: scale the images")
 
 
-def _require_features(*arrays: np.ndarray) -> list[np.ndarray]:
+def _check_features(*arrays: np.ndarray) -> list[np.ndarray]:
     for name, features in zip(("real", "fake"), arrays):
         if features.ndim != 2 or len(features) < 2 or features.shape[1] != arrays[0].shape[1]:
-            raise QualityError(f"{name} has shape {features.shape}: give (N, d), N at least 2, and "
-                               "the same d for both")
+            raise ValueError(f"{name} has shape {features.shape}: give (N, d), N at least 2, and "
+                             "the same d for both")
         if not np.isfinite(features).all():
-            raise QualityError(f"{name} has numbers that are not finite: leave those images out")
+            raise ValueError(f"{name} has numbers that are not finite: leave those images out")
     return [features.astype(np.float64) for features in arrays]

@@ -1,15 +1,14 @@
-"""A checkpoint's generator, to make images with."""
+"""The networks of a checkpoint, and the generator that makes images with one of them."""
 from __future__ import annotations
 
-import contextlib
 import math
 import re
 from pathlib import Path
-from typing import Any, Iterator
+from typing import Any, Mapping
 
 import numpy as np
 
-from ..machine.files import StrPath
+from ..machine.files import StrPath, parse_json
 from ..machine.memory import require_memory
 from ..machine.runtime import first_line, mx, set_parameters
 from ..runs import checkpoint
@@ -17,28 +16,12 @@ from ..runs.pretrained import PREFIX, is_pretrained, read_pretrained, require_ru
 from ..symbols import make_dcgan_sym
 from .latent import make_latents
 from .statistics import measure_statistics
-from .symbol_file import load_symbol
 
-_MEND = "give another checkpoint, RUN/checkpoints/step-..."
-
-
-class SampleError(ValueError):
-    """There is no generator to sample from, or not in this way."""
-
-
-@contextlib.contextmanager
-def belonging_together() -> Iterator[None]:
-    """Turn whatever MXNet says of parameters and a network into one line."""
-    try:
-        yield
-    except (mx.base.MXNetError, LookupError, TypeError, ValueError, RuntimeError) as error:
-        raise SampleError("these are not the parameters of this network "
-                          f"({first_line(error)}): give a checkpoint that dcgan-mx train "
-                          "wrote") from None
+_HINT = "give another checkpoint, RUN/checkpoints/step-..."
 
 
 class Generator:
-    """A generator that makes images and learns no more.
+    """A trained generator.
 
     Parameters
     ----------
@@ -49,10 +32,10 @@ class Generator:
     ctx : mx.Context
         MXNet's current context if left out.
     bn : 'moving' or 'batch'
-        BatchNorm takes mean and variance from the training, so that an image depends on its latent
-        vector alone; or from the batch it is made in, as during the training.
+        Whether BatchNorm normalizes by the moving statistics of the training, so that an image
+        depends on its latent vector alone, or by those of each batch, as during the training.
     batch_size : at least 1
-        Images at once. With 'batch', the first vectors of seed 0 fill up what is missing.
+        Images in a batch. The first vectors of seed 0 fill up an incomplete one.
 
     Attributes
     ----------
@@ -63,23 +46,22 @@ class Generator:
 
     Raises
     ------
-    SampleError
-        If parameters and network do not belong together.
+    ValueError
+        If the parameters are not those of the network.
     """
 
     def __init__(self, symG: Any, params: dict[str, np.ndarray], ctx: Any = None,
                  bn: str = "moving", batch_size: int = 64) -> None:
         if bn not in ("moving", "batch"):
-            raise SampleError(f"bn is {bn!r}: give 'moving' or 'batch'")
-        with belonging_together():
-            self.nz = params["arg:g1_weight"].shape[0]
-            self._shape = (batch_size, self.nz, 1, 1)
-            self._mod = mx.mod.Module(symG, data_names=("rand",), label_names=None,
-                                      context=ctx or mx.current_context())
-            self._mod.bind(data_shapes=[("rand", self._shape)], for_training=False)
-            self.set_params(params)
-        self._is_train = bn == "batch"
-        self.averaged = False
+            raise ValueError(f"bn is {bn!r}: give 'moving' or 'batch'")
+        self.nz: int = max((1, *params.get("arg:g1_weight", np.empty(0)).shape[:1]))
+        self.averaged, self._is_train = False, bn == "batch"
+        self._shape = (batch_size, self.nz, 1, 1)
+        check_params(symG, params, rand=self._shape)
+        self._mod = mx.mod.Module(symG, data_names=("rand",), label_names=None,
+                                  context=ctx or mx.current_context())
+        self._mod.bind(data_shapes=[("rand", self._shape)], for_training=False)
+        self.set_params(params)
 
     @property
     def symbol(self) -> Any:
@@ -87,7 +69,7 @@ class Generator:
         return self._mod.symbol
 
     def get_params(self) -> dict[str, np.ndarray]:
-        """Return the parameters that images are made with, in the form of `params` above."""
+        """Return the parameters, in the form of `params` above."""
         return {f"{kind}:{name}": array.asnumpy()
                 for kind, arrays in zip(("arg", "aux"), self._mod.get_params())
                 for name, array in arrays.items()}
@@ -98,34 +80,14 @@ class Generator:
 
     def find_shape(self) -> dict[str, int]:
         """Return `size`, `nc`, `nz` and `ngf`, as `make_dcgan_sym` takes them."""
-        weights = [array for name, array in sorted(self.get_params().items())
-                   if re.fullmatch("arg:g[0-9]_weight", name)]
-        with belonging_together():
-            ngf, nc = weights[-1].shape[:2]
-        return {"size": 2 ** (len(weights) + 1), "nc": nc, "nz": self.nz, "ngf": ngf}
+        weights = _list_weights(self.get_params())
+        ngf, nc = weights[-1].shape[:2]
+        return {"size": 1 << len(weights) + 1, "nc": nc, "nz": self.nz, "ngf": ngf}
 
     def generate(self, z: np.ndarray) -> np.ndarray:
-        """Make an image of each latent vector.
-
-        Parameters
-        ----------
-        z : (N, nz), float32
-            N at least 1.
-
-        Returns
-        -------
-        (N, C, H, W), float32
-            In [-1, 1].
-
-        Raises
-        ------
-        SampleError
-            If `z` has another shape.
-        ValueError
-            If the images cannot fit into memory.
-        """
+        """Make an image of each latent vector: z, (N, nz), to (N, C, H, W), float32, in [-1, 1]."""
         if z.ndim != 2 or z.shape[1] != self.nz or not len(z):
-            raise SampleError(f"z has shape {z.shape}: give (N, {self.nz}) with N = 1 or more")
+            raise ValueError(f"z has shape {z.shape}: give (N, {self.nz}) with N = 1 or more")
         shape = (len(z), *self._mod.output_shapes[0][1][1:])
         require_memory(f"z has {len(z)} vectors, and an image of each", 4 * math.prod(shape),
                        "give fewer at once")
@@ -142,20 +104,11 @@ class Generator:
 
 def make_generator(symG: Any, params: dict[str, np.ndarray], average: dict[str, np.ndarray],
                    ctx: Any = None, bn: str = "moving", batch_size: int = 64) -> Generator:
-    """Make a generator of averaged weights, or of the last ones where `average` is empty.
-
-    Parameters
-    ----------
-    symG, params, ctx, bn, batch_size
-        As `Generator` takes them.
-    average : float32
-        Under arg:NAME.
-    """
+    """Make a generator of averaged weights (arg:NAME), or, if there are none, of `params`."""
     params = {**params, **average}
     generator = Generator(symG, params, ctx, bn, batch_size)
     if average:
-        with belonging_together():
-            generator.set_params({**params, **measure_statistics(symG, params, ctx)})
+        generator.set_params({**params, **measure_statistics(symG, params, ctx)})
         generator.averaged = True
     return generator
 
@@ -167,75 +120,44 @@ def load_generator(path: StrPath, ctx: Any = None, bn: str = "moving", batch_siz
     Parameters
     ----------
     path
-        A checkpoint's folder, of which only G's files and state.json are looked at; or a run
-        directory, whose newest checkpoint is taken; or `pretrained:NAME`.
+        A checkpoint's folder, of which only G's files and state.json are read; or a run directory,
+        whose newest checkpoint is taken; or `pretrained:NAME`.
     ctx, bn, batch_size
         As `Generator` takes them.
     weights : 'ema' or 'raw'
-        Those that were averaged over the training, or the last ones; if left out, averaged ones
-        where there are any. The package has one kind of each generator.
+        The averaged weights, or the last ones; by default the averaged ones where there are any.
 
     Returns
     -------
-    generator
-    step
-        Of the checkpoint.
+    The generator, and the step of the checkpoint.
 
     Raises
     ------
-    SampleError
-        If there is no checkpoint, or it is damaged, or it has no such weights.
-    PretrainedError
-        If there is no such generator in the package, or it is damaged.
+    ValueError
+        If there is no such generator, it is damaged, or it has no such weights.
     """
     if is_pretrained(path):
-        return _open_box(path, ctx, bn, batch_size, weights)
+        facts, params = read_pretrained(path)
+        if weights not in (None, facts["weights"]):
+            raise ValueError(f"--weights {weights}: {path} has {facts['weights']} weights alone: "
+                             "leave it out")
+        symG, _ = make_dcgan_sym(facts["ngf"], 1, facts["nc"], size=facts["size"])
+        generator = Generator(symG, params, ctx, bn, batch_size)
+        generator.averaged = facts["weights"] == "ema"
+        return generator, facts["step"]
     path = find_checkpoint(path)
     symG, params, document = load_network(path, "G")
     try:
         average = {} if weights == "raw" else checkpoint.load_average(path)
     except checkpoint.CheckpointError as error:
-        raise SampleError(f"{error}: {_MEND}") from None
+        raise ValueError(f"{error}: {_HINT}") from None
     if weights == "ema" and not average:
-        raise SampleError(f"--weights ema: {path} has no averaged weights: give raw, or train with "
-                          "--ema")
+        raise ValueError(f"--weights ema: {path} has no averaged weights: give raw, or train with "
+                         "--ema")
     if document["latent"] != checkpoint.LATENT:
-        raise SampleError(f"{path}: its latent vectors are {document['latent']!r}, which this "
-                          f"version cannot draw: give one of {checkpoint.LATENT!r} ones")
+        raise ValueError(f"{path}: its latent vectors are {document['latent']!r}, which this "
+                         f"version cannot draw: give one of {checkpoint.LATENT!r} ones")
     return make_generator(symG, params, average, ctx, bn, batch_size), document["step"]
-
-
-def load_network(path: StrPath, network: str) -> tuple[Any, dict[str, np.ndarray], dict[str, Any]]:
-    """Load one network of a checkpoint.
-
-    Parameters
-    ----------
-    path
-        As `load_generator` takes it.
-    network : 'G' or 'D'
-
-    Returns
-    -------
-    symbol : mx.sym.Symbol
-    params : float32
-        Under arg:NAME and aux:NAME: the last ones, and their moving statistics.
-    document
-        The content of state.json.
-
-    Raises
-    ------
-    SampleError
-        If there is no checkpoint, or it is damaged, or lacks the network.
-    """
-    path = find_checkpoint(path)
-    try:
-        text, params, document = checkpoint.load_network(path, network)
-    except checkpoint.CheckpointError as error:
-        raise SampleError(f"{error}: {_MEND}") from None
-    try:
-        return load_symbol(text), params, document
-    except ValueError as error:
-        raise SampleError(f"{path / f'{network}-symbol.json'} {error}: {_MEND}") from None
 
 
 def load_pretrained(name: str, ctx: Any = None, bn: str = "moving", batch_size: int = 64
@@ -251,43 +173,83 @@ def load_pretrained(name: str, ctx: Any = None, bn: str = "moving", batch_size: 
 
     Raises
     ------
-    PretrainedError
+    ValueError
         If there is no such generator, or its files are damaged.
     """
     return load_generator(PREFIX + name, ctx, bn, batch_size)[0]
 
 
-def _open_box(source: StrPath, ctx: Any, bn: str, batch_size: int, weights: str | None
-              ) -> tuple[Generator, int]:
-    facts, params = read_pretrained(source)
-    if weights not in (None, facts["weights"]):
-        raise SampleError(f"--weights {weights}: {source} has {facts['weights']} weights alone: "
-                          "leave it out")
-    symG, _ = make_dcgan_sym(facts["ngf"], 1, facts["nc"], size=facts["size"])
-    generator = Generator(symG, params, ctx, bn, batch_size)
-    generator.averaged = facts["weights"] == "ema"
-    return generator, facts["step"]
+def load_network(path: StrPath, network: str) -> tuple[Any, dict[str, np.ndarray], dict[str, Any]]:
+    """Load G or D of a checkpoint, or of a run's newest one: symbol, parameters, state.json."""
+    path = find_checkpoint(path)
+    try:
+        text, params, document = checkpoint.load_network(path, network)
+    except checkpoint.CheckpointError as error:
+        raise ValueError(f"{error}: {_HINT}") from None
+    try:
+        symbol, inputs = _rebuild(text, params, network)
+    except (AttributeError, LookupError, OverflowError, TypeError, ValueError,
+            mx.base.MXNetError):
+        raise ValueError(f"{path / f'{network}-symbol.json'} is not a network of make_dcgan_sym "
+                         f"with the parameters beside it: {_HINT}") from None
+    check_params(symbol, params, **inputs)
+    return symbol, params, document
+
+
+def _rebuild(text: str, params: Mapping[str, np.ndarray], network: str
+             ) -> tuple[Any, dict[str, Any]]:
+    """Make the network that a checkpoint's files describe, and the shape of its input.
+
+    The file's graph is compared with it and never run: MXNet believes the numbers in a graph, and
+    some of its operators read or write wherever these lead.
+    """
+    graph, weights = parse_json(text.encode()), _list_weights(params)
+    norm = [node["attrs"] for node in graph["nodes"] if node["op"] == "BatchNorm"][0]
+    size, nz = 1 << len(weights) + 1, weights[0].shape[0]
+    width, nc = (weights[-1] if network == "G" else weights[0]).shape[:2]
+    symG, symD = make_dcgan_sym(width, width, nc, f"arg:{network.lower()}1_bias" not in params,
+                                norm["fix_gamma"] == "True", float(norm["eps"]), size)
+    symbol = symG if network == "G" else symD
+    if not nz or parse_json(symbol.tojson().encode()) != graph:
+        raise ValueError
+    inputs = {"rand": (1, nz, 1, 1)} if network == "G" else {"data": (1, nc, size, size)}
+    return symbol, inputs
+
+
+def check_params(symbol: Any, params: Mapping[str, np.ndarray], **inputs: tuple[int, ...]) -> None:
+    """Raise ValueError unless parameters have the names and shapes that a network needs."""
+    try:
+        args, _, aux = symbol.infer_shape(**inputs)
+    except mx.base.MXNetError as error:
+        raise ValueError(f"inputs of shape {inputs} do not fit this network ({first_line(error)})"
+                         ) from None
+    needed = {**{f"arg:{name}": shape for name, shape in zip(symbol.list_arguments(), args)
+                 if name not in (*inputs, "label")},
+              **{f"aux:{name}": shape for name, shape in zip(symbol.list_auxiliary_states(), aux)}}
+    found = {name: array.shape for name, array in params.items()}
+    for name in sorted({*needed, *found}):
+        if found.get(name) != needed.get(name):
+            raise ValueError("these are not the parameters of this network: the shape of "
+                             f"{name} is {found.get(name)}, expected {needed.get(name)}: {_HINT}")
+
+
+def _list_weights(params: Mapping[str, np.ndarray]) -> list[np.ndarray]:
+    """Return the weights of all layers: n of them make images of 2^(n + 1) pixels a side."""
+    return [array for name, array in sorted(params.items())
+            if re.fullmatch("arg:[gd][0-9]_weight", name)]
 
 
 def find_checkpoint(path: StrPath) -> Path:
-    """Return the checkpoint's folder that is meant: `path`, or the newest one of that run.
-
-    Raises
-    ------
-    SampleError
-        If there is none.
-    PretrainedError
-        If `path` is a generator of the box.
-    """
+    """Return a checkpoint's folder: `path`, or the newest one of that run."""
     require_run(path)
     path = Path(path)
     if not path.is_dir():
-        raise SampleError(f"{path} is no folder: give a checkpoint's, RUN/checkpoints/step-..., or "
-                          "a run directory")
+        raise ValueError(f"{path} is no folder: give a checkpoint's, RUN/checkpoints/step-..., or "
+                         "a run directory")
     if not (path / checkpoint.STATE).exists():
         folders = checkpoint.list(path)
         if not folders:
-            raise SampleError(f"{path} is no checkpoint, and has none: give another folder, or "
-                              "train longer")
+            raise ValueError(f"{path} is no checkpoint, and has none: give another folder, or "
+                             "train longer")
         path = folders[-1]
     return path

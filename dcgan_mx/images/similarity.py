@@ -3,17 +3,16 @@ from __future__ import annotations
 
 import numpy as np
 
-from .quality import QualityError, cut_up, require_images
+from .quality import check_images, cut_up
 
 # Source of the constants: Wang, Simoncelli and Bovik, "Multiscale structural similarity for image
 # quality assessment", Asilomar 2003.
 _WEIGHTS = np.array([0.0448, 0.2856, 0.3001, 0.2363, 0.1333])
 _STABLE = (0.01**2, 0.03**2)  # of the range of values
 _WINDOW, _SIGMA = 11, 1.5
-_PAIRS = 10_000
 
 
-def ms_ssim(images: np.ndarray, pairs: int = _PAIRS, seed: int = 0) -> float:
+def ms_ssim(images: np.ndarray, pairs: int = 10_000, seed: int = 0) -> float:
     """Say how alike the images of one set are, by their multi-scale structural similarity.
 
     Parameters
@@ -27,22 +26,23 @@ def ms_ssim(images: np.ndarray, pairs: int = _PAIRS, seed: int = 0) -> float:
 
     Returns
     -------
-    Mean over the pairs, in [0, 1]; 1 where all images are the same. Neither more nor less than that
-    of real images is best.
+    float
+        Mean over the pairs, in [0, 1]; 1 if all images are the same. The best value is that of
+        real images.
 
     Raises
     ------
-    QualityError
-        If the images are none of these.
+    ValueError
+        If the images have another shape or range, or a number is out of range.
 
     Notes
     -----
     Windows of 11x11 pixels, or as many as there are, five scales; what is negative counts as 0.
     Source: Wang et al., Asilomar 2003; as a measure of variety: Odena et al., arXiv:1610.09585.
     """
-    require_images("images", images)
+    check_images("images", images)
     if pairs < 1 or seed < 0:
-        raise QualityError(f"pairs is {pairs} and seed is {seed}: give 1 and 0, or more")
+        raise ValueError(f"pairs is {pairs} and seed is {seed}: give 1 and 0, or more")
     rng = np.random.default_rng(seed)
     first = rng.integers(0, len(images), pairs)
     second = (first + rng.integers(1, len(images), pairs)) % len(images)
@@ -59,7 +59,7 @@ def compare_pairs(first: np.ndarray, second: np.ndarray) -> np.ndarray:
         luminance, contrast = _similarity(a, b)
         value = contrast if scale < len(_WEIGHTS) - 1 else luminance * contrast
         result *= np.maximum(value.mean((1, 2, 3)), 0) ** weight
-        a, b = (_mean_of_four(images) for images in (a, b))
+        a, b = (_halve(images) for images in (a, b))
     return result
 
 
@@ -90,11 +90,11 @@ def _window(n: int) -> np.ndarray:
     return matrix
 
 
-def _mean_of_four(images: np.ndarray) -> np.ndarray:
-    """Halve the images by means of 2x2 pixels; one that is left over at an edge is left out."""
-    height, width = (max(n // 2, 1) for n in images.shape[2:])
-    if images.shape[2] == 1 or images.shape[3] == 1:
+def _halve(images: np.ndarray) -> np.ndarray:
+    """Halve the images by means of 2x2 pixels, without an odd last row or column."""
+    n, c, height, width = images.shape
+    if 1 in (height, width):
         return images
-    cut = images[:, :, :2 * height, :2 * width]
-    means: np.ndarray = cut.reshape(*images.shape[:2], height, 2, width, 2).mean((3, 5))
+    cut = images[:, :, :height // 2 * 2, :width // 2 * 2]
+    means: np.ndarray = cut.reshape(n, c, height // 2, 2, width // 2, 2).mean((3, 5))
     return means

@@ -1,4 +1,4 @@
-"""BatchNorm's statistics of weights that have none of their own."""
+"""BatchNorm's moving statistics for weights that have none: averages over a training."""
 from __future__ import annotations
 
 from typing import Any
@@ -11,27 +11,11 @@ from .latent import make_latents
 
 def measure_statistics(symG: Any, params: dict[str, np.ndarray], ctx: Any = None,
                        batches: int = 16) -> dict[str, np.ndarray]:
-    """Return the moving statistics that a generator's BatchNorm would have with these weights.
+    """Measure a generator's moving statistics (aux:NAME): means over batches of 64 fixed vectors.
 
-    Weights that were averaged over a training have none of their own.
-
-    Parameters
-    ----------
-    symG, params, ctx
-        As `Generator` takes them; the moving statistics in `params` are not looked at.
-    batches : at least 1
-        Of 64 vectors each, over which the mean and the variance in each batch are averaged.
-
-    Returns
-    -------
-    float32
-        Under aux:NAME.
-
-    Notes
-    -----
     Source: Izmailov et al., arXiv:1803.05407, section 3.1.
     """
-    size, nz = 64, params["arg:g1_weight"].shape[0]
+    size, nz = 64, len(params["arg:g1_weight"])
     layers = [name[:-len("_moving_mean")] for name in symG.list_auxiliary_states()
               if name.endswith("_moving_mean")]
     inputs = mx.sym.Group([symG.get_internals()[f"{name.replace('bn', '')}_output"]

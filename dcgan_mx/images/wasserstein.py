@@ -8,7 +8,7 @@ import cv2
 import numpy as np
 
 from ..machine.processor import physical_cores
-from .quality import SMALLEST, QualityError, cut_up, require_images
+from .quality import SMALLEST, check_images, cut_up
 
 _PATCH = 7
 _PATCHES = 128  # of each image at each level
@@ -40,15 +40,15 @@ def sliced_wasserstein(real: np.ndarray, fake: np.ndarray, seed: int = 0, repeat
 
     Returns
     -------
-    levels
-        Times 1,000; 0 for the same set twice.
-    mean
+    levels : dict
+        The distance at each height in pixels, times 1,000; 0 for the same set twice.
+    mean : float
         Of the levels.
 
     Raises
     ------
-    QualityError
-        If the arrays do not have one such shape, or a number is not finite.
+    ValueError
+        If the arrays have other shapes, values outside [-1, 1], or a number is out of range.
 
     Notes
     -----
@@ -58,15 +58,15 @@ def sliced_wasserstein(real: np.ndarray, fake: np.ndarray, seed: int = 0, repeat
     images. Source: Karras et al., arXiv:1710.10196, section 5; Rabin et al., SSVM 2011.
     """
     for name, images in (("real", real), ("fake", fake)):
-        require_images(name, images)
+        check_images(name, images)
     height = real.shape[2]
     if real.shape != fake.shape:
-        raise QualityError(f"fake has shape {fake.shape}: give that of real, {real.shape}")
+        raise ValueError(f"fake has shape {fake.shape}: give that of real, {real.shape}")
     if repeats < 1 or seed < 0:
-        raise QualityError(f"repeats is {repeats} and seed is {seed}: give 1 and 0, or more")
+        raise ValueError(f"repeats is {repeats} and seed is {seed}: give 1 and 0, or more")
     if height != real.shape[3] or height < SMALLEST or height & (height - 1):
-        raise QualityError(f"the images have {height}x{real.shape[3]} pixels: give squares of 16, "
-                           "32, 64, 128 or 256")
+        raise ValueError(f"the images have {height}x{real.shape[3]} pixels: give squares of 16, "
+                         "32, 64, 128 or 256")
     levels = {}
     for level in range(height.bit_length() - SMALLEST.bit_length() + 1):
         rng = np.random.default_rng((seed, level))
@@ -87,17 +87,9 @@ def sliced_wasserstein(real: np.ndarray, fake: np.ndarray, seed: int = 0, repeat
 
 
 def wasserstein(a: np.ndarray, b: np.ndarray) -> float:
-    """Return the distance of two sets of numbers: the mean of |a - b| once both are sorted.
-
-    Parameters
-    ----------
-    a, b : (N,), float32
-
-    Notes
-    -----
-    It is the area between the two distribution functions, here on a grid of 2^18 places from the
-    least to the greatest number: off by less than one of its steps, and much faster than sorting.
-    """
+    """Return the mean of |a - b| once both, (N,), float32, are sorted."""
+    # It is the area between the two distribution functions: on a grid it is off by less than one of
+    # the grid's steps, and much faster than sorting.
     low, high = min(a.min(), b.min()), max(a.max(), b.max())
     if low == high:
         return 0.0
@@ -108,7 +100,7 @@ def wasserstein(a: np.ndarray, b: np.ndarray) -> float:
 
 
 class _Patches:
-    """The patches of a set of images at one level, cut out anew whenever they are looked at."""
+    """The patches of a set of images at one level, cut out again for each use to save memory."""
 
     def __init__(self, images: np.ndarray, level: int, places: np.ndarray) -> None:
         self._images, self._level, self._places = images, level, places
@@ -125,10 +117,9 @@ class _Patches:
         scaled = directions * self._scale[:, None]
         shift = (scaled.sum(2) * self._mean).sum(1)
         matrix = np.ascontiguousarray(scaled.reshape(len(directions), -1).T, np.float32)
-        parts = self._map(lambda patches: (patches.reshape(len(patches), -1) @ matrix).T)
         projections = np.empty((len(directions), len(self._images) * _PATCHES), np.float32)
         start = 0
-        for part in parts:
+        for part in self._map(lambda patches: (patches.reshape(len(patches), -1) @ matrix).T):
             projections[:, start:start + part.shape[1]] = part
             start += part.shape[1]
         projections -= shift[:, None].astype(np.float32)

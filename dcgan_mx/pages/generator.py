@@ -6,7 +6,7 @@ from typing import Any, Mapping
 
 import numpy as np
 
-from ..images.layers import LayerError, Network
+from ..images.layers import Network
 from . import page
 
 _LEVELS = 2**15 - 1  # of a weight, on either side of 0
@@ -18,7 +18,7 @@ def render(network: Network, vectors: np.ndarray, said: Mapping[str, object]) ->
     Parameters
     ----------
     network
-        A chain of deconvolutions, each with an activation, or LayerError is raised.
+        A chain of deconvolutions, each with an activation, or ValueError is raised.
     vectors : (n, nz), float32
         The vectors that the sliders mix, one slider each.
     said
@@ -47,7 +47,7 @@ def fold(network: Network) -> list[dict[str, Any]]:
             stages.append({"weight": weight, "scale": ones, "shift": bias[0] if bias else 0 * ones,
                            "activation": "None", **shape})
         elif not stages or stages[-1]["activation"] != "None" or layer.op in ("Conv", "Flatten"):
-            raise LayerError(f"{layer.op} {layer.name} has no place on a page: give a generator of "
+            raise ValueError(f"{layer.op} {layer.name} has no place on a page: give a generator of "
                              "make_dcgan_sym")
         elif layer.op == "BatchNormalization":
             gamma, beta, mean, variance = arrays

@@ -14,6 +14,7 @@ from dcgan_mx.images.digits import train
 from dcgan_mx.images.evaluation import find_nearest
 from dcgan_mx.machine import memory
 from dcgan_mx.machine.runtime import mx
+from dcgan_mx.runs.evaluation import decode_evaluation
 from dcgan_mx.runs.params import dump_params
 from dcgan_mx.runs.run import Run
 from dcgan_mx.runs.settings import RECIPES
@@ -150,16 +151,25 @@ def test_what_cannot_be_evaluated(discs, run_dir, call, one_line_error, tmp_path
     plain = tmp_path / "plain"
     assert call("train", *SMALL, "--max-steps", 1, "--run-dir", plain).returncode == 0
     one_line_error(call("evaluate", plain, "--weights", "ema"), "has no averaged weights")
-    for damaged in ("{", "[]", '{"step": 1}', '{"step": 1, "images": 1, "floor": null}',
-                    '{"step": 1, "images": 1, "swd": "x", "floor": {}}',
-                    '{"step": 1, "images": 1, "classes": "abc", "floor": {"classes": [1]}}',
-                    f'{{"step": 1, "images": 1, "classes": [{10**400}], "floor": {{}}}}',
-                    '{"step": 1, "images": 1, "floor": {"classes": [-1]}}',
-                    '{"step": 1, "images": 1.0, "floor": {}}',
-                    f'{{"step": 1, "images": {10**400}, "floor": {{}}}}'):
-        (plain / "evaluation.json").write_text(damaged)
-        one_line_error(call("report", plain), "evaluation.json is none of an evaluation: remove it")
+    (plain / "evaluation.json").write_text("{")
+    one_line_error(call("report", plain), "evaluation.json is none of an evaluation: remove it")
     one_line_error(call("evaluate", discs, "--features"), "--features: synthetic has no labels")
+
+
+@pytest.mark.parametrize("damaged", [
+    "[]", '{"step": 1}', '{"step": 1, "images": 1, "floor": null}',
+    '{"step": 1, "images": 1, "swd": "x", "floor": {}}',
+    '{"step": 1, "images": 1, "classes": "abc", "floor": {"classes": [1]}}',
+    f'{{"step": 1, "images": 1, "classes": [{10**400}], "floor": {{}}}}',
+    '{"step": 1, "images": 1, "floor": {"classes": [-1]}}',
+    '{"step": 1, "images": 1.0, "floor": {}}', '{"step": "1", "images": 1, "floor": {}}',
+    '{"step": 1, "images": 1, "floor": {}, "svm_errors": {"a": 1}}',
+    f'{{"step": 1, "images": {10**400}, "floor": {{}}}}'])
+def test_damaged_evaluations(damaged):
+    good = b'{"step": 1, "images": 2, "classes": [2, 0], "swd": 1.5, "floor": {"swd": 0.5}}'
+    assert decode_evaluation(good) == json.loads(good)
+    with pytest.raises(ValueError, match="is none of an evaluation"):
+        decode_evaluation(damaged.encode())
 
 
 def test_what_does_not_fit_is_refused_before_it_begins(digits, call, one_line_error, monkeypatch):

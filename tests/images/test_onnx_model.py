@@ -2,7 +2,6 @@
 import itertools
 import json
 import sys
-import types
 
 import numpy as np
 import onnx
@@ -10,20 +9,18 @@ import onnxruntime
 import pytest
 from networks import BOTH, make_network, run_mxnet
 
-from dcgan_mx.images.layers import LayerError, read_network
-from dcgan_mx.images.onnx_model import OnnxError, import_onnx, make_model
+from dcgan_mx.images.layers import read_network
+from dcgan_mx.images.onnx_model import import_onnx, make_model
 from dcgan_mx.symbols import SIZES
-
-
-def open_model(content):
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = 1
-    return onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
 
 
 def check_equal(n, network, width, nc, size, **options):
     sym, shape, params = make_network(network, width, nc, size, **options)
-    session = open_model(make_model(read_network(sym.tojson(), params), "y", {}, "0"))
+    settings = onnxruntime.SessionOptions()
+    settings.intra_op_num_threads = 1
+    session = onnxruntime.InferenceSession(
+        make_model(read_network(sym.tojson(), params), "y", {}, "0"), settings,
+        providers=["CPUExecutionProvider"])
     x = np.random.default_rng(1).normal(0, 0.7, (n, *shape)).astype(np.float32)
     expected = run_mxnet(sym, params, x)
     found, = session.run(["y"], {session.get_inputs()[0].name: x})
@@ -56,9 +53,7 @@ def test_gamma_is_1_where_it_is_fixed():
     for fixed in (True, False):
         sym, _, params = make_network("G", 2, 3, 16, fix_gamma=fixed)
         params["arg:gbn1_gamma"][:] = 7
-        model = onnx.load_from_string(make_model(read_network(sym.tojson(), params), "y", {}, "0"))
-        gamma, = (onnx.numpy_helper.to_array(array) for array in model.graph.initializer
-                  if array.name == "gbn1_gamma")
+        gamma, *_ = read_network(sym.tojson(), params).layers[1].arrays.values()
         assert (gamma == (1 if fixed else 7)).all()
 
 
@@ -79,79 +74,27 @@ def test_what_is_in_the_file(nc):
             for value in (given, made)] == [["N", 10, 1, 1], ["N", nc, 32, 32]]
 
 
-def change(sym, which, **changes):
-    """The JSON of a symbol, the nodes of one operator changed."""
-    document = json.loads(sym.tojson())
-    for node in document["nodes"]:
-        if node["op"] == which:
-            node.update(changes)
-    return json.dumps(document)
-
-
-@pytest.mark.parametrize("op, changes, parts", [
-    ("Activation", {"op": "SoftmaxOutput", "attrs": {}}, "SoftmaxOutput gact4"),
-    ("Activation", {"attrs": {"act_type": "softrelu"}}, "act_type=softrelu"),
-    ("Deconvolution", {"attrs": {"kernel": "(4,)"}}, r"Deconvolution g4 .kernel=\(4,\)"),
-    ("Deconvolution", {"attrs": {"kernel": "(4, 4)", "num_group": "2"}}, "num_group=2"),
-    ("Deconvolution", {"attrs": {"kernel": "(3, 3)"}}, "ValueError: g1 has a weight of shape"),
-    ("Deconvolution", {"op": "Convolution"}, "Convolution|channels|shape"),
-    ("Deconvolution", {"inputs": [[40, 0, 0], [1, 0, 0]]}, "out of order"),
-    ("BatchNorm", {"inputs": []}, "no chain of layers"),
-    ("BatchNorm", {"attrs": None}, "no chain of layers")])
-def test_foreign_networks_are_refused(op, changes, parts):
+@pytest.mark.parametrize("changes, message", [
+    ({"op": "SoftmaxOutput"}, "layer gact4 is SoftmaxOutput, .* give a network of make_dcgan_sym"),
+    ({"attrs": {"act_type": "softrelu"}}, "layer gact4 is softrelu, which cannot be exported")])
+def test_other_layers_are_refused(changes, message):
     sym, _, params = make_network("G", 2, 3, 32)
-    with pytest.raises(LayerError, match=parts) as caught:
-        read_network(change(sym, op, **changes), params)
-    assert "\n" not in str(caught.value)
-
-
-@pytest.mark.parametrize("text", ["", "{}", "[]", '{"nodes": [], "heads": [[0, 0, 0]]}',
-                                  '{"nodes": 1, "heads": []}', "[" * 5000])
-def test_what_is_no_network(text):
-    with pytest.raises(LayerError, match="no chain of layers"):
-        read_network(text, {})
-
-
-@pytest.mark.parametrize("name, shape", [("g2_weight", (4, 8, 4, 4)), ("gbn1_beta", (3,)),
-                                         ("gbn2_gamma", (8, 1)), ("g1_weight", ())])
-def test_parameters_of_another_network(name, shape):
-    sym, _, params = make_network("G", 2, 3, 32)
-    with pytest.raises(LayerError, match="no chain of layers"):
-        read_network(sym.tojson(), {**params, f"arg:{name}": np.zeros(shape, np.float32)})
-    del params[f"arg:{name}"]
-    with pytest.raises(LayerError, match=name):
-        read_network(sym.tojson(), params)
-
-
-def test_a_grey_deconvolution_that_is_spelt_in_another_way():
-    sym, _, params = make_network("G", 2, 1, 16)
-    with pytest.raises(LayerError, match="col2im g3"):
-        read_network(change(sym, "broadcast_like", op="broadcast_mul"), params)
+    graph = json.loads(sym.tojson())
+    graph["nodes"][-1].update(changes)
+    with pytest.raises(ValueError, match=message):
+        read_network(json.dumps(graph), params)
 
 
 def test_without_onnx(monkeypatch):
     monkeypatch.setitem(sys.modules, "onnx", None)
-    with pytest.raises(OnnxError, match=r"cannot be imported|missing: pip install 'dcgan-mx\[expo"):
+    with pytest.raises(ValueError, match=r"cannot be imported .*: pip install 'dcgan-mx\[export"):
         import_onnx()
 
 
-@pytest.mark.parametrize("fault", ["no helper", "an argument", "the checker"])
-def test_another_age_of_onnx(fault, monkeypatch):
-    """Not the package, but what this one would meet if it lost a name or refused a model."""
-    real, refusal = onnx, onnx.checker.ValidationError("opset 11")
-    helper, checker = (types.SimpleNamespace(**vars(module))
-                       for module in (real.helper, real.checker))
-    if fault == "no helper":
-        del helper.make_opsetid
-    elif fault == "an argument":
-        helper.make_model = lambda graph: None
-    else:
-        def refuse(*args, **kwargs):
-            raise refusal
-        checker.check_model = refuse
-    monkeypatch.setattr(real, "helper", helper)
-    monkeypatch.setattr(real, "checker", checker)
-    monkeypatch.setattr(real, "__version__", "9.9")
+def test_another_age_of_onnx(monkeypatch):
+    """Not the package, but what this one would meet if it lost a name."""
+    monkeypatch.delattr(onnx.helper, "make_opsetid")
+    monkeypatch.setattr(onnx, "__version__", "9.9")
     sym, _, params = make_network("G", 2, 3, 16)
-    with pytest.raises(OnnxError, match=r"onnx 9.9 cannot write a model of opset 11 \(.*\): inst"):
+    with pytest.raises(ValueError, match=r"onnx 9.9 cannot write a model of opset 11 \(.*\): inst"):
         make_model(read_network(sym.tojson(), params), "y", {}, "0")

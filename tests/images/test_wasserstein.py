@@ -3,7 +3,6 @@ import pytest
 from scipy.ndimage import convolve
 
 from dcgan_mx import sliced_wasserstein
-from dcgan_mx.images.quality import QualityError
 from dcgan_mx.images.wasserstein import _band, _double, wasserstein
 
 RNG = np.random.default_rng(0)
@@ -47,15 +46,9 @@ def test_brightness_and_contrast_change_nothing():
 
 
 def test_the_floor_falls_with_the_root_of_the_number():
-    few, many = (np.mean([sliced_wasserstein(noise(n), noise(n), seed).mean for seed in range(3)])
-                 for n in (40, 640))
+    few, many = (np.mean([sliced_wasserstein(noise(n), noise(n), seed, 2).mean
+                          for seed in range(2)]) for n in (25, 400))
     assert few / many == pytest.approx(4, rel=0.25)
-
-
-@pytest.mark.parametrize("options", [{"repeats": 0}, {"seed": -1}])
-def test_bad_numbers(options):
-    with pytest.raises(QualityError, match="give 1 and 0, or more"):
-        sliced_wasserstein(noise(4), noise(4), **options)
 
 
 def test_the_grid_is_as_good_as_sorting():
@@ -105,7 +98,7 @@ def by_definition(real, fake, seed):
 
 
 def test_colour_images_by_definition():
-    real, fake = noise(30, 3, 32), noise(30, 3, 32)
+    real, fake = noise(12, 3, 32), noise(12, 3, 32)
     fake[:, 1] = fake[:, 0] ** 3  # channels of their own contrast, and dependent
     found = sliced_wasserstein(real, fake, seed=5)
     np.testing.assert_allclose([*found.levels.values()], by_definition(real, fake, 5), rtol=1e-4)
@@ -126,5 +119,11 @@ def test_colour_images_by_definition():
     (noise(4), noise(4) + 1, r"fake has numbers that are not in \[-1, 1\]"),
     (noise(4) * np.nan, noise(4), "real has numbers that are not in")])
 def test_bad_images(real, fake, message):
-    with pytest.raises(QualityError, match=message):
+    with pytest.raises(ValueError, match=message):
         sliced_wasserstein(real, fake)
+
+
+@pytest.mark.parametrize("options", [{"repeats": 0}, {"seed": -1}])
+def test_bad_numbers(options):
+    with pytest.raises(ValueError, match="give 1 and 0, or more"):
+        sliced_wasserstein(noise(4), noise(4), **options)

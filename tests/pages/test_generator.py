@@ -8,7 +8,7 @@ from networks import BOTH, make_network, run_mxnet
 from selenium.webdriver.support.wait import WebDriverWait
 
 from dcgan_mx.images.latent import make_latents
-from dcgan_mx.images.layers import LayerError, read_network
+from dcgan_mx.images.layers import read_network
 from dcgan_mx.pages import generator
 from dcgan_mx.visual import to_pixels
 
@@ -122,7 +122,7 @@ def test_folding_changes_no_number(options):
 
 def test_a_discriminator_has_no_page():
     sym, _, params = make_network("D", 2, 3, 16)
-    with pytest.raises(LayerError, match="Conv d1 has no place on a page"):
+    with pytest.raises(ValueError, match="Conv d1 has no place on a page"):
         generator.fold(read_network(sym.tojson(), params))
 
 

@@ -1,4 +1,4 @@
-"""The box: what is in the package, and what is read and written there."""
+"""Generators in the package: what is there, and what is read and written there."""
 import hashlib
 import subprocess
 import sys
@@ -11,7 +11,6 @@ from small import mutate
 from dcgan_mx.runs import pretrained
 from dcgan_mx.runs.checkpoint_files import encode_state
 from dcgan_mx.runs.pretrained import (
-    PretrainedError,
     find_settings,
     list_pretrained,
     read_pretrained,
@@ -20,12 +19,11 @@ from dcgan_mx.runs.pretrained import (
 )
 
 FACTS = {"dataset": "mnist", "step": 7, "weights": "ema", "size": 16, "nc": 1, "nz": 3, "ngf": 2}
-NAMES = ("tiny.json", "tiny.params")
 
 
 @pytest.fixture
 def box(tmp_path, monkeypatch):
-    """A box with one small generator, and its numbers before they were rounded."""
+    """A folder with one small generator, and its numbers before they were rounded."""
     monkeypatch.setattr(pretrained, "FOLDER", tmp_path)
     rng = np.random.default_rng(0)
     params = {"arg:g1_weight": rng.normal(0, 0.02, (3, 4, 4, 4)).astype(np.float32),
@@ -42,21 +40,18 @@ def test_weights_are_float16_and_statistics_are_not(box):
                                   params["arg:g1_weight"].astype(np.float16))
     np.testing.assert_array_equal(found["aux:gbn1_moving_mean"], params["aux:gbn1_moving_mean"])
     assert {array.dtype for array in found.values()} == {np.dtype(np.float32)}
-    # 11 bits: half a step in the last place is 2^-11 of the number itself
-    apart = np.abs(found["arg:g1_weight"] / params["arg:g1_weight"] - 1)
-    assert 2**-13 < apart.max() <= 2**-11
     assert (folder / "tiny.params").stat().st_size < 2 * 192 + 4 * 4 + 200
     recipe = find_settings(facts).recipe
     assert (recipe.dataset, recipe.size, recipe.nc, recipe.nz, recipe.ngf) == ("mnist", 16, 1, 3, 2)
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", ["tiny.json", "tiny.params"])
 @pytest.mark.parametrize("changes", [
     [(0.3, b"", 1)], [(0.5, b"x", 1)], [(0.99, b"x", 0)], [(0, b"", 10**6)], [(0.7, b"", 10**6)]])
 def test_damage_is_named(name, changes, box):
     path = box[0] / name
     path.write_bytes(mutate(path.read_bytes(), changes))
-    with pytest.raises(PretrainedError, match=f"{name} is damaged: install the package anew"):
+    with pytest.raises(ValueError, match=f"{name} is damaged: install the package again"):
         read_pretrained("pretrained:tiny")
 
 
@@ -66,39 +61,38 @@ def test_what_is_missing_or_foreign_is_named(box):
     facts = {**read_pretrained("pretrained:tiny")[0], "files": {
         "tiny.params": hashlib.sha256((folder / "tiny.params").read_bytes()).hexdigest()}}
     assert encode_state(facts) == good
-    for changed in ({"format": 2}, {"latent": "uniform"}):
+    for changed, words in (
+            ({"format": 2}, "of another version"), ({"latent": "uniform"}, "of another version"),
+            *(({name: value}, "damaged") for name, value in (
+                ("nc", 2), ("size", 48), ("ngf", "2"), ("dataset", "x"), ("more", 1),
+                ("files", {"other.params": ""})))):
         (folder / "tiny.json").write_bytes(encode_state({**facts, **changed}))
-        with pytest.raises(PretrainedError, match="tiny.json is of another version"):
-            read_pretrained("pretrained:tiny")
-    for changed in ({"nc": 2}, {"size": 48}, {"ngf": "2"}, {"dataset": "x"}, {"more": 1},
-                    {"files": {"other.params": ""}}):
-        (folder / "tiny.json").write_bytes(encode_state({**facts, **changed}))
-        with pytest.raises(PretrainedError, match="tiny.json is damaged"):
+        with pytest.raises(ValueError, match=f"tiny.json is {words}: install the package"):
             read_pretrained("pretrained:tiny")
     (folder / "tiny.json").write_bytes(good)
     (folder / "tiny.params").unlink()
-    with pytest.raises(PretrainedError, match="tiny.params: No such file.*: install the package"):
+    with pytest.raises(ValueError, match="tiny.params: No such file.*: install the package"):
         read_pretrained("pretrained:tiny")
     for name in ("", "none", "../tiny", f"{folder}/tiny"):
-        with pytest.raises(PretrainedError, match="no such generator in the box: there is pretra"):
+        with pytest.raises(ValueError, match="no such pretrained generator: give one of pretrained:"
+                                             "tiny"):
             read_pretrained(f"pretrained:{name}")
 
 
-def test_what_does_not_belong_into_the_box_is_refused(box):
+def test_what_does_not_belong_there_is_refused(box):
     folder, params = box
     before = {path.name: path.read_bytes() for path in folder.iterdir()}
     rounded = round_weights(params)
-    with pytest.raises(PretrainedError, match="pretrained:tiny is there already: .*--force"):
-        write_pretrained("tiny", rounded, FACTS)
-    with pytest.raises(PretrainedError, match="params are not rounded"):
-        write_pretrained("other", params, FACTS)
-    for name in ("", "../other", "a.b", "-"):
-        with pytest.raises(PretrainedError, match="is no name"):
-            write_pretrained(name, rounded, FACTS)
-    with pytest.raises(PretrainedError, match=r"would take 8000\d\d\d bytes, and 8000000 .*--ngf"):
-        write_pretrained("other", {"arg:w": np.zeros(4_000_000, np.float32)}, FACTS)
+    for name, weights, words in (
+            ("tiny", rounded, "pretrained:tiny is there already: .*--force"),
+            ("other", params, "params are not rounded"),
+            *((name, rounded, "is no name") for name in ("", "../other", "a.b", "-")),
+            ("other", {"arg:w": np.zeros(4_000_000, np.float32)},
+             r"would take 8000\d\d\d bytes, and 8000000 .*--ngf")):
+        with pytest.raises(ValueError, match=words):
+            write_pretrained(name, weights, FACTS)
     for value in (65520, np.nan, -np.inf):
-        with pytest.raises(PretrainedError, match="arg:w is not finite as float16"):
+        with pytest.raises(ValueError, match="arg:w is not finite as float16"):
             round_weights({"arg:w": np.array([0, value], np.float32)})
     assert round_weights({"arg:w": np.array([65519], np.float32)})["arg:w"] == 65504
     assert {path.name: path.read_bytes() for path in folder.iterdir()} == before
@@ -106,18 +100,16 @@ def test_what_does_not_belong_into_the_box_is_refused(box):
     assert read_pretrained("pretrained:tiny")[0]["step"] == 8
 
 
-def test_the_package_has_digits_below_8_mb_and_nothing_else():
+def test_the_package_has_digits_and_an_installation_has_them_too(tmp_path):
     assert list_pretrained() == ["mnist"]
-    assert {path.name for path in pretrained.FOLDER.iterdir()} == {"mnist.json", "mnist.params"}
     facts, params = read_pretrained("pretrained:mnist")
     assert facts["dataset"] == "mnist" and facts["weights"] == "ema"
-    assert (pretrained.FOLDER / "mnist.params").stat().st_size < 8e6
     assert all(np.isfinite(array).all() for array in params.values())
-
-
-def test_an_installation_has_the_box(tmp_path):
     subprocess.run([sys.executable, "setup.py", "--quiet", "build_py", "--build-lib", tmp_path],
                    cwd=ROOT, check=True, capture_output=True)
-    for path in pretrained.FOLDER.iterdir():
-        assert (tmp_path / "dcgan_mx" / "pretrained" / path.name).read_bytes() == path.read_bytes()
+    installed = {path.name: path.read_bytes()
+                 for path in (tmp_path / "dcgan_mx" / "pretrained").iterdir()}
+    assert installed == {path.name: path.read_bytes() for path in pretrained.FOLDER.iterdir()}
+    assert installed.keys() == {"mnist.json", "mnist.params"}
+    assert len(installed["mnist.params"]) < 8e6
     assert (tmp_path / "dcgan_mx" / "py.typed").exists()
