@@ -261,7 +261,7 @@ def show_functions(images: np.ndarray,
          f"deviation {noise.std():.3f}: N(0, 1)", None),
         ("MnistIter", MnistIter._make, f"a batch of shape {batch.shape}, from {batch.min():g} to "
          f"{batch.max():g}", make_grid(batch[:16])),
-        ("ImagenetIter", ImagenetIter._begin, "the same discs from a record file, as squares of "
+        ("ImagenetIter", ImagenetIter._make, "the same discs from a record file, as squares of "
          f"192 to 256 pixels, cut out and mirrored at random: {photographs.shape}",
          make_grid(photographs[:16]))]
 
