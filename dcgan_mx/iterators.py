@@ -1,17 +1,21 @@
 """Batches of noise and of images, each a function of the seed and its number alone."""
 from __future__ import annotations
 
-from typing import Any, Callable, Iterable
+import warnings
+from typing import Any
 
 import cv2
 import numpy as np
 
-from .data.epochs import NOISE, ORDER, EpochIter, generator, require_part
-from .data.pack_cache import pack_cached
-from .data.record_reader import Position, RecordReader
-from .data.records import RecordError
+from .data.encoding import decode, scale
+from .data.epochs import CROPS, NOISE, EpochIter, generator, require_part
+from .data.errors import DatasetError, describe
+from .data.sources import Folder, Records, Source
 from .machine.files import StrPath
-from .machine.runtime import mx, physical_cores
+from .machine.runtime import mx
+
+_CACHE_BYTES = 1 << 30  # of decoded images, for all workers of a machine together
+_MAX_BAD = 100  # images in a row that cannot be read
 
 
 class RandIter(mx.io.DataIter):
@@ -43,7 +47,7 @@ class RandIter(mx.io.DataIter):
         self.provide_label: list[Any] = []
 
     def seek(self, n: int) -> None:
-        """Go on with batch number `n`."""
+        """Continue with batch number `n`."""
         self._n = n
 
     def next(self) -> Any:
@@ -91,40 +95,22 @@ class MnistIter(EpochIter):
     def __init__(self, images: np.ndarray, batch_size: int,
                  data_shape: tuple[int, int, int] = (3, 64, 64), seed: int = 0, threads: int = 1,
                  num_parts: int = 1, part_index: int = 0) -> None:
-        require_part(num_parts, part_index)
         if images.ndim != 3 or images.dtype != np.uint8:
             raise ValueError(f"images is {images.dtype} of shape {images.shape}: give uint8 of "
                              "shape (N, h, w)")
-        if not 1 <= batch_size <= len(images) // num_parts:
-            raise ValueError(f"batch_size is {batch_size}: give 1 to {len(images) // num_parts}, "
-                             "the number of images"
-                             + (f" for each of {num_parts}" if num_parts > 1 else ""))
-        self._images, self._seed = images, seed
+        self._images = images
         self._data_shape: tuple[int, int, int] = (data_shape[0], data_shape[1], data_shape[2])
-        self._num_parts, self._part_index = num_parts, part_index
-        super().__init__(batch_size, data_shape, len(images) // (batch_size * num_parts), threads)
-
-    def _begin(self, epoch: int) -> np.ndarray:
-        return generator(self._seed, ORDER, epoch).permutation(len(self._images))
+        super().__init__(len(images), batch_size, data_shape, seed, threads, num_parts, part_index)
 
     def _make(self, source: np.ndarray, nbatch: int) -> Any:
-        start = (nbatch * self._num_parts + self._part_index) * self.batch_size
-        chosen = source[start:start + self.batch_size]
-        return mx.nd.from_numpy(enlarge(self._images[chosen], self._data_shape))
+        chosen = self._images[self._choose(source, nbatch)]
+        return mx.nd.from_numpy(enlarge(chosen, self._data_shape))
 
 
 def enlarge(images: np.ndarray, data_shape: tuple[int, int, int]) -> np.ndarray:
-    """Resize small grey images, and repeat them over the channels, as `MnistIter` does.
+    """Resize small grey images, (N, h, w), uint8, and repeat them over the channels.
 
-    Parameters
-    ----------
-    images : (N, h, w), uint8
-    data_shape : (C, H, W)
-
-    Returns
-    -------
-    (N, C, H, W), float32
-        In [-1, 1].
+    Returns (N, C, H, W), float32, in [-1, 1], as `MnistIter` gives them.
     """
     _, height, width = data_shape
     data = np.empty((len(images), *data_shape), np.float32)
@@ -141,116 +127,152 @@ class ImagenetIter(EpochIter):
     Parameters
     ----------
     path
-        File of records with a picture each, such as `dcgan-mx pack` and MXNet's im2rec.py
-        write; no index is needed.
-    batch_size : at least 1
-        What is left over at the end of an epoch is dropped: every batch is full.
+        File of records with an image each, such as `dcgan-mx pack` and MXNet's im2rec.py write;
+        no index is needed, labels are ignored.
+    batch_size, seed, threads, num_parts, part_index
+        As `MnistIter` takes them.
     data_shape : (C, H, W)
         Of the images in a batch; C is 1 (grey) or 3 (RGB).
-    seed : at least 0
-        The batches of epoch e depend on `seed` and e alone.
     crop
-        Least and greatest side in pixels of the square that is cut out of a picture. No side of
-        any picture may be shorter than the greatest; `dcgan-mx pack` enlarges those.
+        Least and greatest side in pixels of the square that is cut out of an image, which is
+        enlarged first if one of its sides is shorter than the greatest.
     mirror
-        Mirror every other picture, by chance.
+        Mirror an image with probability 1/2.
     inter_method
-        How MXNet scales: 1 bilinear, as the example; 9 averages areas where it shrinks.
-    threads : at least 1
-        Decode; MXNet takes no more than there are processors. Their number changes no batch.
-    num_parts, part_index
-        Read one of so many parts of the file; all parts give as many batches.
+        How squares are scaled: 1 bilinear, as the example; 9 averages areas where it shrinks.
 
     Attributes
     ----------
     num_batches : int
         Batches in an epoch.
+    skipped : list of (str, str)
+        Records that hold no image, or none that could be read so far, and why.
     fingerprint : dict
-        `records`, their number, and `sha256`, the digest that `records.scan` returns.
+        `records`, the number of images, and `sha256`, a digest.
 
     Raises
     ------
-    RecordError
-        If the file holds no records, fewer than a batch, or one that cannot be decoded.
+    DatasetError
+        If the file is not one of records, or holds fewer images than a batch; while it is read, if
+        it changes, or if 100 images in a row cannot be read.
     OSError
         If it cannot be read.
 
     Notes
     -----
-    Batches have one array `data`, (batch_size, C, H, W), float32, in [-1, 1]: x / 127.5 - 1.
-    A batch in the middle of an epoch is reached by decoding what comes before it, because the
-    reader tells nobody the order in which it shuffles. Place n of all batches of an epoch has the
-    same square, relative to its picture, and the same mirroring: MXNet's `seed_aug` is what makes
-    them independent of the number of threads. Source: MXNet 1.0.0, example/gan/dcgan.py.
+    Batches have one array `data`, (batch_size, C, H, W), float32, in [-1, 1]: x / 127.5 - 1. What
+    is cut out, and whether it is mirrored, depends on the seed, the epoch and the image alone. An
+    image that cannot be read is named in a warning, and the next one takes its place. Decoded
+    images are kept in memory, up to 1 GiB. Source: MXNet 1.0.0, example/gan/dcgan.py.
     """
 
     def __init__(self, path: StrPath, batch_size: int,
                  data_shape: tuple[int, int, int] = (3, 64, 64), seed: int = 0,
                  crop: tuple[int, int] = (192, 256), mirror: bool = True, inter_method: int = 1,
                  threads: int = 1, num_parts: int = 1, part_index: int = 0) -> None:
-        require_part(num_parts, part_index)
-        if threads < 1:
-            raise ValueError(f"threads is {threads}: give 1 or more")
-        self._reader = RecordReader(
-            path, data_shape=data_shape, batch_size=batch_size, rand_crop=True, rand_mirror=mirror,
-            min_crop_size=crop[0], max_crop_size=crop[1], inter_method=inter_method,
-            mean_r=127.5, mean_g=127.5, mean_b=127.5, scale=1 / 127.5,
-            num_parts=num_parts, part_index=part_index, preprocess_threads=threads)
-        n = self._reader.records
-        smallest = n - (num_parts - 1) * -(-n // num_parts)  # MXNet rounds all parts but one up
-        if not 1 <= batch_size <= smallest:
-            raise RecordError(f"batch_size is {batch_size}: give 1 to {max(smallest, 0)}, the "
-                              f"pictures in {path}"
-                              + (f" for each of {num_parts}" if num_parts > 1 else ""))
-        self.fingerprint = {"records": n, "sha256": self._reader.digest}
-        self._seed, self._part_index = seed, part_index
-        super().__init__(batch_size, data_shape, smallest // batch_size, threads=1)
+        self._images = images = self._open(path)
+        if data_shape[0] not in (1, 3):
+            raise ValueError(f"data_shape is {data_shape}: give 1 channel (grey) or 3 (RGB)")
+        if not 1 <= crop[0] <= crop[1]:
+            raise ValueError(f"crop is {crop}: give the least and the greatest side, in pixels")
+        if inter_method not in (1, 9):
+            raise ValueError(f"inter_method is {inter_method}: give 1 (bilinear) or 9 (by area)")
+        if len(images) < batch_size * num_parts:
+            raise DatasetError(f"{path} has {len(images)} images, and {batch_size * num_parts} are "
+                               "needed for a batch: give more, or a smaller batch_size",
+                               images.skipped)
+        self._data_shape, self._crop, self._mirror = data_shape, crop, mirror
+        self._by_area = inter_method == 9
+        self._side = crop[1] if isinstance(images, Folder) else 0
+        self._room = _CACHE_BYTES // num_parts
+        self._cache: dict[int, np.ndarray | None] = {}
+        self.fingerprint, self.skipped = images.fingerprint, images.skipped
+        super().__init__(len(images), batch_size, data_shape, seed, threads, num_parts, part_index)
 
-    def _begin(self, epoch: int) -> Position:
-        order, *places = generator(self._seed, ORDER, epoch).integers(
-            2**30, size=2 + self._part_index)
-        return self._reader.open(int(order), int(places[-1]))
+    def _open(self, path: StrPath) -> Source:
+        return Records(path)
 
-    def _make(self, source: Position, nbatch: int) -> Any:
-        return self._reader.read(source, nbatch)
+    def _begin(self, epoch: int) -> tuple[np.ndarray, np.ndarray]:
+        """Return the order of the images, and four numbers in [0, 1) for each of them."""
+        return (super()._begin(epoch),
+                generator(self._seed, CROPS, epoch).random((self._num_images, 4)))
+
+    def _make(self, source: tuple[np.ndarray, np.ndarray], nbatch: int) -> Any:
+        order, random = source
+        chosen = self._choose(order, nbatch)
+        data = np.empty((self.batch_size, *self._data_shape), np.float32)
+        for out, image in zip(data, chosen):
+            out[:] = self._cut(self._load(image), *random[image])
+        data /= 127.5
+        data -= 1
+        return mx.nd.from_numpy(data)
+
+    def _cut(self, pixels: np.ndarray, size: float, y: float, x: float, mirror: float
+             ) -> np.ndarray:
+        """Cut a square out of an image, and scale it; (C, H, W), uint8."""
+        least, most = self._crop
+        side = least + int(size * (most - least + 1))
+        top, left = (int(place * (length - side + 1))
+                     for place, length in zip((y, x), pixels.shape))
+        height, width = self._data_shape[1:]
+        method = (cv2.INTER_LINEAR if not self._by_area or side == width else
+                  cv2.INTER_AREA if side > width else cv2.INTER_CUBIC)
+        square = cv2.resize(pixels[top:top + side, left:left + side], (width, height),
+                            interpolation=method)
+        if self._mirror and mirror < 0.5:
+            square = square[:, ::-1]
+        return square.reshape(height, width, -1).transpose(2, 0, 1)
+
+    def _load(self, image: int) -> np.ndarray:
+        """Return the pixels of an image, or of the next one that can be read."""
+        for n in range(image, image + _MAX_BAD):
+            pixels = self._read(n % self._num_images)
+            if pixels is not None:
+                return pixels
+        raise DatasetError(f"{self._images.path}: {_MAX_BAD} images in a row cannot be read, among "
+                           f"them {self._images.name(image)!r}: check the disk, or leave them out")
+
+    def _read(self, n: int) -> np.ndarray | None:
+        """Return the pixels of one image; None if it cannot be read."""
+        if n in self._cache:
+            return self._cache[n]
+        try:
+            pixels = decode(self._images.read(n), self._side, grey=self._data_shape[0] == 1)
+        except DatasetError:
+            raise
+        except (OSError, ValueError) as error:
+            self._cache[n] = None
+            name, reason = self._images.name(n), describe(error)
+            self.skipped.append((name, reason))
+            warnings.warn(f"skipped: {self._images.path}: {name!r} {reason}", RuntimeWarning,
+                          stacklevel=2)
+            return None
+        if min(pixels.shape[:2]) < self._crop[1]:
+            pixels = scale(pixels, self._crop[1])
+        if self._room > 0:
+            self._room -= pixels.nbytes
+            self._cache[n] = pixels
+        return pixels
 
 
 class FolderIter(ImagenetIter):
-    """Shuffled batches of the pictures in a folder and below, as `ImagenetIter` makes them.
+    """Shuffled batches of the images in a folder and below, as `ImagenetIter` makes them.
 
     Parameters
     ----------
     folder
-        Pictures of any of `encoding.FORMATS` and of any size; what is none is left out.
-    cache
-        Where the packed pictures are kept; see `pack_cache.pack_cached`.
-    progress
-        See `packing.pack`.
-    batch_size, data_shape, seed, threads, num_parts, part_index
-        As `ImagenetIter` takes them.
-
-    Attributes
-    ----------
-    path : pathlib.Path
-        The packed pictures.
-    skipped : list of (str, str)
-        Files left out, and why.
-    removed : list of (pathlib.Path, str)
-        Packs that made room for this one, and why; see `pack_cache.Pack`.
-
-    Raises
-    ------
-    PackingError, RecordError
-        If there are fewer pictures than a batch.
-    OSError
-        If the folder cannot be listed, or the cache not be written.
+        Images of any of `encoding.FORMATS` and of any size: the shorter side is scaled to the
+        greatest of `crop`. Other files are skipped.
+    batch_size, data_shape, seed, threads, num_parts, part_index, crop, mirror
+        As `ImagenetIter` takes them; it has the attributes, too, and raises the same errors.
     """
 
     def __init__(self, folder: StrPath, batch_size: int,
                  data_shape: tuple[int, int, int] = (3, 64, 64), seed: int = 0, threads: int = 1,
-                 num_parts: int = 1, part_index: int = 0, cache: StrPath | None = None,
-                 progress: Callable[[Iterable[str]], Iterable[str]] = iter) -> None:
-        self.path, self.skipped, self.removed, self._lease = pack_cached(
-            folder, cache, physical_cores(), batch_size, progress)
-        super().__init__(self.path, batch_size, data_shape, seed, inter_method=9, threads=threads,
-                         num_parts=num_parts, part_index=part_index)
+                 num_parts: int = 1, part_index: int = 0, crop: tuple[int, int] = (192, 256),
+                 mirror: bool = True) -> None:
+        super().__init__(folder, batch_size, data_shape, seed, crop, mirror, 9, threads, num_parts,
+                         part_index)
+
+    def _open(self, path: StrPath) -> Source:
+        return Folder(path)

@@ -10,8 +10,8 @@ ROOMS = ("machine", "symbols", "visual", "runs", "jobs", "data", "iterators", "i
          "trainer", "pages", "commands")
 MODULES = sorted(str(path.relative_to(PACKAGE)) for path in PACKAGE.rglob("*.py"))
 # What has to start quickly, or where MXNet cannot be imported.
-WITHOUT_MXNET = ("visual.py", "runs/", "jobs/", "data/datasets.py", "data/idx.py",
-                 "data/records.py", "data/encoding.py", "data/packing.py", "data/pack_cache.py",
+WITHOUT_MXNET = ("visual.py", "runs/", "jobs/", "data/datasets.py", "data/errors.py",
+                 "data/records.py", "data/encoding.py", "data/packing.py", "data/sources.py",
                  "images/animate.py", "pages/page.py", "pages/report.py", "commands/main.py",
                  "commands/cli.py", "commands/report.py", "commands/animate.py",
                  "commands/pack.py", "commands/launch.py", "commands/doctor.py")

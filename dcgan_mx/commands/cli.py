@@ -82,11 +82,11 @@ def convert(numbers: Number) -> Callable[[str], Any]:
     return to_number
 
 
-def show_packing(names: Iterable[str]) -> Iterable[str]:
+def show_packing(names: Iterable[int]) -> Iterable[int]:
     """Show a progress bar while a folder is packed; `progress` of `packing.pack`."""
     from tqdm import tqdm
 
-    bar: Iterable[str] = tqdm(names, desc="packing", unit="file", dynamic_ncols=True)
+    bar: Iterable[int] = tqdm(names, desc="packing", unit="file", dynamic_ncols=True)
     return bar
 
 

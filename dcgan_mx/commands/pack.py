@@ -1,4 +1,4 @@
-"""`dcgan-mx pack`: pictures into a record file."""
+"""`dcgan-mx pack`: images into a record file."""
 from __future__ import annotations
 
 import os
@@ -15,7 +15,7 @@ from .cli import Parser, number, print_skipped, show_packing
 def make_parser() -> Parser:
     """Make the parser of the command."""
     parser = Parser(typed("pack"),
-                    "Pack the pictures in a folder and below into a record file, which "
+                    "Pack the images in a folder and below into a record file, which "
                     "`train --dataset imagenet --data-path OUT.rec` reads.")
     count = number(int, least=1, below=2**31)
     parser.add("folder", f"holds {', '.join(FORMATS)} files, under any name; or a record file, to "
@@ -23,12 +23,12 @@ def make_parser() -> Parser:
     parser.add("out", "the record file; its index goes beside it, as OUT.idx", metavar="OUT.rec")
     parser.add("--resize", "scale the shorter side to N pixels, up or down; 0: never", default=256,
                type=number(int, least=0, below=2**15), metavar="N")
-    parser.add("--quality", "of JPEG, which pictures that are scaled become", default=95,
+    parser.add("--quality", "of JPEG, which images that are scaled become", default=95,
                type=number(int, least=1, below=101), metavar="N")
-    parser.add("--threads", "at work together; they change no byte (default: one a core)",
+    parser.add("--threads", "that work in parallel; they change no byte (default: one a core)",
                type=count, metavar="N")
-    parser.add("--force", "replace OUT.rec and OUT.idx if they are there", action="store_true")
-    parser.add("--least", "write nothing if fewer pictures can be read", type=count, default=1,
+    parser.add("--force", "replace OUT.rec and OUT.idx if they exist", action="store_true")
+    parser.add("--least", "write nothing if fewer images can be read", type=count, default=1,
                metavar="N")
     return parser
 
@@ -44,5 +44,5 @@ def main(argv: Sequence[str]) -> int:
     n, skipped = pack(args.folder, args.out, args.resize, args.quality,
                       args.threads or physical_cores(), args.least, show_packing)
     print_skipped(skipped)
-    print(f"{args.out}: {n} pictures; skipped: {len(skipped)}")
+    print(f"{args.out}: {n} images; skipped: {len(skipped)}")
     return 0

@@ -2,7 +2,6 @@
 from __future__ import annotations
 
 import hashlib
-import sys
 from typing import Any, NamedTuple
 
 from ..data.datasets import get_fashion_mnist, get_mnist, make_discs
@@ -19,7 +18,7 @@ from ..runs.run import Run
 from ..runs.settings import Recipe, Settings, spell
 from ..symbols import make_dcgan_sym
 from ..training.workers import Workers
-from .cli import print_skipped, show_packing
+from .cli import print_skipped
 
 
 class Source(NamedTuple):
@@ -80,12 +79,9 @@ def make_train_iter(settings: Settings, workers: Workers) -> EpochIter:
         if conduct.data_path is None:
             what = "record file" if recipe.dataset == "imagenet" else "folder of pictures"
             raise ValueError(f"--data-path is missing: give the {what}")
-        if recipe.dataset == "imagenet":
-            return ImagenetIter(conduct.data_path, *shape, **part)
-        train_iter = FolderIter(conduct.data_path, *shape, **part, progress=show_packing)
+        make = ImagenetIter if recipe.dataset == "imagenet" else FolderIter
+        train_iter = make(conduct.data_path, *shape, **part)
         print_skipped(train_iter.skipped)
-        for path, why in train_iter.removed:
-            print(f"removed from the cache: {path}, {why}", file=sys.stderr)
         return train_iter
     root = conduct.data_path or "data"
     images = (get_mnist(root)[0] if recipe.dataset == "mnist" else

@@ -10,17 +10,11 @@ import numpy as np
 from ..machine.runtime import mx
 
 # Streams of random numbers that one seed gives, independent of each other.
-ORDER, NOISE, LATENT = range(3)
+ORDER, NOISE, LATENT, CROPS = range(4)
 
 
 def generator(seed: int, stream: int, n: int) -> np.random.Generator:
-    """Return the `n`-th generator of random numbers in one of a seed's streams.
-
-    Parameters
-    ----------
-    seed, n : at least 0
-    stream : ORDER, NOISE or LATENT
-    """
+    """Return the `n`-th generator of random numbers in one of a seed's streams."""
     return np.random.default_rng((seed, stream, n))
 
 
@@ -32,40 +26,34 @@ def require_part(num_parts: int, part_index: int) -> None:
 
 
 class EpochIter(mx.io.DataIter):
-    """Epochs of full batches, each made ahead of the training.
+    """Epochs of full batches of `num_images` images in random order, made ahead of the training.
 
-    `_begin(epoch)` returns what an epoch is made of, `_make` of that and a number one batch.
-
-    Parameters
-    ----------
-    batch_size : at least 1
-    data_shape : (C, H, W)
-    num_batches
-        In an epoch.
-    threads : at least 1
-        Call `_make`.
-
-    Raises
-    ------
-    ValueError
-        If `threads` is less.
+    A subclass has `_make(source, nbatch)`, which returns the data of one batch; `_begin(epoch)`
+    gives it the order of an epoch, of which `_choose` takes the numbers of the batch's images.
     """
 
-    def __init__(self, batch_size: int, data_shape: tuple[int, int, int], num_batches: int,
-                 threads: int) -> None:
+    def __init__(self, num_images: int, batch_size: int, data_shape: tuple[int, int, int],
+                 seed: int, threads: int, num_parts: int, part_index: int) -> None:
+        require_part(num_parts, part_index)
         if threads < 1:
             raise ValueError(f"threads is {threads}: give 1 or more")
+        if not 1 <= batch_size <= num_images // num_parts:
+            raise ValueError(f"batch_size is {batch_size}: give 1 to {num_images // num_parts}, "
+                             "the number of images"
+                             + (f" for each of {num_parts}" if num_parts > 1 else ""))
         super().__init__(batch_size)
-        self.num_batches = num_batches
+        self.num_batches = num_images // (batch_size * num_parts)
         self.provide_data = [mx.io.DataDesc("data", (batch_size, *data_shape))]
         self.provide_label: list[Any] = []
+        self._num_images, self._seed = num_images, seed
+        self._num_parts, self._part_index = num_parts, part_index
         self._pool = ThreadPoolExecutor(threads, thread_name_prefix="data")
         self._max_ahead = threads + 1
         self._batches: deque[Future[Any]] = deque()
         self.seek(0, 0)
 
     def seek(self, epoch: int, nbatch: int) -> None:
-        """Go on with batch `nbatch` of epoch `epoch`, both counted from 0."""
+        """Continue with batch `nbatch` of epoch `epoch`, both counted from 0."""
         for batch in self._batches:
             batch.cancel()
         self._epoch, self._nbatch, self._requested = epoch, nbatch, nbatch
@@ -95,7 +83,11 @@ class EpochIter(mx.io.DataIter):
         self._requested = max(self._requested, last)
 
     def _begin(self, epoch: int) -> Any:
-        raise NotImplementedError
+        return generator(self._seed, ORDER, epoch).permutation(self._num_images)
+
+    def _choose(self, order: np.ndarray, nbatch: int) -> np.ndarray:
+        start = (nbatch * self._num_parts + self._part_index) * self.batch_size
+        return order[start:start + self.batch_size]
 
     def _make(self, source: Any, nbatch: int) -> Any:
         raise NotImplementedError

@@ -6,16 +6,12 @@ import errno
 import glob
 import json
 import os
-import shutil
 import stat
-import tempfile
-import weakref
 from pathlib import Path
 from typing import Any, BinaryIO, Iterable, Union
 
 StrPath = Union[str, "os.PathLike[str]"]
 _MAX_BRACKETS = 1000
-_removals: list[weakref.finalize[..., object]] = []
 
 
 def write_atomic(path: StrPath, chunks: bytes | Iterable[Any], sync: bool = False) -> None:
@@ -111,16 +107,3 @@ def sync_directory(path: StrPath) -> None:
 def cache_folder() -> Path:
     """Return the cache folder: `dcgan_mx` in $XDG_CACHE_HOME or ~/.cache."""
     return Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser() / "dcgan_mx"
-
-
-def make_folder(owner: object) -> str:
-    """Make a temporary folder that is removed with its owner, or at the end of the process."""
-    folder = tempfile.mkdtemp(prefix="dcgan_mx-")
-    _removals.append(weakref.finalize(owner, shutil.rmtree, folder, ignore_errors=True))
-    return folder
-
-
-def remove_folders() -> None:
-    """Remove all folders of `make_folder`, for an exit that skips Python's own clean-up."""
-    for remove in _removals:
-        remove()

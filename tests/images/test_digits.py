@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from dcgan_mx.data.datasets import read_mnist
-from dcgan_mx.data.idx import DatasetError
+from dcgan_mx.data.errors import DatasetError
 from dcgan_mx.images.digits import DigitClassifier, load_classifier, shrink, train
 from dcgan_mx.iterators import enlarge
 
