@@ -68,17 +68,18 @@ def test_real_mnist(mnist_root):
 @pytest.mark.parametrize("store", [dict, packed])
 def test_files_that_are_there_are_used(store, tiny, tmp_path):
     put(tmp_path / "mnist", store(tiny))
-    for seen, expected in zip(datasets.read_mnist(tmp_path), ARRAYS):
+    for seen, expected in zip([*datasets.read_mnist(tmp_path), *get_mnist(tmp_path)],
+                              [*ARRAYS, *ARRAYS[::2]]):
         np.testing.assert_array_equal(seen, expected)
-    np.testing.assert_array_equal(get_mnist(tmp_path), datasets.read_mnist(tmp_path)[::2])
 
 
 def damages(stored):
-    yield from (b"", b"<html>not found</html>", stored[:10], stored[:-1], stored[:-1] + b"\x77")
+    """Damage to the content; of gzip's trailer the MD5 of the content need not know."""
+    yield from (b"", b"<html>not found</html>", stored[:10])
     if stored[:1] == b"\x1f":
         yield from (stored[:15] + b"\xff\xff" + stored[17:], gzip.compress(bytes(10**7)))
     else:
-        yield stored + b"x"
+        yield from (stored[:-1], stored[:-1] + b"\x77", stored + b"x")
 
 
 @pytest.mark.parametrize("store", [dict, packed])
