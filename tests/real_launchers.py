@@ -133,7 +133,8 @@ def start_slurm(folder, servers):
                                  folder=folder, port=port, other=other, cpus=os.cpu_count()))
     munged = servers("munged", "--foreground", f"--key-file={folder}/munge.key",
                      f"--socket={folder}/munge.sock", f"--pid-file={folder}/munge.pid",
-                     f"--seed-file={folder}/munge.seed", f"--log-file={folder}/munge.log", "--force")
+                     f"--seed-file={folder}/munge.seed", f"--log-file={folder}/munge.log",
+                     "--force")
     wait_until((folder / "munge.sock").exists, munged)
     environ = {"SLURM_CONF": str(conf)}
     for name in ("slurmctld", "slurmd"):

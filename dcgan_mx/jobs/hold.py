@@ -1,16 +1,14 @@
 """Hold one process of a job: start it, tell the launcher how it ends, end it with the launcher.
 
-Every launcher starts this file instead of the command itself. It is run by its path, so it imports
-nothing of the package. What it needs is one line of JSON, in the environment or, where that would
-show in a list of processes, on the standard input. Over one connection it sends the job's token,
-then lines of JSON: who it is, what its process reports, the status that it ends with. The launcher
-answers with single bytes. When either end dies the other one notices at once.
+Every launcher starts this file, by its path: it imports nothing of the package. What to do comes as
+a line of JSON in the environment, or, where that would show in a list of processes, on the standard
+input. Over one connection go the job's token, then lines of JSON: who this is, what the process
+reports, the status that it ends with; single bytes come back. When either end dies the other knows.
 """
 from __future__ import annotations
 
 import contextlib
 import ctypes
-import functools
 import json
 import os
 import selectors
@@ -22,17 +20,14 @@ from typing import Any
 
 JOB = "DCGAN_MX_JOB"
 START, STOP = b"+", b"-"
-# Seconds until a connection counts as dead where the other machine has vanished without a word.
-_KEEPALIVE = {"TCP_KEEPIDLE": 5, "TCP_KEEPINTVL": 2, "TCP_KEEPCNT": 4}
 _prctl = getattr(ctypes.CDLL(None), "prctl", lambda *_: None)  # Linux
 
 
 def keep_alive(connection: socket.socket) -> None:
-    """Have the system ask a silent peer every few seconds whether it is still there."""
+    """Have the system find within 13 s that the other machine has vanished without a word."""
     connection.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
-    for name, value in _KEEPALIVE.items():
-        if hasattr(socket, name):
-            connection.setsockopt(socket.IPPROTO_TCP, getattr(socket, name), value)
+    for name, value in (("IDLE", 5), ("INTVL", 2), ("CNT", 4)):
+        connection.setsockopt(socket.IPPROTO_TCP, getattr(socket, f"TCP_KEEP{name}"), value)
 
 
 def die_with_parent(number: int) -> None:
@@ -40,22 +35,11 @@ def die_with_parent(number: int) -> None:
     _prctl(1, number)  # PR_SET_PDEATHSIG
 
 
-def _descends(pid: int, ancestor: int) -> bool:
-    """Whether a process is another one or its descendant; without /proc, False."""
-    while pid not in (0, 1, ancestor):
-        try:
-            with open(f"/proc/{pid}/stat", "rb") as f:
-                pid = int(f.read().rpartition(b")")[2].split()[1])
-        except OSError:
-            return False
-    return pid == ancestor
-
-
 class _Held:
     """The command's process, and the one that reports: not the same where the command is a shell.
 
-    A signal is for the one that reports. A shell would die of it, and its end be taken for that of
-    the training, which would still be at its last checkpoint; so no process group is signalled.
+    A signal is for the one that reports, not for the group: a shell would die of it, and its end be
+    taken for that of the training, which would still be saving.
     """
 
     def __init__(self, job: dict[str, Any], address: str) -> None:
@@ -66,10 +50,9 @@ class _Held:
         # preexec_fn is safe here: this process has one thread.
         self.process = subprocess.Popen(
             job["command"], env=environ, cwd=job["cwd"], pass_fds=[theirs],
-            preexec_fn=functools.partial(die_with_parent, signal.SIGKILL))  # noqa: PLW1509
+            preexec_fn=lambda: die_with_parent(signal.SIGKILL))  # noqa: PLW1509
         os.close(theirs)
         self.reporter = self.process.pid
-        self._rest = b""
 
     def read(self) -> bytes | None:
         """Return what the process has reported; None if there will be no more."""
@@ -77,18 +60,17 @@ class _Held:
             data = os.read(self.reports, 4096)
         except BlockingIOError:
             return b""
-        *lines, self._rest = (self._rest + data).split(b"\n")
-        for line in lines:
+        for line in data.splitlines():  # a pipe keeps short lines whole
             with contextlib.suppress(ValueError, TypeError, KeyError):  # the launcher judges it
                 self.reporter = json.loads(line)["pid"]
         return data or None
 
     def send(self, number: int) -> None:
-        """Signal the one that reports, if it is still there; its number may be another's by now."""
-        if _descends(self.reporter, self.process.pid):
-            with contextlib.suppress(ProcessLookupError):
-                os.kill(self.reporter, number)
-        else:
+        """Signal the one that reports; where its number is another's by now, the command."""
+        try:
+            ours = os.getsid(self.reporter) == os.getsid(0)
+            os.kill(self.reporter if ours else self.process.pid, number)
+        except ProcessLookupError:
             self.process.send_signal(number)
 
     def kill(self) -> None:
@@ -133,10 +115,7 @@ def _tell(launcher: socket.socket, **facts: object) -> None:
 
 
 def _hold(job: dict[str, Any], launcher: socket.socket, wake: socket.socket) -> int:
-    """Carry reports, signals and the order to stop; return the status that the process ends with.
-
-    Raises OSError if the launcher ends first; the process is killed then.
-    """
+    """Return the status that the process ends with; with the launcher it is killed: OSError."""
     try:
         held = _Held(job, launcher.getsockname()[0])
     except OSError as error:

@@ -18,7 +18,6 @@ from ..machine.typed import LAUNCHED_BY
 from . import hold, launchers
 from .watch import Watch
 
-_GRACE = 2.5  # seconds for what ends by itself
 # What travels from this process's environment to all others.
 _TRAVEL = re.compile(r"OMP_NUM_THREADS|KMP_AFFINITY|PYTHONPATH|LD_LIBRARY_PATH|(MXNET|PS)_\w+")
 
@@ -29,9 +28,8 @@ def launch(command: list[str], num_workers: int, num_servers: int | None = None,
            stop_timeout: float = 300.0) -> int:
     """Start a job, watch it, and return when nothing of it is left.
 
-    The command has to import `dcgan_mx`; the flags are those of `dcgan-mx launch`. What workers say
-    of how to go on begins with `launched_by`. Returns 0, or 128 and the number of the signal that
-    ended the job. Raises ValueError before anything is started, JobError if a process fails.
+    The flags are those of `dcgan-mx launch`; `launched_by` begins the line that workers say to go
+    on with. Returns 0, or 128 + n if signal n ended the job; raises ValueError, or JobError.
     """
     ours = [name for name in os.environ if name.startswith("DMLC_") or name == hold.JOB]
     if ours:
@@ -47,14 +45,13 @@ def launch(command: list[str], num_workers: int, num_servers: int | None = None,
     with contextlib.ExitStack() as stack:
         listener = stack.enter_context(_bind(host))
         listener.listen(256)
+        host = listener.getsockname()[0]  # it may have been a name
         # Nobody else gets the scheduler's port while this is bound; the scheduler does, because
         # both set SO_REUSEADDR and this one does not listen.
         reserved = stack.enter_context(_bind(host))
         environ = {name: value for name, value in os.environ.items() if _TRAVEL.fullmatch(name)}
-        environ.update({"DMLC_PS_ROOT_URI": host,
-                        "DMLC_PS_ROOT_PORT": str(reserved.getsockname()[1]),
-                        "DMLC_NUM_WORKER": str(counts["worker"]),
-                        "DMLC_NUM_SERVER": str(counts["server"])})
+        environ.update(DMLC_PS_ROOT_URI=host, DMLC_PS_ROOT_PORT=str(reserved.getsockname()[1]),
+                       DMLC_NUM_WORKER=str(num_workers), DMLC_NUM_SERVER=str(counts["server"]))
         if launcher == "local" and not {*THREADS} & {*os.environ}:
             environ["OMP_NUM_THREADS"] = str(max(1, physical_cores() // num_workers))
         if launched_by:
@@ -103,11 +100,10 @@ def _bind(host: str) -> socket.socket:
 def _end(starters: list[launchers.Starter]) -> None:
     """Wait for what was started and for what that has started; ask, then kill, what is left."""
     for number in (signal.SIGTERM, signal.SIGKILL):
-        deadline = time.monotonic() + _GRACE
+        deadline = time.monotonic() + 2.5  # for what ends by itself
         for _, process in starters:
             with contextlib.suppress(subprocess.TimeoutExpired):
                 process.wait(max(0.0, deadline - time.monotonic()))
-        for _, process in starters:
             with contextlib.suppress(ProcessLookupError):
                 os.killpg(process.pid, number)  # the leader of its session
     for _, process in starters:

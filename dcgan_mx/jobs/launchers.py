@@ -1,7 +1,6 @@
 """What starts the processes of a job: this machine itself, ssh, Open MPI or Slurm."""
 from __future__ import annotations
 
-import functools
 import itertools
 import os
 import re
@@ -23,17 +22,12 @@ PROGRAMS = {"local": None, "ssh": "ssh", "mpi": "mpirun", "slurm": "srun"}
 _USERS = {"hostfile": ("ssh", "mpi"), "host_ip": ("ssh", "mpi", "slurm"), "nodes": ("slurm",)}
 _HOST = re.compile(r"((?:\w[\w.-]*@)?\w[\w.-]*)(?::(\d{1,5})|\s+slots=\d+)?", re.ASCII)
 _HOLD = [sys.executable, "-I", "-S", hold.__file__]
-
-# The name of a program for messages, and the program.
-Starter = Tuple[str, "subprocess.Popen[bytes]"]
+Starter = Tuple[str, "subprocess.Popen[bytes]"]  # a program's name in messages, and the program
 
 
 def check_hosts(path: StrPath) -> list[tuple[str, str]]:
     """Return the hosts of a file and their ports, "" where none is given; or ValueError."""
-    text = Path(path).read_text(encoding="utf-8", errors="replace")
-    if text.startswith("\ufeff"):
-        raise ValueError(f"--hostfile {path} begins with a byte order mark, which would be taken "
-                         "for a part of the first host's name: save it without one")
+    text = Path(path).read_text(encoding="utf-8-sig", errors="replace")
     hosts = []
     for number, line in enumerate(map(str.strip, text.splitlines()), 1):
         host = _HOST.fullmatch(line)
@@ -53,11 +47,10 @@ def check_launcher(launcher: str, **flags: Any) -> None:
         if value is not None and launcher not in _USERS[name]:
             raise ValueError(f"--{name.replace('_', '-')} is not for --launcher {launcher}: leave "
                              "it out")
-    hostfile = flags.get("hostfile")
-    if launcher == "ssh" and hostfile is None:
+    if flags.get("hostfile") is not None:
+        check_hosts(flags["hostfile"])
+    elif launcher == "ssh":
         raise ValueError("--launcher ssh needs --hostfile: give a file with a host on each line")
-    if hostfile is not None:
-        check_hosts(hostfile)
     program = PROGRAMS[launcher]
     if program and shutil.which(program) is None:
         raise ValueError(f"--launcher {launcher} needs {program}, which is not on PATH: install "
@@ -97,5 +90,5 @@ def _run(command: list[str], job: str, by_stdin: bool = False) -> subprocess.Pop
             f.seek(0)
         return subprocess.Popen(
             command, stdin=f, env=dict(os.environ) if by_stdin else {**os.environ, hold.JOB: job},
-            start_new_session=True, close_fds=True,
-            preexec_fn=functools.partial(hold.die_with_parent, signal.SIGTERM))  # noqa: PLW1509
+            start_new_session=True,
+            preexec_fn=lambda: hold.die_with_parent(signal.SIGTERM))  # noqa: PLW1509

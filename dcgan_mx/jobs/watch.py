@@ -9,16 +9,15 @@ import selectors
 import signal
 import socket
 import time
+from typing import Any
 
 from ..machine.job import ROLES
 from . import hold
 from .launchers import Starter
 
 _LINE = 4096  # bytes; longer ones are from strangers
-_ALONE = 10.0  # seconds that workers may go on without a server or the scheduler
-_STOPPING = (signal.SIGHUP, signal.SIGINT, signal.SIGTERM)  # signals that ask a worker to stop
-_STOPPED = (0, -signal.SIGTERM, *(128 + number for number in _STOPPING))
-_SIGNALS = {-number: number.name for number in signal.Signals}
+# With what a worker may end that was asked to stop.
+_STOPPED = (0, -signal.SIGTERM, 128 + signal.SIGHUP, 128 + signal.SIGINT, 128 + signal.SIGTERM)
 # What a process may tell of itself.
 _FACTS = {"role": str, "host": str, "pid": int, "up": bool, "rank": int, "ready": bool,
           "status": int}
@@ -41,9 +40,9 @@ class Member:
     host: str = ""
     pid: int = 0
     up: bool = False
-    rank: int | None = None
+    rank: Any = None  # an int, when it is known
     ready: bool = False
-    status: int | None = None
+    status: Any = None  # likewise
 
     def __str__(self) -> str:
         rank = "" if self.rank is None else f" {self.rank}"
@@ -53,23 +52,21 @@ class Member:
         """Take in what has arrived; `lost` says that there will be no more."""
         try:
             data = self.connection.recv(_LINE)
-            self.buffer += data
-            if not self.trusted and len(self.buffer) >= len(token):
-                self.trusted = hmac.compare_digest(self.buffer[:len(token)], token)
-                self.lost, self.buffer = not self.trusted, self.buffer[len(token):]
-            if self.trusted:  # nothing of a stranger's is parsed
-                *lines, self.buffer = self.buffer.split(b"\n")
-                for line in lines:
+            *lines, self.buffer = (self.buffer + data).split(b"\n")
+            for line in lines:
+                if self.trusted:  # nothing of a stranger's is parsed
                     self._take(json.loads(line))
-            self.lost = self.lost or not data or len(self.buffer) > _LINE
+                elif hmac.compare_digest(line, token):
+                    self.trusted = True
+                else:
+                    raise ValueError
+            self.lost = not data or len(self.buffer) > _LINE
         except (OSError, ValueError, RecursionError):
             self.lost = True
 
     def _take(self, facts: object) -> None:
-        if not isinstance(facts, dict) or not all(
-                type(value) is _FACTS.get(name) for name, value in facts.items()):
-            raise ValueError
-        if facts.get("role", self.role) not in ROLES:
+        if not (isinstance(facts, dict) and facts.get("role", self.role) in ROLES
+                and all(type(value) is _FACTS.get(name) for name, value in facts.items())):
             raise ValueError
         if not self.role:
             self.connection.sendall(hold.START)
@@ -80,14 +77,11 @@ class Member:
 
 
 class Watch:
-    """All members of a job, from its start to its end.
-
-    `signals` holds those that have arrived here, or at a worker that has ended because of one.
-    """
+    """All members of a job, and the signals that have arrived here or have ended a worker."""
 
     def __init__(self, token: str, counts: dict[str, int], start_timeout: float,
                  stop_timeout: float) -> None:
-        self.token, self.counts = f"{token}\n".encode(), counts
+        self.token, self.counts = token.encode(), counts
         self.start_timeout, self.stop_timeout = start_timeout, stop_timeout
         self.signals: list[int] = []
         self.members: list[Member] = []
@@ -95,11 +89,7 @@ class Watch:
         self._stopped = False
 
     def hear(self, number: int) -> None:
-        """Take in a signal.
-
-        One that comes within a second of the first is the same: a shell whose terminal is closed
-        tells its jobs, and then the system tells them, too.
-        """
+        """Take in a signal; within a second of the first it is the same, from shell and system."""
         now = time.monotonic()
         if not self.signals:
             self._since = now
@@ -117,15 +107,20 @@ class Watch:
                           for name, process in starters if process.poll()]
                 for key, _ in selector.select(0.1):
                     if key.data:
-                        self._read(key.data, selector)
+                        key.data.read(self.token)
+                        if key.data.lost:
+                            selector.unregister(key.fileobj)
+                            key.data.connection.close()
                         continue
                     with contextlib.suppress(OSError):
                         connection = connections.enter_context(listener.accept()[0])
                         hold.keep_alive(connection)
                         connection.setblocking(False)
-                        selector.register(connection, selectors.EVENT_READ, Member(connection))
+                        self.members.append(Member(connection))
+                        selector.register(connection, selectors.EVENT_READ, self.members[-1])
                 now = time.monotonic()
-                if self._workers_ended():
+                ended = [m for m in self._list("worker") if m.status in self._good()]
+                if len(ended) == self.counts["worker"]:
                     return  # servers have nothing to keep
                 self._check_stopped(now)
                 self._check_members()
@@ -140,13 +135,8 @@ class Watch:
                                    f"{self.start_timeout:g} s: see what keeps them, or give a "
                                    "longer --start-timeout")
 
-    def _read(self, member: Member, selector: selectors.BaseSelector) -> None:
-        member.read(self.token)
-        if member.role and member not in self.members:
-            self.members.append(member)
-        if member.lost:
-            selector.unregister(member.connection)
-            member.connection.close()
+    def _good(self) -> tuple[int, ...]:
+        return _STOPPED if self._stopped else (0,)
 
     def _list(self, role: str) -> list[Member]:
         return [member for member in self.members if member.role == role]
@@ -154,17 +144,11 @@ class Watch:
     def _list_waiting(self) -> list[Member]:
         return [member for member in self._list("worker") if member.status is None]
 
-    def _workers_ended(self) -> bool:
-        good = _STOPPED if self._stopped else (0,)
-        return sum(m.status in good for m in self._list("worker")) >= self.counts["worker"]
-
     def _stop(self) -> bool:
-        """Have the workers save and end; return whether there is nothing to wait for.
-
-        No step is made before every worker is there, and ready to be stopped: until then there is
-        nothing to save. One that ends before it is ready leaves the others waiting for ever.
-        """
+        """Have the workers save and end; return whether there is nothing to wait for."""
         workers = self._list("worker")
+        # No step is made before all are there, and ready to save; one that ends before that leaves
+        # those that are ready waiting for ever.
         if len(self.signals) > 1 or len(workers) < self.counts["worker"]:
             return True
         if not self._stopped:
@@ -177,13 +161,12 @@ class Watch:
 
     def _check_stopped(self, now: float) -> None:
         """Find who was told alone to stop, and who does not come to an end after a signal."""
-        ended = [m for m in self._list("worker") if m.status is not None]
-        for member in ended:
-            if not self.signals and member.status in [128 + number for number in _STOPPING]:
+        workers, waiting = self._list("worker"), self._list_waiting()
+        for member in workers:
+            if not self.signals and member.status in _STOPPED[2:]:
                 self.hear(member.status - 128)
                 self._stopped = True  # it had the others stop at the same step: they save now
-        waiting = self._list_waiting()
-        since = max([self._since, *(m.ended for m in ended)])
+        since = max([self._since, *(m.ended for m in workers)])
         if self._stopped and waiting and now > since + self.stop_timeout:
             raise JobError(f"{' and '.join(map(str, waiting))} not ended within "
                            f"{self.stop_timeout:g} s of the signal: see what keeps them, or give a "
@@ -192,24 +175,21 @@ class Watch:
     def _check_members(self) -> None:
         for member in self.members:
             status = member.status
-            if status is None and member.lost:
+            if status is None and member.lost and member.role:
                 raise JobError(f"lost {member}: it or its host has died; the job is ended")
-            if status is not None and status not in (_STOPPED if self._stopped else (0,)):
-                how = (f"was killed by {_SIGNALS.get(status, f'signal {-status}')}" if status < 0
-                       else f"ended with status {status}: see its message above")
+            if status not in (None, *self._good()):
+                how = (f"was killed by {signal.Signals(-status).name}" if status < 0 else
+                       f"ended with status {status}: see its message above")
                 raise JobError(f"{member} {how}; the job is ended")
 
     def _check_early(self, now: float) -> None:
         """Find who ended well, but before those that now wait for it, for ever and in silence."""
         for member in self.members:
-            if self._stopped or member.status != 0:
-                continue
-            waiting, limit = [m for m in self._list_waiting() if m.up], _ALONE
-            if member.role == "worker":
-                # None has a rank before all have joined; thereafter each may end when it likes.
-                waiting = [m for m in waiting if m.rank is None and member.rank is None]
-                limit = self.start_timeout
-            if waiting and now > member.ended + limit:
+            # None has a rank before all have joined; thereafter each worker may end when it likes.
+            waiting = [m for m in self._list_waiting() if m.up and (
+                member.role != "worker" or m.rank is member.rank is None)]
+            if (member.status == 0 and waiting and not self._stopped
+                    and now > member.ended + self.start_timeout):
                 raise JobError(f"{member} ended too early, with status 0, while "
                                f"{' and '.join(map(str, waiting))} waited for it; the job is "
                                "ended")

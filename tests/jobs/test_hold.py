@@ -121,7 +121,7 @@ def test_what_reaches_the_process(way, shell):
 
 
 def test_a_number_that_is_a_strangers_is_not_signalled():
-    with subprocess.Popen(["sleep", "100"]) as stranger:
+    with subprocess.Popen(["sleep", "100"], start_new_session=True) as stranger:
         launcher, _ = hold_reporter(claim=stranger.pid)
         launcher.connection.sendall(hold.STOP)
         assert launcher.read() == {"status": 7}

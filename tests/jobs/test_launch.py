@@ -383,11 +383,11 @@ def test_processes_that_start_late_are_named():
 
 @pytest.mark.parametrize("members, limit, name, waiting", [
     ({"worker": [{"status": 0}, {}]}, 4, "worker (process 0", "worker (process 1 on here)"),
-    ({"worker": [{}, {"rank": 1}], "server": [{"status": 0}]}, 10, "server (process 0",
+    ({"worker": [{}, {"rank": 1}], "server": [{"status": 0}]}, 4, "server (process 0",
      "worker (process 0 on here) and worker 1 (process 1 on here)"),
-    ({"worker": [{}, {}], "scheduler": [{"status": 0}]}, 10, "scheduler (process 0",
+    ({"worker": [{}, {}], "scheduler": [{"status": 0}]}, 4, "scheduler (process 0",
      "worker (process 0 on here) and worker (process 1 on here)"),
-    ({"worker": [{"status": 0, "rank": 0}, {"rank": 1}]}, None, "", ""),  # they may: all have joined
+    ({"worker": [{"status": 0, "rank": 0}, {"rank": 1}]}, None, "", ""),  # all have joined
     ({"worker": [{"status": 0}, {"up": False}]}, None, "", "")])
 def test_one_that_leaves_the_others_waiting_is_named(members, limit, name, waiting):
     job = watch(**members)
@@ -453,12 +453,11 @@ def test_hosts_that_are_none_are_refused(tmp_path, text):
 
 def test_hosts(tmp_path):
     path = tmp_path / "hosts"
-    path.write_text("a\n\nme@b.example:2222\n10.0.0.1 slots=4\nrack_1_node-2:65535\n")
+    path.write_text("\ufeffa\n\nme@b.example:2222\n10.0.0.1 slots=4\nrack_1_node-2:65535\n")
     assert check_hosts(path) == [("a", ""), ("me@b.example", "2222"), ("10.0.0.1", ""),
                                  ("rack_1_node-2", "65535")]
     for raw, message in ((b"\n \n", "is empty: give a host on each line"),
-                         (b"a\nb\xff\n", "hosts, line 2 is 'b\ufffd': give HOST"),
-                         (b"\xef\xbb\xbfa\n", "hosts begins with a byte order mark, .*: save it")):
+                         (b"a\nb\xff\n", "hosts, line 2 is 'b\ufffd': give HOST")):
         path.write_bytes(raw)
         with pytest.raises(ValueError, match=message):
             check_hosts(path)
