@@ -1,12 +1,12 @@
 """`dcgan-mx launch`: one command in several processes."""
 from __future__ import annotations
 
+import shlex
 import sys
 from typing import Sequence
 
 from ..jobs.launch import launch
 from ..jobs.launchers import PROGRAMS
-from ..jobs.tracking import quote
 from ..jobs.watch import JobError
 from ..machine.typed import typed
 from .cli import Parser, number
@@ -16,8 +16,8 @@ from .main import tell
 def make_parser() -> Parser:
     """Make the parser of the command."""
     command = typed("launch")
-    parser = Parser(command, "Run a command in N workers, as many servers and a scheduler, on "
-                    "MXNet's tracker; what ends one of them early ends all.",
+    parser = Parser(command, "Run a command in N workers, as many servers and a scheduler; "
+                    "what ends one of them early ends all.",
                     usage=f"{command} -n N [flags] -- command ...")
     count = number(int, least=1, below=2**16)
     add = parser.add_argument
@@ -37,8 +37,6 @@ def make_parser() -> Parser:
         "end thereafter (default: %(default)s)")
     add("--nodes", type=count, metavar="N",
         help="for slurm: spread over so many (default: one for each process)")
-    add("--yarn-app-dir", metavar="DIR", help="where dmlc-yarn.jar is, for yarn")
-    add("--image", help="the container, for kubernetes")
     return parser
 
 
@@ -51,9 +49,7 @@ def main(argv: Sequence[str]) -> int:
     if not command:
         parser.error("there is no command: give it behind --")
     try:
-        # One way of quoting that passes through every launcher.
-        by = f"{typed('launch')} {quote(flags, args.launcher)}"
-        return launch(command, **vars(args), launched_by=by)
+        return launch(command, **vars(args), launched_by=f"{typed('launch')} {shlex.join(flags)}")
     except JobError as error:
         # A progress bar, cut off, leaves its line open on a terminal.
         tell("\n" * sys.stderr.isatty() + f"error: {error}")

@@ -1,9 +1,9 @@
 """Hold one process of a job: start it, tell the launcher how it ends, end it with the launcher.
 
-`launch` has every launcher start this file instead of the command itself. It is run by its path,
-so it imports nothing of the package. Over one connection it tells the launcher, in lines of JSON,
-who it is, what its process reports and the status that it ends with; the word `stop` comes back.
-When either end dies the connection does, which the other end notices at once.
+Every launcher starts this file, by its path: it imports nothing of the package. What to do comes as
+a line of JSON in the environment, or, where that would show in a list of processes, on the standard
+input. Over one connection go the job's token, then lines of JSON: who this is, what the process
+reports, the status that it ends with; single bytes come back. When either end dies the other knows.
 """
 from __future__ import annotations
 
@@ -16,63 +16,61 @@ import signal
 import socket
 import subprocess
 import sys
-from typing import MutableMapping
+from typing import Any
 
-# Seconds until a connection counts as dead where the other machine has vanished without a word.
-_KEEPALIVE = {"TCP_KEEPIDLE": 5, "TCP_KEEPINTVL": 2, "TCP_KEEPCNT": 4}
+JOB = "DCGAN_MX_JOB"
+START, STOP = b"+", b"-"
+_prctl = getattr(ctypes.CDLL(None), "prctl", lambda *_: None)  # Linux
 
 
 def keep_alive(connection: socket.socket) -> None:
-    """Have the system ask a silent peer every few seconds whether it is still there."""
+    """Have the system find within 13 s that the other machine has vanished without a word."""
     connection.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
-    for name, value in _KEEPALIVE.items():
-        if hasattr(socket, name):
-            connection.setsockopt(socket.IPPROTO_TCP, getattr(socket, name), value)
+    for name, value in (("IDLE", 5), ("INTVL", 2), ("CNT", 4)):
+        connection.setsockopt(socket.IPPROTO_TCP, getattr(socket, f"TCP_KEEP{name}"), value)
 
 
-def _find_role(environ: MutableMapping[str, str]) -> str:
-    """Return the role; to a process of an SGE array the tracker gives a number only."""
-    if "DMLC_ROLE" not in environ and "DMLC_TASK_ID" in environ:
-        worker = int(environ["DMLC_TASK_ID"]) <= int(environ["DMLC_NUM_WORKER"])
-        environ["DMLC_ROLE"] = "worker" if worker else "server"
-    return environ.get("DMLC_ROLE", "")
-
-
-def _descends(pid: int, ancestor: int) -> bool:
-    """Whether a process is this one, or a child of a child of it; without /proc, False."""
-    while pid not in (0, 1, ancestor):
-        try:
-            with open(f"/proc/{pid}/stat", "rb") as f:
-                pid = int(f.read().rpartition(b")")[2].split()[1])
-        except OSError:
-            return False
-    return pid == ancestor
+def die_with_parent(number: int) -> None:
+    """Have the system send this process a signal when its parent dies; for `preexec_fn`."""
+    _prctl(1, number)  # PR_SET_PDEATHSIG
 
 
 class _Held:
     """The command's process, and the one that reports: not the same where the command is a shell.
 
-    A signal is for the one that reports. A shell would die of it, and its end be taken for that of
-    the training, which would still be at its last checkpoint; so no process group is signalled.
+    A signal is for the one that reports, not for the group: a shell would die of it, and its end be
+    taken for that of the training, which would still be saving.
     """
 
-    def __init__(self, process: subprocess.Popen[bytes]) -> None:
-        self.process = process
-        self.reporter = process.pid
-        self.rest = b""
+    def __init__(self, job: dict[str, Any], address: str) -> None:
+        self.reports, theirs = os.pipe()
+        os.set_blocking(self.reports, False)
+        environ = {**os.environ, **job["environ"], "DMLC_NODE_HOST": address,
+                   "DCGAN_MX_REPORT": f"{theirs}:{os.fstat(theirs).st_ino}"}
+        # preexec_fn is safe here: this process has one thread.
+        self.process = subprocess.Popen(
+            job["command"], env=environ, cwd=job["cwd"], pass_fds=[theirs],
+            preexec_fn=lambda: die_with_parent(signal.SIGKILL))  # noqa: PLW1509
+        os.close(theirs)
+        self.reporter = self.process.pid
 
-    def hear(self, data: bytes) -> None:
-        """Take in what the process reports."""
-        *lines, self.rest = (self.rest + data).split(b"\n")
-        for line in lines:
+    def read(self) -> bytes | None:
+        """Return what the process has reported; None if there will be no more."""
+        try:
+            data = os.read(self.reports, 4096)
+        except BlockingIOError:
+            return b""
+        for line in data.splitlines():  # a pipe keeps short lines whole
             with contextlib.suppress(ValueError, TypeError, KeyError):  # the launcher judges it
                 self.reporter = json.loads(line)["pid"]
+        return data or None
 
     def send(self, number: int) -> None:
-        """Signal the one that reports, if it is still there; its number may be another's by now."""
-        if _descends(self.reporter, self.process.pid):
-            os.kill(self.reporter, number)
-        else:
+        """Signal the one that reports; where its number is another's by now, the command."""
+        try:
+            ours = os.getsid(self.reporter) == os.getsid(0)
+            os.kill(self.reporter if ours else self.process.pid, number)
+        except ProcessLookupError:
             self.process.send_signal(number)
 
     def kill(self) -> None:
@@ -83,31 +81,12 @@ class _Held:
         self.process.wait()
 
 
-def _start(command: list[str], environ: MutableMapping[str, str]
-           ) -> tuple[subprocess.Popen[bytes] | None, int, str]:
-    """Start the command so that it dies with this process; return it, its reports, what failed."""
-    reports, theirs = os.pipe()
-    environ["DCGAN_MX_REPORT"] = f"{theirs}:{os.fstat(theirs).st_ino}"
-    prctl = getattr(ctypes.CDLL(None), "prctl", lambda *_: None)  # Linux
-
-    def die_with_parent() -> None:
-        prctl(1, signal.SIGKILL)  # PR_SET_PDEATHSIG
-    try:
-        # preexec_fn is safe here: this process has one thread.
-        process = subprocess.Popen(command, env=environ, pass_fds=[theirs],
-                                   preexec_fn=die_with_parent)  # noqa: PLW1509
-    except OSError as error:
-        return None, reports, f"{command[0]}: {error.strerror}"
-    os.close(theirs)
-    return process, reports, ""
-
-
 def main() -> None:
-    """Hold the command on the command line."""
-    environ = dict(os.environ)
-    host, port, token = environ.pop("DCGAN_MX_JOB").split(":")
+    """Hold the command of a job."""
+    job = json.loads(os.environ.pop(JOB, "") or sys.stdin.readline())
+    host, port = job["address"]
     try:
-        launcher = socket.create_connection((host, int(port)), timeout=20)
+        launcher = socket.create_connection((host, port), timeout=20)
     except OSError as error:
         print(f"error: {socket.gethostname()} cannot reach the launcher at {host}:{port}: {error}; "
               "see that no firewall is between them, or give the launcher another --host-ip",
@@ -115,63 +94,58 @@ def main() -> None:
         sys.exit(1)
     launcher.settimeout(None)
     keep_alive(launcher)
-    # The address that leads to the launcher leads to the others; MXNet would guess an interface.
-    environ["DMLC_NODE_HOST"] = launcher.getsockname()[0]
-    role = _find_role(environ)
     wake, wakeup = socket.socketpair()
     wakeup.setblocking(False)
     for name in (signal.SIGCHLD, signal.SIGTERM, signal.SIGINT):
         signal.signal(name, lambda *_: None)
     signal.set_wakeup_fd(wakeup.fileno())
-    process, reports, trouble = _start(sys.argv[1:], environ)
-    held = _Held(process) if process else None
-
-    def tell(**facts: object) -> None:
-        launcher.sendall(json.dumps(facts).encode() + b"\n")
-    try:
-        tell(token=token, role=role, host=socket.gethostname(),
-             pid=process.pid if process else os.getpid())
-        if held is None:
-            print(f"error: cannot start {trouble}", file=sys.stderr, flush=True)
-            tell(status=127)
-            return
-        _serve(launcher, held, reports, wake, role == "worker")
-        if held.process.poll() is not None:
-            tell(status=held.process.returncode)
-    except OSError:
-        pass  # the launcher is gone; it has the word, if there is one to say
-    finally:
-        signal.set_wakeup_fd(-1)  # it is closed soon; Python would complain at a late signal
-    if held and held.process.poll() is None:
-        held.kill()
+    with contextlib.suppress(OSError):  # the launcher is gone; it has the word
+        launcher.sendall(f"{job['token']}\n".encode())
+        _tell(launcher, role=job["environ"]["DMLC_ROLE"], host=socket.gethostname(),
+              pid=os.getpid())
+        if launcher.recv(1) == START:
+            # The address that leads to the launcher leads to the others; MXNet would guess one.
+            _tell(launcher, status=_hold(job, launcher, wake))
+    signal.set_wakeup_fd(-1)  # it is closed soon; Python would complain at a late signal
     # The status is 0: the launcher speaks; a word of mpirun or srun, too, would bury its own.
 
 
-def _serve(launcher: socket.socket, held: _Held, reports: int, wake: socket.socket,
-           stops: bool) -> None:
-    """Carry reports, signals and the word `stop`, until the process or the launcher ends."""
-    with selectors.DefaultSelector() as selector:
-        for source in (launcher, reports, wake):
-            selector.register(source, selectors.EVENT_READ)
-        while held.process.poll() is None:
-            for key, _ in selector.select():
-                if key.fileobj is wake:
-                    for number in wake.recv(100):
-                        if number != signal.SIGCHLD:
-                            held.send(number)
-                elif key.fileobj is launcher:
-                    word = launcher.recv(100)
-                    if not word:
-                        return
-                    if stops:
-                        held.send(signal.SIGTERM)
-                else:
-                    lines = os.read(reports, 4096)
-                    if lines:
-                        held.hear(lines)
-                        launcher.sendall(lines)
-                    else:
-                        selector.unregister(reports)
+def _tell(launcher: socket.socket, **facts: object) -> None:
+    launcher.sendall(json.dumps(facts).encode() + b"\n")
+
+
+def _hold(job: dict[str, Any], launcher: socket.socket, wake: socket.socket) -> int:
+    """Return the status that the process ends with; with the launcher it is killed: OSError."""
+    try:
+        held = _Held(job, launcher.getsockname()[0])
+    except OSError as error:
+        print(f"error: cannot start {error.filename}: {error.strerror}", file=sys.stderr,
+              flush=True)
+        return 127
+    try:
+        _tell(launcher, pid=held.process.pid)
+        with selectors.DefaultSelector() as selector:
+            for source in (launcher, held.reports, wake):
+                selector.register(source, selectors.EVENT_READ)
+            while held.process.poll() is None:
+                ready = [key.fileobj for key, _ in selector.select()]
+                if held.reports in ready:  # first: they say whom to signal
+                    lines = held.read()
+                    launcher.sendall(lines or b"")
+                    if lines is None:
+                        selector.unregister(held.reports)
+                if launcher in ready:
+                    if launcher.recv(1) != STOP:
+                        raise ConnectionAbortedError
+                    held.send(signal.SIGTERM)
+                if wake in ready:
+                    for number in set(wake.recv(100)) - {signal.SIGCHLD}:
+                        held.send(number)
+        launcher.sendall(held.read() or b"")
+        return held.process.returncode
+    finally:
+        if held.process.poll() is None:
+            held.kill()
 
 
 if __name__ == "__main__":

@@ -1,97 +1,94 @@
-"""What each launcher of jobs needs, checked before one is started."""
+"""What starts the processes of a job: this machine itself, ssh, Open MPI or Slurm."""
 from __future__ import annotations
 
-import importlib.util
+import itertools
 import os
 import re
+import shlex
 import shutil
+import signal
+import subprocess
+import sys
+import tempfile
 from pathlib import Path
-from typing import Any
+from typing import Any, Iterator, Mapping, Tuple
 
 from ..machine.files import StrPath
+from . import hold
 
-# What each launcher needs on the path.
-PROGRAMS = {"local": "bash", "ssh": "ssh", "mpi": "mpirun", "slurm": "srun", "sge": "qsub",
-            "yarn": "java", "kubernetes": None}
+# What each launcher needs on PATH.
+PROGRAMS = {"local": None, "ssh": "ssh", "mpi": "mpirun", "slurm": "srun"}
 # Which launchers a flag is for.
-_USERS = {"hostfile": ("ssh", "mpi"), "host_ip": tuple(PROGRAMS)[1:], "nodes": ("slurm",),
-          "yarn_app_dir": ("yarn",), "image": ("kubernetes",)}
-_HOST = re.compile(r"(\w[\w.-]*@)?\w[\w.-]*(:(?P<port>\d{1,5})|\s+slots=\d+)?", re.ASCII)
+_USERS = {"hostfile": ("ssh", "mpi"), "host_ip": ("ssh", "mpi", "slurm"), "nodes": ("slurm",)}
+_HOST = re.compile(r"((?:\w[\w.-]*@)?\w[\w.-]*)(?::(\d{1,5})|\s+slots=\d+)?", re.ASCII)
+_HOLD = [sys.executable, "-I", "-S", hold.__file__]
+Starter = Tuple[str, "subprocess.Popen[bytes]"]  # a program's name in messages, and the program
 
 
-def check_hosts(path: StrPath) -> None:
-    """Check a hosts file, whose lines the tracker puts into a shell's.
-
-    Raises
-    ------
-    ValueError
-        If it names no host, or a line is none.
-    OSError
-        If it cannot be read.
-    """
-    text = Path(path).read_text(encoding="utf-8", errors="replace")
-    if text.startswith("\ufeff"):
-        raise ValueError(f"--hostfile {path} begins with a byte order mark, which would be taken "
-                         "for a part of the first host's name: save it without one")
-    lines = [line.strip() for line in text.splitlines()]
-    for number, line in enumerate(lines, 1):
+def check_hosts(path: StrPath) -> list[tuple[str, str]]:
+    """Return the hosts of a file and their ports, "" where none is given; or ValueError."""
+    text = Path(path).read_text(encoding="utf-8-sig", errors="replace")
+    hosts = []
+    for number, line in enumerate(map(str.strip, text.splitlines()), 1):
         host = _HOST.fullmatch(line)
-        if line and not (host and 1 <= int(host.group("port") or 1) < 2**16):
+        if host and 1 <= int(host[2] or 1) < 2**16:
+            hosts.append((host[1], host[2] or ""))
+        elif line:
             raise ValueError(f"--hostfile {path}, line {number} is {line!r}: give HOST, HOST:PORT "
                              "or HOST slots=N")
-    if not any(lines):
+    if not hosts:
         raise ValueError(f"--hostfile {path} is empty: give a host on each line")
+    return hosts
 
 
 def check_launcher(launcher: str, **flags: Any) -> None:
-    """Check that a launcher has what it needs here, and has a use for what is given.
-
-    Parameters
-    ----------
-    launcher
-        A name in `PROGRAMS`.
-    hostfile, host_ip, nodes, yarn_app_dir, image : optional
-        As for `launch.launch`.
-
-    Raises
-    ------
-    ValueError
-        If something is missing, or is not for this launcher.
-    OSError
-        If the hosts file cannot be read.
-    """
-    if launcher not in PROGRAMS:
-        raise ValueError(f"--launcher {launcher} is unknown: give one of {', '.join(PROGRAMS)}")
+    """Raise ValueError if a launcher lacks what it needs, or has no use for a flag."""
     for name, value in flags.items():
         if value is not None and launcher not in _USERS[name]:
             raise ValueError(f"--{name.replace('_', '-')} is not for --launcher {launcher}: leave "
                              "it out")
-    hostfile, host_ip = flags.get("hostfile"), flags.get("host_ip")
-    if launcher == "ssh" and hostfile is None:
+    if flags.get("hostfile") is not None:
+        check_hosts(flags["hostfile"])
+    elif launcher == "ssh":
         raise ValueError("--launcher ssh needs --hostfile: give a file with a host on each line")
-    if hostfile is not None:
-        check_hosts(hostfile)
-    if host_ip is not None and not re.fullmatch(r"\d+(\.\d+){3}", host_ip, re.ASCII):
-        raise ValueError(f"--host-ip is {host_ip!r}: give an IPv4 address in numbers")
-    if launcher == "yarn":
-        _check_yarn(flags.get("yarn_app_dir") or "")
-    if launcher == "kubernetes":
-        for module, package in (("kubernetes", "kubernetes"), ("yaml", "pyyaml")):
-            if importlib.util.find_spec(module) is None:
-                raise ValueError("--launcher kubernetes needs the Python package "
-                                 f"{package}: pip install {package}")
     program = PROGRAMS[launcher]
     if program and shutil.which(program) is None:
         raise ValueError(f"--launcher {launcher} needs {program}, which is not on PATH: install "
                          "it, or take another launcher")
 
 
-def _check_yarn(app_dir: str) -> None:
-    hadoop = os.environ.get("HADOOP_HOME", "")
-    if not os.path.exists(os.path.join(hadoop, "bin", "hadoop")):
-        raise ValueError(f"HADOOP_HOME is {hadoop!r}: set it to the folder of Hadoop, the one "
-                         "with bin/hadoop")
-    if not os.path.exists(os.path.join(app_dir, "dmlc-yarn.jar")):
-        raise ValueError("--launcher yarn needs dmlc-yarn.jar, which MXNet's wheel does not "
-                         "bring: build dmlc-core/tracker/yarn, give its folder as "
-                         "--yarn-app-dir")
+def start(launcher: str, jobs: Mapping[str, str], counts: Mapping[str, int],
+          hostfile: StrPath | None = None, nodes: int | None = None) -> Iterator[Starter]:
+    """Start the scheduler here, all others by the launcher; `jobs`: what `hold` needs, by role."""
+    yield "the scheduler's holder", _run(_HOLD, jobs["scheduler"])
+    hosts = itertools.cycle(check_hosts(hostfile) if launcher == "ssh" and hostfile else [])
+    for role in ("server", "worker"):
+        count = counts[role]
+        if launcher == "mpi":
+            among = ["--hostfile", str(hostfile)] if hostfile else []
+            yield "mpirun", _run(["mpirun", "-n", str(count), *among, "-x", hold.JOB, *_HOLD],
+                                 jobs[role])
+        elif launcher == "slurm":
+            yield "srun", _run(["srun", "--exclusive=user", "--export=ALL", "-N",
+                                str(nodes or count), "-n", str(count), *_HOLD], jobs[role])
+        elif launcher == "local":
+            for _ in range(count):
+                yield f"a {role}'s holder", _run(_HOLD, jobs[role])
+        else:
+            for host, port in itertools.islice(hosts, count):
+                yield f"ssh to {host}", _run(
+                    ["ssh", "-o", "BatchMode=yes", "-o", "StrictHostKeyChecking=accept-new",
+                     *(["-p", port] if port else []), host, " ".join(map(shlex.quote, _HOLD))],
+                    jobs[role], by_stdin=True)
+
+
+def _run(command: list[str], job: str, by_stdin: bool = False) -> subprocess.Popen[bytes]:
+    """Start a program in a session of its own: a terminal's Ctrl-C reaches the launcher only."""
+    with tempfile.TemporaryFile() as f:
+        if by_stdin:  # ssh would show it on its command line, and the other host, too
+            f.write(f"{job}\n".encode())
+            f.seek(0)
+        return subprocess.Popen(
+            command, stdin=f, env=dict(os.environ) if by_stdin else {**os.environ, hold.JOB: job},
+            start_new_session=True,
+            preexec_fn=lambda: hold.die_with_parent(signal.SIGTERM))  # noqa: PLW1509

@@ -15,23 +15,10 @@ VARIABLES = ("DMLC_ROLE", "DMLC_PS_ROOT_URI", *_NUMBERS)
 
 
 def read_role(environ: Mapping[str, str] | None = None) -> str | None:
-    """Return this process's role in a job, from the variables that MXNet's launchers set.
+    """Return this process's role in a job: worker, server or scheduler; None outside of a job.
 
-    Parameters
-    ----------
-    environ
-        `os.environ` if left out.
-
-    Returns
-    -------
-    'worker', 'server', 'scheduler' or None
-        None outside of a job.
-
-    Raises
-    ------
-    ValueError
-        If the variables are half set, or one is bad or misspelt; MXNet would end the process, wait
-        for ever, or train alone.
+    Raises ValueError if the variables that launchers set are half set, or one is bad or misspelt:
+    MXNet would end the process, wait for ever, or train alone.
     """
     environ = os.environ if environ is None else environ
     _require_spelling(environ)
@@ -43,12 +30,11 @@ def read_role(environ: Mapping[str, str] | None = None) -> str | None:
         if not value:
             raise ValueError(f"{name} is not set, but {present[0]} is: start the job with "
                              f"{typed('launch')}, or unset all DMLC_ variables")
-        good = (value in ROLES if name == "DMLC_ROLE" else name not in _NUMBERS
-                or value.isascii() and value.isdigit() and 1 <= int(value) < 2**16)
-        if not good:
-            raise ValueError(f"{name} is {value!r}: give " + (
-                "worker, server or scheduler" if name == "DMLC_ROLE" else "a number from 1 to "
-                f"{2**16 - 1}"))
+        if name == "DMLC_ROLE" and value not in ROLES:
+            raise ValueError(f"{name} is {value!r}: give worker, server or scheduler")
+        if name in _NUMBERS and not (
+                value.isascii() and value.isdigit() and 1 <= int(value) < 2**16):
+            raise ValueError(f"{name} is {value!r}: give a number from 1 to {2**16 - 1}")
     return environ["DMLC_ROLE"]
 
 
@@ -57,7 +43,7 @@ def _require_spelling(environ: Mapping[str, str]) -> None:
     missing = [name for name in VARIABLES if not environ.get(name)]
     for name in environ:
         if name.startswith("DMLC_") and name not in VARIABLES:
-            # Below that are other names that the tracker and MXNet know, as DMLC_WORKER_ID.
+            # Below that are other names that MXNet and its own launchers know: DMLC_WORKER_ID.
             for meant in difflib.get_close_matches(name, missing, 1, cutoff=0.8):
                 raise ValueError(f"{name!r} is set, and {meant} is not: name it so, or unset it")
 
@@ -82,20 +68,11 @@ _report_fd = _take_report_fd()
 
 
 def report(**facts: object) -> bool:
-    """Tell the launcher of this job something about this process; nothing outside of a job.
+    """Tell the launcher of this job something about this process; return whether there is one.
 
-    Its number goes with it, for its holder: a shell may stand between the two.
-
-    Parameters
-    ----------
-    up : bool
-        That MXNet is about to be imported; `runtime` tells it.
-    rank : int
-        The worker's rank, which messages then name it by; `runtime.join_job` tells it.
-
-    Returns
-    -------
-    Whether there is a launcher that watches this process.
+    `up`: MXNet is about to be imported; `rank`: the worker's, which messages then name it by;
+    `ready`: a signal makes it save and end. Its process number goes with it, for its holder: a
+    shell may stand between the two.
     """
     if _report_fd is None:
         return False

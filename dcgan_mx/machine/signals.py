@@ -8,6 +8,8 @@ import threading
 import time
 from typing import Any
 
+from .job import report
+
 
 class StopOnSignal:
     """A hook that ends the training after the step in which SIGINT, SIGTERM or SIGHUP arrived.
@@ -38,6 +40,7 @@ class StopOnSignal:
                     stack.callback(signal.signal, number, before)
             threading.Thread(target=self._watch, args=(reader,), daemon=True).start()
             self._stack = stack.pop_all()
+        report(ready=True)
         return self
 
     def __exit__(self, *_: object) -> None:

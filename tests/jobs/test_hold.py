@@ -7,34 +7,47 @@ import sys
 import time
 
 import pytest
+from processes import is_alive, wait_until
 
 from dcgan_mx.jobs import hold
 
+TOKEN = "0123456789abcdef" * 2
 REPORTER = """
 import json, os, signal, sys, time
 signal.signal(signal.SIGTERM, lambda *_: sys.exit(7))
 fd = int(os.environ["DCGAN_MX_REPORT"].split(":")[0])
-os.write(fd, json.dumps({"pid": int(sys.argv[2]) or os.getpid(), "up": True}).encode() + b"\\n")
-time.sleep(float(sys.argv[1]))
+os.write(fd, json.dumps({"pid": int(sys.argv[1]) or os.getpid(), "up": True}).encode() + b"\\n")
+time.sleep(100)
 """
+SHELL = ("sh", "-c", '"$@"; exit $?', "sh")
 
 
 class Launcher:
     """The launcher's end of one holder."""
 
-    def __init__(self, *command, **environ):
+    def __init__(self, *command, by_stdin=False, start=True, cwd=os.curdir):
         with socket.socket() as listener:
             listener.bind(("127.0.0.1", 0))
             listener.listen(1)
+            job = json.dumps({"address": listener.getsockname(), "token": TOKEN, "cwd": cwd,
+                              "command": command, "environ": {"DMLC_ROLE": "worker"}})
             self.holder = subprocess.Popen(
-                [sys.executable, "-I", "-S", hold.__file__, *command], text=True,
-                env={**os.environ, "DMLC_ROLE": "worker", **environ, "DCGAN_MX_JOB":
-                     f"127.0.0.1:{listener.getsockname()[1]}:secret"}, stderr=subprocess.PIPE)
-            listener.settimeout(10)
+                [sys.executable, "-I", "-S", hold.__file__], text=True, stdin=subprocess.PIPE,
+                env=os.environ if by_stdin else {**os.environ, hold.JOB: job},
+                stderr=subprocess.PIPE)
+            if by_stdin:
+                self.holder.stdin.write(f"{job}\n")
+            self.holder.stdin.close()
+            self.holder.stdin = None
+            listener.settimeout(60)
             self.connection, _ = listener.accept()
-        self.connection.settimeout(10)
+        self.connection.settimeout(60)
         self.lines = self.connection.makefile("rb")
-        self.hello = self.read()
+        assert self.lines.readline() == f"{TOKEN}\n".encode()
+        assert self.read() == {"role": "worker", "host": socket.gethostname(),
+                               "pid": self.holder.pid}
+        if start:
+            self.connection.sendall(hold.START)
 
     def read(self):
         line = self.lines.readline()
@@ -42,118 +55,75 @@ class Launcher:
 
     def finish(self):
         """The holder's status, and what was said on standard error."""
-        _, err = self.holder.communicate(timeout=10)
+        _, err = self.holder.communicate(timeout=60)
         self.lines.close()
         self.connection.close()
         return self.holder.returncode, err
 
-    def is_held(self, pid=None):
-        """Whether the held process, or another one, is alive."""
-        try:
-            with open(f"/proc/{pid or self.hello['pid']}/stat") as f:
-                return f.read().rsplit(")")[1].split()[0] != "Z"
-        except FileNotFoundError:
-            return False
+
+def hold_reporter(shell=(), claim=0):
+    """Hold a process that reports; its number is that of the reports."""
+    launcher = Launcher(*shell, sys.executable, "-c", REPORTER, str(claim))
+    launcher.pid = launcher.read()["pid"]
+    reported = launcher.read()
+    assert reported["up"] and is_alive(launcher.pid)
+    assert bool(shell or claim) == (reported["pid"] != launcher.pid)
+    return launcher, reported["pid"]
 
 
-def wait_until(true, seconds=5):
-    deadline = time.monotonic() + seconds
-    while not true():
-        assert time.monotonic() < deadline
-        time.sleep(0.02)
-
-
-def hold_reporter(role="worker", seconds=60, shell=(), claim=0):
-    launcher = Launcher(*shell, sys.executable, "-c", REPORTER, str(seconds), str(claim),
-                        DMLC_ROLE=role)
-    launcher.facts = launcher.read()
-    assert launcher.facts["up"]
-    assert launcher.is_held()
-    return launcher
-
-
-SHELL = ("sh", "-c", '"$@"; exit $?', "sh")
-
-
-@pytest.mark.parametrize("command, status", [
-    ("exit 0", 0), ("exit 3", 3), ("kill -9 $$", -9), ("kill -11 $$", -11)])
-def test_the_end_is_told(command, status):
-    launcher = Launcher("sh", "-c", command)
-    assert launcher.hello == {"token": "secret", "role": "worker", "pid": launcher.hello["pid"],
-                              "host": socket.gethostname()}
+@pytest.mark.parametrize("by_stdin", [False, True])
+@pytest.mark.parametrize("command, status", [("exit 3", 3), ("kill -11 $$", -11)])
+def test_the_end_is_told(command, status, by_stdin):
+    launcher = Launcher("sh", "-c", f'test -z "$DCGAN_MX_JOB" && {command}', by_stdin=by_stdin)
+    assert launcher.read().keys() == {"pid"}
     assert launcher.read() == {"status": status}
     assert launcher.read() is None
     assert launcher.finish() == (0, "")
 
 
-def test_a_command_that_is_not_there():
-    launcher = Launcher("/no/such")
-    assert launcher.read() == {"status": 127}
-    assert launcher.finish() == (0, "error: cannot start /no/such: No such file or directory\n")
-
-
-@pytest.mark.parametrize("environ, role", [
-    ({}, ""), ({"DMLC_TASK_ID": "2"}, "worker"), ({"DMLC_TASK_ID": "3"}, "server"),
-    ({"DMLC_TASK_ID": "3", "DMLC_ROLE": "worker"}, "worker")])
-def test_a_task_of_sge_finds_its_role(environ, role):
-    environ = {**environ, "DMLC_NUM_WORKER": "2"}
-    assert hold._find_role(environ) == role
-
-
-@pytest.mark.parametrize("role, status", [("worker", 7), ("server", None)])
-def test_stop_is_for_workers(role, status):
-    launcher = hold_reporter(role)
-    launcher.connection.sendall(b"stop\n")
-    if status is None:
-        with pytest.raises(socket.timeout):
-            launcher.connection.settimeout(0.5)
-            launcher.read()
-        launcher.holder.terminate()
-        launcher.finish()
-    else:
-        assert launcher.read() == {"status": status}
-        assert launcher.finish() == (0, "")
-
-
-def test_a_signal_is_passed_on():
-    launcher = hold_reporter()
-    launcher.holder.send_signal(signal.SIGTERM)
-    assert launcher.read() == {"status": 7}
-    assert launcher.finish() == (0, "")
-
-
-def test_the_launchers_end_is_the_processs():
-    launcher = hold_reporter()
+def test_nothing_starts_before_the_launcher_says_so(tmp_path):
+    launcher = Launcher("touch", str(tmp_path / "file"), start=False)
     launcher.connection.shutdown(socket.SHUT_RDWR)
     assert launcher.finish() == (0, "")
-    assert not launcher.is_held()
+    assert list(tmp_path.iterdir()) == []
 
 
-@pytest.mark.parametrize("way", ["stop", "signal"])
-def test_a_shell_does_not_keep_signals_to_itself(way):
-    launcher = hold_reporter(shell=SHELL)
-    if way == "stop":
-        launcher.connection.sendall(b"stop\n")
+@pytest.mark.parametrize("command, cwd, name", [
+    ("/no/such", ".", "/no/such"), ("true", "/no/folder", "/no/folder")])
+def test_what_is_not_there_is_named(command, cwd, name):
+    launcher = Launcher(command, cwd=cwd)
+    assert launcher.read() == {"status": 127}
+    assert launcher.finish() == (0, f"error: cannot start {name}: No such file or directory\n")
+
+
+@pytest.mark.parametrize("shell", [(), SHELL])
+@pytest.mark.parametrize("way", ["stop", "signal", "the launcher's end", "the holder's end"])
+def test_what_reaches_the_process(way, shell):
+    launcher, pid = hold_reporter(shell)
+    if way == "the holder's end":
+        launcher.holder.kill()
+        wait_until(lambda: not is_alive(launcher.pid))
+        if shell:  # the launcher ends it, by its process group
+            os.kill(pid, signal.SIGKILL)
+        assert launcher.finish() == (-signal.SIGKILL, "")
+        return
+    if way == "the launcher's end":
+        launcher.connection.shutdown(socket.SHUT_RDWR)
+    elif way == "stop":
+        launcher.connection.sendall(hold.STOP)
+        assert launcher.read() == {"status": 7}
     else:
         launcher.holder.send_signal(signal.SIGTERM)
-    assert launcher.read() == {"status": 7}
+        assert launcher.read() == {"status": 7}
     assert launcher.finish() == (0, "")
-
-
-def test_the_launchers_end_is_that_of_a_process_behind_a_shell():
-    launcher = hold_reporter(shell=SHELL)
-    pid = launcher.facts["pid"]
-    assert launcher.is_held(pid) and pid != launcher.hello["pid"]
-    launcher.connection.shutdown(socket.SHUT_RDWR)
-    assert launcher.finish() == (0, "")
-    assert not launcher.is_held()
-    wait_until(lambda: not launcher.is_held(pid))
+    assert not is_alive(launcher.pid)
+    wait_until(lambda: not is_alive(pid))
 
 
 def test_a_number_that_is_a_strangers_is_not_signalled():
-    with subprocess.Popen(["sleep", "60"]) as stranger:
-        launcher = hold_reporter(claim=stranger.pid)
-        launcher.connection.sendall(b"stop\n")
+    with subprocess.Popen(["sleep", "100"], start_new_session=True) as stranger:
+        launcher, _ = hold_reporter(claim=stranger.pid)
+        launcher.connection.sendall(hold.STOP)
         assert launcher.read() == {"status": 7}
         assert launcher.finish() == (0, "")
         assert stranger.poll() is None
@@ -161,33 +131,24 @@ def test_a_number_that_is_a_strangers_is_not_signalled():
 
 
 def test_signals_at_the_end_are_quiet():
-    for _ in range(20):  # more than every second one was heard
-        launcher = hold_reporter()
+    for _ in range(8):  # more than every second one was heard
+        launcher, _ = hold_reporter()
         launcher.connection.shutdown(socket.SHUT_RDWR)
-        deadline = time.monotonic() + 0.05
-        while launcher.holder.poll() is None and time.monotonic() < deadline:
+        for _ in range(100):
             launcher.holder.terminate()
             time.sleep(0.0002)
         assert launcher.finish()[1] == ""
 
 
-def test_the_holders_end_is_the_processs():
-    launcher = hold_reporter()
-    launcher.holder.kill()
-    wait_until(lambda: not launcher.is_held())
-    assert launcher.read() is None
-    assert launcher.finish() == (-signal.SIGKILL, "")
-
-
 def test_a_launcher_that_is_not_reached():
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
-        port = taken.getsockname()[1]
-        done = subprocess.run([sys.executable, hold.__file__, "true"], stderr=subprocess.PIPE,
-                              text=True, timeout=60, check=False, env={
-                                  **os.environ, "DCGAN_MX_JOB": f"127.0.0.1:{port}:secret"})
+        host, port = taken.getsockname()
+        done = subprocess.run([sys.executable, hold.__file__], stderr=subprocess.PIPE, timeout=60,
+                              text=True, check=False, env={
+                                  **os.environ, hold.JOB: json.dumps({"address": [host, port]})})
     assert done.returncode == 1
     assert done.stderr == (
-        f"error: {socket.gethostname()} cannot reach the launcher at 127.0.0.1:{port}: [Errno 111] "
+        f"error: {socket.gethostname()} cannot reach the launcher at {host}:{port}: [Errno 111] "
         "Connection refused; see that no firewall is between them, or give the launcher another "
         "--host-ip\n")
