@@ -7,7 +7,7 @@ PIP = $(BIN)/python -m pip --disable-pip-version-check --quiet
 # For setup.py, every time: a pip without it would install MXNet's other build over this one.
 export DCGAN_MX_GPU := $(if $(wildcard $(VENV)/.gpu),1)
 
-.PHONY: help train doctor install-gpu test test-slow test-all test-cuda check docs flags notebooks first-hour mutations benchmark quality soak endurance clean
+.PHONY: help train doctor install-gpu test test-slow test-all test-cuda test-launchers check docs flags notebooks first-hour mutations benchmark quality soak endurance clean
 
 help:
 	@echo "make train        train on MNIST for one epoch; more flags: ARGS=\"--batch-size 32\""
@@ -27,6 +27,7 @@ help:
 	@echo "make quality      train three programs, compare their pictures; hours; PyTorch takes part likewise"
 	@echo "make test-all     run the tests on every Python from 3.8 to 3.13 that is here"
 	@echo "make test-cuda    load the build for CUDA without a GPU; downloads 1.5 GB"
+	@echo "make test-launchers  train through real sshd, Open MPI and Slurm on this machine"
 
 train: $(VENV)/.package
 	$(BIN)/python scripts/train.py --dataset mnist --gpu 0 --num-epochs 1 $(ARGS)
@@ -58,6 +59,9 @@ test-cuda: $(VENV)/.test
 	$(MAKE) VENV=.venv-cuda install-gpu
 	$(MAKE) VENV=.venv-cuda .venv-cuda/.tensorboard
 	$(BIN)/python -m pytest tests/cuda_wheels.py $(ARGS)
+
+test-launchers: $(VENV)/.test
+	$(BIN)/python -m pytest --quiet tests/real_launchers.py $(ARGS)
 
 check: $(VENV)/.check
 	$(BIN)/ruff check .
