@@ -9,7 +9,7 @@ export DCGAN_MX_GPU := $(if $(wildcard $(VENV)/.gpu),1)
 # Its metadata ask for NumPy below 2; it works with NumPy 2, which Python 3.13 and newer need.
 INSTALL_MXNET = $(PIP) install --no-deps mxnet$(if $(DCGAN_MX_GPU),-cu117)==1.9.1
 
-.PHONY: help train doctor install-gpu test test-slow test-all test-cuda check docs flags notebooks first-hour mutations benchmark quality soak endurance clean
+.PHONY: help train doctor install-gpu test test-slow test-all test-cuda test-launchers check docs flags notebooks first-hour mutations benchmark quality soak endurance clean
 
 help:
 	@echo "make train        train on MNIST for one epoch; more flags: ARGS=\"--batch-size 32\""
@@ -29,6 +29,7 @@ help:
 	@echo "make quality      train three programs, compare their pictures; hours; PyTorch takes part likewise"
 	@echo "make test-all     run the tests on every Python from 3.8 to 3.15 that is here, with NumPy 1 and 2"
 	@echo "make test-cuda    load the build for CUDA without a GPU; downloads 1.5 GB"
+	@echo "make test-launchers  train through real sshd, Open MPI and Slurm on this machine"
 
 train: $(VENV)/.package
 	$(BIN)/python scripts/train.py --dataset mnist --gpu 0 --num-epochs 1 $(ARGS)
@@ -62,6 +63,9 @@ test-cuda: $(VENV)/.test
 	$(MAKE) VENV=.venv-cuda install-gpu
 	$(MAKE) VENV=.venv-cuda .venv-cuda/.tensorboard
 	$(BIN)/python -m pytest tests/cuda_wheels.py $(ARGS)
+
+test-launchers: $(VENV)/.test
+	$(BIN)/python -m pytest --quiet tests/real_launchers.py $(ARGS)
 
 check: $(VENV)/.check
 	$(BIN)/ruff check .

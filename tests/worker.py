@@ -121,11 +121,13 @@ def main(folder, broadcast, precision="float32"):
     for batch in make_images(workers.count, workers.rank):
         ours.step(batch, noise.next())
     np.savez(f"{folder}/{broadcast}-{workers.rank}.npz", **list_parameters(ours))
-    if precision == "bfloat16":  # in this process, too: another one may have AMX asleep
-        np.savez(f"{folder}/contexts-{workers.rank}.npz",
-                 **list_parameters(train_two_contexts(precision=precision)))
-    elif broadcast == "yes":
-        averages = {f"average {name}": value for name, value in ours.metrics.get().items()}
+    # With as many threads, and with AMX awake or not, as here: last bits depend on both.
+    contexts = train_two_contexts(precision=precision) if broadcast == "yes" else None
+    if contexts and workers.rank == 0:
+        np.savez(f"{folder}/contexts.npz", **list_parameters(contexts))
+    if contexts and precision == "float32":
+        averages = {f"average {name}": (value, contexts.metrics.get()[name])
+                    for name, value in ours.metrics.get().items()}
         np.savez(f"{folder}/speech-{workers.rank}.npz", trouble=fit_unequally(ours, folder),
                  divergence=diverge(ours), **speak(workers), **averages)
 

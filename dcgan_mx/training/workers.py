@@ -14,23 +14,9 @@ _known_shapes: weakref.WeakKeyDictionary[Any, set[tuple[int, ...]]] = weakref.We
 
 
 class Workers:
-    """All workers of a job, of which this process is one. What it offers, all have to call.
+    """All workers of a job, of which this process is number `rank`; all methods are collective.
 
-    Parameters
-    ----------
-    kvstore : mx.kv.KVStore
-        Of a type that begins with dist; with any other, or none, there is one worker.
-
-    Raises
-    ------
-    ValueError
-        If the store does not wait for all workers.
-
-    Attributes
-    ----------
-    rank : int
-        This worker's number, from 0.
-    count : int
+    With a KVStore of a type that does not begin with dist, or with none, there is one worker.
     """
 
     def __init__(self, kvstore: Any = None) -> None:
@@ -42,18 +28,7 @@ class Workers:
         self._kvstore = kvstore
 
     def gather(self, values: Any) -> np.ndarray:
-        """Return the numbers of all workers.
-
-        Parameters
-        ----------
-        values : (n,), float32
-            An array or a list; the same n for all.
-
-        Returns
-        -------
-        (count, n), float32
-            Bit for bit, by rank.
-        """
+        """Return the n numbers of each worker, (count, n) in float32, bit for bit."""
         values = np.asarray(values, np.float32)
         rows = np.full((self.count, *values.shape), -0.0, np.float32)
         rows[self.rank] = values
@@ -67,39 +42,21 @@ class Workers:
         return [row.astype(np.uint8).tobytes().rstrip(b"\0").decode() for row in rows]
 
     def share(self, values: np.ndarray) -> np.ndarray:
-        """Return the numbers of worker 0.
-
-        Parameters
-        ----------
-        values : (n,), float32
-            The others' are not looked at, but for n.
-
-        Returns
-        -------
-        (n,), float32
-            Bit for bit.
-        """
+        """Return the numbers of worker 0, (n,) in float32, bit for bit; n is the same for all."""
         if self.rank:
             values = np.full_like(values, -0.0)
         return np.concatenate([self._add(values[start:start + _CHUNK])
                                for start in range(0, len(values), _CHUNK)])
 
     def require_same(self, text: str, what: str) -> None:
-        """Raise ValueError if this worker's text differs from that of worker 0.
-
-        Parameters
-        ----------
-        text
-        what
-            How the error begins.
-        """
+        """Raise ValueError, which begins with `what`, if a text differs from that of worker 0."""
         first = self.gather_text(text)[0]
         if text != first:
             raise ValueError(f"{what}: worker {self.rank} has {text}, worker 0 {first}: start all "
                              "with the same command, on the same data")
 
     def _add(self, values: np.ndarray) -> np.ndarray:
-        """Add arrays up. What is not to count is -0.0: -0.0 + x is x for every x, 0.0 too."""
+        """Return the sum of all workers' arrays; -0.0 + x is x for every x, 0.0 too."""
         if self.count == 1:
             return values
         array, key = mx.nd.array(values), f"workers:{values.shape}"

@@ -1,5 +1,4 @@
 """Training in jobs of several processes, as scripts/launch.py starts them."""
-import contextlib
 import json
 import os
 import re
@@ -7,12 +6,11 @@ import signal
 import subprocess
 import sys
 import time
-from pathlib import Path
 
 import numpy as np
 import pytest
-import worker
 from common import ROOT, needs_bfloat16, read_numbers
+from processes import find_processes, make_env, start_job, wait_until
 from small import PHOTOS
 
 from dcgan_mx.data import records
@@ -21,17 +19,17 @@ from dcgan_mx.runs import checkpoint
 from dcgan_mx.runs.checkpoint import PARAMS
 from dcgan_mx.runs.checkpoint_files import REPLICAS, STATE
 
-LAUNCH = [sys.executable, str(ROOT / "scripts" / "launch.py"), "-n", "2", "-s", "1", "--",
-          sys.executable]
-# Importing MXNet has set it here, for one process that has the machine for itself.
-ENV = {name: value for name, value in os.environ.items() if name != "OMP_NUM_THREADS"}
-ENV["MPLBACKEND"] = "agg"
+
+def start(*command, **variables):
+    """Start a job of two workers and a server."""
+    return start_job(["-n", 2, "-s", 1], [sys.executable, *command], make_env(**variables))
 
 
 def run(*command, **variables):
     """Run a job to its end; return the launcher."""
-    return subprocess.run([*LAUNCH, *map(str, command)], capture_output=True, text=True,
-                          env={**ENV, **variables}, timeout=100, check=False)
+    launcher = start(*command, **variables)
+    output, errors = launcher.communicate(timeout=300)
+    return subprocess.CompletedProcess(command, launcher.returncode, output, errors)
 
 
 @pytest.fixture(scope="module")
@@ -44,27 +42,26 @@ def job(tmp_path_factory):
     return folder
 
 
-@pytest.fixture(scope="module")
-def two_contexts():
-    """The parameters of the same training on two contexts."""
-    trainer = worker.train_two_contexts()
-    return worker.list_parameters(trainer), trainer.metrics.get()
-
-
-def test_two_workers_are_two_contexts(job, two_contexts):
+def check_two_contexts(folder):
     """Batches of 32, ten steps: equal; and the workers to one another, to the bit."""
-    first, second = (dict(np.load(job / f"yes-{rank}.npz")) for rank in (0, 1))
-    assert first.keys() == second.keys() == two_contexts[0].keys()
-    for name, array in two_contexts[0].items():
+    first, second, contexts = (dict(np.load(folder / f"{name}.npz"))
+                               for name in ("yes-0", "yes-1", "contexts"))
+    assert first.keys() == second.keys() == contexts.keys()
+    for name, array in contexts.items():
         np.testing.assert_allclose(first[name], array, rtol=0, atol=1e-6)
         assert first[name].tobytes() == second[name].tobytes()
 
 
-def test_without_the_first_ones_weights_they_are_not(job, two_contexts):
+def test_two_workers_are_two_contexts(job):
+    check_two_contexts(job)
+
+
+def test_without_the_first_ones_weights_they_are_not(job):
     """What the test above sees if nobody sends initial weights."""
-    first, second = (dict(np.load(job / f"no-{rank}.npz")) for rank in (0, 1))
-    assert abs(first["g1_weight"] - second["g1_weight"]).max() > 0.01
-    assert abs(second["g1_weight"] - two_contexts[0]["g1_weight"]).max() > 0.01
+    first, second, contexts = (np.load(job / f"{name}.npz")["g1_weight"]
+                               for name in ("no-0", "no-1", "contexts"))
+    assert abs(first - second).max() > 0.01
+    assert abs(second - contexts).max() > 0.01
 
 
 @pytest.mark.slow
@@ -72,15 +69,10 @@ def test_without_the_first_ones_weights_they_are_not(job, two_contexts):
 def test_two_workers_are_two_contexts_in_bfloat16(tmp_path):
     done = run(ROOT / "tests" / "worker.py", tmp_path, "yes", "bfloat16")
     assert done.returncode == 0, done.stderr
-    first, second, contexts = (dict(np.load(tmp_path / f"{name}.npz"))
-                               for name in ("yes-0", "yes-1", "contexts-0"))
-    assert first.keys() == second.keys() == contexts.keys()
-    for name, array in contexts.items():
-        np.testing.assert_allclose(first[name], array, rtol=0, atol=1e-6)
-        assert first[name].tobytes() == second[name].tobytes()
+    check_two_contexts(tmp_path)
 
 
-def test_what_workers_tell_each_other(job, two_contexts):
+def test_what_workers_tell_each_other(job):
     for rank in (0, 1):
         heard = dict(np.load(job / f"speech-{rank}.npz"))
         values = np.array([[0.0, -0.0, 1e-45, 3.4e38, own] for own in (0, 1)], np.float32)
@@ -96,8 +88,10 @@ def test_what_workers_tell_each_other(job, two_contexts):
         assert str(heard["divergence"]) == "step 21: " + (
             "aux:gbn1_moving_mean of G is no longer finite: give a lower --lr" if rank else
             "a number of another worker is no longer finite: give a lower --lr")
-        for name, value in two_contexts[1].items():  # over the images of both
-            assert heard[f"average {name}"] == pytest.approx(value, abs=1e-5)
+        averages = [heard[name] for name in heard if name.startswith("average ")]
+        assert len(averages) == 3
+        for average, expected in averages:  # over the images of both
+            assert average == pytest.approx(expected, abs=1e-5)
 
 
 def test_workers_that_differ_in_terminals_and_logs_stop_and_save_together(job):
@@ -109,7 +103,7 @@ def test_workers_that_differ_in_terminals_and_logs_stop_and_save_together(job):
 
 TRAIN = [ROOT / "scripts" / "train.py", "--dataset", "synthetic", "--size", 16, "--ngf", 4,
          "--ndf", 4, "--batch-size", 8, "--disp-batches", 2, "--checkpoint-steps", 10,
-         "--max-steps", 300, "--num-epochs", 5]
+         "--max-steps", 200, "--num-epochs", 5]
 
 
 def read_run(run_dir):
@@ -117,66 +111,45 @@ def read_run(run_dir):
     return [(folder / name).read_bytes() for name in (*PARAMS, REPLICAS, STATE)]
 
 
-def wait_for(condition, process):
-    deadline = time.monotonic() + 60
-    while not condition():
-        assert process.poll() is None and time.monotonic() < deadline, process.communicate()
-        time.sleep(0.01)
-
-
-def find_workers(run_dir):
-    """Process numbers of the workers that train into a run directory."""
-    found = []
-    for folder in Path("/proc").glob("[0-9]*"):
-        with contextlib.suppress(OSError):
-            if (str(run_dir).encode() in (folder / "cmdline").read_bytes()
-                    and b"train.py" in (folder / "cmdline").read_bytes().split(b"\0")[1]
-                    and b"DMLC_ROLE=worker" in (folder / "environ").read_bytes()):
-                found.append(int(folder.name))
-    return found
-
-
 def test_a_job_goes_on_to_the_bit(tmp_path, call):
     """Stopped by SIGTERM, by the death of a worker, by the sleep of one: as if never stopped."""
-    def start():
-        return subprocess.Popen(
-            [*LAUNCH, *map(str, TRAIN), "--run-dir", str(pieces), "--resume"],
-            stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=ENV)
     whole, pieces = tmp_path / "whole", tmp_path / "pieces"
+
+    def resume():
+        """Start again, until a checkpoint is written."""
+        before = len(checkpoint.list(pieces))
+        process = start(*TRAIN, "--run-dir", pieces, "--resume")
+        wait_until(lambda: len(checkpoint.list(pieces)) > before, process)
+        return process
     done = run(*TRAIN, "--run-dir", whole)
     assert done.returncode == 0, done.stderr
     for number in (signal.SIGTERM, signal.SIGKILL):
-        process, before = start(), len(checkpoint.list(pieces))
-        wait_for(lambda n=before: len(checkpoint.list(pieces)) > n, process)
+        process = resume()
         if number == signal.SIGTERM:
             process.send_signal(number)
         else:
-            os.kill(find_workers(pieces)[-1], number)
-        output, errors = process.communicate(timeout=30)
+            os.kill(find_processes(pieces, "worker")[-1], number)
+        output, errors = process.communicate(timeout=300)
         if number == signal.SIGTERM:
             assert process.returncode == 143 and "stopped after step" in output
-            assert re.search(fr"to go on: \S*python {LAUNCH[1]} -n 2 -s 1 -- \S*python {TRAIN[0]} "
-                             f"--resume --run-dir {pieces}\n", output)
+            assert re.search(fr"to go on: \S*python {ROOT}/scripts/launch.py -n 2 -s 1 -- "
+                             fr"\S*python {TRAIN[0]} --resume --run-dir {pieces}\n", output)
         else:
             assert process.returncode == 1
             message, = re.findall("error: .*", errors)
             assert re.search("worker [01] .*killed by SIGKILL", message)
-        assert find_workers(pieces) == []
-    assert int(checkpoint.list(pieces)[-1].name[5:]) < 250
+        assert find_processes(pieces) == []
+    assert int(checkpoint.list(pieces)[-1].name[5:]) < 150
     config = json.loads((pieces / "config.json").read_text())
     config["flags"]["show"] = True
     (pieces / "config.json").write_text(json.dumps(config))
-    process, before = start(), len(checkpoint.list(pieces))
-    wait_for(lambda: len(checkpoint.list(pieces)) > before, process)
-    sleeper = find_workers(pieces)[-1]
+    process = resume()
+    sleeper = find_processes(pieces, "worker")[-1]
     os.kill(sleeper, signal.SIGSTOP)
-    log = b""
-    while (pieces / "log.jsonl").read_bytes() != log:  # until the other one waits for it
-        log = (pieces / "log.jsonl").read_bytes()
-        time.sleep(2)
+    time.sleep(2)  # however long
     assert process.poll() is None
     os.kill(sleeper, signal.SIGCONT)
-    output, errors = process.communicate(timeout=100)
+    output, errors = process.communicate(timeout=300)
     assert process.returncode == 0, errors
     # said by the first worker only, which alone would show anything
     assert errors.count("warning: --show: matplotlib can open no window here") == 1
@@ -185,12 +158,12 @@ def test_a_job_goes_on_to_the_bit(tmp_path, call):
     assert read_numbers(whole) == read_numbers(pieces)
 
     alone = call("train", "--resume", "--run-dir", pieces, "--kv-store", "local",
-                   "--max-steps", 302)
+                   "--max-steps", 202)
     assert alone.returncode == 0
     assert ("warning: --resume: workers x devices is 1 x 1, and was 2 x 1: BatchNorm sees other "
             "parts") in alone.stderr
     assert "the epoch begins anew" in alone.stderr
-    assert [path.name for path in checkpoint.list(pieces)][-1] == "step-00000302"
+    assert [path.name for path in checkpoint.list(pieces)][-1] == "step-00000202"
     assert not (checkpoint.list(pieces)[-1] / REPLICAS).exists()
 
 

@@ -182,24 +182,19 @@ def test_a_job_lets_no_stranger_in_and_ends_when_a_worker_fails(tmp_path):
     assert find_processes(tmp_path) == []
 
 
+@pytest.mark.parametrize("holder", [False, True])
 @pytest.mark.parametrize("role", ["scheduler", "server", "worker"])
-def test_one_that_is_killed_ends_all(role, tmp_path, start):
+def test_one_that_is_killed_ends_all(role, holder, tmp_path, start):
     launcher = start("job.report(rank=7)\n" * (role == "worker") + IDLE)
-    pid = find_processes(tmp_path, role)[0]
+    pid = find_processes(tmp_path, role, holder)[0]
     os.kill(pid, signal.SIGKILL)
-    rank = " 7" * (role == "worker")
-    assert finish(launcher) == (1, f"error: {role}{rank} (process {pid} on {HOST}) was killed by "
-                                   "SIGKILL; the job is ended\n")
-    assert find_processes(tmp_path) == []
-
-
-def test_a_holder_that_is_killed_ends_all(tmp_path, start):
-    launcher = start()
-    os.kill(find_processes(tmp_path, "worker", holder=True)[0], signal.SIGKILL)
+    member = role + " 7" * (role == "worker") + rf" \(process \d+ on {re.escape(HOST)}\)"
+    message = (f"lost {member}: it or its host has died" if holder
+               else f"{member} was killed by SIGKILL")
     status, err = finish(launcher)
-    assert re.fullmatch(r"error: lost worker \(process \d+ on \S+\): it or its host has died; the "
-                        r"job is ended\n", err)
-    assert status == 1 and find_processes(tmp_path) == []
+    assert re.fullmatch(f"error: {message}; the job is ended\n", err)
+    assert (holder or f"process {pid} " in err) and status == 1
+    assert find_processes(tmp_path) == []
 
 
 def test_a_launcher_that_is_killed_ends_all(tmp_path, start):

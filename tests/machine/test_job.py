@@ -1,3 +1,4 @@
+import json
 import os
 import subprocess
 import sys
@@ -85,6 +86,9 @@ def test_reports_go_into_the_holders_pipe_only(tmp_path):
     other = os.open(tmp_path / "other", os.O_CREAT | os.O_WRONLY)
     assert report(other, inode, pass_fds=[other]).startswith("False ")
     assert report("x", "y").startswith("False ")
+    assert report(there, inode, "from dcgan_mx.machine.signals import StopOnSignal\n"
+                  "with StopOnSignal(): pass", pass_fds=[there]) == ""
+    assert json.loads(os.read(here, 1000))["ready"] is True
     child = "print(os.environ.get('DCGAN_MX_REPORT'), os.get_inheritable(job._report_fd))"
     assert report(there, inode, child, pass_fds=[there]) == "None False\n"
     os.close(there)

@@ -112,7 +112,7 @@ def test_exact_resume_on_other_contexts_than_the_first(contexts, tmp_path):
     assert_same(whole, fit(contexts, [3, 6, 7], tmp_path).get_state())
 
 
-def test_statistics_are_averaged_when_saved(tmp_path):
+def test_statistics_are_averaged_when_saved_and_a_damaged_file_of_them_is_found(tmp_path):
     trainer = fit([0, 1], [3], tmp_path)
     state = trainer.get_state()
     rows = state["replicas"]["D:aux:dbn2_moving_mean"]
@@ -123,6 +123,14 @@ def test_statistics_are_averaged_when_saved(tmp_path):
     _, aux = mx.model.load_checkpoint(str(folder / "D"), 0)[1:]
     np.testing.assert_array_equal(aux["dbn2_moving_mean"].asnumpy(),
                                   state["D"]["aux:dbn2_moving_mean"])
+    path = folder / REPLICAS
+    raw = path.read_bytes()
+    path.write_bytes(raw[:-1] + bytes([raw[-1] ^ 1]))
+    with pytest.raises(CheckpointError, match=f"{REPLICAS} is damaged"):
+        checkpoint.verify(folder)
+    path.unlink()
+    with pytest.raises(CheckpointError, match=f"{REPLICAS}: No such file"):
+        checkpoint.load(folder, small([0]))
 
 
 def test_a_run_on_two_contexts_goes_on_on_one(tmp_path):
@@ -139,42 +147,24 @@ def test_a_run_on_two_contexts_goes_on_on_one(tmp_path):
 
 
 def test_a_place_in_an_epoch_is_of_so_many_workers_and_so_large_batches(tmp_path):
-    trainer = fit([0], [3])
+    trainer = fit([0], [3], tmp_path)
+    assert not (checkpoint.list(tmp_path)[0] / REPLICAS).exists()
     state = trainer.get_state()
     for name, value, nbatch in (("workers", 1, 3), ("workers", 2, 0), ("batch_size", 4, 0)):
         trainer.set_state({**state, "counters": {**state["counters"], name: value}})
         assert (trainer.global_step, trainer.nbatch) == (3, nbatch)
 
 
-def test_one_context_writes_no_file_of_replicas(tmp_path):
-    fit([0], [1], tmp_path)
-    assert not (checkpoint.list(tmp_path)[0] / REPLICAS).exists()
-
-
-def test_a_damaged_file_of_replicas_is_found(tmp_path):
-    fit([0, 1], [1], tmp_path)
-    folder, = checkpoint.list(tmp_path)
-    path = folder / REPLICAS
-    raw = path.read_bytes()
-    path.write_bytes(raw[:-1] + bytes([raw[-1] ^ 1]))
-    with pytest.raises(CheckpointError, match=f"{REPLICAS} is damaged"):
-        checkpoint.verify(folder)
-    path.unlink()
-    with pytest.raises(CheckpointError, match=f"{REPLICAS}: No such file"):
-        checkpoint.load(folder, small([0]))
-
-
-@pytest.mark.parametrize("change", [
-    lambda replicas: replicas.pop("G:aux:gbn1_moving_var"),
-    lambda replicas: replicas.update({"G:aux:gbn1_moving_var": np.zeros((3, 8), np.float32)}),
-    lambda replicas: replicas.update({"G:aux:gbn1_moving_var": np.zeros((2, 9), np.float32)}),
-    lambda replicas: replicas.update({"D:aux:other": np.zeros((2, 9), np.float32)})])
-def test_replicas_of_other_networks_are_refused(change):
+def test_replicas_of_other_networks_are_refused():
     trainer = fit([0, 1], [1])
     state = trainer.get_state()
-    change(state["replicas"])
-    with pytest.raises(ValueError, match="of other networks"):
-        trainer.set_state(state)
+    name = "G:aux:gbn1_moving_var"
+    without = {key: rows for key, rows in state["replicas"].items() if key != name}
+    for replicas in (without, *({**state["replicas"], key: np.zeros(shape, np.float32)}
+                                for key, shape in ((name, (3, 8)), (name, (2, 9)),
+                                                   ("D:aux:other", (2, 9))))):
+        with pytest.raises(ValueError, match="of other networks"):
+            trainer.set_state({**state, "replicas": replicas})
 
 
 @pytest.mark.parametrize("batch_size", [7, 1])
