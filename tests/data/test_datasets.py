@@ -70,11 +70,12 @@ def test_files_that_are_there_are_used(store, tiny, tmp_path):
     put(tmp_path / "mnist", store(tiny))
     for seen, expected in zip(datasets.read_mnist(tmp_path), ARRAYS):
         np.testing.assert_array_equal(seen, expected)
-    np.testing.assert_array_equal(get_mnist(tmp_path), datasets.read_mnist(tmp_path)[::2])
+    for seen, expected in zip(get_mnist(tmp_path), ARRAYS[::2]):
+        np.testing.assert_array_equal(seen, expected)
 
 
 def damages(stored):
-    yield from (b"", b"<html>not found</html>", stored[:10], stored[:-1], stored[:-1] + b"\x77")
+    yield from (b"", b"<html>not found</html>", stored[:10], stored[:-12], stored[:-12] + b"\x77" * 12)
     if stored[:1] == b"\x1f":
         yield from (stored[:15] + b"\xff\xff" + stored[17:], gzip.compress(bytes(10**7)))
     else:
