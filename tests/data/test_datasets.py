@@ -75,7 +75,8 @@ def test_files_that_are_there_are_used(store, tiny, tmp_path):
 
 
 def damages(stored):
-    yield from (b"", b"<html>not found</html>", stored[:10], stored[:-12], stored[:-12] + b"\x77" * 12)
+    cut = stored[:-12]
+    yield from (b"", b"<html>not found</html>", stored[:10], cut, cut + b"\x77" * 12)
     if stored[:1] == b"\x1f":
         yield from (stored[:15] + b"\xff\xff" + stored[17:], gzip.compress(bytes(10**7)))
     else:
