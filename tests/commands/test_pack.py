@@ -1,4 +1,4 @@
-"""Images: `pack`, and training on folders and record files."""
+"""Pictures: `pack`, and training on folders and record files."""
 import os
 import shutil
 
@@ -9,13 +9,12 @@ from common import read_numbers
 from small import PHOTOS, final
 
 from dcgan_mx.data import records
-from dcgan_mx.machine.runtime import mx
 from dcgan_mx.runs import checkpoint
 from dcgan_mx.runs.run import Run
 
 
 def test_a_folder_of_photographs_end_to_end(photo_folder, call, tmp_path):
-    """Files that are not images are named, the run is resumed to the bit, in true colours."""
+    """Named where something is skipped, resumed to the bit, in true colours."""
     folder = tmp_path / "my pictures"
     folder.mkdir()
     for path in photo_folder.iterdir():
@@ -24,8 +23,9 @@ def test_a_folder_of_photographs_end_to_end(photo_folder, call, tmp_path):
     command = ("--dataset", "folder", "--data-path", folder, *PHOTOS)
     done = call("train", *command, "--max-steps", 7, "--run-dir", tmp_path / "a")
     assert done.returncode == 0, done.stderr
-    assert "skipped: no\\npicture.jpg: is not an image\n" in done.stderr
-    assert call("train", *command, "--max-steps", 3, "--run-dir", tmp_path / "b").returncode == 0
+    assert done.stderr.count("skipped: no\\npicture.jpg: is not an image\n") == 1
+    done = call("train", *command, "--max-steps", 3, "--run-dir", tmp_path / "b")
+    assert done.returncode == 0, done.stderr
     done = call("train", "--resume", "--run-dir", tmp_path / "b", "--max-steps", 7)
     assert done.returncode == 0, done.stderr
     for name, value in final(tmp_path / "a").items():
@@ -59,17 +59,28 @@ def test_pictures_that_changed_are_not_resumed_on(photo_rec, call, one_line_erro
     assert checkpoint.verify(tmp_path / "run" / "checkpoints" / "step-00000004")["nbatch"] == 0
 
 
-def test_a_bad_image_in_the_middle_of_a_run_is_skipped_and_named(photo_rec, call, tmp_path):
-    """One record of 281 is not an image, and has no checksum that would show it at the start."""
+def test_damaged_images_in_the_middle_of_a_run_lose_no_step(photo_rec, call, tmp_path):
+    """One is named, and another takes its place; a hundred in a row end the run, which is saved."""
     rec, run_dir = tmp_path / "a.rec", tmp_path / "run"
-    header = mx.recordio.IRHeader(0, 0.0, 280, 0)
-    bad = records.frame(mx.recordio.pack(header, b"no picture")[24:], 280)
-    rec.write_bytes(photo_rec.read_bytes() + bad[:24] + bytes(8) + bad[32:])
-    done = call("train", "--dataset", "imagenet", "--data-path", rec, *PHOTOS, "--run-dir",
-                run_dir, "--batch-size", 8, "--seed", 3, "--num-epochs", 1)
+    bad = [records.frame(b"\xff\xd8\xff damaged", n) for n in range(101)]
+    rec.write_bytes(photo_rec.read_bytes() + b"".join(bad[:1]))
+    command = ("train", "--dataset", "imagenet", "--data-path", rec, *PHOTOS, "--batch-size", 8)
+    done = call(*command, "--num-epochs", 2, "--run-dir", tmp_path / "one")
     assert done.returncode == 0, done.stderr
-    assert done.stderr.count(f"warning: skipped: {rec}: 'record 281' is not an image") == 1
-    assert Run(run_dir).read_log()[-1]["step"] == 35
+    assert done.stderr.count(f"warning: skipped: {rec}: 'record 281' is") == 1
+    rec.write_bytes(photo_rec.read_bytes() + b"".join(bad))
+    done = call(*command, "--run-dir", run_dir, "--seed", 1)
+    last = done.stderr.strip().splitlines()[-1]
+    assert done.returncode == 2 and "Traceback" not in done.stderr
+    assert last.startswith(f"error: {rec}: 100 images in a row cannot be read")
+    folder, = (run_dir / "checkpoints").glob("step-*")
+    step = int(folder.name[5:])
+    assert step == Run(run_dir).read_log()[-1]["step"] > 1
+    assert f"; saved in {folder}\n" in done.stdout
+    rec.write_bytes(photo_rec.read_bytes())
+    done = call("train", "--resume", "--run-dir", run_dir, "--data-path", rec, "--override",
+                "data-path", "--max-steps", step + 2)
+    assert done.returncode == 0, done.stderr
 
 
 def test_make_rec(photo_folder, photo_rec, call, tmp_path):
@@ -90,12 +101,11 @@ def test_make_rec(photo_folder, photo_rec, call, tmp_path):
     (("--dataset", "imagenet", "--data-path", "nothing.rec"), ("nothing.rec", "No such file")),
     (("--dataset", "imagenet", "--data-path", "empty"), ("empty", "no plain file")),
     (("--dataset", "imagenet", "--data-path", "cut.rec"), ("cut.rec", "cut off in record 5")),
-    (("--dataset", "imagenet", "--data-path", "few.rec"),
-     ("few.rec has 5 images, and 64 are needed",)),
+    (("--dataset", "imagenet", "--data-path", "few.rec"), ("few.rec has 5 images", "64")),
     (("--dataset", "folder", "--data-path", "nothing"), ("nothing", "No such file")),
     (("--dataset", "folder", "--data-path", "few.rec"), ("few.rec", "Not a directory")),
     (("--dataset", "folder", "--data-path", "empty"), ("empty has 0 images", "64"))])
-def test_bad_data_is_one_line(flags, parts, photo_rec, call, one_line_error, tmp_path):
+def test_bad_pictures_are_one_line(flags, parts, photo_rec, call, one_line_error, tmp_path):
     offsets, _, _ = records.scan(photo_rec)
     (tmp_path / "few.rec").write_bytes(photo_rec.read_bytes()[:offsets[5]])
     (tmp_path / "cut.rec").write_bytes(photo_rec.read_bytes()[:offsets[5] - 4])

@@ -140,7 +140,8 @@ def test_data_that_cannot_be_had_is_named_and_makes_no_folder(call, one_line_err
     for name in ("train-images-idx3-ubyte", "train-labels-idx1-ubyte", "t10k-images-idx3-ubyte",
                  "t10k-labels-idx1-ubyte"):
         (tmp_path / "mnist" / name).write_bytes(b"\0\0\x08\x01\0\0\0\x03ab")
-    train("mnist", tmp_path, "train-images-idx3-ubyte", "not the file that was published", "delete it")
+    train("mnist", tmp_path, "train-images-idx3-ubyte", "not the file that was published",
+          "delete it")
 
 
 def test_fixed_noise_and_tensorboard_show_and_change_nothing(call, tmp_path):

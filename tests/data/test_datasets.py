@@ -68,18 +68,19 @@ def test_real_mnist(mnist_root):
 @pytest.mark.parametrize("store", [dict, packed])
 def test_files_that_are_there_are_used(store, tiny, tmp_path):
     put(tmp_path / "mnist", store(tiny))
-    for seen, expected in zip([*datasets.read_mnist(tmp_path), *get_mnist(tmp_path)],
-                              [*ARRAYS, *ARRAYS[::2]]):
+    for seen, expected in zip(datasets.read_mnist(tmp_path), ARRAYS):
+        np.testing.assert_array_equal(seen, expected)
+    for seen, expected in zip(get_mnist(tmp_path), ARRAYS[::2]):
         np.testing.assert_array_equal(seen, expected)
 
 
 def damages(stored):
-    """Damage to the content; of gzip's trailer the MD5 of the content need not know."""
-    yield from (b"", b"<html>not found</html>", stored[:10])
+    cut = stored[:-12]
+    yield from (b"", b"<html>not found</html>", stored[:10], cut, cut + b"\x77" * 12)
     if stored[:1] == b"\x1f":
         yield from (stored[:15] + b"\xff\xff" + stored[17:], gzip.compress(bytes(10**7)))
     else:
-        yield from (stored[:-1], stored[:-1] + b"\x77", stored + b"x")
+        yield stored + b"x"
 
 
 @pytest.mark.parametrize("store", [dict, packed])

@@ -14,7 +14,6 @@ from processes import find_processes, make_env, start_job, wait_until
 from small import PHOTOS
 
 from dcgan_mx.data import records
-from dcgan_mx.machine.runtime import mx
 from dcgan_mx.runs import checkpoint
 from dcgan_mx.runs.checkpoint import PARAMS
 from dcgan_mx.runs.checkpoint_files import REPLICAS, STATE
@@ -167,18 +166,17 @@ def test_a_job_goes_on_to_the_bit(tmp_path, call):
     assert not (checkpoint.list(pieces)[-1] / REPLICAS).exists()
 
 
-def test_a_picture_that_cannot_be_read_costs_a_job_no_step(photo_rec, tmp_path):
-    """One record of 281 is no picture; its worker has the other one stop, and both save."""
+def test_images_that_cannot_be_read_cost_a_job_no_step(photo_rec, tmp_path):
+    """The last 101 of 381: the worker that meets the first of them has all stop, and both save."""
     rec, run_dir, temporary = (tmp_path / name for name in ("a.rec", "run", "tmp"))
     temporary.mkdir()
-    header = mx.recordio.IRHeader(0, 0.0, 280, 0)
-    bad = records.frame(mx.recordio.pack(header, b"no picture")[24:], 280)
-    rec.write_bytes(photo_rec.read_bytes() + bad[:24] + bytes(8) + bad[32:])
+    rec.write_bytes(photo_rec.read_bytes()
+                    + b"".join(records.frame(b"damaged", n) for n in range(101)))
     done = run(ROOT / "scripts" / "train.py", "--dataset", "imagenet", "--data-path", rec, *PHOTOS,
                "--batch-size", 4, "--seed", 4, "--run-dir", run_dir, TMPDIR=str(temporary))
     assert done.returncode == 1 and os.listdir(temporary) == []
     first, last = re.findall("error: .*", done.stderr)
-    assert first.startswith(f"error: {rec}: record 281 is no picture")
+    assert first.startswith(f"error: {rec}: 100 images in a row cannot be read")
     assert re.match(r"error: worker [01] .* ended with status 2: see its message above", last)
     folder, = checkpoint.list(run_dir)
     step = int(folder.name[5:])
