@@ -26,8 +26,8 @@ def frechet_distance(real: np.ndarray, fake: np.ndarray) -> float:
     Returns
     -------
     float
-        |m1 - m2|^2 + tr(S1 + S2 - 2 (S1 S2)^(1/2)), in float64; but for rounding, 0 for the same
-        set twice. For two sets of real images it is above 0, and falls with their size.
+        ``|m1 - m2|^2 + tr(S1 + S2 - 2 (S1 S2)^(1/2))``, in float64; 0, up to rounding, for the
+        same set twice. For two sets of real images it is above 0, and falls with their size.
 
     Raises
     ------
