@@ -22,7 +22,8 @@ from processes import find_processes, finish, make_env, start_job, wait_until
 from dcgan_mx.runs import checkpoint
 from dcgan_mx.runs.checkpoint import PARAMS
 
-NEEDS = {"ssh": ("openssh-server", ("/usr/sbin/sshd", "ssh", "ssh-keygen")),
+os.environ["PATH"] += ":/usr/sbin"  # where Debian has servers, which users do not look for
+NEEDS = {"ssh": ("openssh-server", ("sshd", "ssh", "ssh-keygen")),
          "mpi": ("openmpi-bin", ("mpirun",)),
          "slurm": ("slurm-wlm", ("srun", "slurmctld", "slurmd", "munged"))}
 TRAIN = [sys.executable, ROOT / "scripts" / "train.py", "--dataset", "synthetic", "--size", 16,
@@ -107,7 +108,7 @@ def start_ssh(folder, servers):
     (folder / "ssh_config").write_text(SSH.format(folder=folder))
     with contextlib.suppress(PermissionError):
         Path("/run/sshd").mkdir(exist_ok=True)
-    server = servers("/usr/sbin/sshd", "-D", "-e", "-f", folder / "sshd_config")
+    server = servers(shutil.which("sshd"), "-D", "-e", "-f", folder / "sshd_config")
     wait_until(lambda: answers(port), server)
     ssh = folder / "bin" / "ssh"  # the real one, with a configuration that is not the user's
     ssh.parent.mkdir()
@@ -174,8 +175,9 @@ def launcher(request, folder, servers):
 
 def test_two_workers_train_what_local_ones_do(launcher, local, folder):
     flags, environ = launcher
-    assert train(folder / flags[1], flags, **environ) == local
-    wait_until(lambda: not find_processes(folder / flags[1]))
+    run_dir = folder / f"run-{flags[1]}"
+    assert train(run_dir, flags, **environ) == local
+    wait_until(lambda: not find_processes(run_dir))
 
 
 def test_a_worker_that_fails_is_named_and_nothing_is_left(launcher, folder):
