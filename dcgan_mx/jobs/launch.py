@@ -81,8 +81,7 @@ def _find_address() -> str:
                 address = route.getsockname()[0]
         return address
     except OSError as error:
-        raise ValueError(f"this host's address cannot be found ({error}): give --host-ip"
-                         ) from None
+        raise ValueError(f"this host has no known address ({error}): give --host-ip") from None
 
 
 def _bind(host: str) -> socket.socket:

@@ -18,8 +18,7 @@ from . import hold
 
 # What each launcher needs on PATH.
 PROGRAMS = {"local": None, "ssh": "ssh", "mpi": "mpirun", "slurm": "srun"}
-# Which launchers a flag is for.
-_USERS = {"hostfile": ("ssh", "mpi"), "host_ip": ("ssh", "mpi", "slurm"), "nodes": ("slurm",)}
+_FLAGS = {"hostfile": ("ssh", "mpi"), "host_ip": ("ssh", "mpi", "slurm"), "nodes": ("slurm",)}
 _HOST = re.compile(r"((?:\w[\w.-]*@)?\w[\w.-]*)(?::(\d{1,5})|\s+slots=\d+)?", re.ASCII)
 _HOLD = [sys.executable, "-I", "-S", hold.__file__]
 Starter = Tuple[str, "subprocess.Popen[bytes]"]  # a program's name in messages, and the program
@@ -44,7 +43,7 @@ def check_hosts(path: StrPath) -> list[tuple[str, str]]:
 def check_launcher(launcher: str, **flags: Any) -> None:
     """Raise ValueError if a launcher lacks what it needs, or has no use for a flag."""
     for name, value in flags.items():
-        if value is not None and launcher not in _USERS[name]:
+        if value is not None and launcher not in _FLAGS[name]:
             raise ValueError(f"--{name.replace('_', '-')} is not for --launcher {launcher}: leave "
                              "it out")
     if flags.get("hostfile") is not None:

@@ -16,7 +16,6 @@ from . import hold
 from .launchers import Starter
 
 _LINE = 4096  # bytes; longer ones are from strangers
-# With what a worker may end that was asked to stop.
 _STOPPED = (0, -signal.SIGTERM, 128 + signal.SIGHUP, 128 + signal.SIGINT, 128 + signal.SIGTERM)
 # What a process may tell of itself.
 _FACTS = {"role": str, "host": str, "pid": int, "up": bool, "rank": int, "ready": bool,
