@@ -9,6 +9,7 @@ import struct
 import subprocess
 import sys
 import tempfile
+import urllib.error
 import urllib.request
 import zipfile
 import zlib
@@ -167,8 +168,13 @@ def _from_mirror(url: str) -> _Source:
     """Make a source that reads gzipped IDX files below a URL."""
     def source(missing: list[_Entry]) -> Iterator[tuple[str, bytes]]:
         for name, _, shape in missing:
-            with urllib.request.urlopen(f"{url}{name}.gz", timeout=TIMEOUT) as answer:
-                yield f"{name}.gz", answer.read(1000 + math.prod(shape))
+            try:
+                with urllib.request.urlopen(f"{url}{name}.gz", timeout=TIMEOUT) as answer:
+                    content = answer.read(1000 + math.prod(shape))
+            except urllib.error.HTTPError as error:
+                error.close()  # it keeps the connection open
+                raise
+            yield f"{name}.gz", content
     return source
 
 

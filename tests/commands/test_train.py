@@ -80,7 +80,7 @@ BAD_FLAGS = [
     (("--lr", -1), "--lr: -1.0 is out of range: give a number in (0, inf)"),
     (("--lr", "nan"), "--lr", "nan", "(0, inf)"), (("--lr", "inf"), "--lr", "inf", "(0, inf)"),
     (("--beta1", 1), "--beta1", "1", "[0, 1)"), (("--size", 48), "--size", "48", "64"),
-    (("--nc", 2), "--nc", "2", "1, 3"),
+    (("--nc", 2), "--nc", "2", "invalid choice"),
     (("--gpu=-1",), "--gpu -1", "as in 0 or 0,1"), (("--gpu", "a"), "--gpu a", "as in 0 or 0,1"),
     (("--gpu", "0,0"), "--gpu 0,0", "each GPU once"),
     (("--gpu", 0, "--cpu-devices", 2), "--cpu-devices 2", "--gpu 0", "one of the two"),

@@ -77,7 +77,7 @@ def test_the_system_check_names_packages(monkeypatch):
 
 def test_the_system_check_needs_the_standard_library_alone():
     """As the system's Python runs it, in a clone where nothing is installed."""
-    python = Path(sysconfig.get_config_var("BINDIR"), Path(sys.executable).name)
+    python = Path(sysconfig.get_config_var("BINDIR"), "python{}.{}".format(*sys.version_info))
     done = subprocess.run([str(python), "-S", "-E", requirements.__file__], capture_output=True,
                           text=True, timeout=60, check=False)
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")

@@ -31,7 +31,8 @@ def test_hardware_threads_of_a_core_count_once():
     siblings = {}
     for cpu in os.sched_getaffinity(0):
         topology = Path(f"/sys/devices/system/cpu/cpu{cpu}/topology")
-        key = tuple((topology / name).read_text() for name in ("physical_package_id", "core_id"))
+        key = (tuple((topology / name).read_text() for name in ("physical_package_id", "core_id"))
+               if topology.exists() else cpu)  # a chroot without /sys: processors count
         siblings.setdefault(key, []).append(cpu)
     assert physical_cores() == len(siblings)
 
