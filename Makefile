@@ -40,7 +40,7 @@ doctor: $(VENV)/.package
 # The two builds hold the same files: uninstalling one while the other is there would break both.
 install-gpu: export DCGAN_MX_GPU = 1
 install-gpu:
-	@$(PYTHON) dcgan_mx/machine/requirements.py
+	@$(PYTHON) dcgan_mx/system/requirements.py
 	test -d $(VENV) || $(PYTHON) -m venv $(VENV)
 	rm -f $(VENV)/.package
 	touch $(VENV)/.gpu
@@ -62,10 +62,10 @@ test-cuda: $(VENV)/.test
 	$(MAKE) VENV=.venv-cuda .venv-cuda/.package
 	$(MAKE) VENV=.venv-cuda install-gpu
 	$(MAKE) VENV=.venv-cuda .venv-cuda/.tensorboard
-	$(BIN)/python -m pytest tests/cuda_wheels.py $(ARGS)
+	$(BIN)/python -m pytest tests/helpers/cuda_wheels.py $(ARGS)
 
 test-launchers: $(VENV)/.test
-	$(BIN)/python -m pytest --quiet tests/real_launchers.py $(ARGS)
+	$(BIN)/python -m pytest --quiet tests/helpers/real_launchers.py $(ARGS)
 
 check: $(VENV)/.check
 	$(BIN)/ruff check .
@@ -83,7 +83,7 @@ notebooks: $(VENV)/.test
 	$(BIN)/python docs/run_notebooks.py
 
 first-hour:
-	$(PYTHON) tests/first_hour.py $(ARGS)
+	$(PYTHON) tests/helpers/first_hour.py $(ARGS)
 
 soak: $(VENV)/.package
 	$(BIN)/python scripts/soak.py $(ARGS)
@@ -106,8 +106,8 @@ test-all: $(VENV)/.nox
 clean:
 	rm -rf .venv .venv-cuda .nox .mypy_cache .pytest_cache .ruff_cache .hypothesis build docs/_build dcgan_mx.egg-info
 
-$(VENV)/.package: setup.py pyproject.toml dcgan_mx/machine/cuda.py
-	@$(PYTHON) dcgan_mx/machine/requirements.py
+$(VENV)/.package: setup.py pyproject.toml dcgan_mx/system/cuda.py
+	@$(PYTHON) dcgan_mx/system/requirements.py
 	$(PYTHON) -m venv $(VENV)
 	$(PIP) install --editable .
 	$(INSTALL_MXNET)

@@ -41,7 +41,7 @@ def same_numbers(session: nox.Session) -> None:
     results = []
     for numpy in ("1", "2"):
         install_numpy(session, numpy)
-        results.append(session.run("python", "tests/numpy_digests.py", silent=True))
+        results.append(session.run("python", "tests/helpers/numpy_digests.py", silent=True))
     print(*results, sep="\n")
     if len({result.partition("\n")[2] for result in results}) != 1:  # the first line: versions
         session.error("NumPy 1 and NumPy 2 give other numbers")

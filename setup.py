@@ -8,7 +8,7 @@ from setuptools import find_packages, setup
 
 HERE = Path(__file__).parent
 VERSION = re.search(r'__version__ = "(.*)"', (HERE / "dcgan_mx" / "__init__.py").read_text())[1]
-BUILDS = runpy.run_path(str(HERE / "dcgan_mx" / "machine" / "cuda.py"))
+BUILDS = runpy.run_path(str(HERE / "dcgan_mx" / "system" / "cuda.py"))
 GPU = os.environ.get("DCGAN_MX_GPU", "")
 if GPU not in ("", "0", "1"):
     raise ValueError(f"DCGAN_MX_GPU is {GPU!r}: give 1 for MXNet's build for CUDA, or unset it")
@@ -21,8 +21,8 @@ setup(
     long_description_content_type="text/markdown",
     license="Apache-2.0",
     packages=find_packages(include=["dcgan_mx", "dcgan_mx.*"]),
-    package_data={"dcgan_mx": ["py.typed", "pages/*.html", "pretrained/*"]},
-    entry_points={"console_scripts": ["dcgan-mx = dcgan_mx.commands.main:main"]},
+    package_data={"dcgan_mx": ["py.typed", "templates/*.html", "pretrained/*"]},
+    entry_points={"console_scripts": ["dcgan-mx = dcgan_mx.cli.main:main"]},
     python_requires=">=3.8",
     classifiers=[
         "License :: OSI Approved :: Apache Software License",

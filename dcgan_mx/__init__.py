@@ -4,16 +4,16 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING
 
-from .machine.compat import add_missing_names
+from .system.compat import add_missing_names
 from .visual import fill_buf, visual  # now, or the module of that name would stand for it
 
 if TYPE_CHECKING:
     from .data.datasets import get_mnist
-    from .images.quality import frechet_distance, precision_recall
-    from .images.sample import load_pretrained
-    from .images.similarity import ms_ssim
-    from .images.wasserstein import sliced_wasserstein
     from .iterators import FolderIter, ImagenetIter, MnistIter, RandIter
+    from .metrics.feature_metrics import frechet_distance, precision_recall
+    from .metrics.ms_ssim import ms_ssim
+    from .metrics.swd import sliced_wasserstein
+    from .sampling.generator import load_pretrained
     from .symbols import make_dcgan_sym
     from .trainer import Trainer
 
@@ -25,10 +25,10 @@ add_missing_names()  # a plain `import mxnet` works from here on
 _MODULES = {
     "FolderIter": "iterators", "ImagenetIter": "iterators", "MnistIter": "iterators",
     "RandIter": "iterators", "Trainer": "trainer", "get_mnist": "data.datasets",
-    "make_dcgan_sym": "symbols", "frechet_distance": "images.quality",
-    "load_pretrained": "images.sample",
-    "precision_recall": "images.quality", "ms_ssim": "images.similarity",
-    "sliced_wasserstein": "images.wasserstein"}
+    "make_dcgan_sym": "symbols", "frechet_distance": "metrics.feature_metrics",
+    "load_pretrained": "sampling.generator",
+    "precision_recall": "metrics.feature_metrics", "ms_ssim": "metrics.ms_ssim",
+    "sliced_wasserstein": "metrics.swd"}
 
 __all__ = ["FolderIter", "ImagenetIter", "MnistIter", "RandIter", "Trainer", "__version__",
            "fill_buf", "frechet_distance", "get_mnist", "load_pretrained", "make_dcgan_sym",

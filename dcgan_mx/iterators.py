@@ -7,12 +7,12 @@ from typing import Any
 import cv2
 import numpy as np
 
-from .data.encoding import decode, scale
-from .data.epochs import CROPS, NOISE, EpochIter, generator, require_part
+from .data.epochs import CROPS, NOISE, EpochIter, check_part, make_rng
 from .data.errors import DatasetError, describe
-from .data.sources import Folder, Records, Source
-from .machine.files import StrPath
-from .machine.runtime import mx
+from .data.image_files import decode, scale
+from .data.image_sources import Folder, Records, Source
+from .system.files import StrPath
+from .system.runtime import mx
 
 _CACHE_BYTES = 1 << 30  # of decoded images, for all workers of a machine together
 _MAX_BAD = 100  # images in a row that cannot be read
@@ -38,7 +38,7 @@ class RandIter(mx.io.DataIter):
 
     def __init__(self, batch_size: int, ndim: int, seed: int = 0, num_parts: int = 1,
                  part_index: int = 0) -> None:
-        require_part(num_parts, part_index)
+        check_part(num_parts, part_index)
         super().__init__(batch_size)
         self._shape = (num_parts, batch_size, ndim, 1, 1)
         self._seed, self._part_index = seed, part_index
@@ -52,7 +52,7 @@ class RandIter(mx.io.DataIter):
 
     def next(self) -> Any:
         """Return the next batch."""
-        rand = generator(self._seed, NOISE, self._n).standard_normal(self._shape, np.float32)
+        rand = make_rng(self._seed, NOISE, self._n).standard_normal(self._shape, np.float32)
         self._n += 1
         return mx.io.DataBatch([mx.nd.from_numpy(rand[self._part_index])], [], pad=0)
 
@@ -104,10 +104,10 @@ class MnistIter(EpochIter):
 
     def _make(self, source: np.ndarray, nbatch: int) -> Any:
         chosen = self._images[self._choose(source, nbatch)]
-        return mx.nd.from_numpy(enlarge(chosen, self._data_shape))
+        return mx.nd.from_numpy(resize_to(chosen, self._data_shape))
 
 
-def enlarge(images: np.ndarray, data_shape: tuple[int, int, int]) -> np.ndarray:
+def resize_to(images: np.ndarray, data_shape: tuple[int, int, int]) -> np.ndarray:
     """Resize small grey images, (N, h, w), uint8, and repeat them over the channels.
 
     Returns (N, C, H, W), float32, in [-1, 1], as `MnistIter` gives them.
@@ -195,7 +195,7 @@ class ImagenetIter(EpochIter):
     def _begin(self, epoch: int) -> tuple[np.ndarray, np.ndarray]:
         """Return the order of the images, and four numbers in [0, 1) for each of them."""
         return (super()._begin(epoch),
-                generator(self._seed, CROPS, epoch).random((self._num_images, 4)))
+                make_rng(self._seed, CROPS, epoch).random((self._num_images, 4)))
 
     def _make(self, source: tuple[np.ndarray, np.ndarray], nbatch: int) -> Any:
         order, random = source

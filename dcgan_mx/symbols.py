@@ -3,7 +3,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from .machine.runtime import mx
+from .system.runtime import mx
 
 SIZES = (16, 32, 64, 128, 256)
 # Doubles height and width in a deconvolution, halves them in a convolution.
@@ -77,13 +77,13 @@ def _generator(ngf: int, nc: int, no_bias: bool, bn: dict[str, Any], size: int) 
         x = mx.sym.Activation(x, name=f"gact{i}", act_type="relu")
     # (N, ngf, size/2, size/2)
     name = f"g{i + 1}"
-    x = (_to_grey(x, name, ngf, no_bias, size) if nc == 1 else
+    x = (_deconv_one_channel(x, name, ngf, no_bias, size) if nc == 1 else
          mx.sym.Deconvolution(x, name=name, num_filter=nc, no_bias=no_bias, **DOUBLE))
     # (N, nc, size, size)
     return mx.sym.Activation(x, name=f"gact{i + 1}", act_type="tanh")
 
 
-def _to_grey(x: Any, name: str, ngf: int, no_bias: bool, size: int) -> Any:
+def _deconv_one_channel(x: Any, name: str, ngf: int, no_bias: bool, size: int) -> Any:
     """Deconvolve to one channel by the definition: the kernel times each pixel, then col2im.
 
     On a CPU, MXNet 1.9.1 has no data gradient for a Deconvolution to one channel ("could not create

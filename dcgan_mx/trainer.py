@@ -4,17 +4,17 @@ from __future__ import annotations
 import signal
 from typing import Any, Sequence
 
-from .machine.runtime import mx
-from .runs.ending import Ending
-from .runs.settings import require_settings
-from .training import trainer_state
-from .training.average import Average
-from .training.loop import Batches, Hook, count_steps, end_hooks, sync_stop
-from .training.metrics import Metrics
-from .training.modules import adam_options, bind_modules
-from .training.progress import Progress
-from .training.trainer_state import DivergenceError
-from .training.workers import Workers
+from .engine import trainer_state
+from .engine.collectives import Workers
+from .engine.loop import Hook, LookaheadBatches, call_on_end, count_steps, sync_stop
+from .engine.modules import adam_options, bind_modules
+from .engine.step_metrics import Metrics
+from .engine.trainer_state import DivergenceError
+from .engine.weight_average import WeightAverage
+from .hooks.progress import Progress
+from .runs.config import check_settings
+from .runs.stop_reason import StopReason
+from .system.runtime import mx
 
 __all__ = ["DivergenceError", "Trainer"]
 
@@ -44,9 +44,9 @@ class Trainer:
         Adam's learning rate (above 0), first decay rate (in [0, 1)) and weight decay (at least 0).
     lr_g, lr_d
         Learning rates of G and D; by default `lr`.
-    lr_decay : at least 1
-        After this many updates of a network, its learning rate falls as lr_decay / t. None: never.
-    ema, ema_width
+    lr_decay_start : at least 1
+        After this many updates of a network, its learning rate falls as lr_decay_start / t. None: never.
+    ema_decay, ema_rel_std
         Decay, or relative width, of an average of G's weights (see `Average`). 0: none; not both.
     real_label : above 0.5, at most 1
         D's label for real images. Below 1: one-sided label smoothing (Salimans et al.,
@@ -111,16 +111,16 @@ class Trainer:
     def __init__(self, symG: Any, symD: Any, batch_size: int, data_shape: tuple[int, int, int],
                  nz: int = 100, ctx: Any = None, lr: float = 2e-4, beta1: float = 0.5,
                  wd: float = 0.0, d_steps: int = 1, g_loss: str = "nonsaturating",
-                 kvstore: Any = None, ema: float = 0.0, lr_g: float | None = None,
+                 kvstore: Any = None, ema_decay: float = 0.0, lr_g: float | None = None,
                  lr_d: float | None = None, real_label: float = 1.0,
-                 initializer: Any = None, lr_decay: int | None = None,
-                 ema_width: float = 0.0, precision: str = "float32") -> None:
+                 initializer: Any = None, lr_decay_start: int | None = None,
+                 ema_rel_std: float = 0.0, precision: str = "float32") -> None:
         ctx = ctx if isinstance(ctx, list) else [ctx or mx.current_context()]
-        require_settings(batch_size=batch_size, nz=nz, lr=lr, beta1=beta1, wd=wd, d_steps=d_steps,
-                         g_loss=g_loss, ema=ema, ema_width=ema_width, real_label=real_label,
-                         lr_g=lr_g, lr_d=lr_d, lr_decay=lr_decay, precision=precision)
-        if ema and ema_width:
-            raise ValueError(f"ema is {ema}, and ema_width {ema_width}: give one, 0 for the other")
+        check_settings(batch_size=batch_size, nz=nz, lr=lr, beta1=beta1, wd=wd, d_steps=d_steps,
+                         g_loss=g_loss, ema_decay=ema_decay, ema_rel_std=ema_rel_std, real_label=real_label,
+                         lr_g=lr_g, lr_d=lr_d, lr_decay_start=lr_decay_start, precision=precision)
+        if ema_decay and ema_rel_std:
+            raise ValueError(f"ema_decay is {ema_decay}, and ema_rel_std {ema_rel_std}: give one, 0 for the other")
         if batch_size % len(ctx):
             raise ValueError(f"batch_size is {batch_size}: give a multiple of {len(ctx)}, the "
                              "number of devices")
@@ -138,14 +138,14 @@ class Trainer:
         self.diffD: Any = None
         self.batch: Any = None
         self.stopping, self.stop_signal, self.whole = False, 0, True
-        self.ending: Ending | BaseException | None = None
-        self._batches: Batches | None = None
-        self.modG, self.modD, self._modD_adding, self._modDG = bind_modules(
+        self.ending: StopReason | BaseException | None = None
+        self._batches: LookaheadBatches | None = None
+        self.modG, self.modD, self._modD_accum, self._modDG = bind_modules(
             symG, symD, batch_size, data_shape, nz, ctx, kvstore,
             initializer or mx.init.Normal(0.02),
-            {network: adam_options(rate or lr, beta1, wd, lr_decay)
+            {network: adam_options(rate or lr, beta1, wd, lr_decay_start)
              for network, rate in (("G", lr_g), ("D", lr_d))}, precision)
-        self.average = Average(self.modG, ema, ema_width)
+        self.average = WeightAverage(self.modG, ema_decay, ema_rel_std)
         self._fake, self._real, self._as_real = (mx.nd.full((batch_size,), value)
                                                  for value in (0, real_label, 1))
 
@@ -161,7 +161,7 @@ class Trainer:
         rbatch : mx.io.DataBatch
             data[0] is (N, nz, 1, 1), float32.
         """
-        modG, modD, modD_adding, modDG = self.modG, self.modD, self._modD_adding, self._modDG
+        modG, modD, modD_accum, modDG = self.modG, self.modD, self._modD_accum, self._modDG
         modG.forward(rbatch, is_train=True)
         outG = modG.get_outputs()
 
@@ -171,9 +171,9 @@ class Trainer:
         self.metrics.update("d", 0, modD.get_outputs()[0])
 
         # real: label 1 (`real_label`); the gradients are added to those of the fakes
-        modD_adding.forward(mx.io.DataBatch(batch.data, [self._real]), is_train=True)
-        modD_adding.backward()
-        self.metrics.update("d", 1, modD_adding.get_outputs()[0])
+        modD_accum.forward(mx.io.DataBatch(batch.data, [self._real]), is_train=True)
+        modD_accum.backward()
+        self.metrics.update("d", 1, modD_accum.get_outputs()[0])
 
         # update D: with the sum of both gradients
         modD.update()
@@ -230,25 +230,25 @@ class Trainer:
             self.ending = self._fit(train_iter, rand_iter, num_epochs, hooks, max_steps)
         except BaseException as error:
             self.ending = error
-        end_hooks(self, hooks)
+        call_on_end(self, hooks)
         if isinstance(self.ending, BaseException):
             raise self.ending
 
     def _fit(self, train_iter: Any, rand_iter: Any, num_epochs: int | None, hooks: Sequence[Hook],
-             max_steps: int | None) -> Ending:
+             max_steps: int | None) -> StopReason:
         alone = self.workers.count == 1  # other workers cannot know of a failure here
         self.whole = alone
         if hasattr(rand_iter, "seek"):
             rand_iter.seek(self.global_step)
         if self._batches is None or self._batches.source is not train_iter:
-            self._batches = Batches(train_iter)
+            self._batches = LookaheadBatches(train_iter)
         self._batches.seek(self.epoch, self.nbatch)
         while not self.stopping:
             for reason, done, limit in (("num_epochs", self.epoch, num_epochs),
                                         ("max_steps", self.global_step, max_steps)):
                 if limit is not None and done >= limit:
                     self.whole = True
-                    return Ending(reason, self.global_step, self.epoch, limit)
+                    return StopReason(reason, self.global_step, self.epoch, limit)
             batch, last = self._batches.take()
             rbatch = rand_iter.next()
             self.whole = False
@@ -262,9 +262,9 @@ class Trainer:
                 hook(self)
             sync_stop(self, self._batches)
         if self.stop_signal:
-            return Ending("signal", self.global_step, self.epoch,
+            return StopReason("signal", self.global_step, self.epoch,
                           signal.Signals(self.stop_signal).name)
-        return Ending("hook", self.global_step, self.epoch)
+        return StopReason("hook", self.global_step, self.epoch)
 
     # What a checkpoint holds: checked, copied, restored.
     check_finite = trainer_state.check_finite

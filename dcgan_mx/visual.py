@@ -12,8 +12,8 @@ from typing import Any, Iterator
 
 import numpy as np
 
-from .machine.files import StrPath, open_plain, write_atomic
-from .machine.kernel import find_kernel
+from .system.files import StrPath, open_regular, write_atomic
+from .system.notebook import find_notebook_kernel
 
 # The most pixels a side of each format that can be written; JPEG is of quality 95, WebP lossless.
 _FORMATS = {".png": 1_000_000, ".jpg": 65_500, ".jpeg": 65_500, ".webp": 16_383}
@@ -92,7 +92,7 @@ def make_grid(X: np.ndarray, columns: int | None = None) -> np.ndarray:
     return buf
 
 
-def require_image_name(path: StrPath) -> None:
+def check_image_name(path: StrPath) -> None:
     """Raise ValueError if a name does not end in a format that can be written."""
     if Path(path).suffix.lower() not in _FORMATS:
         raise ValueError(f"{path}: give a name that ends in {', '.join(_FORMATS)}")
@@ -100,7 +100,7 @@ def require_image_name(path: StrPath) -> None:
 
 def save_image(path: StrPath, pixels: np.ndarray) -> None:
     """Write pixels, (H, W, C), in the format that the name says, completely or not at all."""
-    require_image_name(path)
+    check_image_name(path)
     suffix = Path(path).suffix.lower()
     if max(pixels.shape) > _FORMATS[suffix]:
         raise ValueError(f"{path}: {pixels.shape[1]}x{pixels.shape[0]} pixels, and "
@@ -139,7 +139,7 @@ def _open_png(path: StrPath) -> Iterator[Any]:
     """Open a PNG file whose checksums are right and whose size is plausible."""
     from PIL import Image  # OpenCV believes the sizes that a file claims
 
-    with open_plain(path) as f, warnings.catch_warnings():
+    with open_regular(path) as f, warnings.catch_warnings():
         warnings.simplefilter("ignore")  # Pillow's, about sizes that are checked here
         size = os.fstat(f.fileno()).st_size
         try:
@@ -181,7 +181,7 @@ def visual(title: str, X: np.ndarray) -> None:
     red and blue.
     """
     grid = make_grid(X)
-    kernel = find_kernel()
+    kernel = find_notebook_kernel()
     if kernel is not None:
         from IPython.display import display
         place = f"dcgan_mx {kernel.execution_count} {title}"

@@ -12,7 +12,7 @@ from typing import Any
 import nbclient
 import nbformat
 
-from dcgan_mx.machine.files import write_atomic
+from dcgan_mx.system.files import write_atomic
 
 DOCS = Path(__file__).resolve().parent
 ENGLISH, CHINESE = DOCS / "walkthrough.ipynb", DOCS / "walkthrough.zh-CN.ipynb"

@@ -4,7 +4,7 @@ from __future__ import annotations
 import argparse
 import importlib
 
-from dcgan_mx.commands.main import COMMANDS
+from dcgan_mx.cli.main import COMMANDS
 
 
 def write_page() -> str:
@@ -13,7 +13,7 @@ def write_page() -> str:
              "those who have the clone:\n`python scripts/train.py` is `dcgan-mx train`, `python "
              "scripts/make_rec.py` is `dcgan-mx pack`.\n"]
     for name, text in COMMANDS.items():
-        parser = importlib.import_module(f"dcgan_mx.commands.{name}").make_parser()
+        parser = importlib.import_module(f"dcgan_mx.cli.{name}").make_parser()
         parts.append(f"\n## dcgan-mx {name}\n\n{text[0].upper()}{text[1:]}.\n")
         for group in parser._action_groups:
             parts += write_group(group)
@@ -26,11 +26,11 @@ def write_group(group: argparse._ArgumentGroup) -> list[str]:
     if not actions:
         return []
     ours = group.title not in ("options", "optional arguments", "positional arguments")
-    rows = [f"| {spell(action)} | {explain(action)} |\n" for action in actions]
+    rows = [f"| {flag_name(action)} | {explain(action)} |\n" for action in actions]
     return [f"\n**{group.title}**\n" * ours, "\n| | |\n|---|---|\n", *rows]
 
 
-def spell(action: argparse.Action) -> str:
+def flag_name(action: argparse.Action) -> str:
     """Return a flag with what it takes."""
     takes = action.metavar or ("\\|".join(map(str, action.choices)) if action.choices else "")
     if isinstance(takes, tuple):

@@ -20,13 +20,7 @@ from typing import Any, Mapping, Sequence
 import scaling
 from tqdm import tqdm
 
-from dcgan_mx.machine.processor import (
-    ISA,
-    name_processor,
-    physical_cores,
-    read_isa,
-    require_bfloat16,
-)
+from dcgan_mx.system.cpu import ISA, check_bfloat16, cpu_flags, cpu_model, physical_cores
 
 SCRIPTS = Path(__file__).resolve().parent
 BATCH_SIZE = 64
@@ -73,8 +67,8 @@ def find_pytorch() -> str | None:
 
 def describe_processor() -> str:
     """Return the processor's name, its cores, and its instructions that matter for bfloat16."""
-    offered = read_isa()
-    return (f"{name_processor()}, {physical_cores()} cores, "
+    offered = cpu_flags()
+    return (f"{cpu_model()}, {physical_cores()} cores, "
             + (", ".join(name for name in ISA if name in offered) or "no AVX-512"))
 
 
@@ -108,8 +102,8 @@ def measure_checkpoint(rounds: int = 5) -> None:
     """Print for how long a checkpoint of the full networks keeps the training waiting."""
     from dcgan_mx import MnistIter, RandIter, Trainer, make_dcgan_sym
     from dcgan_mx.data.datasets import make_discs
-    from dcgan_mx.machine.runtime import mx
-    from dcgan_mx.training.saver import Saver
+    from dcgan_mx.hooks.checkpoints import Saver
+    from dcgan_mx.system.runtime import mx
     trainer = Trainer(*make_dcgan_sym(64, 64, 3), BATCH_SIZE, (3, 64, 64))
     train_iter, rand_iter = MnistIter(make_discs(), BATCH_SIZE), RandIter(BATCH_SIZE, 100)
     step: list[float] = []
@@ -149,7 +143,7 @@ def draw_photographs(folder: Path, n: int) -> None:
 def measure_data(training_speed: float, n: int = 3000, rounds: int = 3) -> None:
     """Print how fast records are read, and how fast pictures are packed."""
     from dcgan_mx import ImagenetIter
-    im2rec = "import sys, runpy; from dcgan_mx.machine.runtime import mx; del sys.argv[0];" \
+    im2rec = "import sys, runpy; from dcgan_mx.system.runtime import mx; del sys.argv[0];" \
              "runpy.run_path(sys.argv[0], run_name='__main__')"
     mxnet: Any = sys.modules["mxnet"]
     tool = str(Path(mxnet.__file__).parent / "tools" / "im2rec.py")
@@ -234,12 +228,12 @@ def main() -> None:
     as_installed = {"OMP_NUM_THREADS": str(max(1, len(os.sched_getaffinity(0)) // 2))}
     loops: list[tuple[str, str, dict[str, str]]] = [("dcgan_mx", "ours", {})]
     try:
-        require_bfloat16(gpu=False)
+        check_bfloat16(gpu=False)
         loops.append(("dcgan_mx --precision bfloat16", "ours-bfloat16", {}))
     except ValueError as error:
         print(f"bfloat16 is left out: {error}")
     ours = len(loops)
-    if "amx_bf16" in read_isa():
+    if "amx_bf16" in cpu_flags():
         loops.append(("the same, AMX asleep", "ours-bfloat16",
                       {"DNNL_MAX_CPU_ISA": "AVX512_CORE_BF16"}))
     loops += [("the blog's loop, MXNet as installed", "blog", as_installed),

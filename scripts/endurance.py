@@ -82,7 +82,7 @@ def main() -> None:
     if args.steps < LEAST * args.parts:
         parser.error(f"--steps {args.steps}: give {LEAST * args.parts} or more for --parts "
                      f"{args.parts}: in shorter parts memory still grows to what it needs")
-    from dcgan_mx.commands.main import run
+    from dcgan_mx.cli.main import run
     parts: list[dict[str, float]] = []
     with tempfile.TemporaryDirectory() as folder:
         run_dir, each = Path(folder) / "run", args.steps // args.parts
@@ -93,7 +93,7 @@ def main() -> None:
             flags = [word for name, value in often.items() for word in (name, str(max(1, value)))]
             status = run("train", [
                 "--dataset", "synthetic", "--size", "16", "--ngf", "2", "--ndf", "2",
-                "--batch-size", "4", "--max-steps", str(n * each), "--keep", "2", "--keep-grids",
+                "--batch-size", "4", "--max-steps", str(n * each), "--keep-checkpoints", "2", "--keep-grids",
                 "20", "--fixed-noise", "--run-dir", str(run_dir), "--resume", *flags])
             if status:
                 sys.exit(status)

@@ -18,7 +18,7 @@ from typing import Any, Dict, List, Tuple
 from benchmark import BATCH_SIZE, describe_processor, find_pytorch
 from loops import WARM_UP
 
-from dcgan_mx.machine.processor import require_bfloat16
+from dcgan_mx.system.cpu import check_bfloat16
 
 SCRIPTS = Path(__file__).resolve().parent
 Times = Dict[Tuple[str, str], List[float]]  # milliseconds of each call, by layer and pass
@@ -52,8 +52,8 @@ OTHERS = {"reorder": "layout changes and casts", "batch_normalization": "BatchNo
 
 def compute_forms(dtype: str, steps: int) -> None:
     """Compute the other forms and their gradients, so many times."""
-    from dcgan_mx.machine.amx import BFLOAT16, prepare_bfloat16
-    from dcgan_mx.machine.runtime import mx
+    from dcgan_mx.system.amx import BFLOAT16, prepare_bfloat16
+    from dcgan_mx.system.runtime import mx
     if dtype == "bfloat16":
         prepare_bfloat16(gpu=False)
 
@@ -140,7 +140,7 @@ def main() -> None:
     print(f"on {describe_processor()}")
     loops, forms = {"float32": "ours"}, ["float32"]
     try:
-        require_bfloat16(gpu=False)
+        check_bfloat16(gpu=False)
         loops["bfloat16"] = "ours-bfloat16"
         forms.append("bfloat16")
         if find_pytorch():

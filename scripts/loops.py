@@ -16,7 +16,7 @@ def make_ours(**options: Any) -> Callable[[int], None]:
     """Trainer.fit with this package's data path."""
     from dcgan_mx import MnistIter, RandIter, Trainer, make_dcgan_sym
     from dcgan_mx.data.datasets import make_discs
-    from dcgan_mx.machine.runtime import mx
+    from dcgan_mx.system.runtime import mx
     trainer = Trainer(*make_dcgan_sym(64, 64, 3), BATCH_SIZE, (3, 64, 64), **options)
     train_iter, rand_iter = MnistIter(make_discs(), BATCH_SIZE), RandIter(BATCH_SIZE, 100)
 
@@ -32,7 +32,7 @@ def make_blog() -> Callable[[int], None]:
     from blog_loop import BlogLoop
 
     from dcgan_mx import make_dcgan_sym
-    from dcgan_mx.machine.runtime import mx
+    from dcgan_mx.system.runtime import mx
     loop = BlogLoop(*make_dcgan_sym(64, 64, 3), BATCH_SIZE, (3, 64, 64))
     batch = mx.io.DataBatch([mx.nd.random.uniform(-1, 1, (BATCH_SIZE, 3, 64, 64))], [])
 
@@ -130,9 +130,9 @@ def make_pytorch(**options: bool) -> Callable[[int], None]:
 def make_our_sampler() -> Callable[[int], np.ndarray]:
     """Generator.generate, images read back."""
     from dcgan_mx import Trainer, make_dcgan_sym
-    from dcgan_mx.images.latent import make_latents
-    from dcgan_mx.images.sample import Generator
-    from dcgan_mx.training.module_state import get_parameters
+    from dcgan_mx.engine.module_state import get_parameters
+    from dcgan_mx.sampling.generator import Generator
+    from dcgan_mx.sampling.latent import make_latents
     symG, symD = make_dcgan_sym(64, 64, 3)
     trainer = Trainer(symG, symD, BATCH_SIZE, (3, 64, 64))
     generator = Generator(symG, get_parameters(trainer.modG), batch_size=BATCH_SIZE)

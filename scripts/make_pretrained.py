@@ -9,11 +9,11 @@ import argparse
 
 import numpy as np
 
-from dcgan_mx.images.latent import make_latents
-from dcgan_mx.images.sample import Generator, find_checkpoint, load_generator
-from dcgan_mx.images.statistics import measure_statistics
-from dcgan_mx.runs.pretrained import round_weights, write_pretrained
 from dcgan_mx.runs.run import Run
+from dcgan_mx.sampling.bn_calibration import measure_statistics
+from dcgan_mx.sampling.generator import Generator, find_checkpoint, load_generator
+from dcgan_mx.sampling.latent import make_latents
+from dcgan_mx.sampling.pretrained import round_weights, write_pretrained
 from dcgan_mx.symbols import make_dcgan_sym
 
 _COMPARED = 1024  # images
@@ -22,7 +22,7 @@ _COMPARED = 1024  # images
 def make_pretrained(source: str, name: str, force: bool = False) -> str:
     """Round a generator's weights, measure their statistics, store both; say what that changes."""
     folder = find_checkpoint(source).resolve()
-    dataset = Run(folder.parent.parent).read_settings().recipe.dataset
+    dataset = Run(folder.parent.parent).read_settings().config.dataset
     generator, step = load_generator(folder)
     z = make_latents(_COMPARED, generator.nz)
     images = generator.generate(z)

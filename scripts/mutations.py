@@ -28,7 +28,7 @@ from typing import Any
 from mutate import mutate
 from readers import READERS, Reader
 
-from dcgan_mx.machine.files import parse_json, write_atomic
+from dcgan_mx.system.files import parse_json, write_atomic
 
 SECONDS = 10
 _PATIENCE = 12  # times as many seconds, for the one that seemed to hang, on a busy machine

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 from benchmark import BATCH_SIZE, describe_processor, find_pytorch
 
-from dcgan_mx.machine.processor import read_isa, require_bfloat16
+from dcgan_mx.system.cpu import check_bfloat16, cpu_flags
 
 SHAPE = (3, 64, 64)
 
@@ -23,14 +23,14 @@ SHAPE = (3, 64, 64)
 def train(steps: int, **options: Any) -> Any:
     """Return a trainer after so many steps, from the same start on the same numbers."""
     from dcgan_mx import Trainer, make_dcgan_sym
-    from dcgan_mx.machine.runtime import finish, mx
+    from dcgan_mx.system.runtime import mx, wait_all
     mx.random.seed(1)
     rng = np.random.default_rng(0)
     trainer = Trainer(*make_dcgan_sym(64, 64, 3), BATCH_SIZE, SHAPE, **options)
     for _ in range(steps):
         trainer.step(mx.io.DataBatch([mx.nd.array(rng.uniform(-1, 1, (BATCH_SIZE, *SHAPE)))], []),
                      mx.io.DataBatch([mx.nd.array(rng.normal(size=(BATCH_SIZE, 100, 1, 1)))], []))
-    finish()
+    wait_all()
     return trainer
 
 
@@ -86,8 +86,8 @@ def show_gradients() -> None:
 def print_digest(steps: int, awake: bool) -> None:
     """Train in float32, and print the digest of all parameters and moving statistics."""
     if awake:
-        from dcgan_mx.machine.amx import wake
-        hindrance = wake()
+        from dcgan_mx.system.amx import enable
+        hindrance = enable()
         if hindrance:
             raise SystemExit(f"error: {hindrance}")
     trainer = train(steps)
@@ -122,9 +122,9 @@ def main() -> None:
         print_digest(args.steps, args.digest == "awake")
         return
     print(f"on {describe_processor()}")
-    require_bfloat16(gpu=False)
+    check_bfloat16(gpu=False)
     show_gradients()
-    if "amx_bf16" in read_isa():
+    if "amx_bf16" in cpu_flags():
         compare_digests(args.steps)
     else:
         print("\nthis processor has no AMX: whether it changes float32's numbers is not looked at")

@@ -18,7 +18,7 @@ from typing import Any, Callable, NamedTuple, Tuple
 
 import numpy as np
 
-from dcgan_mx.machine.files import write_atomic
+from dcgan_mx.system.files import write_atomic
 
 FULL = 16_384  # images that are judged in full at the end of a training
 FIGURES = ("frechet", "precision", "recall", "swd", "ms_ssim")
@@ -34,8 +34,8 @@ class Contestant(NamedTuple):
 
 CONTESTANTS = {
     "blog": Contestant(936, ("--dataset", "mnist")),
-    "digits": Contestant(1872, ("--recipe", "digits")),
-    "digits-bfloat16": Contestant(1872, ("--recipe", "digits", "--precision", "bfloat16")),
+    "digits": Contestant(1872, ("--preset", "digits")),
+    "digits-bfloat16": Contestant(1872, ("--preset", "digits", "--precision", "bfloat16")),
     "pytorch": Contestant(936),
 }
 
@@ -54,9 +54,9 @@ def train_ours(name: str, seed: int, args: argparse.Namespace) -> None:
 def draw_ours(name: str, seed: int, step: int, n: int, args: argparse.Namespace
               ) -> tuple[np.ndarray, float]:
     """Return images of a run's checkpoint, and the seconds that its training had taken."""
-    from dcgan_mx.images.latent import make_latents
-    from dcgan_mx.images.sample import load_generator
     from dcgan_mx.runs.run import Run
+    from dcgan_mx.sampling.generator import load_generator
+    from dcgan_mx.sampling.latent import make_latents
     run = Run(args.out / f"{name}-{seed}")
     generator, _ = load_generator(run.path / "checkpoints" / f"step-{step:08d}")
     log = [record for record in run.read_log() if "images_per_s" in record]
@@ -88,7 +88,7 @@ def keep_pytorch(name: str, seed: int, args: argparse.Namespace) -> None:
         step(torch.from_numpy(train_iter.next().data[0].asnumpy()))
         seconds += time.perf_counter() - start
         if i % args.every == 0 or i == steps:
-            n = FULL if i == steps else args.num
+            n = FULL if i == steps else args.num_images
             netG.eval()
             with torch.inference_mode():
                 images = np.concatenate([netG(torch.randn(BATCH_SIZE, 100, 1, 1)).numpy()
@@ -129,15 +129,15 @@ def judge_all(points: list[Point], args: argparse.Namespace) -> list[dict[str, A
 def make_judge(args: argparse.Namespace) -> Callable[[str, int, int], dict[str, Any]]:
     """Make a function that judges a contestant's images at a point."""
     from dcgan_mx import MnistIter, get_mnist
-    from dcgan_mx.images.digits import load_classifier
-    from dcgan_mx.images.evaluation import Judge, take
+    from dcgan_mx.metrics.digit_classifier import load_classifier
+    from dcgan_mx.metrics.evaluator import Evaluator, first_images
     train_iter = MnistIter(get_mnist(args.data)[0], 100, (1, 64, 64), seed=0)
-    real, classifier = take(train_iter, 2 * FULL), load_classifier(args.data)
-    judges = {n: Judge(real[:n], classifier, quick=n < FULL) for n in (args.num, FULL)}
+    real, classifier = first_images(train_iter, 2 * FULL), load_classifier(args.data)
+    judges = {n: Evaluator(real[:n], classifier, quick=n < FULL) for n in (args.num_images, FULL)}
 
     def judge(name: str, seed: int, step: int) -> dict[str, Any]:
         last = step == 1 if name == "real" else step == CONTESTANTS[name].steps
-        n, seconds = FULL if last else args.num, 0.0
+        n, seconds = FULL if last else args.num_images, 0.0
         images = real[FULL:FULL + n]
         if name != "real":
             draw = draw_pytorch if name == "pytorch" else draw_ours
@@ -211,7 +211,7 @@ def main() -> None:
         help=f"some of {', '.join(CONTESTANTS)}; default: %(default)s")
     add("--seeds", type=int, default=3, help="of each contestant; default: %(default)s")
     add("--every", type=int, default=117, help="steps between two points; default: %(default)s")
-    add("--num", type=int, default=4096, help="images at each point; default: %(default)s")
+    add("--num-images", type=int, default=4096, help="images at each point; default: %(default)s")
     add("--data", default="data", help="folder of MNIST; default: %(default)s")
     add("--out", type=Path, default=Path("runs/quality"), help="default: %(default)s")
     add("--one", help=argparse.SUPPRESS)
@@ -228,9 +228,9 @@ def main() -> None:
         names.remove("pytorch")
     args.out.mkdir(parents=True, exist_ok=True)
     # What is kept was made with these settings, or it is nothing to compare with.
-    path, asked = args.out / "settings.json", {"num": args.num}
+    path, asked = args.out / "settings.json", {"num_images": args.num_images}
     if (json.loads(path.read_text()) if path.exists() else asked) != asked:
-        parser.error(f"--num {args.num}: {args.out} was made with another number: give another "
+        parser.error(f"--num-images {args.num_images}: {args.out} was made with another number: give another "
                      "--out")
     write_atomic(path, json.dumps(asked).encode())
     for seed in range(1, args.seeds + 1):

@@ -18,28 +18,29 @@ import numpy as np
 from drawings import draw
 
 from dcgan_mx import ImagenetIter, MnistIter, RandIter, Trainer, make_dcgan_sym
-from dcgan_mx.commands import request
-from dcgan_mx.commands.main import COMMANDS
-from dcgan_mx.commands.source import find_beginning
-from dcgan_mx.data import packing, records
+from dcgan_mx.cli import train_args
+from dcgan_mx.cli.main import COMMANDS
+from dcgan_mx.cli.resolve import load_init_weights
+from dcgan_mx.data import packing, recordio
 from dcgan_mx.data.datasets import make_discs
-from dcgan_mx.data.encoding import FORMATS
-from dcgan_mx.images.animate import animate
-from dcgan_mx.images.features import Features
-from dcgan_mx.images.layers import read_network
-from dcgan_mx.images.sample import load_generator, load_network
-from dcgan_mx.jobs.launchers import check_hosts
-from dcgan_mx.machine.device import make_contexts
-from dcgan_mx.machine.job import read_role
-from dcgan_mx.machine.runtime import mx
-from dcgan_mx.pages import generator
-from dcgan_mx.pages.report import write_report
-from dcgan_mx.runs import checkpoint, pretrained
+from dcgan_mx.data.image_files import FORMATS
+from dcgan_mx.distributed.launchers import check_hosts
+from dcgan_mx.export import browser_demo
+from dcgan_mx.export.layers import read_network
+from dcgan_mx.metrics.linear_probe import Features
+from dcgan_mx.reports.report import write_report
+from dcgan_mx.runs import checkpoint
 from dcgan_mx.runs.checkpoint_files import OPTIONAL, PARAMS, STATE, SYMBOLS, encode_state
-from dcgan_mx.runs.ending import Ending
+from dcgan_mx.runs.config import DEFAULTS
 from dcgan_mx.runs.params import dump_params, parse_params
 from dcgan_mx.runs.run import Run
-from dcgan_mx.runs.settings import DEFAULTS
+from dcgan_mx.runs.stop_reason import StopReason
+from dcgan_mx.sampling import pretrained
+from dcgan_mx.sampling.animation import animate
+from dcgan_mx.sampling.generator import load_generator, load_network
+from dcgan_mx.system.devices import make_contexts
+from dcgan_mx.system.job_role import read_role
+from dcgan_mx.system.runtime import mx
 from dcgan_mx.visual import read_png
 
 FIGURES = {"frechet": 3.5, "precision": 0.5, "recall": 0.25, "swd": 12.5, "ms_ssim": 0.125}
@@ -74,7 +75,7 @@ def _make_params(_: Path) -> Iterator[bytes]:
 def _trainer() -> Trainer:
     """Make a tiny trainer, whose checkpoints have all files but `replicas.params`."""
     mx.random.seed(0)
-    trainer = Trainer(*make_dcgan_sym(2, 2, 3, size=16), 4, (3, 16, 16), nz=4, ema=0.9)
+    trainer = Trainer(*make_dcgan_sym(2, 2, 3, size=16), 4, (3, 16, 16), nz=4, ema_decay=0.9)
     trainer.fit(MnistIter(make_discs(8), 4, (3, 16, 16)), RandIter(4, 4), 1)
     return trainer
 
@@ -158,7 +159,7 @@ def _make_run(folder: Path) -> Run:
                  "images_per_s": 64.0, "seconds": step / 2})
         run.draw("gout", step, np.zeros((2, 3, 16, 16), np.float32))
     run.log({"step": 30, "epoch": 0, "seconds": 16.0, **FIGURES})
-    run.end(Ending("max_steps", 30, 0, 30))
+    run.end(StopReason("max_steps", 30, 0, 30))
     run.write_evaluation({"step": 30, "images": 64, "floor": {**FIGURES, "classes": [2, 1]},
                           "classes": [1, 2], "svm_errors": {"10": 0.5}, **FIGURES},
                          np.zeros((8, 8, 3), np.uint8))
@@ -179,8 +180,8 @@ def _in_run(file: str, read: Callable[[Run], object]) -> Reader:
 
 def _make_records(_: Path) -> Iterator[bytes]:
     pictures = [next(draw("JPEG")), next(draw("PNG")), struct.pack("<I", 0xced7230a) * 3]
-    yield b"".join(records.frame(picture, n) for n, picture in enumerate(pictures[:2]))
-    yield b"".join(records.frame(picture, n) for n, picture in enumerate(pictures))
+    yield b"".join(recordio.encode_record(picture, n) for n, picture in enumerate(pictures[:2]))
+    yield b"".join(recordio.encode_record(picture, n) for n, picture in enumerate(pictures))
     header = struct.pack("<IIIfQQ", 0xced7230a, 24 + len(pictures[0]), 0, 1.0, 5, 0)  # no checksum
     yield header + pictures[0] + bytes(-len(pictures[0]) % 4)
 
@@ -222,18 +223,18 @@ def _export(folder: Path) -> None:
         symbol, params, _ = load_network(folder, network)
         layers = read_network(symbol.tojson(), params)
         if network == "G":
-            generator.fold(layers)
+            browser_demo.fold(layers)
 
 
 def _describe(folder: Path) -> None:
-    """As `evaluate --features` does."""
+    """As `evaluate --linear-probe` does."""
     Features(folder, (3, 16, 16)).describe(np.zeros((1, 3, 16, 16), np.float32))
 
 
 def _begin(folder: Path) -> None:
-    """As `train --init` does."""
-    settings = {"init": str(folder), "size": 16, "nc": 3, "nz": 4, "ngf": 2}
-    find_beginning(DEFAULTS.replace(settings).recipe, *make_contexts())
+    """As `train --init-from` does."""
+    settings = {"init_from": str(folder), "size": 16, "nc": 3, "nz": 4, "ngf": 2}
+    load_init_weights(DEFAULTS.replace(settings).config, *make_contexts())
 
 
 def _make_hosts(_: Path) -> list[bytes]:
@@ -244,7 +245,7 @@ def _make_flags(_: Path) -> Iterator[bytes]:
     yield b"train\0--dataset\0mnist\0--lr\0" + b"0.1\0--batch-size=8\0--gpu\0000,1"
     yield b"train\0--dataset\0synthetic\0--resume\0--run-dir\0run\0--override\0lr,seed\0--lr\0001"
     for name in COMMANDS:
-        flags = importlib.import_module(f"dcgan_mx.commands.{name}").make_parser()
+        flags = importlib.import_module(f"dcgan_mx.cli.{name}").make_parser()
         for action in flags._actions:  # argparse lists them nowhere else
             for option in action.option_strings[-1:]:
                 yield f"{name}\0{option}\0{action.default}".encode()
@@ -253,9 +254,9 @@ def _make_flags(_: Path) -> Iterator[bytes]:
 def _read_flags(path: Path) -> None:
     name, *argv = path.read_bytes().decode(errors="surrogateescape").split("\0")
     if name == "train":
-        request.parse(argv)
+        train_args.parse(argv)
     elif name in COMMANDS:
-        importlib.import_module(f"dcgan_mx.commands.{name}").make_parser().parse_args(argv)
+        importlib.import_module(f"dcgan_mx.cli.{name}").make_parser().parse_args(argv)
 
 
 def _read_role(path: Path) -> None:
@@ -274,7 +275,7 @@ READERS: dict[str, Reader] = {
     "pretrained's params": Reader("mutated.params", _make_pretrained(".params"), _read_pretrained),
     "config.json": _in_run("config.json", Run.read_settings),
     "log.jsonl": _in_run("log.jsonl", Run.read_log),
-    "ended.json": _in_run("ended.json", Run.read_ending),
+    "result.json": _in_run("result.json", Run.read_result),
     "evaluation.json": _in_run("evaluation.json", Run.read_evaluation),
     "records": Reader("a.rec", _make_records, _read_records),
     "records in training": Reader("a.rec", _make_records, _train_on_records),
@@ -284,7 +285,7 @@ READERS: dict[str, Reader] = {
     "grid of a film": Reader("grids/gout-00000002.png", _make_grids, _animate),
     **{f"exported {file}": _sealed(file, _export) for file in (*SYMBOLS, *PARAMS)},
     **{f"{file} for features": _sealed(file, _describe) for file in (SYMBOLS[1], PARAMS[1])},
-    **{f"{file} for --init": _sealed(file, _begin) for file in (SYMBOLS[0], PARAMS[0])},
+    **{f"{file} for --init-from": _sealed(file, _begin) for file in (SYMBOLS[0], PARAMS[0])},
     "hosts": Reader("hosts", _make_hosts, check_hosts),
     "flags": Reader("flags", _make_flags, _read_flags),
     "variables": Reader("variables", lambda _: [

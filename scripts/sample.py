@@ -1,5 +1,5 @@
 """Make images with a trained generator: python scripts/sample.py RUN."""
-from dcgan_mx.commands.main import run_script
+from dcgan_mx.cli.main import run_script
 
 if __name__ == "__main__":
     run_script("sample")

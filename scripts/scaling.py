@@ -15,7 +15,7 @@ from statistics import median
 from typing import TYPE_CHECKING, Callable, Sequence
 
 if TYPE_CHECKING:
-    from dcgan_mx.training.workers import Workers
+    from dcgan_mx.engine.collectives import Workers
 
 BATCH_SIZE = 64
 LAUNCH = Path(__file__).resolve().parent / "launch.py"
@@ -31,8 +31,8 @@ def count_bytes() -> int:
 def make_work() -> tuple[dict[str, Callable[[int], None]], Workers, list[int]]:
     """Make the two trainers; return functions of a number of steps, and what else is needed."""
     from dcgan_mx import Trainer, make_dcgan_sym
-    from dcgan_mx.machine.device import make_kvstore
-    from dcgan_mx.machine.runtime import mx
+    from dcgan_mx.system.devices import make_kvstore
+    from dcgan_mx.system.runtime import mx
     kvstore = make_kvstore("dist_sync")
     syms, shape = make_dcgan_sym(64, 64, 3), (3, 64, 64)
     together = Trainer(*syms, BATCH_SIZE, shape, kvstore=kvstore)
@@ -68,13 +68,13 @@ def work(args: argparse.Namespace) -> None:
                 continue
             function(1)  # finds the caches as the one before left them
             if name != "alone":
-                workers.gather([0])  # both begin together
+                workers.all_gather([0])  # both begin together
             start, before = time.perf_counter(), count_bytes()
             function(args.steps)
             if i:
                 seconds[name].append((time.perf_counter() - start) / args.steps)
                 sent += [(count_bytes() - before) / args.steps / 2] * (name == "together")
-        workers.gather([0])  # while the first one trains alone, the other one waits here
+        workers.all_gather([0])  # while the first one trains alone, the other one waits here
     if workers.rank == 0:
         show(args, seconds, sent, sizes)
 

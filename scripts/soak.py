@@ -18,11 +18,11 @@ import time
 from pathlib import Path
 from typing import Any, Iterator
 
-from dcgan_mx.machine import processor
-from dcgan_mx.machine.files import write_atomic
 from dcgan_mx.runs import checkpoint
 from dcgan_mx.runs.checkpoint import PARAMS, CheckpointError
 from dcgan_mx.runs.run import Run
+from dcgan_mx.system import cpu
+from dcgan_mx.system.files import write_atomic
 
 SCRIPTS = Path(__file__).resolve().parent
 CHECKPOINT_STEPS = 5
@@ -45,7 +45,7 @@ class Job:
             [*launch * kind.endswith("workers"), sys.executable, str(SCRIPTS / "train.py"),
              "--dataset", "synthetic", "--size", "16", "--ngf", "4", "--ndf", "4", "--batch-size",
              "8", "--num-epochs", "1000000", "--disp-batches", "1", "--checkpoint-steps",
-             str(CHECKPOINT_STEPS), "--keep", "3", "--run-dir", str(run_dir), "--resume",
+             str(CHECKPOINT_STEPS), "--keep-checkpoints", "3", "--run-dir", str(run_dir), "--resume",
              *KINDS[kind], *flags],
             stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
             env={**os.environ, _MARK: self.mark.partition("=")[2], "OMP_NUM_THREADS": "1"})
@@ -235,7 +235,7 @@ def main() -> None:
     kinds = args.kinds or [*KINDS]
     if not args.kinds:
         try:
-            processor.require_bfloat16(gpu=False)
+            cpu.check_bfloat16(gpu=False)
         except ValueError as error:
             print(f"left out: {error}")
             kinds = [kind for kind in kinds if "bfloat16" not in kind]

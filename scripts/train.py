@@ -1,5 +1,5 @@
 """Train a DCGAN: python scripts/train.py --dataset mnist --gpu 0."""
-from dcgan_mx.commands.main import run_script
+from dcgan_mx.cli.main import run_script
 
 if __name__ == "__main__":
     run_script("train")

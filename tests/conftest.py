@@ -11,16 +11,16 @@ os.environ["OPENCV_LOG_LEVEL"] = "OFF"  # as commands have it, before OpenCV rea
 
 import numpy as np
 import pytest
-from browser import start_browser, switch_scripts_off  # noqa: F401  fixtures
-from common import ROOT, build_library
+from helpers.browser import start_browser, switch_scripts_off  # noqa: F401  fixtures
+from helpers.common import ROOT, build_library
 from PIL import Image
 from skimage import data
 
 from dcgan_mx import Trainer, get_mnist, make_dcgan_sym
-from dcgan_mx.commands.main import run as run_command
+from dcgan_mx.cli.main import run as run_command
 from dcgan_mx.data import packing
-from dcgan_mx.machine.runtime import mx
 from dcgan_mx.runs import checkpoint
+from dcgan_mx.system.runtime import mx
 
 PHOTOGRAPHS = ("astronaut", "chelsea", "coffee", "rocket")
 

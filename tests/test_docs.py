@@ -4,10 +4,10 @@ import re
 import runpy
 
 import pytest
-from common import ROOT
+from helpers.common import ROOT
 
 import dcgan_mx
-from dcgan_mx.commands.main import run as run_command
+from dcgan_mx.cli.main import run as run_command
 
 DOCS = ROOT / "docs"
 PAGES = [ROOT / "README.md", ROOT / "README.zh-CN.md", *sorted(DOCS.glob("*.md"))]
@@ -95,7 +95,7 @@ def take_apart(text):
 
 
 def test_the_first_hour_has_every_command_of_the_readme():
-    hour = runpy.run_path(str(ROOT / "tests" / "first_hour.py"))
+    hour = runpy.run_path(str(ROOT / "tests" / "helpers" / "first_hour.py"))
     page = ROOT / "README.md"
     lines = [re.split(r"\s+#", line)[0] for block in find_blocks(page)
              for line in block.splitlines()]

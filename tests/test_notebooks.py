@@ -11,7 +11,7 @@ import cv2
 import nbformat
 import numpy as np
 import pytest
-from common import ROOT
+from helpers.common import ROOT
 
 from dcgan_mx.visual import make_grid
 
@@ -101,7 +101,7 @@ def test_a_kernel_shows_pictures_and_the_bar_once_and_in_place(tmp_path):
              "    visual('b', np.full((5, 3, 8, 8), -i, np.float32))",
              "visual('a', np.full((1, 1, 8, 8), -1, np.float32))",
              "from types import SimpleNamespace\n"
-             "from dcgan_mx.training.progress import Progress\n"
+             "from dcgan_mx.hooks.progress import Progress\n"
              "bar = Progress(3)\n"
              "for step in (1, 2, 3):\n"
              "    bar(SimpleNamespace(global_step=step))\n"

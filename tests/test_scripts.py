@@ -6,7 +6,7 @@ import runpy
 
 import numpy as np
 import pytest
-from common import ROOT
+from helpers.common import ROOT
 
 
 def load(name):

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 
 from dcgan_mx import make_dcgan_sym
-from dcgan_mx.machine.runtime import mx
-from dcgan_mx.symbols import _to_grey
+from dcgan_mx.symbols import _deconv_one_channel
+from dcgan_mx.system.runtime import mx
 
 
 def reference(ngf, ndf, nc, no_bias=True, fix_gamma=True, eps=1e-5 + 1e-12):
@@ -94,7 +94,7 @@ def deconvolve(x, weight):
 def test_grey_layer_against_its_definition(no_bias):
     """Output by the definition; both gradients from the layer's linearity."""
     rng = np.random.default_rng(0)
-    layer = _to_grey(mx.sym.Variable("x"), "g", 5, no_bias, 16)
+    layer = _deconv_one_channel(mx.sym.Variable("x"), "g", 5, no_bias, 16)
     executor = layer.simple_bind(mx.cpu(), x=(2, 5, 8, 8))
     values = {name: rng.normal(size=array.shape).astype(np.float32)
               for name, array in executor.arg_dict.items()}

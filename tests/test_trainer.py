@@ -1,9 +1,9 @@
 import numpy as np
 import pytest
-from blog_loop import BlogLoop
+from helpers.blog_loop import BlogLoop
 
 from dcgan_mx import MnistIter, RandIter, Trainer, make_dcgan_sym
-from dcgan_mx.machine.runtime import mx
+from dcgan_mx.system.runtime import mx
 
 SHAPE = (3, 16, 16)
 
@@ -239,8 +239,8 @@ def test_smoothed_labels_reach_d_only(make_batches, parameters):
 def test_falling_rates_are_rates_that_somebody_sets_by_hand(make_batches, parameters, capfd):
     """Constant for N updates of a network, then N / t; a state goes on where the rate was."""
     options = {"lr_g": 1e-2, "lr_d": 1e-3, "d_steps": 2}
-    trainer, by_hand = small(lr_decay=2, **options), small(**options)
-    other = small(lr_decay=2, **options)
+    trainer, by_hand = small(lr_decay_start=2, **options), small(**options)
+    other = small(lr_decay_start=2, **options)
     for t, pair in enumerate(make_batches(8, 4, SHAPE, nz=5), 1):
         for mod, lr, updates in ((by_hand.modG, 1e-2, t // 2), (by_hand.modD, 1e-3, t)):
             mod._updater.optimizer.lr = lr * min(1, 2 / max(updates, 1))

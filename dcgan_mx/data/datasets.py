@@ -18,7 +18,7 @@ from typing import Callable, Iterator, List, Tuple
 
 import numpy as np
 
-from ..machine.files import StrPath, open_plain, write_atomic
+from ..system.files import StrPath, open_regular, write_atomic
 from .errors import DatasetError
 
 _Entry = Tuple[str, str, Tuple[int, ...]]
@@ -111,7 +111,7 @@ def _load(dataset: str, folder: Path, entries: list[_Entry], sources: dict[str, 
     arrays = []
     for entry in entries:
         path = _find(folder, entry[0]) or folder / entry[0]
-        with open_plain(path, follow=True) as f:
+        with open_regular(path, follow=True) as f:
             array = _unpack(f.read(), entry)
         if array is None:
             raise DatasetError(f"{path} is not the file that was published, with MD5 {entry[1]}: "

@@ -7,18 +7,18 @@ from typing import Any
 
 import numpy as np
 
-from ..machine.runtime import mx
+from ..system.runtime import mx
 
 # Streams of random numbers that one seed gives, independent of each other.
 ORDER, NOISE, LATENT, CROPS = range(4)
 
 
-def generator(seed: int, stream: int, n: int) -> np.random.Generator:
+def make_rng(seed: int, stream: int, n: int) -> np.random.Generator:
     """Return the `n`-th generator of random numbers in one of a seed's streams."""
     return np.random.default_rng((seed, stream, n))
 
 
-def require_part(num_parts: int, part_index: int) -> None:
+def check_part(num_parts: int, part_index: int) -> None:
     """Raise ValueError if `part_index` is none of `num_parts` parts, numbered from 0."""
     if not 0 <= part_index < num_parts:
         raise ValueError(f"part_index is {part_index}: give 0 to num_parts - 1, which is "
@@ -34,7 +34,7 @@ class EpochIter(mx.io.DataIter):
 
     def __init__(self, num_images: int, batch_size: int, data_shape: tuple[int, int, int],
                  seed: int, threads: int, num_parts: int, part_index: int) -> None:
-        require_part(num_parts, part_index)
+        check_part(num_parts, part_index)
         if threads < 1:
             raise ValueError(f"threads is {threads}: give 1 or more")
         if not 1 <= batch_size <= num_images // num_parts:
@@ -83,7 +83,7 @@ class EpochIter(mx.io.DataIter):
         self._requested = max(self._requested, last)
 
     def _begin(self, epoch: int) -> Any:
-        return generator(self._seed, ORDER, epoch).permutation(self._num_images)
+        return make_rng(self._seed, ORDER, epoch).permutation(self._num_images)
 
     def _choose(self, order: np.ndarray, nbatch: int) -> np.ndarray:
         start = (nbatch * self._num_parts + self._part_index) * self.batch_size

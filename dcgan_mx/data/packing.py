@@ -9,11 +9,11 @@ from itertools import islice
 from pathlib import Path
 from typing import Callable, Iterable, Iterator
 
-from ..machine.files import StrPath, remove_left, write_atomic
-from .encoding import encode
+from ..system.files import StrPath, remove_stale, write_atomic
 from .errors import DatasetError, describe
-from .records import frame
-from .sources import Folder, Records, Source
+from .image_files import normalize_image
+from .image_sources import Folder, Records, Source
+from .recordio import encode_record
 
 
 def pack(folder: StrPath, out: StrPath, resize: int = 256, quality: int = 95, threads: int = 1,
@@ -34,13 +34,13 @@ def pack(folder: StrPath, out: StrPath, resize: int = 256, quality: int = 95, th
                            f"{folder}")
     index = out.with_suffix(".idx")
     for path in (out, index):
-        remove_left(path)
+        remove_stale(path)
     images: Source = Records(folder) if os.path.isfile(folder) else Folder(folder)
     skipped, offsets, position = images.skipped, array("q"), 0
 
     def read(n: int) -> tuple[bytes, str]:
         try:
-            return encode(images.read(n), resize, quality), ""
+            return normalize_image(images.read(n), resize, quality), ""
         except (OSError, ValueError) as error:
             return b"", describe(error)
 
@@ -53,7 +53,7 @@ def pack(folder: StrPath, out: StrPath, resize: int = 256, quality: int = 95, th
                     if reason:
                         skipped.append((images.name(n), reason))
                         continue
-                    record = frame(picture, len(offsets))
+                    record = encode_record(picture, len(offsets))
                     offsets.append(position)
                     position += len(record)
                     yield record

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Iterable
 
 import numpy as np
 
-from ..machine.files import StrPath, sync_directory, write_atomic
+from ..system.files import StrPath, sync_directory, write_atomic
 from .checkpoint_files import (
     AVERAGE,
     COUNTERS,
@@ -167,7 +167,7 @@ def load_latest(run_dir: StrPath | None, trainer: Trainer) -> Path | None:
         If there are checkpoints and none can be loaded.
     """
     folders = list(run_dir) if run_dir is not None and trainer.workers.rank == 0 else []
-    if trainer.workers.gather([len(folders)])[0, 0] and not folders:
+    if trainer.workers.all_gather([len(folders)])[0, 0] and not folders:
         trainer.set_state(None)
     for folder in reversed(folders):
         try:

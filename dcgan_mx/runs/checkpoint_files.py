@@ -6,8 +6,8 @@ import json
 from pathlib import Path
 from typing import Any, Sequence
 
-from ..machine.files import open_plain, parse_json
-from .documents import fits, read_small
+from ..system.files import open_regular, parse_json
+from .json_files import matches_schema, read_small
 
 FORMAT = 1
 LATENT = "normal"  # what `RandIter` draws the latent vectors from: N(0, 1)
@@ -61,7 +61,7 @@ def read_files(folder: Path, names: Sequence[str] | None = None
         raise CheckpointError(f"{path} is damaged") from None
     files = document.get("files")
     optional = {*OPTIONAL} & {*(files if isinstance(files, dict) else ())}
-    if document.get("format") != FORMAT or not fits(document, {
+    if document.get("format") != FORMAT or not matches_schema(document, {
             "format": int, "latent": str, "seed": None, **COUNTERS,
             "files": dict.fromkeys((*SYMBOLS, *PARAMS, *optional), str)}):
         raise CheckpointError(f"{path} is not of this version, or names other files")
@@ -69,7 +69,7 @@ def read_files(folder: Path, names: Sequence[str] | None = None
     for name in document["files"] if names is None else names:
         path = folder / name
         try:
-            with open_plain(path) as f:
+            with open_regular(path) as f:
                 contents[name] = f.read()
         except OSError as error:
             raise CheckpointError(f"{path}: {error.strerror}") from None

@@ -7,7 +7,7 @@ import re
 import shutil
 from pathlib import Path
 
-from ..machine.files import StrPath, sync_directory
+from ..system.files import StrPath, sync_directory
 from .checkpoint_files import CheckpointError, read_files
 
 
@@ -30,7 +30,7 @@ def put_in_place(temporary: Path, folder: Path) -> None:
     What has that name already makes room, and goes last: see `recover`. Where that fails (OSError),
     it has the name again, unless only the disk did not answer.
     """
-    old = _set_apart(folder) if folder.exists() else None
+    old = _move_aside(folder) if folder.exists() else None
     try:
         temporary.rename(folder)
     except OSError:
@@ -43,12 +43,12 @@ def put_in_place(temporary: Path, folder: Path) -> None:
 
 def remove(folder: Path) -> None:
     """Remove a folder so that no moment leaves half of it under its name, not even a power cut."""
-    apart = _set_apart(folder)
+    apart = _move_aside(folder)
     sync_directory(apart.parent)
     shutil.rmtree(apart, ignore_errors=True)
 
 
-def _set_apart(folder: Path) -> Path:
+def _move_aside(folder: Path) -> Path:
     """Rename a folder to what `recover` knows."""
     apart = _name_apart(folder)
     shutil.rmtree(apart, ignore_errors=True)

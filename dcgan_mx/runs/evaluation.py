@@ -3,8 +3,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from ..machine.files import parse_json
-from .log import FIGURES
+from ..system.files import parse_json
+from .log import METRICS
 
 
 def decode_evaluation(raw: bytes) -> dict[str, Any]:
@@ -15,7 +15,7 @@ def decode_evaluation(raw: bytes) -> dict[str, Any]:
         wrong = [type(result["step"]) is not int, type(images) is not int or not 0 < images < 2**31,
                  *(type(error) is not float for error in errors)]
         for part in (result, result["floor"]):
-            wrong += [type(part.get(name, 0.0)) is not float for name in FIGURES]
+            wrong += [type(part.get(name, 0.0)) is not float for name in METRICS]
             wrong += [type(count) is not int or not 0 <= count <= images
                       for count in part.get("classes", [])]
         if any(wrong):

@@ -8,7 +8,7 @@ from typing import Any, Mapping
 
 import numpy as np
 
-from ..machine.files import StrPath
+from ..system.files import StrPath
 
 
 class EventFile:

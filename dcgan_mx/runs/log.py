@@ -5,16 +5,16 @@ import contextlib
 from pathlib import Path
 from typing import Any
 
-from ..machine.files import open_plain, parse_json
-from .documents import MAX_BYTES
+from ..system.files import open_regular, parse_json
+from .json_files import MAX_BYTES
 
-FIGURES = ("frechet", "precision", "recall", "swd", "ms_ssim")  # what an evaluation measures
+METRICS = ("frechet", "precision", "recall", "swd", "ms_ssim")  # what an evaluation measures
 
 
 def read_log(path: Path) -> list[dict[str, Any]]:
     """Read a log; see `Run.read_log`."""
     records: list[dict[str, Any]] = []
-    with contextlib.suppress(FileNotFoundError), open_plain(path) as f:
+    with contextlib.suppress(FileNotFoundError), open_regular(path) as f:
         while line := f.readline(MAX_BYTES):
             if not line.endswith(b"\n") and not f.read(1):
                 break

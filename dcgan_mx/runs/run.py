@@ -16,16 +16,16 @@ from typing import Any, Callable, Iterator, TypeVar
 
 import numpy as np
 
-from ..machine.files import StrPath, append, parse_json, sync_directory, write_atomic
-from ..machine.typed import typed
+from ..system.command_line import command_line
+from ..system.files import StrPath, append, parse_json, sync_directory, write_atomic
 from ..visual import make_grid, save_image
 from .checkpoint_folders import list_checkpoints, recover, step_of
-from .documents import read_small
-from .ending import Ending, decode_ending
+from .config import FORMAT, Settings, read_flags
 from .evaluation import decode_evaluation
 from .grids import KINDS, choose
-from .log import FIGURES, read_log
-from .settings import Settings, read_flags
+from .json_files import read_small
+from .log import METRICS, read_log
+from .stop_reason import StopReason, parse_stop_reason
 
 _Read = TypeVar("_Read")
 
@@ -45,7 +45,7 @@ class Run:
     Notes
     -----
     What it holds: `config.json`, the settings and what else explains the numbers; `log.jsonl`;
-    `grids/`; `tensorboard/`; `checkpoints/`; `ended.json`, how the last training ended;
+    `grids/`; `tensorboard/`; `checkpoints/`; `result.json`, how the last training ended;
     `evaluation.json` and `evaluation.png`; `lock`. What cannot be read or written raises OSError;
     what is read and is none of a run, ValueError.
     """
@@ -111,20 +111,25 @@ class Run:
 
     def write_config(self, config: dict[str, Any]) -> None:
         """Write config.json: `flags`, and whatever else explains the run."""
-        write_atomic(self.path / "config.json", json.dumps(config, indent=2).encode() + b"\n",
-                     sync=True)
+        content = json.dumps({**config, "format": FORMAT}, indent=2).encode() + b"\n"
+        write_atomic(self.path / "config.json", content, sync=True)
 
     def read_config(self) -> dict[str, Any]:
         """Read config.json; of its `flags` not yet sure is that there are such flags."""
         path = self.path / "config.json"
         try:
             config: dict[str, Any] = parse_json(read_small(path))
-            if all(isinstance(value, (str, int, float, bool, type(None)))
-                   for value in dict.values(config["flags"])):
-                return config
+            good = all(isinstance(value, (str, int, float, bool, type(None)))
+                       for value in dict.values(config["flags"]))
         except (ValueError, KeyError, TypeError):
-            pass
-        raise ValueError(f"{path} is not the config.json of a run: give another run directory")
+            good = False
+        if not good:
+            raise ValueError(f"{path} is not the config.json of a run: give another run directory")
+        if config.get("format") != FORMAT:
+            raise ValueError(f"{path} has format {config.get('format')}, expected {FORMAT}: it is "
+                             "of another version of dcgan-mx: use that version, or start a new run "
+                             "(--init-from takes the weights of its checkpoints)")
+        return config
 
     def read_settings(self) -> Settings:
         """Read the settings in config.json."""
@@ -158,7 +163,7 @@ class Run:
             grids = [grids[i] for i in places]
         return dict(grids)
 
-    def thin_grids(self, newest: int, begun: int) -> None:
+    def prune_grids(self, newest: int, begun: int) -> None:
         """Remove the older grids but for those that `grids.choose` names.
 
         What would have stayed at a checkpoint, be it on the disk or just begun, stays, too, so that
@@ -187,14 +192,14 @@ class Run:
         kept = [record for record in records if record["step"] <= step and not record.get("last")]
         write_atomic(self.path / "log.jsonl", "".join(
             json.dumps(record) + "\n" for record in kept).encode(), sync=True)
-        drawn, still = ({record["step"] for record in lines if not {*FIGURES} & {*record}}
+        drawn, still = ({record["step"] for record in lines if not {*METRICS} & {*record}}
                         for lines in (records, kept))
         for kind in KINDS:
             for drawn_at, path in self.list_grids(kind).items():
                 if drawn_at > step or drawn_at in drawn - still:
                     path.unlink()
         with contextlib.suppress(FileNotFoundError):
-            (self.path / "ended.json").unlink()
+            (self.path / "result.json").unlink()
         return float(kept[-1]["seconds"]) if kept else 0.0
 
     def write_evaluation(self, result: dict[str, Any], picture: np.ndarray) -> None:
@@ -206,13 +211,13 @@ class Run:
         """Return what `write_evaluation` wrote; None if nothing has been evaluated."""
         return self._read("evaluation.json", decode_evaluation)
 
-    def end(self, ending: Ending) -> None:
+    def end(self, ending: StopReason) -> None:
         """Note how the training ended."""
-        write_atomic(self.path / "ended.json", ending.encode())
+        write_atomic(self.path / "result.json", ending.encode())
 
-    def read_ending(self) -> Ending | None:
+    def read_result(self) -> StopReason | None:
         """Return how the last training ended; None if it has not, or nobody could note it."""
-        return self._read("ended.json", decode_ending)
+        return self._read("result.json", parse_stop_reason)
 
     def _read(self, name: str, decode: Callable[[bytes], _Read]) -> _Read | None:
         """Return what a small file says; None if it is not there."""
@@ -227,5 +232,5 @@ class Run:
     def resume_command(self, *flags: str) -> str:
         """Return the line to type to go on with the run, with more flags at its end."""
         launch = self.read_config().get("launched_by")
-        words = [typed("train"), "--resume", "--run-dir", shlex.quote(str(self.path)), *flags]
+        words = [command_line("train"), "--resume", "--run-dir", shlex.quote(str(self.path)), *flags]
         return " ".join([f"{launch} --"] * isinstance(launch, str) + words)

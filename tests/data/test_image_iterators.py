@@ -7,8 +7,8 @@ from PIL import Image
 
 from dcgan_mx import FolderIter, ImagenetIter, iterators
 from dcgan_mx.data.errors import DatasetError
-from dcgan_mx.data.records import frame, scan
-from dcgan_mx.machine.runtime import mx
+from dcgan_mx.data.recordio import encode_record, scan
+from dcgan_mx.system.runtime import mx
 
 WHOLE = {"data_shape": (3, 256, 256), "crop": (256, 256)}
 
@@ -71,7 +71,7 @@ def test_crops_have_192_to_256_pixels_anywhere(tmp_path):
     """Images whose red and green are their columns and rows show where each crop lies."""
     y, x = np.mgrid[:256, :256].astype(np.uint8)
     image = encode(np.dstack([x, y, 0 * x]))
-    (tmp_path / "a.rec").write_bytes(b"".join(frame(image, n) for n in range(64)))
+    (tmp_path / "a.rec").write_bytes(b"".join(encode_record(image, n) for n in range(64)))
     it = ImagenetIter(tmp_path / "a.rec", 64)
     images = []
     for _ in range(8):
@@ -130,7 +130,7 @@ def test_images_of_any_kind(tmp_path, cut_photographs):
     (tmp_path / "in").mkdir()
     for n, raw in enumerate(files):
         (tmp_path / "in" / f"{n}").write_bytes(raw)
-    (tmp_path / "a.rec").write_bytes(b"".join(map(frame, files, range(6))))
+    (tmp_path / "a.rec").write_bytes(b"".join(map(encode_record, files, range(6))))
     for it in (FolderIter(tmp_path / "in", 6, (3, 16, 16)),
                ImagenetIter(tmp_path / "a.rec", 6, (3, 16, 16))):
         images = epoch(it)
@@ -162,7 +162,7 @@ def test_a_damaged_image_is_named_once_and_the_next_takes_its_place(few_rec, pho
 
 def test_many_damaged_images_in_a_row_are_an_error(few_rec, tmp_path):
     path = tmp_path / "a.rec"
-    bad = b"".join(frame(b"no picture", n) for n in range(150))
+    bad = b"".join(encode_record(b"no picture", n) for n in range(150))
     path.write_bytes(few_rec.read_bytes() + bad)
     with pytest.warns(RuntimeWarning, match="is not an image"), pytest.raises(
             DatasetError, match="a.rec: 100 images in a row cannot be read, among them 'rec"):

@@ -7,12 +7,12 @@ import pytest
 from PIL import Image
 from skimage import data
 
-from dcgan_mx.data.encoding import decode
 from dcgan_mx.data.errors import DatasetError
+from dcgan_mx.data.image_files import decode
+from dcgan_mx.data.image_sources import Folder, Records, list_files
 from dcgan_mx.data.packing import pack
-from dcgan_mx.data.records import frame, scan
-from dcgan_mx.data.sources import Folder, Records, list_files
-from dcgan_mx.machine.runtime import mx
+from dcgan_mx.data.recordio import encode_record, scan
+from dcgan_mx.system.runtime import mx
 
 PHOTO = data.astronaut()[:300, :400]
 
@@ -198,7 +198,7 @@ def test_a_full_disk_and_a_killed_packing_leave_nothing(photo_folder, tmp_path):
 
 def test_an_image_after_a_damaged_record_is_packed(tmp_path):
     good = save(tmp_path / "a.png", PHOTO[:256, :256]).read_bytes()
-    records = bytearray(b"".join(frame(good, n) for n in range(2)))
+    records = bytearray(b"".join(encode_record(good, n) for n in range(2)))
     records[40] ^= 4
     (tmp_path / "a.rec").write_bytes(records)
     assert pack(tmp_path / "a.rec", tmp_path / "o.rec") == (

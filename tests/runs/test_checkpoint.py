@@ -6,22 +6,22 @@ import shutil
 
 import numpy as np
 import pytest
-from common import read_numbers
+from helpers.common import read_numbers
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from dcgan_mx import ImagenetIter, MnistIter, RandIter, Trainer, make_dcgan_sym
-from dcgan_mx.data import records
+from dcgan_mx.data import recordio
 from dcgan_mx.data.datasets import make_discs
-from dcgan_mx.machine.runtime import mx
+from dcgan_mx.hooks import loggers
 from dcgan_mx.runs import checkpoint
 from dcgan_mx.runs.checkpoint import PARAMS, STATE, SYMBOLS, CheckpointError
 from dcgan_mx.runs.checkpoint_files import encode_state
 from dcgan_mx.runs.checkpoint_folders import recover
 from dcgan_mx.runs.params import parse_params
 from dcgan_mx.runs.run import Run
+from dcgan_mx.system.runtime import mx
 from dcgan_mx.trainer import DivergenceError
-from dcgan_mx.training import hooks
 
 FILES = (*SYMBOLS, *PARAMS, STATE)
 
@@ -70,14 +70,14 @@ def names(folder):
 def test_exact_from_every_stopping_point(dataset, d_steps, stops, mnist, photo_rec, tmp_path):
     """Two epochs of 5 batches, a log line every 3 steps, G updated every `d_steps`."""
     rec = tmp_path / "23.rec"
-    rec.write_bytes(photo_rec.read_bytes()[:records.scan(photo_rec)[0][23]])
+    rec.write_bytes(photo_rec.read_bytes()[:recordio.scan(photo_rec)[0][23]])
 
     def fit(trainer, max_steps, run):
         train_iter = (MnistIter(mnist[:23], 4, (3, 16, 16)) if dataset == "mnist" else
                       ImagenetIter(rec, 4, (3, 16, 16)))
         assert train_iter.num_batches == 5
         trainer.fit(train_iter, RandIter(4, 5), 2, max_steps=max_steps,
-                    hooks=[hooks.DisplayEvery(3, hooks.Log(run))])
+                    hooks=[loggers.MetricLogger(3, loggers.JsonlLogger(run))])
 
     whole = small(d_steps)
     (tmp_path / "whole").mkdir()

@@ -5,7 +5,7 @@ import resource
 import cv2
 import numpy as np
 import pytest
-from common import read_events, read_scalars
+from helpers.common import read_events, read_scalars
 
 from dcgan_mx.runs import events
 from dcgan_mx.runs.events import EventFile

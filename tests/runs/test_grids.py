@@ -2,10 +2,10 @@ from types import SimpleNamespace
 
 import pytest
 
+from dcgan_mx.hooks.checkpoints import Saver
+from dcgan_mx.hooks.loggers import PruneGrids
 from dcgan_mx.runs import grids
 from dcgan_mx.runs.run import Run
-from dcgan_mx.training.hooks import KeepGrids
-from dcgan_mx.training.saver import Saver
 
 
 @pytest.fixture(autouse=True)
@@ -25,7 +25,7 @@ def train(run, start, stop, every=1, newest=5, saves=7, late=0):
     Each checkpoint is on the disk `late` steps after it was begun.
     """
     saver = Saver(None, step=start)
-    keep = KeepGrids(run, saver, newest, every)
+    keep = PruneGrids(run, saver, newest, every)
     for step in range(start + 1, stop + 1):
         if step % every == 0:
             draw(run, step)
@@ -50,7 +50,7 @@ def choose(drawn, newest=5):
 
 def save(run, step):
     (run.path / "checkpoints" / f"step-{step:08d}").mkdir(parents=True, exist_ok=True)
-    run.thin_grids(5, step)
+    run.prune_grids(5, step)
 
 
 @pytest.mark.parametrize("steps, every", [(3, 1), (24, 1), (25, 1), (90, 1), (400, 10), (400, 7)])
@@ -117,7 +117,7 @@ def test_many_at_once(tmp_path):
     for step in range(10, 1000, 10):
         draw(run, step)
     (tmp_path / "grids" / "mine.png").touch()
-    run.thin_grids(1, 0)
+    run.prune_grids(1, 0)
     steps = [*run.list_grids("diff")]
     assert steps == choose([*range(10, 1000, 10)], 1) and len(steps) == 17
     assert (tmp_path / "grids" / "mine.png").exists()

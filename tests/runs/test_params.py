@@ -4,9 +4,9 @@ import struct
 import numpy as np
 import pytest
 
-from dcgan_mx.machine.files import write_atomic
-from dcgan_mx.machine.runtime import mx
 from dcgan_mx.runs.params import dump_params, parse_params
+from dcgan_mx.system.files import write_atomic
+from dcgan_mx.system.runtime import mx
 
 ARRAYS = {"arg:w": np.arange(6, dtype=np.float32).reshape(2, 3), "aux:é": np.ones(1, np.float64),
           "i": np.array([[-1, 2**40]]), "b": np.arange(4, dtype=np.uint8).reshape(1, 2, 2, 1)}

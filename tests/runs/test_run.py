@@ -5,13 +5,13 @@ import sys
 
 import numpy as np
 import pytest
+from helpers.small import mutate
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from small import mutate
 
-from dcgan_mx.runs.ending import Ending
+from dcgan_mx.runs.config import DEFAULTS, FORMAT
 from dcgan_mx.runs.run import Run
-from dcgan_mx.runs.settings import DEFAULTS
+from dcgan_mx.runs.stop_reason import StopReason
 
 KINDS = ("gout", "diff", "data", "fixed")
 LINES = [{"epoch": 0, "step": step, "acc": 0.5, "d_entropy": 0.1 + 0.2, "g_entropy": None,
@@ -32,7 +32,7 @@ def test_a_new_folder_has_its_settings_or_is_not_there(tmp_path, monkeypatch):
     assert first.path != second.path and str(first.path).startswith("runs/mnist-")
     for made in (first, second):
         flags = {**CONFIG["flags"], "run_dir": str(made.path)}
-        assert made.read_config() == {**CONFIG, "flags": flags}
+        assert made.read_config() == {**CONFIG, "flags": flags, "format": FORMAT}
         assert made.read_settings().to_flags() == flags
     (tmp_path / "taken").mkdir()
     (tmp_path / "taken" / "mine").touch()
@@ -65,25 +65,25 @@ def test_going_back_forgets_all_that_came_later(run):
         run.log(line)
         for kind in KINDS if line is not figures else ():
             run.draw(kind, line["step"], np.zeros((1, 3, 2, 2), np.float32))
-    run.end(Ending("max_steps", 30, 0, 30))
+    run.end(StopReason("max_steps", 30, 0, 30))
     for back, left in ((27, [10, 20, 25]), (20, [10, 20]), (19, [10])):
         assert run.rewind(back) == (8.5 if back == 27 else left[-1] / 3)
         assert [line["step"] for line in run.read_log()] == left
         for kind in KINDS:
             assert [*run.list_grids(kind)] == left[:2]
-    assert run.read_ending() is None
+    assert run.read_result() is None
 
 
 @pytest.mark.parametrize("ending, words", [
-    (Ending("num_epochs", 937, 1, 1), "finished: 1 epoch, 937 steps, because of --num-epochs 1"),
-    (Ending("max_steps", 12, 0, 12), "finished: step 12 of 12, because of --max-steps 12"),
-    (Ending("signal", 1, 0, "SIGTERM"), "stopped by SIGTERM after step 1"),
-    (Ending("hook", 5, 0), "stopped after step 5"),
-    (Ending("error", 5, 0, "no paper"), "failed after step 5: no paper")])
+    (StopReason("num_epochs", 937, 1, 1), "finished: 1 epoch, 937 steps, because of --num-epochs 1"),
+    (StopReason("max_steps", 12, 0, 12), "finished: step 12 of 12, because of --max-steps 12"),
+    (StopReason("signal", 1, 0, "SIGTERM"), "stopped by SIGTERM after step 1"),
+    (StopReason("hook", 5, 0), "stopped after step 5"),
+    (StopReason("error", 5, 0, "no paper"), "failed after step 5: no paper")])
 def test_an_ending_is_kept_and_told(ending, words, run):
-    assert run.read_ending() is None
+    assert run.read_result() is None
     run.end(ending)
-    assert run.read_ending() == ending and ending.describe() == words
+    assert run.read_result() == ending and ending.describe() == words
 
 
 @pytest.mark.parametrize("content", [
@@ -91,9 +91,9 @@ def test_an_ending_is_kept_and_told(ending, words, run):
     b'{"reason": "hook", "step": "1", "epoch": 0, "detail": null}',
     b'{"reason": "max_steps", "step": 1, "epoch": 0, "detail": "x"}', b"[" * 3000])
 def test_what_is_no_ending(content, run):
-    (run.path / "ended.json").write_bytes(content)
-    with pytest.raises(ValueError, match="ended.json is no ending of a run: remove it"):
-        run.read_ending()
+    (run.path / "result.json").write_bytes(content)
+    with pytest.raises(ValueError, match="result.json is no ending of a run: remove it"):
+        run.read_result()
 
 
 def test_one_process_at_a_time(run):
@@ -137,7 +137,7 @@ CHANGES = st.lists(st.tuples(st.floats(0, 1, exclude_max=True),
 
 READERS = {"config.json": (json.dumps(CONFIG).encode(), Run.read_settings),
            "log.jsonl": (TEXT, Run.read_log),
-           "ended.json": (Ending("max_steps", 30, 0, 30).encode(), Run.read_ending),
+           "result.json": (StopReason("max_steps", 30, 0, 30).encode(), Run.read_result),
            "evaluation.json": (b'{"step": 30, "images": 64, "floor": {"swd": 0.5, "classes": [2, 1]'
                                b'}, "classes": [1, 2], "swd": 0.5}', Run.read_evaluation)}
 
@@ -155,6 +155,6 @@ def test_mutations_are_read_or_refused_by_name(tmp_path_factory, name, changes):
         assert name in str(error)
         return
     if name == "config.json":
-        assert 0 < found.recipe.lr < float("inf") and found.recipe.batch_size >= 1
+        assert 0 < found.config.lr < float("inf") and found.config.batch_size >= 1
     elif name == "log.jsonl":
         assert all(type(record["step"]) is int for record in found)

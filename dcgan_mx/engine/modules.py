@@ -1,0 +1,107 @@
+"""Two networks as the Modules that the step works with."""
+from __future__ import annotations
+
+import json
+import math
+from typing import Any, Mapping, Sequence
+
+from ..system.amx import prepare_bfloat16
+from ..system.memory import check_memory
+from ..system.runtime import mx
+from .bfloat16 import Bfloat16Module
+from .module_state import pull_parameters
+
+
+class InverseDecay(mx.lr_scheduler.LRScheduler):
+    """A learning rate that is constant for `updates` updates, and then falls as updates / t."""
+
+    def __init__(self, base_lr: float, updates: int) -> None:
+        super().__init__(base_lr)
+        self._updates = updates
+
+    def __call__(self, num_update: int) -> float:
+        """Return the rate of an update, counted from 1."""
+        rate: float = self.base_lr
+        return rate * min(1.0, self._updates / max(1, num_update))
+
+
+def adam_options(lr: float, beta1: float, wd: float, decay: int | None) -> dict[str, Any]:
+    """Return Adam's parameters; `decay` is the number of updates after which the rate falls."""
+    # MXNet prints a line on stdout if the scheduler's rate is not also the learning rate.
+    return {"learning_rate": lr, "beta1": beta1, "wd": wd,
+            **({"lr_scheduler": InverseDecay(lr, decay)} if decay else {})}
+
+
+def add_biases(symbol: Any) -> Any:
+    """Give every convolution that has no bias one of zeros, inside the graph.
+
+    No number changes. Without it, MXNet 1.9.1 on a CPU reads the third of two gradient requests
+    (`req[conv::kBias]` in mkldnn_convolution.cc), and may compute weight gradients for nothing.
+    """
+    graph = json.loads(symbol.tojson())
+    nodes: list[dict[str, Any]] = []
+    places: list[int] = []  # of the old nodes among the new ones
+    for node in graph["nodes"]:
+        inputs = [[places[i], *entry] for i, *entry in node["inputs"]]
+        attrs = node.get("attrs", {})
+        if node["op"] == "Convolution" and attrs.get("no_bias") == "True":
+            nodes.append({"op": "_zeros", "name": f"{node['name']}_zeros", "inputs": [],
+                          "attrs": {"shape": f"({attrs['num_filter']},)"}})
+            inputs.append([len(nodes) - 1, 0, 0])
+            attrs = {**attrs, "no_bias": "False"}
+        places.append(len(nodes))
+        nodes.append({**node, "attrs": attrs, "inputs": inputs})
+    return mx.sym.load_json(json.dumps({
+        **graph, "nodes": nodes, "node_row_ptr": [*range(len(nodes) + 1)],
+        "heads": [[places[i], *entry] for i, *entry in graph["heads"]],
+        "arg_nodes": [i for i, node in enumerate(nodes) if node["op"] == "null"]}))
+
+
+def _check_memory(networks: Sequence[tuple[Any, Mapping[str, tuple[int, ...]]]], batch_size: int,
+                  contexts: list[Any]) -> None:
+    """Raise ValueError if networks, given with the shapes of their inputs, cannot fit."""
+    parameters = outputs = 0
+    for symbol, inputs in networks:
+        internals = symbol.get_internals()
+        sizes = dict(zip(internals.list_outputs(),
+                         map(math.prod, internals.infer_shape(**inputs)[1])))
+        parameters += sum(sizes[name] for name in {*symbol.list_arguments()} - {*inputs})
+        outputs += sum(size for name, size in sizes.items() if name.endswith("_output"))
+    hosts = sum(context.device_type != "gpu" for context in contexts)
+    # At the least: a weight, its gradient and Adam's two moments in float32 on each context; each
+    # layer's output, which the backward pass needs, in two bytes.
+    check_memory(f"training {parameters:,} parameters with batch_size {batch_size}",
+                   16 * parameters * hosts + 2 * outputs * hosts // len(contexts),
+                   "give a lower one, or smaller networks, or end what else has memory")
+
+
+def bind_modules(symG: Any, symD: Any, batch_size: int, data_shape: tuple[int, int, int], nz: int,
+                 contexts: list[Any], kvstore: Any, initializer: Any,
+                 adam: Mapping[str, Mapping[str, Any]], precision: str) -> tuple[Any, ...]:
+    """Return modG, modD, modD_adding and modDG, with parameters and optimizers.
+
+    The last two share modD's memory: one adds its gradients to those that are there; the other has
+    a gradient for the images only.
+    """
+    if precision == "bfloat16":
+        prepare_bfloat16(gpu=any(context.device_type == "gpu" for context in contexts))
+    module = {"float32": mx.mod.Module, "bfloat16": Bfloat16Module}[precision]
+    rand = [("rand", (batch_size, nz, 1, 1))]
+    data, label = [("data", (batch_size, *data_shape))], [("label", (batch_size,))]
+    _check_memory([(symG, dict(rand)), (symD, {**dict(data), **dict(label)})], batch_size, contexts)
+    modG = module(symG, data_names=("rand",), label_names=None, context=contexts)
+    modG.bind(data_shapes=rand)
+    modD, modD_accum, modDG = (
+        module(symbol, data_names=("data",), label_names=("label",), context=contexts)
+        for symbol in (symD, symD, add_biases(symD)))
+    modD.bind(data_shapes=data, label_shapes=label)
+    for network, mod in (("G", modG), ("D", modD)):
+        mod.init_params(initializer=initializer)
+        mod.init_optimizer(kvstore, optimizer="adam", optimizer_params=dict(adam[network]))
+        if kvstore is not None and kvstore.type.startswith("dist"):
+            # The store adds gradients: it sends no weights by itself.
+            pull_parameters(mod, kvstore)
+    modD_accum.bind(data_shapes=data, label_shapes=label, shared_module=modD, grad_req="add")
+    modDG.bind(data_shapes=data, label_shapes=label, shared_module=modD, inputs_need_grad=True,
+               grad_req={**dict.fromkeys(symD.list_arguments(), "null"), "data": "write"})
+    return modG, modD, modD_accum, modDG

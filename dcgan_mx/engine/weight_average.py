@@ -1,0 +1,63 @@
+"""An average of a network's weights over the training."""
+from __future__ import annotations
+
+from typing import Any, Mapping
+
+import numpy as np
+
+from .module_state import list_parameters
+
+
+def find_gamma(width: float) -> float:
+    """Return gamma such that a density proportional to x^gamma on [0, 1] has this deviation."""
+    # width^2 = (gamma + 1) / ((gamma + 2)^2 (gamma + 3)), the variance of Beta(gamma + 1, 1)
+    inverse = width**-2
+    return float(np.roots([1, 7, 16 - inverse, 12 - inverse]).real.max())
+
+
+class WeightAverage:
+    """A moving average of a Module's parameters, on its first device; updates do not wait for it.
+
+    Parameters
+    ----------
+    mod : mx.mod.Module
+    decay : in [0, 1)
+        Of an exponential moving average.
+    width : in [0, 1 / sqrt(12))
+        Of a power-function average: the standard deviation of its weights over the updates, as a
+        fraction of all updates so far. If both are 0, nothing is averaged.
+
+    Notes
+    -----
+    Weighted means of the parameters after updates 1 to t: with the weights decay^(t - i), or with
+    weights that grow about as i^gamma (`find_gamma`).
+    Source: Kingma and Ba, arXiv:1412.6980, section 3 (its bias correction); Yazici et al.,
+    arXiv:1806.04498, for generators; Karras et al., arXiv:2312.02696, section 3.1, for the power.
+    """
+
+    def __init__(self, mod: Any, decay: float = 0.0, width: float = 0.0) -> None:
+        self._decay, self._updates = decay, 0
+        self._gamma = find_gamma(width) if width else None
+        self._parameters = list_parameters(mod) if decay or width else {}
+        self._arrays = {name: array.copy() for name, array in self._parameters.items()}
+
+    def update(self) -> None:
+        """Include the current parameters."""
+        self._updates += 1
+        if self._gamma is not None:
+            share = 1 - (1 - 1 / self._updates)**(self._gamma + 1)
+        else:
+            share = (1 - self._decay) / (1 - self._decay**self._updates)
+        for name, array in self._arrays.items():
+            new = self._parameters[name]
+            array[:] = new if self._updates == 1 else array + share * (new - array)
+
+    def get(self) -> dict[str, np.ndarray]:
+        """Copy the average, float32, under arg:NAME; empty if nothing is averaged."""
+        return {f"arg:{name}": array.asnumpy() for name, array in self._arrays.items()}
+
+    def set(self, arrays: Mapping[str, np.ndarray], updates: int) -> None:
+        """Continue from what `get` returned after this many updates."""
+        self._updates = updates
+        for name, array in self._arrays.items():
+            array[:] = arrays[f"arg:{name}"]

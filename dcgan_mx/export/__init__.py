@@ -1,0 +1,1 @@
+"""Networks for other programs: layers, ONNX models, a page for the browser."""

@@ -1,0 +1,131 @@
+"""Self-contained HTML pages: Jinja2 templates from this folder, with pictures and plots inside."""
+from __future__ import annotations
+
+import base64
+import io
+import math
+import re
+from pathlib import Path
+from typing import Any, Iterable, Mapping, NamedTuple, Sequence
+
+import numpy as np
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from markupsafe import Markup, escape
+from PIL import Image
+
+TEMPLATES = Environment(loader=FileSystemLoader(str(Path(__file__).parent.parent / "templates")), autoescape=True,
+                         undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
+_LARGEST = 1e100  # with much larger numbers the length of an axis is no float
+
+
+class Picture(NamedTuple):
+    """An image for a page: its address, a data URI, and its size in pixels."""
+
+    src: str
+    width: int
+    height: int
+
+
+def render(template: str, **values: object) -> str:
+    """Fill in a template of this folder; values that are not Markup are escaped."""
+    return TEMPLATES.get_template(template).render(values)
+
+
+def picture(pixels: np.ndarray, max_width: int = 10_000) -> Picture:
+    """Encode pixels, (H, W, C), uint8: as PNG, or as JPEG of quality 85 if that is smaller."""
+    image = Image.fromarray(pixels if pixels.shape[2] == 3 else pixels[..., 0])
+    if image.width > max_width:
+        height = max(1, round(image.height * max_width / image.width))
+        image = image.resize((max_width, height), Image.Resampling.BOX)
+    files = {}
+    for kind in ("png", "jpeg"):
+        buffer = io.BytesIO()
+        image.save(buffer, kind, quality=85)
+        files[kind] = buffer.getvalue()
+    kind = min(files, key=lambda kind: len(files[kind]))
+    data = base64.b64encode(files[kind]).decode()
+    return Picture(f"data:image/{kind};base64,{data}", *image.size)
+
+
+def plot(series: Mapping[str, tuple[Iterable[Any], Iterable[Any]]], x_label: str, y_label: str,
+         log_y: bool = False) -> Markup:
+    """Draw lines over common axes, in the colours of the page's style sheet; return a <figure>.
+
+    Parameters
+    ----------
+    series
+        Name to x and y values. What is not a finite number breaks the line, as does y <= 0
+        where `log_y`; a point between two breaks is a dot.
+    log_y
+        A logarithmic y axis, from one power of ten to another; otherwise a linear one with 0.
+    """
+    from matplotlib import style  # late: half a second
+    from matplotlib.figure import Figure
+
+    lines = [_points(xs, ys, log_y) for xs, ys in series.values()]
+    svg = io.StringIO()
+    with style.context(["default", {"svg.fonttype": "none", "path.simplify": False}]):
+        # An SVG of 480 by 280 units, which are points
+        figure = Figure(figsize=(480 / 72, 280 / 72), layout="constrained", frameon=False)
+        axes = figure.add_subplot(frame_on=False, xmargin=0)
+        for i, (x, y) in enumerate(lines):
+            look: Any = {"color": f"#00000{i % 6}", "solid_capstyle": "round", "clip_on": False}
+            axes.plot(x, y, gid=f"line-{i}", linewidth=1.75, **look)
+            gaps = np.isnan(np.r_[np.nan, y, np.nan])
+            for dot in np.flatnonzero(gaps[:-2] & ~gaps[1:-1] & gaps[2:]):
+                axes.plot(x[[dot, dot]], y[[dot, dot]], linewidth=6, **look)  # its ends are round
+        _scale(axes, np.concatenate([np.empty((2, 0)), *lines], axis=1), log_y)
+        axes.grid(color="#00000f", linewidth=1, clip_on=False)
+        axes.tick_params(which="both", bottom=False, left=False, pad=6, labelsize=13)
+        axes.set_xlabel(x_label, fontsize=13)
+        figure.savefig(svg, format="svg", metadata=dict.fromkeys(
+            ("Creator", "Date", "Format", "Type")))
+    macros: Any = TEMPLATES.get_template("macros.html").module
+    return Markup(macros.plot(_for_page(svg.getvalue(), [*series]), x_label, y_label, [*series]))
+
+
+def _points(xs: Iterable[Any], ys: Iterable[Any], log_y: bool) -> np.ndarray:
+    """(2, n) numbers that can be drawn; both are nan where one of them cannot."""
+    def number(value: Any, least: float) -> float:
+        try:
+            return float(value) if least < float(value) < _LARGEST else math.nan
+        except (TypeError, ValueError, OverflowError):
+            return math.nan
+
+    points = np.array([[number(x, -_LARGEST) for x in xs],
+                       [number(y, 1 / _LARGEST if log_y else -_LARGEST) for y in ys]])
+    whole: np.ndarray = points + 0 * points[::-1]
+    return whole
+
+
+def _scale(axes: Any, points: np.ndarray, log_y: bool) -> None:
+    """Give the axes few and round numbers, and y a range that ends at two of them."""
+    from matplotlib.ticker import FixedLocator, FuncFormatter, LogLocator, MaxNLocator
+
+    known = points[:, ~np.isnan(points[0])]
+    (x0, y0), (x1, y1) = (known.min(1), known.max(1)) if known.size else ((0, 1), (1, 1))
+    locator = MaxNLocator(6, steps=[1, 2, 5, 10])
+    axes.xaxis.set_major_locator(FixedLocator([x0]) if x0 == x1 else locator)
+    if log_y:
+        low, high = math.floor(math.log10(y0)), math.ceil(math.log10(y1))
+        axes.set_yscale("log")
+        axes.set_ylim(10.0 ** low, 10.0 ** max(high, low + 1))
+        axes.yaxis.set_major_locator(LogLocator(numticks=9))
+        axes.minorticks_off()
+    else:
+        ticks = locator.tick_values(min(y0, 0), max(y1, 0) if y0 or y1 else 1)
+        axes.set_ylim(ticks[0], ticks[-1])
+        axes.set_yticks(ticks)
+    for axis in (axes.xaxis, axes.yaxis):
+        axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value + 0.0:.10g}"))
+
+
+def _for_page(svg: str, names: Sequence[str]) -> Markup:
+    """Take out of matplotlib's file what stands in a page; its colours become variables."""
+    svg = re.sub(r"<defs>.*?</defs>", "", svg[svg.index("<svg"):], flags=re.DOTALL)
+    for i, name in enumerate(names):
+        svg = svg.replace(f'<g id="line-{i}">', f"<g><title>{escape(name)}</title>")
+    svg = re.sub(r' (id|xmlns(:xlink)?|width|height|version)="[^"]*"', "", svg)
+    svg = re.sub(r'font[-a-z]*: [^;"]*(; )?', "", svg)
+    svg = svg.replace("#00000f", "var(--rule)")
+    return Markup(re.sub("#00000([0-5])", r"var(--line-\1)", svg))

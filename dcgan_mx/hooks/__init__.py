@@ -1,0 +1,1 @@
+"""Hooks, called after every training step: loggers, checkpoints, evaluation, progress."""

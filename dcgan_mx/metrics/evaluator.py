@@ -1,0 +1,87 @@
+"""The metrics of a generator's images, compared with real ones."""
+from __future__ import annotations
+
+import itertools
+from typing import Any, Iterable, Iterator
+
+import numpy as np
+
+from .digit_classifier import DigitClassifier
+from .feature_metrics import frechet_distance, precision_recall
+from .ms_ssim import ms_ssim
+from .swd import sliced_wasserstein
+
+
+class Evaluator:
+    """Compares sets of images with as many real ones, (N, C, H, H), float32, in [-1, 1].
+
+    With a classifier of digits, all metrics are of grey images. Without one there are only the
+    metrics that need no features: the sliced Wasserstein distance and MS-SSIM. `quick` takes 512
+    images and a quarter of the directions for the former, a tenth of the pairs for the latter.
+    """
+
+    def __init__(self, real: np.ndarray, classifier: DigitClassifier | None = None,
+                 quick: bool = False) -> None:
+        if len(real) < 16:
+            raise ValueError(f"{len(real)} real images are too few to compare with: give 16 or "
+                             "more")
+        self._classifier, self._quick = classifier, quick
+        self._real = self._to_grey(real)
+        self._features = classifier.describe(real)[0] if classifier else None
+
+    def judge(self, images: np.ndarray) -> dict[str, Any]:
+        """Return the metrics of images.
+
+        They are `images`, their number; `swd`, the mean of `swd_levels`; `ms_ssim`; of digits also
+        `frechet`, `precision`, `recall`, and `classes`, how many are taken for each digit.
+        """
+        seen = self._to_grey(images)
+        most = 512 if self._quick else len(seen)
+        swd = sliced_wasserstein(self._real[:most], seen[:most], repeats=1 if self._quick else 4)
+        figures: dict[str, Any] = {
+            "images": len(images), "swd": swd.mean,
+            "swd_levels": {str(height): value for height, value in swd.levels.items()},
+            "ms_ssim": ms_ssim(seen, 1_000 if self._quick else 10_000)}
+        if self._classifier and self._features is not None:
+            features, probabilities = self._classifier.describe(images)
+            precision, recall = precision_recall(self._features, features)
+            figures.update(frechet=frechet_distance(self._features, features),
+                           precision=precision, recall=recall,
+                           classes=np.bincount(probabilities.argmax(1), minlength=10).tolist())
+        return figures
+
+    def _to_grey(self, images: np.ndarray) -> np.ndarray:
+        grey: np.ndarray = images.mean(1, keepdims=True) if self._classifier else images
+        return grey
+
+
+def first_images(train_iter: Any, n: int, grey: bool = False) -> np.ndarray:
+    """Return the first `n` real images of as many epochs as needed, (n, C or 1, H, W)."""
+    channels, height, width = train_iter.provide_data[0].shape[1:]
+    images = np.empty((n, 1 if grey else channels, height, width), np.float32)
+    for start, batch in zip(range(0, n, train_iter.batch_size), iter_epochs(train_iter)):
+        part = batch.data[0].asnumpy()[:n - start]
+        images[start:start + len(part)] = part.mean(1, keepdims=True) if grey else part
+    return images
+
+
+def iter_epochs(train_iter: Any) -> Iterator[Any]:
+    """Yield the batches of all epochs, from the first one on."""
+    for epoch in itertools.count():
+        train_iter.seek(epoch, 0)
+        for _ in range(train_iter.num_batches):
+            yield train_iter.next()
+
+
+def find_nearest(images: np.ndarray, batches: Iterable[Any]) -> np.ndarray:
+    """Return the real image in `batches` that is nearest to each image, by grey pixels."""
+    flat = images.mean(1).reshape(len(images), -1)
+    least, nearest = np.full(len(images), np.inf), np.empty_like(images)
+    for batch in batches:
+        real = batch.data[0].asnumpy()
+        grey = real.mean(1).reshape(len(real), -1)
+        distances = np.square(grey).sum(1) - 2 * flat @ grey.T + np.square(flat).sum(1)[:, None]
+        best = distances.argmin(1)
+        for i in np.flatnonzero(distances.min(1) < least):
+            least[i], nearest[i] = distances[i, best[i]], real[best[i]]
+    return nearest

@@ -1,0 +1,109 @@
+"""Files that are either complete or not there."""
+from __future__ import annotations
+
+import contextlib
+import errno
+import glob
+import json
+import os
+import stat
+from pathlib import Path
+from typing import Any, BinaryIO, Iterable, Union
+
+StrPath = Union[str, "os.PathLike[str]"]
+_MAX_BRACKETS = 1000
+
+
+def write_atomic(path: StrPath, chunks: bytes | Iterable[Any], sync: bool = False) -> None:
+    """Write a file under a temporary name beside it, then rename it over `path`.
+
+    `chunks` are bytes, or several pieces of them; with `sync`, the disk has the file on return.
+    """
+    path = Path(path)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    pieces: Iterable[Any] = (chunks,) if isinstance(chunks, bytes) else chunks
+    try:
+        with open(temporary, "wb") as f:
+            for chunk in pieces:
+                f.write(chunk)
+            if sync:
+                f.flush()
+                os.fsync(f.fileno())
+        os.replace(temporary, path)
+        if sync:
+            sync_directory(path.parent)
+    except BaseException as error:
+        with contextlib.suppress(OSError):
+            temporary.unlink()
+        if isinstance(error, OSError):
+            error.filename, error.filename2 = str(path), None
+        raise
+
+
+def remove_stale(path: StrPath) -> None:
+    """Remove the temporary files that killed processes of this machine left beside a file."""
+    path = Path(path)
+    for left in path.parent.glob(f".{glob.escape(path.name)}.*.tmp"):
+        process = left.name.split(".")[-2]
+        try:
+            os.kill(int(process), 0)
+        except ProcessLookupError:
+            left.unlink()
+        except (ValueError, OSError):  # no name of ours, or a process of another user
+            continue
+
+
+def append(path: StrPath, content: bytes, sync: bool = False) -> None:
+    """Append bytes to a file, all of them or none; with `sync`, the disk has them on return."""
+    before = None
+    try:
+        with open(path, "ab", buffering=0) as f:
+            before = f.tell()
+            rest = memoryview(content)
+            while rest:
+                rest = rest[f.write(rest):]
+            if sync:
+                os.fsync(f.fileno())
+    except OSError as error:
+        if before is not None:
+            with contextlib.suppress(OSError):
+                os.truncate(path, before)  # no half of it
+        error.filename = str(path)
+        raise
+
+
+def parse_json(raw: bytes) -> Any:
+    """Read JSON that a stranger may have written; ValueError if it is invalid or nested deeply."""
+    # Python 3.8 can abort where brackets are nested ("Cannot recover from stack overflow").
+    if raw.count(b"[") + raw.count(b"{") > _MAX_BRACKETS:
+        raise ValueError("is nested too deeply")
+    return json.loads(raw)
+
+
+def open_regular(path: StrPath, follow: bool = False) -> BinaryIO:
+    """Open a regular file for reading bytes; OSError for a pipe, a device or a link.
+
+    `follow` accepts a link to a regular file.
+    """
+    descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | (0 if follow else os.O_NOFOLLOW))
+    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+        os.close(descriptor)
+        raise OSError(errno.EINVAL, "is no plain file", str(path))
+    return open(descriptor, "rb")
+
+
+def sync_directory(path: StrPath) -> None:
+    """Return when the disk has the names in a directory."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    except OSError as error:
+        error.filename = str(path)
+        raise
+    finally:
+        os.close(descriptor)
+
+
+def cache_folder() -> Path:
+    """Return the cache folder: `dcgan_mx` in $XDG_CACHE_HOME or ~/.cache."""
+    return Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser() / "dcgan_mx"

@@ -1,0 +1,168 @@
+import os
+import resource
+import shutil
+import sys
+from pathlib import Path
+
+import numpy as np
+import onnx
+import onnxruntime
+import pytest
+from helpers.common import needs_bfloat16
+from helpers.small import SMALL
+
+from dcgan_mx import Trainer, __version__, load_pretrained, make_dcgan_sym
+from dcgan_mx.runs import checkpoint
+from dcgan_mx.sampling.generator import load_generator
+from dcgan_mx.sampling.latent import make_latents
+from dcgan_mx.system.runtime import mx
+
+FORMATS = Path(__file__).parent.parent / "formats"
+
+
+def run_model(path, **inputs):
+    session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
+    output, = session.run(None, inputs)
+    return output, {p.key: p.value for p in onnx.load(path).metadata_props}
+
+
+@pytest.fixture(scope="module")
+def averaged(tmp_path_factory):
+    """A run that keeps averaged weights."""
+    from dcgan_mx.cli.main import run
+    folder = tmp_path_factory.mktemp("export") / "run"
+    assert run("train", [*map(str, SMALL), "--nc", "1", "--max-steps", "3", "--ema-decay", "0.5",
+                         "--run-dir", str(folder)]) == 0
+    return folder
+
+
+@pytest.mark.parametrize("weights", [None, "ema", "raw"])
+def test_a_generator(weights, averaged, call, tmp_path):
+    flags = ("--weights", weights) if weights else ()
+    done = call("export", averaged, tmp_path / "G.onnx", *flags)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout == f"{tmp_path / 'G.onnx'}: G of step 3, 0.1 MB\n"
+    z = make_latents(5, 100, 1)
+    images, metadata = run_model(tmp_path / "G.onnx", rand=z[..., None, None])
+    expected = load_generator(averaged, weights=weights)[0].generate(z)
+    np.testing.assert_allclose(images, expected, rtol=0, atol=1e-5)
+    other = load_generator(averaged, weights="ema" if weights == "raw" else "raw")[0].generate(z)
+    assert abs(images - other).max() > 1e-3
+    assert metadata == {"network": "G", "size": "16", "nc": "1", "nz": "100", "latent": "normal",
+                        "weights": weights or "ema", "step": "3", "version": __version__}
+
+
+def test_a_generator_of_the_package(call, one_line_error, tmp_path):
+    for name in ("G.onnx", "G.html"):
+        assert call("export", "pretrained:mnist", tmp_path / name).returncode == 0
+    generator = load_pretrained("mnist")
+    z = make_latents(3, generator.nz, 1)
+    images, metadata = run_model(tmp_path / "G.onnx", rand=z[..., None, None])
+    np.testing.assert_allclose(images, generator.generate(z), rtol=0, atol=1e-5)
+    assert metadata["weights"] == "ema"
+    one_line_error(call("export", "pretrained:mnist", tmp_path / "D.onnx", "--network", "D"),
+                   "without D")
+    assert sorted(os.listdir(tmp_path)) == ["G.html", "G.onnx"]
+
+
+def check_discriminator(run, nc, call):
+    done = call("export", run, run / "D.onnx", "--network", "D")
+    assert done.returncode == 0, done.stderr
+    folder = checkpoint.list(run)[-1]
+    x = np.random.default_rng(0).uniform(-1, 1, (4, nc, 16, 16)).astype(np.float32)
+    probability, metadata = run_model(run / "D.onnx", data=x)
+    mod = mx.mod.Module(mx.sym.load(str(folder / "D-symbol.json")), label_names=("label",))
+    mod.bind([("data", x.shape)], [("label", (4,))], for_training=False)
+    mod.set_params(*mx.model.load_params(str(folder / "D"), 0))
+    mod.forward(mx.io.DataBatch([mx.nd.array(x)], [mx.nd.zeros(4)]), is_train=False)
+    assert probability.shape == (4, 1)
+    np.testing.assert_allclose(probability, mod.get_outputs()[0].asnumpy(), rtol=0, atol=1e-5)
+    assert metadata == {"network": "D", "size": "16", "nc": str(nc), "version": __version__,
+                        "step": str(int(folder.name[5:]))}
+
+
+@pytest.mark.parametrize("run, nc", [("grey", 1), ("two-devices", 3)])
+def test_a_discriminator_takes_the_picture_alone(run, nc, call, tmp_path):
+    check_discriminator(shutil.copytree(FORMATS / run, tmp_path / "run"), nc, call)
+
+
+@needs_bfloat16
+@pytest.mark.filterwarnings("ignore:AMX stays asleep", "ignore:--precision bfloat16. slower")
+def test_a_run_in_bfloat16(make_batches, call, tmp_path):
+    """Its file is of float32, like its checkpoint."""
+    mx.random.seed(1)
+    trainer = Trainer(*make_dcgan_sym(4, 4, 1, size=16), 4, (1, 16, 16), nz=10,
+                      precision="bfloat16", initializer=mx.init.Normal(0.3))
+    for pair in make_batches(3, 4, (1, 16, 16), nz=10):
+        trainer.step(*pair)
+    checkpoint.save(tmp_path, trainer)
+    assert call("export", tmp_path, tmp_path / "G.onnx").returncode == 0
+    z = make_latents(5, 10, 1)
+    images, _ = run_model(tmp_path / "G.onnx", rand=z[..., None, None])
+    np.testing.assert_allclose(images, load_generator(tmp_path)[0].generate(z), rtol=0, atol=1e-5)
+    check_discriminator(tmp_path, 1, call)
+
+
+def test_a_page_takes_no_onnx(averaged, call, one_line_error, monkeypatch, tmp_path):
+    """`tests/pages` looks at its pictures."""
+    monkeypatch.setitem(sys.modules, "onnx", None)
+    out = tmp_path / "digits.html"
+    assert call("export", averaged, out).returncode == 0
+    text = out.read_text()
+    assert "Generator of step 3, averaged weights, 16 x 16 pixels, grey" in text
+    assert "DATA" not in text and f"dcgan-mx {__version__}" in text
+    assert call("export", averaged, out, "--weights", "raw", "--force").returncode == 0
+    assert "step 3, last weights" in out.read_text()
+    one_line_error(call("export", averaged, tmp_path / "o.onnx"), "onnx",
+                   "pip install 'dcgan-mx[export]'")
+    assert os.listdir(tmp_path) == ["digits.html"]
+
+
+def test_a_file_that_is_there_is_kept(run_dir, call, one_line_error, tmp_path):
+    out = tmp_path / "G.ONNX"
+    out.write_text("mine")
+    one_line_error(call("export", run_dir, out), "G.ONNX is there already", "--force")
+    limit = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (5000, limit[1]))
+    try:
+        done = call("export", run_dir, out, "--force")
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limit)
+    one_line_error(done, out, "File too large")
+    assert os.listdir(tmp_path) == ["G.ONNX"] and out.read_text() == "mine"
+    contents = set()
+    for _ in range(2):  # the same network, the same bytes
+        assert call("export", run_dir, out, "--force").returncode == 0
+        contents.add(out.read_bytes())
+    assert len(contents) == 1
+    assert run_model(out, rand=np.zeros((1, 10, 1, 1), np.float32))[0].shape == (1, 3, 16, 16)
+    out.unlink()
+    out.symlink_to(tmp_path / "nowhere")
+    one_line_error(call("export", run_dir, out), "is there already")
+    assert os.listdir(tmp_path) == ["G.ONNX"]
+
+
+@pytest.mark.parametrize("flags, parts", [
+    (("out.txt",), ("'out.txt'", ".onnx or .html")), (("out",), ("'out'", ".onnx or .html")),
+    (("o.html", "--network", "D"), ("--network D", "no images for a page")),
+    (("o.onnx", "--network", "X"), ("--network", "'X'")),
+    (("o.onnx", "--weights", "ema"), ("--weights ema", "give raw")),
+    (("o.onnx", "--network", "D", "--weights", "ema"), ("--weights ema with --network D",)),
+    (("nofolder/o.onnx",), ("nofolder/o.onnx", "No such file")), ((), ("OUT",))])
+def test_bad_flags_of_export(flags, parts, run_dir, call, one_line_error, tmp_path):
+    one_line_error(call("export", run_dir, *flags, cwd=tmp_path), *parts)
+    assert os.listdir(tmp_path) == []
+
+
+def test_what_is_no_checkpoint_of_it(run_dir, call, one_line_error, tmp_path):
+    out = tmp_path / "o.onnx"
+    one_line_error(call("export", tmp_path / "nothing", out), "nothing is no folder")
+    folder = shutil.copytree(checkpoint.list(run_dir)[-1], tmp_path / "step-00000005")
+    (folder / "D-symbol.json").unlink()
+    one_line_error(call("export", folder, out, "--network", "D"), "D-symbol.json", "No such file",
+                   "give another checkpoint")
+    content = bytearray((folder / "G-0000.params").read_bytes())
+    content[1000] ^= 1
+    (folder / "G-0000.params").write_bytes(content)
+    one_line_error(call("export", folder, out), "G-0000.params is damaged")
+    assert not out.exists()

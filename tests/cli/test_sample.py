@@ -1,0 +1,110 @@
+import json
+import shutil
+
+import numpy as np
+import pytest
+
+from dcgan_mx.runs import checkpoint
+from dcgan_mx.visual import read_png
+
+
+@pytest.mark.parametrize("flags, name, shape", [
+    ((), "samples", (8 * 16, 8 * 16)), (("--num-images", 5), "samples", (2 * 16, 3 * 16)),
+    (("--num-images", 1), "samples", (16, 16)),
+    (("--interpolate", 1, 2, "--steps", 5), "interpolation", (16, 5 * 16)),
+    (("--traverse", 3, "--num-images", 2, "--steps", 4), "traverse", (2 * 16, 4 * 16)),
+    # rows of 20 pixels, 4 around all, a column of 16 for the signs, 8 before the last image
+    (("--arithmetic", "1,2,3 - 4 + 5,6"), "arithmetic", (4 + 4 * 20, 20 + 4 * 20 + 8)),
+    (("--captions", "--num-images", 5), "samples", (4 + 2 * 34, 4 + 3 * 20)),
+    (("--bn-stats", "batch", "--num-images", 3), "samples", (2 * 16, 2 * 16))])
+def test_each_way_has_its_own_file(flags, name, shape, run_dir, call, tmp_path):
+    done = call("sample", run_dir, *flags, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    out, = tmp_path.iterdir()
+    assert out.name == f"{name}.png" and read_png(out).shape == (*shape, 3)
+    before = out.read_bytes()
+    assert call("sample", checkpoint.list(run_dir)[0], "--out", out, *flags).returncode == 0
+    assert out.read_bytes() == before
+
+
+def test_ends_of_a_walk_and_results_of_sums_are_the_seeds_images(run_dir, call, tmp_path):
+    for name, flags in (("a", ("--seed", 7, "--num-images", 1)), ("b", ("--seed", 8, "--num-images", 1)),
+                        ("walk", ("--interpolate", 7, 8)), ("sum", ("--arithmetic", "7 - 7 + 8"))):
+        assert call("sample", run_dir, "--out", tmp_path / f"{name}.png", *flags).returncode == 0
+    a, b, walk, result = (read_png(tmp_path / f"{name}.png").astype(int)
+                          for name in ("a", "b", "walk", "sum"))
+    assert abs(walk[:, :16] - a).max() <= 1 and abs(walk[:, -16:] - b).max() <= 1
+    assert abs(result[-20:-4, -20:-4] - b).max() <= 1 and abs(a - b).max() > 1
+
+
+def test_a_figure_has_signs_captions_and_no_black_places(run_dir, call, tmp_path):
+    """Groups of three and one: what is missing is white, and so is all around."""
+    for name, flags in (("signs", ("--arithmetic", "1,2,3 - 4")),
+                        ("plain", ("--interpolate", 7, 8, "--steps", 3)),
+                        ("captions", ("--interpolate", 7, 8, "--steps", 3, "--captions"))):
+        call("sample", run_dir, *flags, "--out", tmp_path / f"{name}.png")
+    figure, plain, written = (read_png(tmp_path / f"{name}.png")
+                              for name in ("signs", "plain", "captions"))
+    assert (figure[24:40, 40:80] == 255).all()  # the second and third place of the second row
+    signs = figure[:, 4:16]
+    assert [bool((signs[4 + 20 * r:20 + 20 * r] < 128).any()) for r in range(3)] == [
+        False, True, True]
+    for i in range(3):
+        np.testing.assert_array_equal(written[4:20, 4 + 20 * i:20 + 20 * i],
+                                      plain[:, 16 * i:16 * (i + 1)])
+    assert (written[21:] < 128).any(axis=(0, 2)).sum() > 20
+
+
+@pytest.mark.parametrize("name, head", [
+    ("o.png", b"\x89PNG"), ("o.JPG", b"\xff\xd8\xff"), ("o.webp", b"RIFF")])
+def test_a_name_is_believed(name, head, run_dir, call, tmp_path):
+    assert call("sample", run_dir, "--num-images", 1, "--out", tmp_path / name).returncode == 0
+    assert (tmp_path / name).read_bytes().startswith(head)
+
+
+def test_each_image_in_a_file(run_dir, call, one_line_error, tmp_path):
+    done = call("sample", run_dir, "--num-images", 3, "--out-dir", tmp_path / "e", cwd=tmp_path)
+    assert done.returncode == 0
+    assert sorted(path.name for path in (tmp_path / "e").iterdir()) == [
+        f"00000{i}.png" for i in range(3)]
+    assert [path.name for path in tmp_path.iterdir()] == ["e"]
+    call("sample", run_dir, "--num-images", 3, "--out", tmp_path / "g.png")
+    np.testing.assert_array_equal(read_png(tmp_path / "e" / "000002.png"),
+                                  read_png(tmp_path / "g.png")[16:, :16])
+    again = ("sample", run_dir, "--num-images", 2, "--out-dir", tmp_path / "e")
+    one_line_error(call(*again), "3 images are there already", "--force")
+    (tmp_path / "e" / "mine.png").touch()
+    assert call(*again, "--force").returncode == 0
+    assert sorted(path.name for path in (tmp_path / "e").iterdir()) == [
+        "000000.png", "000001.png", "mine.png"]
+
+
+@pytest.mark.parametrize("flags, parts", [
+    (("--num-images", 0), ("--num-images", "0 is out of range")),
+    (("--seed", "x"), ("--seed", "'x'")),
+    (("--interpolate", 1, "b"), ("--interpolate", "'b'")),
+    (("--steps", 1, "--interpolate", 1, 2), ("--steps", "1 is out of range")),
+    (("--traverse", 10), ("dimension 10", "0 to 9")),
+    (("--arithmetic", "1 +"), ("--arithmetic", "'1 +'", "1,2,3 - 4,5,6")),
+    (("--arithmetic", "1", "--traverse", 1), ("--arithmetic: give one",)),
+    (("--interpolate", 1, 2, "--num-images", 3), ("--num-images has no use with --interpolate",)),
+    (("--interpolate", 1, 2, "--seed", 0), ("--seed has no use with --interpolate",)),
+    (("--arithmetic", "1", "--num-images", 3), ("--num-images has no use with --arithmetic",)),
+    (("--steps", 3), ("--steps has no use without --interpolate or --traverse",)),
+    (("--out-dir", "e", "--out", "o.png"), ("--out with --out-dir", "give one")),
+    (("--out-dir", "e", "--captions"), ("--captions with --out-dir", "give one")),
+    (("--force",), ("--force without --out-dir",)),
+    (("--out", "o.gif"), ("o.gif", ".png, .jpg, .jpeg, .webp")),
+    (("--bn-stats", "none"), ("--bn-stats", "'none'"))])
+def test_bad_flags_of_sample(flags, parts, run_dir, call, one_line_error, tmp_path):
+    one_line_error(call("sample", run_dir, *flags, cwd=tmp_path), *parts)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_what_is_no_checkpoint(run_dir, call, one_line_error, tmp_path):
+    one_line_error(call("sample", tmp_path / "nothing"), "nothing is no folder")
+    one_line_error(call("sample", tmp_path), "is no checkpoint, and has none")
+    folder = shutil.copytree(checkpoint.list(run_dir)[0], tmp_path / "step-00000005")
+    state = json.loads((folder / "state.json").read_text())
+    (folder / "state.json").write_text(json.dumps(state))
+    one_line_error(call("sample", folder), "state.json is damaged: give another checkpoint")

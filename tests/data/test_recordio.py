@@ -1,0 +1,120 @@
+import struct
+
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from dcgan_mx.data.errors import DatasetError
+from dcgan_mx.data.image_sources import Records
+from dcgan_mx.data.recordio import encode_record, scan
+from dcgan_mx.system.runtime import mx
+
+MAGIC = struct.pack("<I", 0xced7230a)
+PICTURES = [b"a", b"four", b"five!", MAGIC, b"xx" + MAGIC, b"1234" + MAGIC + b"56",
+            MAGIC * 3 + b"z", bytes(range(256)) * 9]
+
+
+def put(path, pictures=PICTURES):
+    path.write_bytes(b"".join(encode_record(picture, n) for n, picture in enumerate(pictures)))
+    return path
+
+
+def test_mxnet_reads_what_is_framed(tmp_path):
+    reader = mx.recordio.MXRecordIO(str(put(tmp_path / "a.rec")), "r")
+    for n, picture in enumerate(PICTURES):
+        header, content = mx.recordio.unpack(reader.read())
+        assert (header.flag, header.label, header.id, content) == (0, 0, n, picture)
+    assert reader.read() is None
+
+
+def test_what_mxnet_writes_is_read(tmp_path):
+    """Offsets as MXNet's writer tells them; any number of labels, and records of labels alone."""
+    path = tmp_path / "a.rec"
+    writer = mx.recordio.MXIndexedRecordIO(str(tmp_path / "a.idx"), str(path), "w")
+    expected = []
+    for n, picture in enumerate([b"", *PICTURES, b""]):
+        expected.append(writer.tell())
+        labels = np.arange(n, dtype=np.float32)
+        content = struct.pack("<IfQQ", n, 0, n, 0) + labels.tobytes() + picture
+        assert n < 2 or mx.recordio.unpack(content)[0].label.tolist() == labels.tolist()
+        writer.write(content)
+    writer.close()
+    assert list(scan(path)[0]) == expected
+    records = Records(path)
+    assert [records.read(n) for n in range(len(records))] == PICTURES
+    assert [records.name(n) for n in (0, 7)] == ["record 2", "record 9"]
+    assert records.skipped == [("record 1", "holds no image"), ("record 10", "holds no image")]
+
+
+def read_all(path):
+    records = Records(path)
+    return [records.read(n) for n in range(len(records))]
+
+
+def test_every_flipped_bit_is_found(tmp_path):
+    path = put(tmp_path / "a.rec", [b"first", MAGIC + b"second"])
+    good = path.read_bytes()
+    ids_and_labels = {*range(8 + 4, 8 + 24), *range(48 + 4, 48 + 24)}  # of no use to the training
+    padding = {8 + 24 + 5 + i for i in range(3)} | {len(good) - 2, len(good) - 1}
+    for i in set(range(len(good))) - ids_and_labels - padding:
+        path.write_bytes(good[:i] + bytes([good[i] ^ 4]) + good[i + 1:])
+        try:
+            assert len(read_all(path)) < 2
+        except ValueError:
+            continue
+
+
+@pytest.mark.parametrize("content, words", [
+    (b"hello world, this is no record", "not a record file, or damaged at byte 0"),
+    (encode_record(b"x" * 50, 0)[:-4], "cut off in record 1"),
+    (encode_record(b"x" * 50, 0) + b"\0\0\0\0", "damaged at byte 84"),
+    (encode_record(MAGIC * 2, 0)[:-8], "cut off in record 1")])
+def test_damaged_files(content, words, tmp_path):
+    (tmp_path / "a.rec").write_bytes(content)
+    with pytest.raises(DatasetError, match=f"a.rec.* {words}.*: .*again") as caught:
+        scan(tmp_path / "a.rec")
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("content", [
+    b"", MAGIC + struct.pack("<I", 24) + bytes(24), MAGIC + struct.pack("<I", 4) + bytes(4),
+    MAGIC + struct.pack("<IIfQQ", 28, 2**32 - 1, 0, 0, 0) + b"abcd"])
+def test_files_without_an_image(content, tmp_path):
+    (tmp_path / "a.rec").write_bytes(content)
+    records = Records(tmp_path / "a.rec")
+    assert len(records) == 0 and len(records.skipped) == bool(content)
+
+
+@pytest.mark.usefixtures("bounded_memory")
+@settings(max_examples=1000, deadline=None,
+          suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(start=st.integers(0, 200), drop=st.integers(0, 40), insert=st.binary(max_size=40))
+def test_any_mutation_is_found_or_harmless(start, drop, insert, tmp_path_factory):
+    pictures = [b"first", MAGIC + b"second", b"third"]
+    content = b"".join(encode_record(picture, 0) for picture in pictures)
+    path = tmp_path_factory.getbasetemp() / "mutated.rec"
+    path.write_bytes(content[:start] + insert + content[start + drop:])
+    try:
+        records = Records(path)
+    except DatasetError:
+        return
+    for n in range(len(records)):
+        try:
+            assert isinstance(records.read(n), bytes)
+        except ValueError as error:
+            assert not isinstance(error, DatasetError)
+
+
+def test_the_digest_is_of_the_pictures(tmp_path):
+    digests = [scan(put(tmp_path / "a.rec", pictures))[2]
+               for pictures in ([b"one", b"two"], [b"two", b"one"], [b"one", b"twO"], [b"one"])]
+    assert len(set(digests)) == 4
+    assert scan(put(tmp_path / "b.rec", [b"one", b"two"]))[2] == digests[0]
+
+
+def test_a_file_that_changes_is_told(tmp_path):
+    records = Records(put(tmp_path / "a.rec"))
+    put(tmp_path / "a.rec", PICTURES[:3])
+    with pytest.raises(DatasetError, match="a.rec changed while it was in use"):
+        records.read(0)

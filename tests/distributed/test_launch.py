@@ -1,0 +1,466 @@
+"""Jobs of real processes; the programs ssh, mpirun and srun are stood in for."""
+import contextlib
+import json
+import os
+import re
+import shlex
+import signal
+import socket
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from helpers.common import ROOT
+from helpers.processes import find_processes, finish, make_env, start_job, wait_until
+
+from dcgan_mx.distributed.launch import launch
+from dcgan_mx.distributed.launchers import check_hosts, check_launcher
+from dcgan_mx.distributed.monitor import JobError, JobMonitor, Peer
+from dcgan_mx.system.cpu import physical_cores
+
+HOST = socket.gethostname()
+ODD = ["a b", '"', "'", "$HOME", ";", "`id`", "\\", "*", "~", "é", "", "a=b", "#", "{1,2}", "!",
+       "(", "&", "two\nlines"]
+# One worker, server or scheduler: adds ones with the others until one of them is to fail.
+ADDER = """
+import os, sys, time
+from pathlib import Path
+from dcgan_mx.system.runtime import disable_exit_barrier, mx
+
+out = Path(sys.argv[1])
+kv = mx.kv.create("dist_sync")
+join_job(kv)
+kv.init(3, mx.nd.zeros((2, 2)))
+total = mx.nd.zeros((2, 2))
+while not (out / f"fail-{kv.rank}").exists():
+    kv.push(3, mx.nd.ones((2, 2)))
+    kv.pull(3, out=total)
+    assert (total.asnumpy() == kv.num_workers).all()
+    (out / f"at-work-{kv.rank}").touch()
+print("error: out of paper", file=sys.stderr)
+sys.exit(3)
+"""
+# One without MXNet. What it does is one of the pieces below, or several.
+TELLER = """
+import json, os, signal, sys, time
+from pathlib import Path
+from dcgan_mx.system import job_role
+
+out, role = Path(sys.argv[1]), os.environ["DMLC_ROLE"]
+
+def note(what, text=""):
+    (out / f"{what}.{role}.{os.getpid()}").write_text(text)
+
+def wait_for(name):
+    while not (out / name).exists():
+        time.sleep(0.02)
+
+def stop(number, _):
+    note("stopped")
+    sys.exit(128 + number)
+
+"""
+LISTEN = "signal.signal(signal.SIGTERM, stop)\n"
+REPORT = "job_role.report(up=True)\n"
+WAIT = """
+note("told", json.dumps([dict(os.environ), os.getcwd(), sys.argv[2:]]))
+wait_for("end")
+"""
+IDLE = LISTEN + REPORT + WAIT
+# What a launcher of this name does with its own flags; the processes get no other variables.
+STAND_IN = """#!%s
+import os, subprocess, sys, time
+
+name, args = os.path.basename(sys.argv[0]), sys.argv[1:]
+assert "token" not in "".join(args), args  # others see them
+environ = {"HOME": os.environ["HOME"], "PATH": os.environ["PATH"]}
+if name == "ssh":
+    assert args[:4] == ["-o", "BatchMode=yes", "-o", "StrictHostKeyChecking=accept-new"], args
+    *port, host, line = args[4:]
+    assert port == ["-p", "2222"] * (host == "127.0.0.1"), args
+    if host == "unreachable":
+        os.write(2, b"ssh: connect to host unreachable port 22: No route to host\\n")
+        sys.exit(255)
+    if host == "silent":
+        time.sleep(100)
+    os.chdir("/")
+    os.execve("/bin/sh", ["sh", "-c", line], environ)
+flags = {}
+while args[0].startswith("-"):
+    flag = args.pop(0)
+    assert flag in ("--hostfile", "-n", "-N", "-x", "--exclusive=user", "--export=ALL"), flag
+    flags[flag] = None if "=" in flag else args.pop(0)
+if name == "srun":
+    assert flags["-N"] == "1"
+    environ = dict(os.environ)
+else:
+    environ[flags["-x"]] = os.environ[flags["-x"]]
+tasks = [subprocess.Popen(args, env=environ) for _ in range(int(flags["-n"]))]
+sys.exit(max(task.wait() for task in tasks))
+"""
+
+
+@pytest.fixture
+def start(tmp_path):
+    """Start a job of tellers; return the launcher when all of some have told. None is left."""
+    launchers = []
+
+    def start(does=IDLE, told=5, flags=("-n", 2), args=(), shell=(), **kwargs):
+        (tmp_path / "teller.py").write_text(TELLER + does)
+        launcher = start_job(flags, [*shell, sys.executable, tmp_path / "teller.py", tmp_path,
+                                     *args], **kwargs)
+        launchers.append(launcher)
+        wait_until(lambda: len(find("told", tmp_path)) >= told, launcher)
+        return launcher
+    yield start
+    for launcher in launchers:
+        launcher.kill()
+        print(*launcher.communicate(timeout=100))
+    wait_until(lambda: not find_processes(tmp_path))
+
+
+def find(what, folder, role="*"):
+    return list(folder.glob(f"{what}.{role}.*"))
+
+
+@pytest.fixture
+def stand_ins(tmp_path):
+    """An environment in which the launchers' programs are stood in for."""
+    folder = tmp_path / "bin"
+    folder.mkdir()
+    for name in ("ssh", "mpirun", "srun"):
+        (folder / name).write_text(STAND_IN % sys.executable)
+        (folder / name).chmod(0o755)
+    return make_env(PATH=f"{folder}:{os.environ['PATH']}", MXNET_ODD="$x; y")
+
+
+def list_listening(pid):
+    """Addresses, in the hexadecimal digits of the kernel, at which a process listens."""
+    table = {}
+    for name in ("tcp", "tcp6"):
+        for line in Path(f"/proc/net/{name}").read_text().splitlines()[1:]:
+            columns = line.split()
+            if columns[3] == "0A":
+                table[f"socket:[{columns[9]}]"] = columns[1].split(":")[0]
+    files = []
+    for link in Path(f"/proc/{pid}/fd").iterdir():
+        with contextlib.suppress(FileNotFoundError):
+            files.append(os.readlink(link))
+    return [table[name] for name in files if name in table]
+
+
+def test_a_job_lets_no_stranger_in_and_ends_when_a_worker_fails(tmp_path):
+    (tmp_path / "adder.py").write_text(ADDER)
+    launcher = start_job(["-n", 2, "-s", 1], [sys.executable, tmp_path / "adder.py", tmp_path])
+    wait_until(lambda: all((tmp_path / f"at-work-{i}").exists() for i in (0, 1)), launcher)
+    listening = {address for pid in [launcher.pid, *find_processes(tmp_path)]
+                 for address in list_listening(pid)}
+    assert listening == {"0100007F"}
+
+    holder, = find_processes(tmp_path, "server", holder=True)
+    environ = dict(item.split("=", 1) for item in Path(f"/proc/{holder}/environ").read_text(
+        ).split("\0") if "=" in item)
+    spec = json.loads(environ["DCGAN_MX_JOB"])
+    token = f"{spec['token']}\n".encode()
+    claims = [b"\n" * 50, b"GET / HTTP/1.0\r\nHost: localhost:8080\r\n\r\n", b"x" * 100_000,
+              b"[" * 100_000, token[:-2] + b"x\n{}", *(token + claim + b"\n" for claim in (
+                  b"[]", b"7", b"[" * 3000, b"x" * 5000, b'{"role": "boss"}', b'{"rank": 1}',
+                  b'{"role": "worker", "status": "1"}', b'{"role": "worker", "trusted": true}',
+                  b'{"role": "worker", "pid": true}', b"\xff"))]
+    for claim in claims:
+        with socket.create_connection(spec["address"], timeout=60) as stranger, \
+                contextlib.suppress(ConnectionError):
+            stranger.sendall(claim)
+            assert stranger.recv(1) == b"", claim
+
+    (tmp_path / "fail-1").touch()
+    status, err = finish(launcher)
+    assert re.fullmatch(fr"error: out of paper\nerror: worker 1 \(process \d+ on {re.escape(HOST)}"
+                        r"\) ended with status 3: see its message above; the job is ended\n", err)
+    assert status == 1
+    assert find_processes(tmp_path) == []
+
+
+@pytest.mark.parametrize("holder", [False, True])
+@pytest.mark.parametrize("role", ["scheduler", "server", "worker"])
+def test_one_that_is_killed_ends_all(role, holder, tmp_path, start):
+    launcher = start("job_role.report(rank=7)\n" * (role == "worker") + IDLE)
+    pid = find_processes(tmp_path, role, holder)[0]
+    os.kill(pid, signal.SIGKILL)
+    member = role + " 7" * (role == "worker") + rf" \(process \d+ on {re.escape(HOST)}\)"
+    message = (f"lost {member}: it or its host has died" if holder
+               else f"{member} was killed by SIGKILL")
+    status, err = finish(launcher)
+    assert re.fullmatch(f"error: {message}; the job is ended\n", err)
+    assert (holder or f"process {pid} " in err) and status == 1
+    assert find_processes(tmp_path) == []
+
+
+def test_a_launcher_that_is_killed_ends_all(tmp_path, start):
+    launcher = start()
+    launcher.kill()
+    assert finish(launcher) == (-signal.SIGKILL, "")
+    wait_until(lambda: not find_processes(tmp_path))
+
+
+@pytest.mark.parametrize("number, times", [(signal.SIGINT, 1), (signal.SIGHUP, 2)])
+@pytest.mark.parametrize("report", [REPORT, ""])
+def test_a_signal_asks_the_workers_to_stop(number, times, report, tmp_path, start):
+    """Only them, and whatever they have reported; one that comes twice at once is one."""
+    launcher = start(LISTEN.replace("stop", "lambda *_: (time.sleep(1), stop(*_))") + report + WAIT)
+    assert os.getsid(launcher.pid) not in {os.getsid(pid) for pid in find_processes(tmp_path)}
+    for _ in range(times):
+        launcher.send_signal(number)
+    assert finish(launcher) == (128 + number, "")
+    assert len(find("stopped", tmp_path)) == len(find("stopped", tmp_path, "worker")) == 2
+    assert find_processes(tmp_path) == []
+
+
+def test_workers_behind_a_shell_finish_what_they_do(tmp_path, start):
+    launcher = start(shell=("bash", "-c", '"$@"; exit $?', "bash"))
+    launcher.send_signal(signal.SIGTERM)
+    assert finish(launcher) == (128 + signal.SIGTERM, "")
+    assert len(find("stopped", tmp_path)) == 2
+    assert find_processes(tmp_path) == []
+
+
+def test_a_signal_before_a_worker_can_save_ends_all(tmp_path, start, stand_ins):
+    """Nothing is trained yet; those that can would wait for it."""
+    launcher = start("""
+def ready(*_):
+    note("waits")
+    time.sleep(1000)
+
+with open(out / "first", "a") as f:
+    os.lockf(f.fileno(), os.F_LOCK, 0)
+    first = role == "worker" and f.tell() == 0
+    f.write("x" * first)
+if first:
+    signal.signal(signal.SIGTERM, ready)
+    job_role.report(ready=True)
+""" + REPORT + WAIT)
+    launcher.send_signal(signal.SIGINT)
+    assert finish(launcher) == (128 + signal.SIGINT, "")
+    assert find_processes(tmp_path) == []
+
+
+def test_a_signal_before_all_workers_are_there_ends_all(tmp_path, start, stand_ins):
+    (tmp_path / "hosts").write_text("127.0.0.1:2222\nsilent\n")
+    launcher = start(told=2, env=stand_ins, cwd=tmp_path, flags=[
+        "-n", 1, "--launcher", "ssh", "-H", "hosts", "--host-ip", "127.0.0.1"])
+    launcher.send_signal(signal.SIGINT)
+    assert finish(launcher) == (128 + signal.SIGINT, "")
+    assert find_processes(tmp_path) == []
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_worker_that_is_told_alone_to_stop_has_all_stop(number, tmp_path, start):
+    """Workers of a training agree on it, save, and end alike, though not at the same moment."""
+    launcher = start(f"""
+def told(*_):
+    (out / "end").touch()
+    note("alone")
+
+signal.signal({int(number)}, told)
+{REPORT}
+{WAIT}
+if role == "worker":
+    if not (out / f"alone.{{role}}.{{os.getpid()}}").exists():
+        time.sleep(1)
+    note("saved")
+    sys.exit(128 + {int(number)})
+time.sleep(100)
+""")
+    os.kill(find_processes(tmp_path, "worker")[0], number)
+    assert finish(launcher) == (128 + number, "")
+    assert len(find("saved", tmp_path)) == 2
+
+
+def test_workers_that_do_not_end_after_a_signal_are_named(tmp_path, start):
+    launcher = start(IDLE.replace("stop", "lambda *_: time.sleep(1000)"),
+                     flags=["-n", 2, "--stop-timeout", 2])
+    launcher.send_signal(signal.SIGTERM)
+    status, err = finish(launcher)
+    worker = rf"worker \(process \d+ on {re.escape(HOST)}\)"
+    assert re.fullmatch(rf"error: {worker} and {worker} not ended within 2 s of the signal: see "
+                        r"what keeps them, or give a longer --stop-timeout\n", err), err
+    assert status == 1 and find_processes(tmp_path) == []
+
+
+def test_a_second_signal_ends_all_at_once(tmp_path, start):
+    launcher = start(IDLE.replace("stop", "lambda *_: (note('stopped'), time.sleep(1000))"))
+    launcher.send_signal(signal.SIGTERM)
+    wait_until(lambda: len(find("stopped", tmp_path)) == 2)
+    time.sleep(1.1)  # an earlier one would be the same
+    assert launcher.poll() is None
+    launcher.send_signal(signal.SIGINT)
+    assert finish(launcher) == (128 + signal.SIGTERM, "")
+    assert find_processes(tmp_path) == []
+
+
+def test_nohup_keeps_a_job_without_its_terminal(tmp_path, start):
+    launcher = start(program=["nohup"])
+    launcher.send_signal(signal.SIGHUP)
+    (tmp_path / "end").touch()
+    status, err = finish(launcher)
+    assert (status, err.replace("nohup: ignoring input\n", "")) == (0, "")
+    assert find("stopped", tmp_path) == []
+
+
+@pytest.mark.parametrize("name", ["local", "ssh", "mpi", "slurm"])
+def test_every_launcher_brings_everything(name, tmp_path, start, stand_ins):
+    (tmp_path / "my hosts").write_text("127.0.0.1:2222\n\nlocalhost slots=2\n")
+    flags = ["-n", "3", "-s", "2", "--launcher", name]
+    flags += ["--host-ip", "127.0.0.1"] * (name != "local") + ["--nodes", "1"] * (name == "slurm")
+    flags += ["-H", "my hosts"] * (name in ("ssh", "mpi"))
+    launcher = start(told=6, flags=flags, args=ODD, env=stand_ins, cwd=tmp_path)
+    (tmp_path / "end").touch()
+    assert finish(launcher) == (0, "")
+    for path in find("told", tmp_path):
+        environ, cwd, told = json.loads(path.read_text())
+        assert (cwd, told) == (str(tmp_path), ODD)
+        assert environ["MXNET_ODD"] == "$x; y"
+        assert environ["DMLC_NODE_HOST"] == environ["DMLC_PS_ROOT_URI"] == "127.0.0.1"
+        assert (environ["DMLC_NUM_WORKER"], environ["DMLC_NUM_SERVER"]) == ("3", "2")
+        assert environ.get("OMP_NUM_THREADS") == (
+            str(max(1, physical_cores() // 3)) if name == "local" else None)
+        assert "DCGAN_MX_JOB" not in environ
+        assert shlex.split(environ["DCGAN_MX_LAUNCHED_BY"])[1:] == [
+            str(ROOT / "scripts/launch.py"), *flags]
+    assert [len(find("told", tmp_path, role)) for role in ("scheduler", "server", "worker")] == [
+        1, 2, 3]
+
+
+def test_a_host_that_is_not_reached_is_named(tmp_path, start, stand_ins):
+    (tmp_path / "hosts").write_text("unreachable\n")
+    launcher = start(told=0, env=stand_ins, flags=["-n", 2, "--launcher", "ssh", "-H", tmp_path
+                                                   / "hosts", "--host-ip", "127.0.0.1"])
+    status, err = finish(launcher)
+    lines = err.splitlines()
+    assert lines.pop() == ("error: ssh to unreachable ended with status 255: see its message "
+                           "above; the job is ended")
+    assert set(lines) == {"ssh: connect to host unreachable port 22: No route to host"}
+    assert status == 1
+    assert find_processes(tmp_path) == []
+
+
+def test_hosts_that_do_not_answer_are_not_waited_for(tmp_path, start, stand_ins):
+    (tmp_path / "hosts").write_text("silent\n")
+    flags = ["-n", 1, "--launcher", "ssh", "-H", tmp_path / "hosts", "--host-ip", "127.0.0.1"]
+    launcher = start(told=0, env=stand_ins, flags=[*flags, "--start-timeout", 3])
+    status, err = finish(launcher)
+    assert err.startswith("error: ") and err.endswith(
+        "1 of 1 server and 1 of 1 worker not started within 3 s: see what keeps them, or give a "
+        "longer --start-timeout\n")
+    assert status == 1 and find_processes(tmp_path) == []
+    launcher = start(told=1, env=stand_ins, flags=flags)
+    wait_until(lambda: len(find_processes(tmp_path / "bin" / "ssh")) == 2)
+    launcher.kill()
+    wait_until(lambda: not find_processes(tmp_path / "bin" / "ssh"))
+
+
+def watch(worker=(), server=({},), scheduler=({},)):
+    """What watches a job of members of which so much is known."""
+    roles = {"scheduler": scheduler, "server": server, "worker": worker}
+    watched = JobMonitor("token", {role: len(facts) for role, facts in roles.items()}, 4, 100)
+    watched.members = [Peer(None, role=role, host="here", pid=pid, **{"up": True, **facts})
+                       for role, members in roles.items()
+                       for pid, facts in enumerate(members) if facts is not None]
+    return watched
+
+
+def test_processes_that_start_late_are_named():
+    late = {"up": False}
+    assert watch(worker=[{}, late, None, {**late, "status": 0}], server=[late])._list_missing() == [
+        "1 of 1 server (process 0 on here)", "2 of 4 workers (process 1 on here)"]
+
+
+@pytest.mark.parametrize("members, limit, name, waiting", [
+    ({"worker": [{"status": 0}, {}]}, 4, "worker (process 0", "worker (process 1 on here)"),
+    ({"worker": [{}, {"rank": 1}], "server": [{"status": 0}]}, 4, "server (process 0",
+     "worker (process 0 on here) and worker 1 (process 1 on here)"),
+    ({"worker": [{}, {}], "scheduler": [{"status": 0}]}, 4, "scheduler (process 0",
+     "worker (process 0 on here) and worker (process 1 on here)"),
+    ({"worker": [{"status": 0, "rank": 0}, {"rank": 1}]}, None, "", ""),  # all have joined
+    ({"worker": [{"status": 0}, {"up": False}]}, None, "", "")])
+def test_one_that_leaves_the_others_waiting_is_named(members, limit, name, waiting):
+    job = watch(**members)
+    job._check_early(limit or 1000)
+    if limit:
+        with pytest.raises(JobError) as error:
+            job._check_early(limit + 0.1)
+        assert str(error.value) == (f"{name} on here) ended too early, with status 0, while "
+                                    f"{waiting} waited for it; the job is ended")
+
+
+def test_a_command_that_ends_well_before_it_starts():
+    assert finish(start_job(["-n", 2], ["true"])) == (0, "")
+
+
+@pytest.mark.parametrize("flags, command, message", [
+    (["-n", 2], [], "there is no command: give it behind --; see --help"),
+    ([], ["true"], "the following arguments are required: -n/--num-workers; see --help"),
+    (["-n", 0], ["true"], "argument -n/--num-workers: 0 is out of range: give an integer in "
+     "[1, 65536); see --help"),
+    (["-n", 1, "--hostfile", "/nowhere", "--launcher", "ssh"], ["true"],
+     "/nowhere: No such file or directory; mend that, or give another path"),
+    (["-n", 1, "--launcher", "ssh"], ["true"],
+     "--launcher ssh needs --hostfile: give a file with a host on each line"),
+    (["-n", 1], ["no-such-program"],
+     "the command 'no-such-program' is no program here: give one on PATH, or its path"),
+    (["-n", 1, "--host-ip", "127.0.0.1"], ["true"],
+     "--host-ip is not for --launcher local: leave it out"),
+    (["-n", 1, "--launcher", "mpi", "--nodes", 1], ["true"],
+     "--nodes is not for --launcher mpi: leave it out"),
+    (["-n", 1, "--launcher", "mpi", "--host-ip", "192.0.2.77"], ["true"],
+     "--host-ip 192.0.2.77 is no address of this host: Cannot assign requested address"),
+    (["-n", 1, "--launcher", "mpi", "--host-ip", "no-such-host.invalid"], ["true"],
+     "--host-ip no-such-host.invalid is no address of this host: ")])
+def test_bad_flags_end_in_one_line(flags, command, message, call, stand_ins):
+    done = call("launch", *flags, "--", *command, env={"PATH": stand_ins["PATH"]})
+    assert done.returncode == 2 and done.stderr.startswith(f"error: {message}")
+    assert done.stderr.count("\n") == 1
+
+
+def test_an_error_without_a_file_names_none():
+    launcher = start_job(["-n", 1], ["true"],
+                         program=["bash", "-c", 'ulimit -n 7; exec "$@"', "bash"])
+    assert finish(launcher) == (2, "error: Too many open files\n")
+
+
+@pytest.mark.parametrize("name", ["DMLC_ROLE", "DCGAN_MX_JOB"])
+def test_a_job_in_a_job_is_refused(name, monkeypatch):
+    monkeypatch.setenv(name, "worker")
+    with pytest.raises(ValueError, match=f"{name} is set: unset it, the launcher sets such"):
+        launch(["true"], 1)
+
+
+@pytest.mark.parametrize("text", ["a\n-oProxyCommand=x", "a b", "a;b", "$(x)", "a:port", "#a",
+                                  "a:1:2", "a slots=x", "é", "-a", "a:0", "a:65536",
+                                  "a:123456"])
+def test_hosts_that_are_none_are_refused(tmp_path, text):
+    path = tmp_path / "hosts"
+    path.write_text(text)
+    with pytest.raises(ValueError, match=rf"hosts, line {1 + text.count(chr(10))} is "):
+        check_hosts(path)
+
+
+def test_hosts(tmp_path):
+    path = tmp_path / "hosts"
+    path.write_text("\ufeffa\n\nme@b.example:2222\n10.0.0.1 slots=4\nrack_1_node-2:65535\n")
+    assert check_hosts(path) == [("a", ""), ("me@b.example", "2222"), ("10.0.0.1", ""),
+                                 ("rack_1_node-2", "65535")]
+    for raw, message in ((b"\n \n", "is empty: give a host on each line"),
+                         (b"a\nb\xff\n", "hosts, line 2 is 'b\ufffd': give HOST")):
+        path.write_bytes(raw)
+        with pytest.raises(ValueError, match=message):
+            check_hosts(path)
+
+
+@pytest.mark.parametrize("name, program", [("ssh", "ssh"), ("mpi", "mpirun"), ("slurm", "srun")])
+def test_a_program_that_is_missing_is_named(name, program, tmp_path, monkeypatch):
+    monkeypatch.setenv("PATH", str(tmp_path))
+    (tmp_path / "hosts").write_text("a")
+    with pytest.raises(ValueError, match=f"--launcher {name} needs {program}, which is not on"):
+        check_launcher(name, hostfile=tmp_path / "hosts" if name == "ssh" else None)

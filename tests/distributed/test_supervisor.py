@@ -1,0 +1,154 @@
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+
+import pytest
+from helpers.processes import is_alive, wait_until
+
+from dcgan_mx.distributed import supervisor
+
+TOKEN = "0123456789abcdef" * 2
+REPORTER = """
+import json, os, signal, sys, time
+signal.signal(signal.SIGTERM, lambda *_: sys.exit(7))
+fd = int(os.environ["DCGAN_MX_REPORT"].split(":")[0])
+os.write(fd, json.dumps({"pid": int(sys.argv[1]) or os.getpid(), "up": True}).encode() + b"\\n")
+time.sleep(100)
+"""
+SHELL = ("sh", "-c", '"$@"; exit $?', "sh")
+
+
+class Launcher:
+    """The launcher's end of one holder."""
+
+    def __init__(self, *command, by_stdin=False, start=True, cwd=os.curdir):
+        with socket.socket() as listener:
+            listener.bind(("127.0.0.1", 0))
+            listener.listen(1)
+            job = json.dumps({"address": listener.getsockname(), "token": TOKEN, "cwd": cwd,
+                              "command": command, "environ": {"DMLC_ROLE": "worker"}})
+            self.holder = subprocess.Popen(
+                [sys.executable, "-I", "-S", supervisor.__file__], text=True, stdin=subprocess.PIPE,
+                env=os.environ if by_stdin else {**os.environ, supervisor.JOB: job},
+                stderr=subprocess.PIPE)
+            if by_stdin:
+                self.holder.stdin.write(f"{job}\n")
+            self.holder.stdin.close()
+            self.holder.stdin = None
+            listener.settimeout(60)
+            self.connection, _ = listener.accept()
+        self.connection.settimeout(60)
+        self.lines = self.connection.makefile("rb")
+        assert self.lines.readline() == f"{TOKEN}\n".encode()
+        assert self.read() == {"role": "worker", "host": socket.gethostname(),
+                               "pid": self.holder.pid}
+        if start:
+            self.connection.sendall(supervisor.START)
+
+    def read(self):
+        line = self.lines.readline()
+        return json.loads(line) if line else None
+
+    def finish(self):
+        """The holder's status, and what was said on standard error."""
+        _, err = self.holder.communicate(timeout=60)
+        self.lines.close()
+        self.connection.close()
+        return self.holder.returncode, err
+
+
+def hold_reporter(shell=(), claim=0):
+    """Hold a process that reports; its number is that of the reports."""
+    launcher = Launcher(*shell, sys.executable, "-c", REPORTER, str(claim))
+    launcher.pid = launcher.read()["pid"]
+    reported = launcher.read()
+    assert reported["up"] and is_alive(launcher.pid)
+    assert bool(shell or claim) == (reported["pid"] != launcher.pid)
+    return launcher, reported["pid"]
+
+
+@pytest.mark.parametrize("by_stdin", [False, True])
+@pytest.mark.parametrize("command, status", [("exit 3", 3), ("kill -11 $$", -11)])
+def test_the_end_is_told(command, status, by_stdin):
+    launcher = Launcher("sh", "-c", f'test -z "$DCGAN_MX_JOB" && {command}', by_stdin=by_stdin)
+    assert launcher.read().keys() == {"pid"}
+    assert launcher.read() == {"status": status}
+    assert launcher.read() is None
+    assert launcher.finish() == (0, "")
+
+
+def test_nothing_starts_before_the_launcher_says_so(tmp_path):
+    launcher = Launcher("touch", str(tmp_path / "file"), start=False)
+    launcher.connection.shutdown(socket.SHUT_RDWR)
+    assert launcher.finish() == (0, "")
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("command, cwd, name", [
+    ("/no/such", ".", "/no/such"), ("true", "/no/folder", "/no/folder")])
+def test_what_is_not_there_is_named(command, cwd, name):
+    launcher = Launcher(command, cwd=cwd)
+    assert launcher.read() == {"status": 127}
+    assert launcher.finish() == (0, f"error: cannot start {name}: No such file or directory\n")
+
+
+@pytest.mark.parametrize("shell", [(), SHELL])
+@pytest.mark.parametrize("way", ["stop", "signal", "the launcher's end", "the holder's end"])
+def test_what_reaches_the_process(way, shell):
+    launcher, pid = hold_reporter(shell)
+    if way == "the holder's end":
+        launcher.holder.kill()
+        wait_until(lambda: not is_alive(launcher.pid))
+        if shell:  # the launcher ends it, by its process group
+            os.kill(pid, signal.SIGKILL)
+        assert launcher.finish() == (-signal.SIGKILL, "")
+        return
+    if way == "the launcher's end":
+        launcher.connection.shutdown(socket.SHUT_RDWR)
+    elif way == "stop":
+        launcher.connection.sendall(supervisor.STOP)
+        assert launcher.read() == {"status": 7}
+    else:
+        launcher.holder.send_signal(signal.SIGTERM)
+        assert launcher.read() == {"status": 7}
+    assert launcher.finish() == (0, "")
+    assert not is_alive(launcher.pid)
+    wait_until(lambda: not is_alive(pid))
+
+
+def test_a_number_that_is_a_strangers_is_not_signalled():
+    with subprocess.Popen(["sleep", "100"], start_new_session=True) as stranger:
+        launcher, _ = hold_reporter(claim=stranger.pid)
+        launcher.connection.sendall(supervisor.STOP)
+        assert launcher.read() == {"status": 7}
+        assert launcher.finish() == (0, "")
+        assert stranger.poll() is None
+        stranger.kill()
+
+
+def test_signals_at_the_end_are_quiet():
+    for _ in range(8):  # more than every second one was heard
+        launcher, _ = hold_reporter()
+        launcher.connection.shutdown(socket.SHUT_RDWR)
+        for _ in range(100):
+            launcher.holder.terminate()
+            time.sleep(0.0002)
+        assert launcher.finish()[1] == ""
+
+
+def test_a_launcher_that_is_not_reached():
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        host, port = taken.getsockname()
+        done = subprocess.run([sys.executable, supervisor.__file__], stderr=subprocess.PIPE, timeout=60,
+                              text=True, check=False, env={
+                                  **os.environ, supervisor.JOB: json.dumps({"address": [host, port]})})
+    assert done.returncode == 1
+    assert done.stderr == (
+        f"error: {socket.gethostname()} cannot reach the launcher at {host}:{port}: [Errno 111] "
+        "Connection refused; see that no firewall is between them, or give the launcher another "
+        "--host-ip\n")

@@ -1,0 +1,192 @@
+"""Training in jobs of several processes, as scripts/launch.py starts them."""
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pytest
+from helpers.common import ROOT, needs_bfloat16, read_numbers
+from helpers.processes import find_processes, make_env, start_job, wait_until
+from helpers.small import PHOTOS
+
+from dcgan_mx.data import recordio
+from dcgan_mx.runs import checkpoint
+from dcgan_mx.runs.checkpoint import PARAMS
+from dcgan_mx.runs.checkpoint_files import REPLICAS, STATE
+
+
+def start(*command, **variables):
+    """Start a job of two workers and a server."""
+    return start_job(["-n", 2, "-s", 1], [sys.executable, *command], make_env(**variables))
+
+
+def run(*command, **variables):
+    """Run a job to its end; return the launcher."""
+    launcher = start(*command, **variables)
+    output, errors = launcher.communicate(timeout=300)
+    return subprocess.CompletedProcess(command, launcher.returncode, output, errors)
+
+
+@pytest.fixture(scope="module")
+def job(tmp_path_factory):
+    """The folder in which tests/helpers/worker.py has left what two workers had, with and without."""
+    folder = tmp_path_factory.mktemp("job")
+    for broadcast in ("yes", "no"):
+        done = run(ROOT / "tests" / "helpers" / "worker.py", folder, broadcast)
+        assert done.returncode == 0, done.stderr
+    return folder
+
+
+def check_two_contexts(folder):
+    """Batches of 32, ten steps: equal; and the workers to one another, to the bit."""
+    first, second, contexts = (dict(np.load(folder / f"{name}.npz"))
+                               for name in ("yes-0", "yes-1", "contexts"))
+    assert first.keys() == second.keys() == contexts.keys()
+    for name, array in contexts.items():
+        np.testing.assert_allclose(first[name], array, rtol=0, atol=1e-6)
+        assert first[name].tobytes() == second[name].tobytes()
+
+
+def test_two_workers_are_two_contexts(job):
+    check_two_contexts(job)
+
+
+def test_without_the_first_ones_weights_they_are_not(job):
+    """What the test above sees if nobody sends initial weights."""
+    first, second, contexts = (np.load(job / f"{name}.npz")["g1_weight"]
+                               for name in ("no-0", "no-1", "contexts"))
+    assert abs(first - second).max() > 0.01
+    assert abs(second - contexts).max() > 0.01
+
+
+@pytest.mark.slow
+@needs_bfloat16
+def test_two_workers_are_two_contexts_in_bfloat16(tmp_path):
+    done = run(ROOT / "tests" / "helpers" / "worker.py", tmp_path, "yes", "bfloat16")
+    assert done.returncode == 0, done.stderr
+    check_two_contexts(tmp_path)
+
+
+def test_what_workers_tell_each_other(job):
+    for rank in (0, 1):
+        heard = dict(np.load(job / f"speech-{rank}.npz"))
+        values = np.array([[0.0, -0.0, 1e-45, 3.4e38, own] for own in (0, 1)], np.float32)
+        assert heard["gathered"].tobytes() == values.tobytes()
+        assert heard["shared"].tobytes() == (-values[0]).tobytes()
+        np.testing.assert_array_equal(heard["long"], np.arange(2**20 + 3))
+        assert heard["texts"].tolist() == ["é", "é" * 10]
+        assert heard["any"] and not heard["none"]
+        assert str(heard["refusal"]).startswith("flags: worker 1 has 1 left, worker 0 0 left"
+                                                if rank else "")
+        assert str(heard["refusal"]).endswith("but not flags") == (rank == 0)
+        assert str(heard["resumed"]).startswith("--run-dir elsewhere: is not on the first worker's")
+        assert str(heard["divergence"]) == "step 21: " + (
+            "aux:gbn1_moving_mean of G is no longer finite: give a lower --lr" if rank else
+            "a number of another worker is no longer finite: give a lower --lr")
+        averages = [heard[name] for name in heard if name.startswith("average ")]
+        assert len(averages) == 3
+        for average, expected in averages:  # over the images of both
+            assert average == pytest.approx(expected, abs=1e-5)
+
+
+def test_workers_that_differ_in_terminals_and_logs_stop_and_save_together(job):
+    assert [str(np.load(job / f"speech-{rank}.npz")["trouble"]) for rank in (0, 1)] == [
+        "no paper", ""]
+    assert [path.name for path in checkpoint.list(job)] == ["step-00000021"]
+    checkpoint.verify(checkpoint.list(job)[0])
+
+
+TRAIN = [ROOT / "scripts" / "train.py", "--dataset", "synthetic", "--size", 16, "--ngf", 4,
+         "--ndf", 4, "--batch-size", 8, "--disp-batches", 2, "--checkpoint-steps", 10,
+         "--max-steps", 200, "--num-epochs", 5]
+
+
+def read_run(run_dir):
+    folder = checkpoint.list(run_dir)[-1]
+    return [(folder / name).read_bytes() for name in (*PARAMS, REPLICAS, STATE)]
+
+
+def test_a_job_goes_on_to_the_bit(tmp_path, call):
+    """Stopped by SIGTERM, by the death of a worker, by the sleep of one: as if never stopped."""
+    whole, pieces = tmp_path / "whole", tmp_path / "pieces"
+
+    def resume():
+        """Start again, until a checkpoint is written."""
+        before = len(checkpoint.list(pieces))
+        process = start(*TRAIN, "--run-dir", pieces, "--resume")
+        wait_until(lambda: len(checkpoint.list(pieces)) > before, process)
+        return process
+    done = run(*TRAIN, "--run-dir", whole)
+    assert done.returncode == 0, done.stderr
+    for number in (signal.SIGTERM, signal.SIGKILL):
+        process = resume()
+        if number == signal.SIGTERM:
+            process.send_signal(number)
+        else:
+            os.kill(find_processes(pieces, "worker")[-1], number)
+        output, errors = process.communicate(timeout=300)
+        if number == signal.SIGTERM:
+            assert process.returncode == 143 and "stopped after step" in output
+            assert re.search(fr"to go on: \S*python {ROOT}/scripts/launch.py -n 2 -s 1 -- "
+                             fr"\S*python {TRAIN[0]} --resume --run-dir {pieces}\n", output)
+        else:
+            assert process.returncode == 1
+            message, = re.findall("error: .*", errors)
+            assert re.search("worker [01] .*killed by SIGKILL", message)
+        assert find_processes(pieces) == []
+    assert int(checkpoint.list(pieces)[-1].name[5:]) < 150
+    config = json.loads((pieces / "config.json").read_text())
+    config["flags"]["show"] = True
+    (pieces / "config.json").write_text(json.dumps(config))
+    process = resume()
+    sleeper = find_processes(pieces, "worker")[-1]
+    os.kill(sleeper, signal.SIGSTOP)
+    time.sleep(2)  # however long
+    assert process.poll() is None
+    os.kill(sleeper, signal.SIGCONT)
+    output, errors = process.communicate(timeout=300)
+    assert process.returncode == 0, errors
+    # said by the first worker only, which alone would show anything
+    assert errors.count("warning: --show: matplotlib can open no window here") == 1
+    assert f"going on from {pieces}" in output
+    assert read_run(whole) == read_run(pieces)
+    assert read_numbers(whole) == read_numbers(pieces)
+
+    alone = call("train", "--resume", "--run-dir", pieces, "--kv-store", "local",
+                   "--max-steps", 202)
+    assert alone.returncode == 0
+    assert ("warning: --resume: workers x devices is 1 x 1, and was 2 x 1: BatchNorm sees other "
+            "parts") in alone.stderr
+    assert "the epoch begins anew" in alone.stderr
+    assert [path.name for path in checkpoint.list(pieces)][-1] == "step-00000202"
+    assert not (checkpoint.list(pieces)[-1] / REPLICAS).exists()
+
+
+def test_images_that_cannot_be_read_cost_a_job_no_step(photo_rec, tmp_path):
+    """The last 101 of 381: the worker that meets the first of them has all stop, and both save."""
+    rec, run_dir, temporary = (tmp_path / name for name in ("a.rec", "run", "tmp"))
+    temporary.mkdir()
+    rec.write_bytes(photo_rec.read_bytes()
+                    + b"".join(recordio.encode_record(b"damaged", n) for n in range(101)))
+    done = run(ROOT / "scripts" / "train.py", "--dataset", "imagenet", "--data-path", rec, *PHOTOS,
+               "--batch-size", 4, "--seed", 4, "--run-dir", run_dir, TMPDIR=str(temporary))
+    assert done.returncode == 1 and os.listdir(temporary) == []
+    first, last = re.findall("error: .*", done.stderr)
+    assert first.startswith(f"error: {rec}: 100 images in a row cannot be read")
+    assert re.match(r"error: worker [01] .* ended with status 2: see its message above", last)
+    folder, = checkpoint.list(run_dir)
+    step = int(folder.name[5:])
+    assert f"; saved in {folder}\n" in done.stdout
+    assert step == read_numbers(run_dir)[-1]["step"] and step > 1
+    assert (run_dir / "grids" / f"gout-{step:08d}.png").exists()
+    assert (run_dir / "report.html").exists()
+
+
+def test_a_saved_job_asks_for_its_launcher(tmp_path, call, one_line_error):
+    done = call("train", *TRAIN[1:], "--kv-store", "dist_sync", "--run-dir", tmp_path / "run")
+    one_line_error(done, "--kv-store dist_sync", "dcgan-mx launch", "--kv-store local")
+    assert not (tmp_path / "run").exists()

@@ -1,0 +1,100 @@
+"""ONNX models against MXNet, and networks that are none of ours."""
+import itertools
+import json
+import sys
+
+import numpy as np
+import onnx
+import onnxruntime
+import pytest
+from helpers.networks import BOTH, make_network, run_mxnet
+
+from dcgan_mx.export.layers import read_network
+from dcgan_mx.export.onnx_model import import_onnx, make_model
+from dcgan_mx.symbols import SIZES
+
+
+def check_equal(n, network, width, nc, size, **options):
+    sym, shape, params = make_network(network, width, nc, size, **options)
+    settings = onnxruntime.SessionOptions()
+    settings.intra_op_num_threads = 1
+    session = onnxruntime.InferenceSession(
+        make_model(read_network(sym.tojson(), params), "y", {}, "0"), settings,
+        providers=["CPUExecutionProvider"])
+    x = np.random.default_rng(1).normal(0, 0.7, (n, *shape)).astype(np.float32)
+    expected = run_mxnet(sym, params, x)
+    found, = session.run(["y"], {session.get_inputs()[0].name: x})
+    assert found.dtype == np.float32 and found.shape == expected.shape
+    assert expected.std() > 1e-3  # neither dead nor saturated
+    np.testing.assert_allclose(found, expected, rtol=0, atol=1e-5)
+    one, = session.run(["y"], {session.get_inputs()[0].name: x[:1]})  # any batch size
+    np.testing.assert_allclose(one, expected[:1], rtol=0, atol=1e-5)
+
+
+@pytest.mark.parametrize("network, nc, size", [*itertools.product("GD", (1, 3), SIZES)])
+def test_every_size_is_equal_to_mxnet(network, nc, size):
+    check_equal(3, network, 4, nc, size, **BOTH[nc == 1])
+
+
+@pytest.mark.parametrize("network, nc, options", [*itertools.product("GD", (1, 3), BOTH)])
+def test_a_thousand_vectors_are_equal_to_mxnet(network, nc, options):
+    check_equal(1000, network, 4, nc, 16, **options)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("network, nc, size", [*itertools.product("GD", (1, 3), SIZES)])
+def test_a_thousand_vectors_of_every_size_are_equal_to_mxnet(network, nc, size):
+    for seed in range(10):
+        check_equal(100, network, 16, nc, size, seed=seed)
+
+
+def test_gamma_is_1_where_it_is_fixed():
+    """Whatever the parameters say, as MXNet has it."""
+    for fixed in (True, False):
+        sym, _, params = make_network("G", 2, 3, 16, fix_gamma=fixed)
+        params["arg:gbn1_gamma"][:] = 7
+        gamma, *_ = read_network(sym.tojson(), params).layers[1].arrays.values()
+        assert (gamma == (1 if fixed else 7)).all()
+
+
+@pytest.mark.parametrize("nc", [1, 3])
+def test_what_is_in_the_file(nc):
+    sym, _, params = make_network("G", 2, nc, 32)
+    model = onnx.load_from_string(make_model(read_network(sym.tojson(), params), "images",
+                                             {"step": 5, "latent": "normal"}, "1.2"))
+    assert [(o.domain, o.version) for o in model.opset_import] == [("", 11)]
+    assert (model.ir_version, model.producer_name, model.producer_version) == (6, "dcgan-mx", "1.2")
+    assert {p.key: p.value for p in model.metadata_props} == {"step": "5", "latent": "normal"}
+    assert [node.op_type for node in model.graph.node] == [
+        *["ConvTranspose", "BatchNormalization", "Relu"] * 3, "ConvTranspose", "Tanh"]
+    assert {array.name for array in model.graph.initializer} == {key[4:] for key in params}
+    (given,), (made,) = model.graph.input, model.graph.output
+    assert [given.name, made.name] == ["rand", "images"]
+    assert [[d.dim_param or d.dim_value for d in value.type.tensor_type.shape.dim]
+            for value in (given, made)] == [["N", 10, 1, 1], ["N", nc, 32, 32]]
+
+
+@pytest.mark.parametrize("changes, message", [
+    ({"op": "SoftmaxOutput"}, "layer gact4 is SoftmaxOutput, .* give a network of make_dcgan_sym"),
+    ({"attrs": {"act_type": "softrelu"}}, "layer gact4 is softrelu, which cannot be exported")])
+def test_other_layers_are_refused(changes, message):
+    sym, _, params = make_network("G", 2, 3, 32)
+    graph = json.loads(sym.tojson())
+    graph["nodes"][-1].update(changes)
+    with pytest.raises(ValueError, match=message):
+        read_network(json.dumps(graph), params)
+
+
+def test_without_onnx(monkeypatch):
+    monkeypatch.setitem(sys.modules, "onnx", None)
+    with pytest.raises(ValueError, match=r"cannot be imported .*: pip install 'dcgan-mx\[export"):
+        import_onnx()
+
+
+def test_another_age_of_onnx(monkeypatch):
+    """Not the package, but what this one would meet if it lost a name."""
+    monkeypatch.delattr(onnx.helper, "make_opsetid")
+    monkeypatch.setattr(onnx, "__version__", "9.9")
+    sym, _, params = make_network("G", 2, 3, 16)
+    with pytest.raises(ValueError, match=r"onnx 9.9 cannot write a model of opset 11 \(.*\): inst"):
+        make_model(read_network(sym.tojson(), params), "y", {}, "0")

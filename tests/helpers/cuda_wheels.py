@@ -1,0 +1,195 @@
+"""The real build for CUDA, on any machine: `make test-cuda` makes .venv-cuda and runs this."""
+import json
+import mmap
+import os
+import struct
+import subprocess
+
+import pytest
+from helpers.common import ROOT, read_numbers
+
+from dcgan_mx.system import cuda
+
+VENV = ROOT / ".venv-cuda"
+PYTHON = VENV / "bin" / "python"
+SITE, = VENV.glob("lib/python*/site-packages")
+
+
+@pytest.fixture
+def run(tmp_path):
+    """Run the Python of .venv-cuda away from the checkout, whose egg-info pip would take."""
+    def run(*args, env=os.environ):
+        env = {name: value for name, value in env.items() if name != "PYTHONPATH"}
+        return subprocess.run([str(PYTHON), *map(str, args)], cwd=tmp_path, env=env,
+                              capture_output=True, text=True, timeout=500, check=False)
+    return run
+
+
+@pytest.fixture
+def no_driver(tmp_path):
+    """Hide the driver, where there is one."""
+    (tmp_path / "libcuda.so.1").write_bytes(b"")
+    return {**os.environ, "LD_LIBRARY_PATH": str(tmp_path)}
+
+
+def one_line(done):
+    return " ".join(done.stdout.split())
+
+
+def test_pip_installed_one_build_and_is_content(run):
+    assert one_line(run("-m", "pip", "check")) == "No broken requirements found."
+    frozen = run("-m", "pip", "freeze").stdout.splitlines()
+    assert sorted(line for line in frozen if line.startswith(("mxnet", "nvidia"))) == sorted(
+        [f"{cuda.GPU_BUILD}=={cuda.VERSION}", *cuda.GPU_REQUIREMENTS])
+    assert any(line.startswith("tensorboardX") for line in frozen)  # installed after it
+
+
+def test_without_a_driver(run, no_driver):
+    done = run("-c", "from dcgan_mx import Trainer", env=no_driver)
+    assert done.returncode == 1
+    line = done.stderr.splitlines()[-1]
+    assert "there is no NVIDIA driver (" in line
+    assert line.endswith("mxnet-cu117 cannot be imported without one: install the driver of your "
+                         "card, or take the build for the CPU, with pip uninstall --yes "
+                         "mxnet-cu117 and pip install --editable .")
+    done = run("-m", "dcgan_mx", "doctor", env=no_driver)
+    assert done.returncode == 1
+    assert "problem: there is no NVIDIA driver (" in one_line(done)
+    assert "mend: install the driver of your card, or take" in one_line(done)
+
+
+def test_import_with_a_driver_and_no_gpu(run, stub_driver):
+    done = run("-c", "from dcgan_mx.system.runtime import mx; print(mx.context.num_gpus(), "
+               "mx.runtime.Features().is_enabled('CUDA'), mx.nd.ones(3).sum().asscalar())",
+               env=stub_driver(status=100))
+    assert (done.stdout, done.stderr) == ("0 True 3.0\n", "")
+
+
+def test_the_doctor_finds_no_device(run, stub_driver):
+    env = stub_driver(status=100)
+    done = run("-m", "dcgan_mx", "doctor", env=env)
+    assert done.returncode == 0, done.stdout
+    print(done.stdout)
+    assert "mxnet-cu117 1.9.1, numpy" in one_line(done)
+    assert ("note: MXNet sees no GPU: the NVIDIA driver answers cuInit with error 100, the stub's "
+            "error mend: see that nvidia-smi lists the card, and that CUDA_VISIBLE_DEVICES does "
+            "not hide it Training can start, on the CPU.") in one_line(done)
+    facts = json.loads(run("-m", "dcgan_mx", "doctor", "--json", env=env).stdout)
+    assert facts["can_train"] and facts["gpus"] == [] and facts["driver"] == "12.4"
+
+
+@pytest.mark.parametrize("driver, note", [
+    ({"version": 10020}, "the NVIDIA driver is for CUDA 10.2, which is too old"),
+    ({"status": 803}, "the NVIDIA driver answers cuInit with error 803, the stub's error")])
+def test_the_doctor_names_what_a_driver_lacks(driver, note, run, stub_driver):
+    done = run("-m", "dcgan_mx", "doctor", env=stub_driver(**driver))
+    assert done.returncode == 0
+    assert f"note: MXNet sees no GPU: {note} mend: " in one_line(done)
+
+
+def test_the_doctor_tells_that_a_gpu_is_too_new(run, stub_driver):
+    done = run("-m", "dcgan_mx", "doctor", env=stub_driver(("NVIDIA H100", (9, 0), 2**36)))
+    assert done.returncode == 0
+    assert "GPU 0: NVIDIA H100, sm_90, 64.0 GiB: cannot be used, see below" in one_line(done)
+    assert "note: GPU 0, NVIDIA H100: sm_90 is too new" in one_line(done)
+
+
+def test_train_without_a_gpu_is_one_line(run, stub_driver):
+    done = run(ROOT / "scripts" / "train.py", "--dataset", "synthetic", "--gpu", 0,
+               "--require-gpu", "--dry-run", env=stub_driver(status=100))
+    assert done.returncode == 2
+    line, = done.stderr.splitlines()
+    assert line.startswith("error: --gpu 0: MXNet sees no GPU: the NVIDIA driver answers cuInit "
+                           "with error 100, the stub's error; see that nvidia-smi")
+
+
+def test_it_trains_on_the_cpu_as_the_other_build_does(run, script, stub_driver, tmp_path):
+    flags = ("--dataset", "synthetic", "--size", 16, "--ngf", 4, "--ndf", 4, "--batch-size", 8,
+             "--max-steps", 20, "--disp-batches", 1, "--run-dir")
+    for done in (run(ROOT / "scripts" / "train.py", *flags, tmp_path / "gpu",
+                     env=stub_driver(status=100)), script("train.py", *flags, tmp_path / "cpu")):
+        assert done.returncode == 0, done.stderr
+    assert read_numbers(tmp_path / "gpu") == read_numbers(tmp_path / "cpu")
+
+
+def check_parts(run, env):
+    """Assert that cuDNN and NVRTC find what they load only when they are asked for something."""
+    done = run("-c", """
+import ctypes
+from dcgan_mx.system.runtime import mx
+cudnn, nvrtc = ctypes.CDLL("libcudnn.so.8"), ctypes.CDLL("libnvrtc.so.11.2")
+print(*(getattr(cudnn, f"cudnn{part}VersionCheck")() for part in (
+    "OpsInfer", "OpsTrain", "CnnInfer", "CnnTrain", "AdvInfer", "AdvTrain")))
+program, size = ctypes.c_void_p(), ctypes.c_size_t()
+kernel = b'extern "C" __global__ void twice(float *x) { x[threadIdx.x] *= 2; }'
+flags = (ctypes.c_char_p * 1)(b"--gpu-architecture=compute_86")
+print(nvrtc.nvrtcCreateProgram(ctypes.byref(program), kernel, b"k.cu", 0, None, None),
+      nvrtc.nvrtcCompileProgram(program, 1, flags),
+      nvrtc.nvrtcGetPTXSize(program, ctypes.byref(size)), size.value > 100)
+""", env=env)
+    assert done.stdout == "0 0 0 0 0 0\n0 0 0 True\n", done.stderr
+
+
+def test_cudnn_and_nvrtc_find_their_parts(run, stub_driver):
+    check_parts(run, stub_driver(status=100))
+
+
+def test_the_link_that_the_doctor_names_is_enough_for_cudnn(run, stub_driver, tmp_path):
+    env = stub_driver(status=100)
+    short = tmp_path / "libcuda.so"
+    short.unlink()
+    short.write_bytes(b"")  # hides that of a machine with a driver
+    problem, = json.loads(run("-m", "dcgan_mx", "doctor", "--json", env=env).stdout)["problems"]
+    short.unlink()
+    assert problem["stops"]
+    *_, link = mend = problem["mend"].split()
+    assert link == str(SITE / "nvidia" / "cudnn" / "lib" / "libcuda.so")
+    subprocess.run(mend, check=True)
+    try:
+        check_parts(run, env)
+    finally:
+        os.unlink(link)
+
+
+def test_a_missing_library_is_named(run, stub_driver):
+    library, = SITE.glob("nvidia/cufft/lib/libcufft.so.10")
+    library.rename(library.with_suffix(".away"))
+    try:
+        done = run("-m", "dcgan_mx", "doctor", env=stub_driver(status=100))
+    finally:
+        library.with_suffix(".away").rename(library)
+    assert done.returncode == 1
+    assert "problem: mxnet-cu117 needs libcufft.so.10, which cannot be loaded (" in one_line(done)
+    assert ("mend: pip install --force-reinstall --no-deps nvidia-cufft-cu11==10.9.0.58 Training "
+            "cannot start") in one_line(done)
+
+
+def test_machine_code_in_the_library():
+    """It is in fat binaries; the layout is that of the CUDA toolkit's fatbinary_section.h."""
+    found, at = set(), 0
+    with open(SITE / "mxnet" / "libmxnet.so", "rb") as f, \
+            mmap.mmap(f.fileno(), 0, access=mmap.ACCESS_READ) as data:
+        while (at := data.find(struct.pack("<I", 0xBA55ED50), at)) >= 0:
+            header, size = struct.unpack_from("<6xHQ", data, at)
+            part, at = at + header, at + 4
+            end = part + size
+            while header == 16 and part + 32 < end <= len(data):
+                kind, header_size, size, arch = struct.unpack_from("<H2xIQ12xI", data, part)
+                found.add(({1: "PTX", 2: "machine code"}[kind], arch))
+                part += header_size + size
+    assert found == {("machine code", 10 * major + minor) for major, minor in cuda._CODE}
+
+
+def test_the_other_build_beside_it_is_refused_and_mended(run, stub_driver):
+    """What pip does that is not told of the choice; last, as it takes the build apart."""
+    done = run("-m", "pip", "install", "--quiet", "--no-deps", f"{cuda.CPU_BUILD}=={cuda.VERSION}")
+    assert done.returncode == 0, done.stderr
+    env = stub_driver(status=100)
+    done = run("-c", "from dcgan_mx import Trainer", env=env)
+    assert "mxnet and mxnet-cu117 are both installed" in done.stderr.splitlines()[-1]
+    done = run("-m", "dcgan_mx", "doctor", env=env)
+    assert done.returncode == 1
+    assert "problem: mxnet and mxnet-cu117 are both installed" in one_line(done)
+    subprocess.run(["make", f"VENV={VENV.name}", "install-gpu"], cwd=ROOT,
+                   env=env, check=True, timeout=500)
+    test_import_with_a_driver_and_no_gpu(run, stub_driver)

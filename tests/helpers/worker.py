@@ -1,0 +1,136 @@
+"""A worker of jobs/test_jobs.py: trains, tells what it has and has heard, in a file per rank."""
+import contextlib
+import sys
+
+import numpy as np
+
+from dcgan_mx import MnistIter, RandIter, Trainer, make_dcgan_sym
+from dcgan_mx.cli import train, train_args
+from dcgan_mx.data.datasets import make_discs
+from dcgan_mx.engine import modules
+from dcgan_mx.engine.collectives import Workers
+from dcgan_mx.hooks.checkpoints import Saver
+from dcgan_mx.hooks.loggers import MetricLogger
+from dcgan_mx.system.devices import make_kvstore
+from dcgan_mx.system.runtime import mx
+from dcgan_mx.trainer import DivergenceError
+
+SHAPE, BATCH_SIZE, STEPS = (3, 16, 16), 32, 10
+
+
+def make_images(count, index):
+    """One of `count` parts of each batch of `count` times BATCH_SIZE images."""
+    for step in range(STEPS):
+        images = np.random.default_rng(step).uniform(-1, 1, (count, BATCH_SIZE, *SHAPE))
+        yield mx.io.DataBatch([mx.nd.array(images[index])], [])
+
+
+def make_trainer(batch_size, seed, **options):
+    mx.random.seed(seed)
+    return Trainer(*make_dcgan_sym(8, 8, 3, size=16), batch_size, SHAPE, nz=5, **options)
+
+
+def train_two_contexts(**options):
+    """What two workers do, in one process."""
+    trainer = make_trainer(2 * BATCH_SIZE, 0, ctx=[mx.cpu(0), mx.cpu(1)], **options)
+    noise = RandIter(2 * BATCH_SIZE, 5)
+    for parts in zip(make_images(2, 0), make_images(2, 1)):
+        images = mx.nd.concat(*(part.data[0] for part in parts), dim=0)
+        trainer.step(mx.io.DataBatch([images], []), noise.next())
+    return trainer
+
+
+def list_parameters(trainer):
+    """The parameters of both networks, by name."""
+    return {name[4:]: array for network, arrays in trainer.get_state().items()
+            if network in ("G", "D") for name, array in arrays.items() if name.startswith("arg:")}
+
+
+def speak(workers):
+    """What arrives of numbers that a sum would change, of long arrays, and of text."""
+    rank = workers.rank
+    values = np.array([0.0, -0.0, 1e-45, 3.4e38, rank], np.float32)
+    long = np.arange(2**20 + 3, dtype=np.float32) * (rank + 1)
+    try:
+        workers.check_same(f"{rank} left", "flags")
+        refusal = ""
+    except ValueError as error:
+        refusal = str(error)
+    asked = train_args.parse(["--dataset", "mnist", "--disp-batches", str(2 + rank)])
+    with contextlib.suppress(ValueError):
+        train.check_same_flags(asked, [], workers)
+        refusal += " but not flags"
+    asked = train_args.parse(["--dataset", "mnist", "--run-dir", "elsewhere"])
+    try:
+        train.check_same_flags(asked._replace(resume=rank == 1), [], workers)
+        resumed = "taken"
+    except ValueError as error:
+        resumed = str(error)
+    return {"resumed": resumed, "gathered": workers.all_gather(values),
+            "shared": workers.broadcast(-values),
+            "long": workers.broadcast(long), "texts": workers.all_gather_text("é" * (1 + 9 * rank)),
+            "refusal": refusal, "any": workers.all_gather([rank == 1]).any(),
+            "none": workers.all_gather([False]).any()}
+
+
+def fit_unequally(ours, folder):
+    """One of two has a terminal, and at the end a log that it cannot write; return what that says.
+
+    Afterwards both are at the step STEPS + 11, which is saved.
+    """
+    first = ours.workers.rank == 0
+    data = MnistIter(make_discs(2 * BATCH_SIZE), BATCH_SIZE, SHAPE)
+    noise = RandIter(BATCH_SIZE, 5, 0, ours.workers.count, ours.workers.rank)
+    sys.stderr.isatty = lambda: first
+    ours.fit(data, noise, None, max_steps=STEPS + 10)
+
+    def fail():
+        if first:
+            raise OSError("no paper")
+
+    def log(trainer, record):
+        pass
+
+    log.end = fail
+    try:
+        ours.fit(data, noise, None, [MetricLogger(100, log), Saver(folder if first else None)],
+                 STEPS + 11)
+    except OSError as error:
+        return str(error)
+    return ""
+
+
+def diverge(ours):
+    """What each says when a moving statistic of the second one is not a number."""
+    if ours.workers.rank == 1:
+        ours.modG._exec_group.aux_arrays[0][0][:] = np.nan
+    try:
+        ours.check_finite()
+    except DivergenceError as error:
+        return str(error)
+    return ""
+
+
+def main(folder, broadcast, precision="float32"):
+    if broadcast == "no":
+        modules.pull_parameters = lambda mod, kvstore: None
+    kvstore = make_kvstore("dist_sync")
+    workers = Workers(kvstore)
+    ours = make_trainer(BATCH_SIZE, workers.rank, kvstore=kvstore, precision=precision)
+    noise = RandIter(BATCH_SIZE, 5, 0, workers.count, workers.rank)
+    for batch in make_images(workers.count, workers.rank):
+        ours.step(batch, noise.next())
+    np.savez(f"{folder}/{broadcast}-{workers.rank}.npz", **list_parameters(ours))
+    # With as many threads, and with AMX awake or not, as here: last bits depend on both.
+    contexts = train_two_contexts(precision=precision) if broadcast == "yes" else None
+    if contexts and workers.rank == 0:
+        np.savez(f"{folder}/contexts.npz", **list_parameters(contexts))
+    if contexts and precision == "float32":
+        averages = {f"average {name}": (value, contexts.metrics.get()[name])
+                    for name, value in ours.metrics.get().items()}
+        np.savez(f"{folder}/speech-{workers.rank}.npz", trouble=fit_unequally(ours, folder),
+                 divergence=diverge(ours), **speak(workers), **averages)
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])

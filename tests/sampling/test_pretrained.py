@@ -1,0 +1,115 @@
+"""Generators in the package: what is there, and what is read and written there."""
+import hashlib
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+from helpers.common import ROOT
+from helpers.small import mutate
+
+from dcgan_mx.runs.checkpoint_files import encode_state
+from dcgan_mx.sampling import pretrained
+from dcgan_mx.sampling.pretrained import (
+    find_settings,
+    list_pretrained,
+    read_pretrained,
+    round_weights,
+    write_pretrained,
+)
+
+FACTS = {"dataset": "mnist", "step": 7, "weights": "ema", "size": 16, "nc": 1, "nz": 3, "ngf": 2}
+
+
+@pytest.fixture
+def box(tmp_path, monkeypatch):
+    """A folder with one small generator, and its numbers before they were rounded."""
+    monkeypatch.setattr(pretrained, "FOLDER", tmp_path)
+    rng = np.random.default_rng(0)
+    params = {"arg:g1_weight": rng.normal(0, 0.02, (3, 4, 4, 4)).astype(np.float32),
+              "aux:gbn1_moving_mean": rng.normal(size=4).astype(np.float32)}
+    assert write_pretrained("tiny", round_weights(params), FACTS) == tmp_path / "tiny.params"
+    return tmp_path, params
+
+
+def test_weights_are_float16_and_statistics_are_not(box):
+    folder, params = box
+    facts, found = read_pretrained("pretrained:tiny")
+    assert {name: facts[name] for name in FACTS} == FACTS and facts["latent"] == "normal"
+    np.testing.assert_array_equal(found["arg:g1_weight"],
+                                  params["arg:g1_weight"].astype(np.float16))
+    np.testing.assert_array_equal(found["aux:gbn1_moving_mean"], params["aux:gbn1_moving_mean"])
+    assert {array.dtype for array in found.values()} == {np.dtype(np.float32)}
+    assert (folder / "tiny.params").stat().st_size < 2 * 192 + 4 * 4 + 200
+    config = find_settings(facts).config
+    assert (config.dataset, config.size, config.nc, config.nz, config.ngf) == ("mnist", 16, 1, 3, 2)
+
+
+@pytest.mark.parametrize("name", ["tiny.json", "tiny.params"])
+@pytest.mark.parametrize("changes", [
+    [(0.3, b"", 1)], [(0.5, b"x", 1)], [(0.99, b"x", 0)], [(0, b"", 10**6)], [(0.7, b"", 10**6)]])
+def test_damage_is_named(name, changes, box):
+    path = box[0] / name
+    path.write_bytes(mutate(path.read_bytes(), changes))
+    with pytest.raises(ValueError, match=f"{name} is damaged: install the package again"):
+        read_pretrained("pretrained:tiny")
+
+
+def test_what_is_missing_or_foreign_is_named(box):
+    folder, _ = box
+    good = (folder / "tiny.json").read_bytes()
+    facts = {**read_pretrained("pretrained:tiny")[0], "files": {
+        "tiny.params": hashlib.sha256((folder / "tiny.params").read_bytes()).hexdigest()}}
+    assert encode_state(facts) == good
+    for changed, words in (
+            ({"format": 2}, "of another version"), ({"latent": "uniform"}, "of another version"),
+            *(({name: value}, "damaged") for name, value in (
+                ("nc", 2), ("size", 48), ("ngf", "2"), ("dataset", "x"), ("more", 1),
+                ("files", {"other.params": ""})))):
+        (folder / "tiny.json").write_bytes(encode_state({**facts, **changed}))
+        with pytest.raises(ValueError, match=f"tiny.json is {words}: install the package"):
+            read_pretrained("pretrained:tiny")
+    (folder / "tiny.json").write_bytes(good)
+    (folder / "tiny.params").unlink()
+    with pytest.raises(ValueError, match="tiny.params: No such file.*: install the package"):
+        read_pretrained("pretrained:tiny")
+    for name in ("", "none", "../tiny", f"{folder}/tiny"):
+        with pytest.raises(ValueError, match="no such pretrained generator: give one of pretrained:"
+                                             "tiny"):
+            read_pretrained(f"pretrained:{name}")
+
+
+def test_what_does_not_belong_there_is_refused(box):
+    folder, params = box
+    before = {path.name: path.read_bytes() for path in folder.iterdir()}
+    rounded = round_weights(params)
+    for name, weights, words in (
+            ("tiny", rounded, "pretrained:tiny is there already: .*--force"),
+            ("other", params, "params are not rounded"),
+            *((name, rounded, "is no name") for name in ("", "../other", "a.b", "-")),
+            ("other", {"arg:w": np.zeros(4_000_000, np.float32)},
+             r"would take 8000\d\d\d bytes, and 8000000 .*--ngf")):
+        with pytest.raises(ValueError, match=words):
+            write_pretrained(name, weights, FACTS)
+    for value in (65520, np.nan, -np.inf):
+        with pytest.raises(ValueError, match="arg:w is not finite as float16"):
+            round_weights({"arg:w": np.array([0, value], np.float32)})
+    assert round_weights({"arg:w": np.array([65519], np.float32)})["arg:w"] == 65504
+    assert {path.name: path.read_bytes() for path in folder.iterdir()} == before
+    write_pretrained("tiny", rounded, {**FACTS, "step": 8}, force=True)
+    assert read_pretrained("pretrained:tiny")[0]["step"] == 8
+
+
+def test_the_package_has_digits_and_an_installation_has_them_too(tmp_path):
+    assert list_pretrained() == ["mnist"]
+    facts, params = read_pretrained("pretrained:mnist")
+    assert facts["dataset"] == "mnist" and facts["weights"] == "ema"
+    assert all(np.isfinite(array).all() for array in params.values())
+    subprocess.run([sys.executable, "setup.py", "--quiet", "build_py", "--build-lib", tmp_path],
+                   cwd=ROOT, check=True, capture_output=True)
+    installed = {path.name: path.read_bytes()
+                 for path in (tmp_path / "dcgan_mx" / "pretrained").iterdir()}
+    assert installed == {path.name: path.read_bytes() for path in pretrained.FOLDER.iterdir()}
+    assert installed.keys() == {"mnist.json", "mnist.params"}
+    assert len(installed["mnist.params"]) < 8e6
+    assert (tmp_path / "dcgan_mx" / "py.typed").exists()

@@ -1,0 +1,102 @@
+import subprocess
+import sys
+import sysconfig
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from dcgan_mx.system import compat, requirements
+
+
+def run(code):
+    done = subprocess.run([sys.executable, "-W", "error", "-c", code], capture_output=True,
+                          text=True, timeout=300, check=False)
+    assert done.stderr == ""
+    return done.stdout
+
+
+def test_a_plain_import_of_mxnet_works_after_the_package():
+    """And array labels can be packed and images encoded, which called ndarray.tostring."""
+    assert run("""
+import warnings
+import dcgan_mx, sys
+assert "mxnet" not in sys.modules
+with warnings.catch_warnings():
+    warnings.simplefilter("ignore")  # distutils, below Python 3.12
+    import mxnet as mx
+import numpy as np
+header = mx.recordio.IRHeader(0, [1, 2.5, -3], 7, 0)
+header, content = mx.recordio.unpack(mx.recordio.pack(header, b"content"))
+print(header.flag, header.label.tolist(), header.id, content)
+image = np.arange(48, dtype=np.uint8).reshape(4, 4, 3)
+packed = mx.recordio.pack_img(mx.recordio.IRHeader(0, 1.0, 0, 0), image, img_fmt=".png")
+print((mx.recordio.unpack_img(packed)[1] == image).all())
+""") == "3 [1.0, 2.5, -3.0] 7 b'content'\nTrue\n"
+
+
+def test_names_that_exist_are_left_alone():
+    before = {name: vars(np)[name] for name in compat._RENAMED}
+    compat.add_missing_names()
+    assert all(vars(np)[name] is value for name, value in before.items())
+    assert np.dtype(np.bool) == np.dtype("?")
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")  # those that NumPy still has
+def test_the_old_names_mean_what_they_meant():
+    a = np.array([[3.0, 1.0], [2.0, 4.0]])
+    assert (np.PZERO, np.PINF, np.NINF, np.Inf) == (0.0, np.inf, -np.inf, np.inf)
+    assert np.signbit(np.NZERO) and np.isnan(np.NAN) and np.isnan(np.NaN)
+    assert np.product(a) == 24 and np.round_(1.26, 1) == 1.3
+    assert np.sometrue([False, True]) and not np.alltrue([False, True])
+    assert np.msort(a).tolist() == [[2, 1], [3, 4]]
+    assert np.in1d(a, [1, 2]).tolist() == [False, True, True, False]
+    assert np.trapz([1.0, 2.0, 4.0]) == 4.5
+
+
+def test_distutils_is_replaced_only_where_python_lacks_it():
+    """The package itself stays away: setuptools warns of a `distutils` that it did not make."""
+    assert run("""
+import dcgan_mx, sys
+assert "distutils" not in sys.modules
+print("distutils.version" in sys.modules)
+""") == f"{sys.version_info >= (3, 12)}\n"
+    version = compat._make_distutils_version()
+    assert version.LooseVersion("1.26.4") >= version.LooseVersion("1.17")
+    assert version.StrictVersion("2.5.0") < version.StrictVersion("2.10")
+
+
+def test_the_system_check_names_packages(monkeypatch):
+    assert requirements.find_problem() is None
+    monkeypatch.setitem(requirements._LIBRARIES, requirements.platform.machine(),
+                        ("libgomp.so.no", "libquadmath.so.no"))
+    assert requirements.find_problem() == (
+        "MXNet needs libgomp.so.no and libquadmath.so.no, which this system lacks: apt install "
+        "libgomp1 libquadmath0 (Debian, Ubuntu) or dnf install libgomp libquadmath (Fedora)")
+
+
+def test_the_system_check_needs_the_standard_library_alone():
+    """As the system's Python runs it, in a clone where nothing is installed."""
+    python = Path(sysconfig.get_config_var("BINDIR"), "python{}.{}".format(*sys.version_info))
+    done = subprocess.run([str(python), "-S", "-E", requirements.__file__], capture_output=True,
+                          text=True, timeout=60, check=False)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+
+
+def test_a_missing_mxnet_is_one_line(tmp_path):
+    """Python without this environment's packages finds the package, NumPy and no MXNet."""
+    code = f"""
+import sys
+class Hide:
+    def find_spec(name, path=None, target=None):
+        if name == "mxnet":
+            raise ModuleNotFoundError("No module named 'mxnet'", name="mxnet")
+sys.meta_path.insert(0, Hide)
+sys.argv = ["dcgan-mx", "train", "--dataset", "synthetic", "--run-dir", {str(tmp_path / 'run')!r}]
+from dcgan_mx.cli.main import main
+sys.exit(main())
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True,
+                          timeout=60, check=False)
+    assert (done.returncode, done.stdout, done.stderr) == (
+        2, "", "error: MXNet is not installed: pip install --no-deps mxnet==1.9.1\n")

@@ -1,0 +1,207 @@
+import json
+import os
+import re
+import subprocess
+import sys
+
+import pytest
+from helpers.common import CARDS, ROOT, build_library
+from packaging.markers import Marker
+
+from dcgan_mx.system import cuda
+
+CUDA = str(ROOT / "dcgan_mx" / "system" / "cuda.py")
+LOAD = f"import runpy; runpy.run_path({CUDA!r})['load_libraries']()"
+
+
+@pytest.mark.parametrize("capability", [
+    (5, 0), (5, 2), (6, 1), (7, 0), (7, 5), (8, 0), (8, 6), (8, 9)])
+def test_maxwell_to_ada_run_the_machine_code(capability):
+    assert cuda.unsupported_reason(capability) is None
+
+
+@pytest.mark.parametrize("capability, text", [
+    ((3, 7), "sm_37 is too old"), ((9, 0), "sm_90 is too new"), ((12, 0), "sm_120 is too new")])
+def test_others_do_not(capability, text):
+    assert cuda.unsupported_reason(capability) == (
+        f"{text}: MXNet 1.9.1 has machine code for sm_50 to sm_86, and no PTX",
+        "train on the CPU, without --gpu, or on a GPU of sm_50 to sm_89")
+
+
+def write_package(folder, name, version="1.9.1"):
+    """Make a package look installed, as importlib.metadata and pip see it."""
+    info = folder / f"{name.replace('-', '_')}-{version}.dist-info"
+    info.mkdir(parents=True)
+    (info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {name}\nVersion: {version}\n")
+
+
+def load(folder, code=LOAD, **env):
+    """Load the libraries in a process that sees the packages in a folder, and no others."""
+    env = {"PYTHONPATH": str(folder), "LD_LIBRARY_PATH": str(folder), **env}
+    done = subprocess.run([sys.executable, "-S", "-c", code], env={**os.environ, **env},
+                          capture_output=True, text=True, timeout=60, check=False)
+    return done.stdout + "".join(done.stderr.splitlines()[-1:])
+
+
+@pytest.fixture
+def gpu_build(tmp_path, stub_driver):
+    """The packages that DCGAN_MX_GPU=1 installs, with empty libraries, and a driver."""
+    stub_driver()
+    for requirement in (f"{cuda.GPU_BUILD}=={cuda.VERSION}", *cuda.GPU_REQUIREMENTS):
+        write_package(tmp_path, *requirement.split("=="))
+    for package, _, *libraries in cuda._LIBRARIES:
+        lib = tmp_path / "nvidia" / re.sub("nvidia-(.*)-cu11", r"\1", package).replace("-", "_")
+        for library in libraries:
+            (lib / "lib").mkdir(parents=True, exist_ok=True)
+            build_library(lib / "lib" / library)
+    return tmp_path
+
+
+def test_the_build_without_cuda_needs_nothing(tmp_path):
+    assert load(tmp_path) == ""
+    write_package(tmp_path, "mxnet")
+    assert load(tmp_path) == ""
+
+
+@pytest.mark.parametrize("other", ["mxnet-cu117", "mxnet-cu112"])
+def test_two_builds_are_refused(other, tmp_path):
+    write_package(tmp_path, "mxnet")
+    write_package(tmp_path, other)
+    assert load(tmp_path).endswith(
+        f"BuildError: mxnet and {other} are both installed, and hold the same files: pip uninstall "
+        f"--yes mxnet {other}, as uninstalling one takes files of the other along; then pip "
+        "install --no-deps mxnet==1.9.1 for the CPU, or DCGAN_MX_GPU=1 pip install --editable . && "
+        "pip install --no-deps mxnet-cu117==1.9.1 for a GPU")
+
+
+def test_all_libraries_are_loaded_each_after_those_it_needs(gpu_build):
+    code = f"""
+import ctypes
+real, paths = ctypes.CDLL, []
+ctypes.CDLL = lambda path, *mode: (paths.append(str(path)), real(path, *mode))
+{LOAD}
+mapped = open("/proc/self/maps").read()
+print(*(path.replace({str(gpu_build)!r}, "") for path in paths if path in mapped), sep="\\n")
+"""
+    assert load(gpu_build, code).split() == [
+        "libcuda.so.1", *(f"/nvidia/{path}" for path in (
+            "cuda_runtime/lib/libcudart.so.11.0", "cuda_nvrtc/lib/libnvrtc.so.11.2",
+            "nvtx/lib/libnvToolsExt.so.1", "cublas/lib/libcublasLt.so.11",
+            "cublas/lib/libcublas.so.11", "cufft/lib/libcufft.so.10",
+            "curand/lib/libcurand.so.10", "cusparse/lib/libcusparse.so.11",
+            "cusolver/lib/libcusolver.so.11", "cudnn/lib/libcudnn.so.8",
+            "nccl/lib/libnccl.so.2")), "libcuda.so"]
+
+
+def test_a_missing_library_is_named_with_its_package(gpu_build):
+    library = gpu_build / "nvidia" / "cudnn" / "lib" / "libcudnn.so.8"
+    library.unlink()
+    assert load(gpu_build).endswith(
+        f"BuildError: mxnet-cu117 needs libcudnn.so.8, which cannot be loaded ({library}: cannot "
+        "open shared object file: No such file or directory): pip install --force-reinstall "
+        "--no-deps nvidia-cudnn-cu11==8.5.0.96")
+
+
+def test_a_missing_package_leaves_it_to_the_system(gpu_build):
+    """Libraries of CUDA that an administrator installed do as well."""
+    info, = gpu_build.glob("nvidia_cuda_runtime_cu11*")
+    (info / "METADATA").unlink()
+    info.rmdir()
+    library = gpu_build / "nvidia" / "cuda_runtime" / "lib" / "libcudart.so.11.0"
+    assert load(gpu_build).endswith("pip install --force-reinstall --no-deps "
+                                    "nvidia-cuda-runtime-cu11==11.7.99")
+    library.rename(gpu_build / library.name)  # on LD_LIBRARY_PATH
+    assert load(gpu_build) == ""
+
+
+def test_a_build_for_cuda_needs_a_driver(gpu_build):
+    (gpu_build / "libcuda.so.1").write_bytes(b"")
+    assert load(gpu_build).endswith(
+        f"BuildError: there is no NVIDIA driver ({gpu_build}/libcuda.so.1: file too short), and "
+        "mxnet-cu117 cannot be imported without one: install the driver of your card, or take the "
+        "build for the CPU, with pip uninstall --yes mxnet-cu117 && pip install --no-deps "
+        "mxnet==1.9.1")
+
+
+def test_cudnn_needs_another_name_of_the_driver(gpu_build):
+    """It would abort the process at the first convolution."""
+    (gpu_build / "libcuda.so").unlink()
+    (gpu_build / "libcuda.so").write_bytes(b"")  # hides that of a machine with a driver
+    link = gpu_build / "nvidia" / "cudnn" / "lib" / "libcuda.so"
+    said = load(gpu_build)
+    assert said.endswith(
+        f"BuildError: cuDNN needs the NVIDIA driver under the name libcuda.so, too ({gpu_build}/"
+        f"libcuda.so: file too short): ln -sf {gpu_build}/libcuda.so.1 {link}")
+    subprocess.run(said.rpartition(": ")[2].split(), check=True)
+    assert load(gpu_build) == ""
+
+
+def ask(env, call):
+    """Let a process with another driver evaluate something of `cuda`."""
+    code = f"import json; from dcgan_mx.system import cuda; print(json.dumps(cuda.{call}))"
+    done = subprocess.run([sys.executable, "-c", code], env=env, capture_output=True, text=True,
+                          timeout=60, check=True)
+    return json.loads(done.stdout)
+
+
+def test_the_driver_lists_its_gpus(stub_driver):
+    assert ask(stub_driver(*CARDS), "ask_driver()") == [
+        12040, [[name, [*capability], memory] for name, capability, memory in CARDS], None]
+    assert cuda.dotted(12040) == "12.4"
+
+
+@pytest.mark.parametrize("driver, problem", [
+    ({"status": 100}, "the NVIDIA driver answers cuInit with error 100, the stub's error"),
+    ({"version": 11040}, "the NVIDIA driver is for CUDA 11.4, which is too old"),
+    ({}, "the NVIDIA driver lists 2 of them")])
+def test_why_no_gpu(driver, problem, stub_driver):
+    assert ask(stub_driver(*CARDS, **driver), "no_gpu_reason(True)")[0] == problem
+    other = f", and {problem}" if driver else ""
+    assert ask(stub_driver(*CARDS, **driver), "no_gpu_reason(False)")[0] == (
+        f"this is MXNet's build without CUDA{other}")
+
+
+def test_no_driver_is_told(tmp_path):
+    (tmp_path / "libcuda.so.1").write_bytes(b"")
+    assert ask({**os.environ, "LD_LIBRARY_PATH": str(tmp_path)}, "no_gpu_reason(True)") == [
+        f"there is no NVIDIA driver ({tmp_path}/libcuda.so.1: file too short)",
+        "install the driver of your card"]
+    assert ask({**os.environ, "LD_LIBRARY_PATH": str(tmp_path)}, "no_gpu_reason(False)")[1] == (
+        "install the driver of your card, then pip uninstall --yes mxnet && DCGAN_MX_GPU=1 pip "
+        "install --editable . && pip install --no-deps mxnet-cu117==1.9.1")
+
+
+@pytest.mark.parametrize("value, build, libraries", [
+    ("", "mxnet==1.9.1", []), ("0", "mxnet==1.9.1", []),
+    ("1", "mxnet-cu117==1.9.1", cuda.GPU_REQUIREMENTS)])
+def test_setup_asks_for_one_build(value, build, libraries, tmp_path):
+    """On Python 3.12; on 3.13 for what MXNet needs, because MXNet is installed by itself there."""
+    done = run_setup(value, tmp_path)
+    assert done.returncode == 0, done.stderr
+    lines = (tmp_path / "dcgan_mx.egg-info" / "requires.txt").read_text().splitlines()
+
+    def find(python):
+        wanted, found = True, set()
+        for line in lines:
+            if line.startswith("["):  # [extra:marker]
+                extra, _, marker = line[1:-1].partition(":")
+                wanted = not extra and Marker(marker).evaluate({"python_version": python})
+            elif wanted and line.startswith(("mxnet", "nvidia", "requests", "numpy")):
+                found.add(line)
+        return found
+    assert find("3.12") == {build, "numpy", *libraries}
+    assert find("3.13") == {"requests", "numpy", *libraries}
+
+
+def test_setup_refuses_another_value(tmp_path):
+    done = run_setup("yes", tmp_path)
+    assert done.returncode == 1
+    assert done.stderr.splitlines()[-1] == ("ValueError: DCGAN_MX_GPU is 'yes': give 1 for MXNet's "
+                                            "build for CUDA, or unset it")
+
+
+def run_setup(value, folder):
+    return subprocess.run(
+        [sys.executable, "setup.py", "--quiet", "egg_info", "--egg-base", str(folder)], cwd=ROOT,
+        env={**os.environ, "DCGAN_MX_GPU": value}, capture_output=True, text=True, timeout=60,
+        check=False)
