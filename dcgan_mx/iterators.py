@@ -1,38 +1,54 @@
-"""Batches of noise and of images, each a function of the seed and its number alone."""
+"""Batches of noise and of real images, which depend on the seed and the batch number only."""
 from __future__ import annotations
 
 import warnings
+from collections import deque
+from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any
 
 import cv2
 import numpy as np
 
-from .data.epochs import CROPS, NOISE, EpochIter, check_part, make_rng
-from .data.errors import DatasetError, describe
+from .data.errors import DatasetError, short_message
 from .data.image_files import decode, scale
 from .data.image_sources import Folder, Records, Source
+from .system.errors import ArgumentError
 from .system.files import StrPath
 from .system.runtime import mx
 
+# Independent streams of random numbers of one seed.
+ORDER, NOISE, LATENT, CROPS = range(4)
 _CACHE_BYTES = 1 << 30  # of decoded images, for all workers of a machine together
-_MAX_BAD = 100  # images in a row that cannot be read
+_MAX_FAILURES = 100  # consecutive images that cannot be read
+
+
+def make_rng(seed: int, stream: int, n: int) -> np.random.Generator:
+    """Return random number generator `n` in a stream of a seed."""
+    return np.random.default_rng((seed, stream, n))
+
+
+def check_part(num_parts: int, part_index: int) -> None:
+    """Raise ArgumentError unless 0 <= part_index < num_parts."""
+    if not 0 <= part_index < num_parts:
+        raise ArgumentError("part_index", f"invalid value {part_index}: expected 0 to "
+                            f"{num_parts - 1}, below num_parts")
 
 
 class RandIter(mx.io.DataIter):
-    """Batches of latent vectors, without end.
+    """Endless batches of latent vectors.
 
     Parameters
     ----------
     batch_size, ndim : at least 1
-        Vectors in a batch and numbers in a vector.
+        Number of vectors in a batch, and their length.
     seed : at least 0
-        Batch n depends on `seed` and n alone.
+        Batch n depends on `seed` and n only.
     num_parts, part_index
-        Return one of so many parts of each batch that is so many times as large.
+        Return part `part_index` of batches that are `num_parts` times as large.
 
     Notes
     -----
-    Batches have one array `rand`, (batch_size, ndim, 1, 1), float32, drawn from N(0, 1).
+    A batch has one array `rand`, (batch_size, ndim, 1, 1), float32, drawn from N(0, 1).
     Source: MXNet 1.0.0, example/gan/dcgan.py.
     """
 
@@ -57,23 +73,93 @@ class RandIter(mx.io.DataIter):
         return mx.io.DataBatch([mx.nd.from_numpy(rand[self._part_index])], [], pad=0)
 
 
+class EpochIter(mx.io.DataIter):
+    """Epochs of full batches in random order, prepared by threads ahead of the training.
+
+    A subclass implements `_make(plan, nbatch)`, which returns the data of one batch. The plan of
+    an epoch comes from `_plan(epoch)`; here it is the order of the images.
+    """
+
+    def __init__(self, num_images: int, batch_size: int, data_shape: tuple[int, int, int],
+                 seed: int, threads: int, num_parts: int, part_index: int) -> None:
+        check_part(num_parts, part_index)
+        if threads < 1:
+            raise ArgumentError("threads", f"invalid value {threads}: expected 1 or more")
+        if not 1 <= batch_size <= num_images // num_parts:
+            raise ArgumentError("batch_size", f"invalid value {batch_size}: expected 1 to "
+                                f"{num_images // num_parts}, the number of images"
+                                + (f" divided by {num_parts} parts" if num_parts > 1 else ""))
+        super().__init__(batch_size)
+        self.num_batches = num_images // (batch_size * num_parts)
+        self.provide_data = [mx.io.DataDesc("data", (batch_size, *data_shape))]
+        self.provide_label: list[Any] = []
+        self._num_images, self._seed = num_images, seed
+        self._num_parts, self._part_index = num_parts, part_index
+        self._pool = ThreadPoolExecutor(threads, thread_name_prefix="data")
+        self._max_ahead = threads + 1
+        self._batches: deque[Future[Any]] = deque()
+        self.seek(0, 0)
+
+    def seek(self, epoch: int, nbatch: int) -> None:
+        """Continue with batch `nbatch` of epoch `epoch`, both counted from 0."""
+        for batch in self._batches:
+            batch.cancel()
+        self._batches.clear()
+        self._epoch, self._nbatch = epoch, nbatch
+        self._current = self._plan(epoch)
+        self._submit()
+
+    def reset(self) -> None:
+        """Start the next epoch, unless the current one has not begun."""
+        if self._nbatch:
+            self.seek(self._epoch + 1, 0)
+
+    def next(self) -> Any:
+        """Return the next batch of the epoch."""
+        if not self._batches:
+            raise StopIteration
+        batch = self._batches.popleft()
+        self._nbatch += 1
+        data = batch.result()
+        self._submit()
+        return mx.io.DataBatch([data], [], pad=0)
+
+    def _submit(self) -> None:
+        """Have the threads prepare the next few batches."""
+        last = min(self._nbatch + self._max_ahead, self.num_batches)
+        for nbatch in range(self._nbatch + len(self._batches), last):
+            self._batches.append(self._pool.submit(self._make, self._current, nbatch))
+
+    def _plan(self, epoch: int) -> Any:
+        """Return what the batches of an epoch depend on."""
+        return make_rng(self._seed, ORDER, epoch).permutation(self._num_images)
+
+    def _choose(self, order: np.ndarray, nbatch: int) -> np.ndarray:
+        """Return the indices of the images in this worker's part of a batch."""
+        start = (nbatch * self._num_parts + self._part_index) * self.batch_size
+        return order[start:start + self.batch_size]
+
+    def _make(self, plan: Any, nbatch: int) -> Any:
+        raise NotImplementedError
+
+
 class MnistIter(EpochIter):
-    """Shuffled batches of small grey images, enlarged when they are needed.
+    """Shuffled batches of small grey images, which are resized when they are needed.
 
     Parameters
     ----------
     images : (N, h, w), uint8
-        Such as `get_mnist` returns them; kept as they are.
+        For example from `get_mnist`.
     batch_size : from 1 to N / num_parts
-        What is left over at the end of an epoch is dropped: every batch is full.
+        Every batch is full: the last N % (batch_size * num_parts) images of an epoch are dropped.
     data_shape : (C, H, W)
-        Of the images in a batch.
+        Shape of an image in a batch.
     seed : at least 0
-        The order in epoch e depends on `seed` and e alone.
+        The order in epoch e depends on `seed` and e only.
     threads : at least 1
-        Prepare batches ahead of the training; their number changes no batch.
+        Threads that prepare batches ahead of the training. Their number does not affect results.
     num_parts, part_index
-        Return one of so many parts of each batch that is so many times as large.
+        Return part `part_index` of batches that are `num_parts` times as large.
 
     Attributes
     ----------
@@ -82,12 +168,12 @@ class MnistIter(EpochIter):
 
     Raises
     ------
-    ValueError
-        If the images or a number are none of the above.
+    ArgumentError
+        If an argument is invalid.
 
     Notes
     -----
-    Batches have one array `data`, (batch_size, C, H, W), float32, in [-1, 1]: each digit is
+    A batch has one array `data`, (batch_size, C, H, W), float32, in [-1, 1]: each digit is
     resized by cv2.resize, scaled by x / 127.5 - 1 and repeated over the channels.
     Source: MXNet 1.0.0, example/gan/dcgan.py.
     """
@@ -96,26 +182,24 @@ class MnistIter(EpochIter):
                  data_shape: tuple[int, int, int] = (3, 64, 64), seed: int = 0, threads: int = 1,
                  num_parts: int = 1, part_index: int = 0) -> None:
         if images.ndim != 3 or images.dtype != np.uint8:
-            raise ValueError(f"images is {images.dtype} of shape {images.shape}: give uint8 of "
-                             "shape (N, h, w)")
-        self._images = images
-        self._data_shape: tuple[int, int, int] = (data_shape[0], data_shape[1], data_shape[2])
+            raise ArgumentError("images", f"invalid {images.dtype} array of shape {images.shape}: "
+                                "expected uint8 of shape (N, h, w)")
+        self._images, self._data_shape = images, data_shape
         super().__init__(len(images), batch_size, data_shape, seed, threads, num_parts, part_index)
 
-    def _make(self, source: np.ndarray, nbatch: int) -> Any:
-        chosen = self._images[self._choose(source, nbatch)]
-        return mx.nd.from_numpy(resize_to(chosen, self._data_shape))
+    def _make(self, plan: np.ndarray, nbatch: int) -> Any:
+        images = self._images[self._choose(plan, nbatch)]
+        return mx.nd.from_numpy(resize_to(images, self._data_shape))
 
 
 def resize_to(images: np.ndarray, data_shape: tuple[int, int, int]) -> np.ndarray:
     """Resize small grey images, (N, h, w), uint8, and repeat them over the channels.
 
-    Returns (N, C, H, W), float32, in [-1, 1], as `MnistIter` gives them.
+    Returns (N, C, H, W), float32, in [-1, 1], as in the batches of `MnistIter`.
     """
-    _, height, width = data_shape
     data = np.empty((len(images), *data_shape), np.float32)
     for out, image in zip(data, images):
-        out[:] = cv2.resize(image, (width, height))
+        out[:] = cv2.resize(image, data_shape[:0:-1])
     data /= 127.5
     data -= 1
     return data
@@ -127,91 +211,95 @@ class ImagenetIter(EpochIter):
     Parameters
     ----------
     path
-        File of records with an image each, such as `dcgan-mx pack` and MXNet's im2rec.py write;
-        no index is needed, labels are ignored.
+        A record file with one image in each record, from `dcgan-mx pack` or MXNet's im2rec.py.
+        Its index and labels are not used.
     batch_size, seed, threads, num_parts, part_index
-        As `MnistIter` takes them.
+        See `MnistIter`.
     data_shape : (C, H, W)
-        Of the images in a batch; C is 1 (grey) or 3 (RGB).
+        Shape of an image in a batch; C is 1 (grey) or 3 (RGB).
     crop
-        Least and greatest side in pixels of the square that is cut out of an image, which is
-        enlarged first if one of its sides is shorter than the greatest.
+        Minimum and maximum side in pixels of the random square crops. Smaller images are enlarged
+        to the maximum first.
     mirror
         Mirror an image with probability 1/2.
     inter_method
-        How squares are scaled: 1 bilinear, as the example; 9 averages areas where it shrinks.
+        Interpolation of the crops: 1 is bilinear, as in MXNet's example; 9 averages areas when it
+        shrinks and is bicubic when it enlarges.
 
     Attributes
     ----------
     num_batches : int
         Batches in an epoch.
     skipped : list of (str, str)
-        Records that hold no image, or none that could be read so far, and why.
+        Records without a readable image found so far, with the reason.
     fingerprint : dict
         `records`, the number of images, and `sha256`, a digest.
 
     Raises
     ------
+    ArgumentError
+        If an argument is invalid.
     DatasetError
-        If the file is not one of records, or holds fewer images than a batch; while it is read, if
-        it changes, or if 100 images in a row cannot be read.
+        If the file is not a record file, has fewer images than a batch, changes during use, or has
+        100 consecutive images that cannot be read.
     OSError
-        If it cannot be read.
+        If the file cannot be read.
 
     Notes
     -----
-    Batches have one array `data`, (batch_size, C, H, W), float32, in [-1, 1]: x / 127.5 - 1. What
-    is cut out, and whether it is mirrored, depends on the seed, the epoch and the image alone. An
-    image that cannot be read is named in a warning, and the next one takes its place. Decoded
-    images are kept in memory, up to 1 GiB. Source: MXNet 1.0.0, example/gan/dcgan.py.
+    A batch has one array `data`, (batch_size, C, H, W), float32, in [-1, 1]: x / 127.5 - 1. Crop
+    and mirroring depend on the seed, the epoch and the image only. An unreadable image is reported
+    in a warning and replaced by the next image. Up to 1 GiB of decoded images is cached in memory.
+    Source: MXNet 1.0.0, example/gan/dcgan.py.
     """
+
+    _source: type[Source] = Records
 
     def __init__(self, path: StrPath, batch_size: int,
                  data_shape: tuple[int, int, int] = (3, 64, 64), seed: int = 0,
                  crop: tuple[int, int] = (192, 256), mirror: bool = True, inter_method: int = 1,
                  threads: int = 1, num_parts: int = 1, part_index: int = 0) -> None:
-        self._images = images = self._open(path)
+        self._images = images = self._source(path)
         if data_shape[0] not in (1, 3):
-            raise ValueError(f"data_shape is {data_shape}: give 1 channel (grey) or 3 (RGB)")
+            raise ArgumentError("data_shape", f"invalid value {data_shape}: expected 1 channel "
+                                "(grey) or 3 (RGB)")
         if not 1 <= crop[0] <= crop[1]:
-            raise ValueError(f"crop is {crop}: give the least and the greatest side, in pixels")
+            raise ArgumentError("crop", f"invalid value {crop}: expected the minimum and the "
+                                "maximum side in pixels")
         if inter_method not in (1, 9):
-            raise ValueError(f"inter_method is {inter_method}: give 1 (bilinear) or 9 (by area)")
+            raise ArgumentError("inter_method", f"invalid value {inter_method}: expected 1 "
+                                "(bilinear) or 9 (area)")
         if len(images) < batch_size * num_parts:
-            raise DatasetError(f"{path} has {len(images)} images, and {batch_size * num_parts} are "
-                               "needed for a batch: give more, or a smaller batch_size",
+            raise DatasetError(f"{path} has {len(images)} images, but a batch needs "
+                               f"{batch_size * num_parts}: add images or use a smaller batch size",
                                images.skipped)
         self._data_shape, self._crop, self._mirror = data_shape, crop, mirror
         self._by_area = inter_method == 9
         self._side = crop[1] if isinstance(images, Folder) else 0
-        self._room = _CACHE_BYTES // num_parts
+        self._cache_left = _CACHE_BYTES // num_parts
         self._cache: dict[int, np.ndarray | None] = {}
         self.fingerprint, self.skipped = images.fingerprint, images.skipped
         super().__init__(len(images), batch_size, data_shape, seed, threads, num_parts, part_index)
 
-    def _open(self, path: StrPath) -> Source:
-        return Records(path)
-
-    def _begin(self, epoch: int) -> tuple[np.ndarray, np.ndarray]:
-        """Return the order of the images, and four numbers in [0, 1) for each of them."""
-        return (super()._begin(epoch),
+    def _plan(self, epoch: int) -> tuple[np.ndarray, np.ndarray]:
+        """Return the order of the images, and four random numbers in [0, 1) for each image."""
+        return (super()._plan(epoch),
                 make_rng(self._seed, CROPS, epoch).random((self._num_images, 4)))
 
-    def _make(self, source: tuple[np.ndarray, np.ndarray], nbatch: int) -> Any:
-        order, random = source
-        chosen = self._choose(order, nbatch)
+    def _make(self, plan: tuple[np.ndarray, np.ndarray], nbatch: int) -> Any:
+        order, random = plan
         data = np.empty((self.batch_size, *self._data_shape), np.float32)
-        for out, image in zip(data, chosen):
-            out[:] = self._cut(self._load(image), *random[image])
+        for out, n in zip(data, self._choose(order, nbatch)):
+            out[:] = self._random_crop(self._load(n), *random[n])
         data /= 127.5
         data -= 1
         return mx.nd.from_numpy(data)
 
-    def _cut(self, pixels: np.ndarray, size: float, y: float, x: float, mirror: float
-             ) -> np.ndarray:
-        """Cut a square out of an image, and scale it; (C, H, W), uint8."""
-        least, most = self._crop
-        side = least + int(size * (most - least + 1))
+    def _random_crop(self, pixels: np.ndarray, size: float, y: float, x: float, mirror: float
+                     ) -> np.ndarray:
+        """Crop a square, resize it and perhaps mirror it; (C, H, W), uint8."""
+        smallest, largest = self._crop
+        side = smallest + int(size * (largest - smallest + 1))
         top, left = (int(place * (length - side + 1))
                      for place, length in zip((y, x), pixels.shape))
         height, width = self._data_shape[1:]
@@ -223,17 +311,18 @@ class ImagenetIter(EpochIter):
             square = square[:, ::-1]
         return square.reshape(height, width, -1).transpose(2, 0, 1)
 
-    def _load(self, image: int) -> np.ndarray:
-        """Return the pixels of an image, or of the next one that can be read."""
-        for n in range(image, image + _MAX_BAD):
-            pixels = self._read(n % self._num_images)
+    def _load(self, n: int) -> np.ndarray:
+        """Return the pixels of image `n`, or of the next image that can be read."""
+        for i in range(n, n + _MAX_FAILURES):
+            pixels = self._read(i % self._num_images)
             if pixels is not None:
                 return pixels
-        raise DatasetError(f"{self._images.path}: {_MAX_BAD} images in a row cannot be read, among "
-                           f"them {self._images.name(image)!r}: check the disk, or leave them out")
+        raise DatasetError(f"{self._images.path}: {_MAX_FAILURES} images in a row cannot be read, "
+                           f"beginning with {self._images.name(n)!r}: check the disk, or remove "
+                           "these images")
 
     def _read(self, n: int) -> np.ndarray | None:
-        """Return the pixels of one image; None if it cannot be read."""
+        """Return the pixels of image `n`, or None if it cannot be read."""
         if n in self._cache:
             return self._cache[n]
         try:
@@ -242,30 +331,33 @@ class ImagenetIter(EpochIter):
             raise
         except (OSError, ValueError) as error:
             self._cache[n] = None
-            name, reason = self._images.name(n), describe(error)
+            name, reason = self._images.name(n), short_message(error)
             self.skipped.append((name, reason))
             warnings.warn(f"skipped: {self._images.path}: {name!r} {reason}", RuntimeWarning,
                           stacklevel=2)
             return None
         if min(pixels.shape[:2]) < self._crop[1]:
             pixels = scale(pixels, self._crop[1])
-        if self._room > 0:
-            self._room -= pixels.nbytes
+        if self._cache_left > 0:
+            self._cache_left -= pixels.nbytes
             self._cache[n] = pixels
         return pixels
 
 
 class FolderIter(ImagenetIter):
-    """Shuffled batches of the images in a folder and below, as `ImagenetIter` makes them.
+    """Shuffled batches of the images in a folder and its subfolders.
 
     Parameters
     ----------
     folder
-        Images of any of `encoding.FORMATS` and of any size: the shorter side is scaled to the
-        greatest of `crop`. Other files are skipped.
+        Its BMP, GIF, JPEG, PNG, PPM, TIFF and WebP images, under any names and of any size, are
+        scaled so that the shorter side is the maximum of `crop`. Other files are skipped.
     batch_size, data_shape, seed, threads, num_parts, part_index, crop, mirror
-        As `ImagenetIter` takes them; it has the attributes, too, and raises the same errors.
+        See `ImagenetIter`, which has the same attributes and raises the same errors. The
+        interpolation is that of `inter_method=9`.
     """
+
+    _source = Folder
 
     def __init__(self, folder: StrPath, batch_size: int,
                  data_shape: tuple[int, int, int] = (3, 64, 64), seed: int = 0, threads: int = 1,
@@ -273,6 +365,3 @@ class FolderIter(ImagenetIter):
                  mirror: bool = True) -> None:
         super().__init__(folder, batch_size, data_shape, seed, crop, mirror, 9, threads, num_parts,
                          part_index)
-
-    def _open(self, path: StrPath) -> Source:
-        return Folder(path)

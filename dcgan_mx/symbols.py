@@ -1,18 +1,19 @@
-"""The two networks of the DCGAN paper as MXNet symbols, with the names of MXNet's own example."""
+"""The two networks of the DCGAN paper as MXNet symbols, with the names of MXNet's example."""
 from __future__ import annotations
 
 from typing import Any
 
+from .system.errors import ArgumentError
 from .system.runtime import mx
 
 SIZES = (16, 32, 64, 128, 256)
-# Doubles height and width in a deconvolution, halves them in a convolution.
+# Doubles height and width in a deconvolution, and halves them in a convolution.
 DOUBLE = {"kernel": (4, 4), "stride": (2, 2), "pad": (1, 1)}
 
 
 def make_dcgan_sym(ngf: int, ndf: int, nc: int, no_bias: bool = True, fix_gamma: bool = True,
                    eps: float = 1e-5 + 1e-12, size: int = 64) -> tuple[Any, Any]:
-    """Make the generator and the discriminator.
+    """Make the generator and the discriminator of the DCGAN paper.
 
     Parameters
     ----------
@@ -21,11 +22,11 @@ def make_dcgan_sym(ngf: int, ndf: int, nc: int, no_bias: bool = True, fix_gamma:
     nc : 1 or 3
         Channels of an image.
     no_bias
-        Leave out the biases of all (de)convolutions.
+        Omit the biases of all convolutions and deconvolutions.
     fix_gamma
-        Hold the scale of every BatchNorm at 1.
+        Fix the scale of every BatchNorm at 1.
     eps
-        Added to the variance in BatchNorm; cuDNN wants more than 1e-5.
+        Added to the variance in BatchNorm; cuDNN requires more than 1e-5.
     size : 16, 32, 64, 128 or 256
         Height and width of an image in pixels. At 64 the graph is the reference's, name for name;
         other sizes have fewer or more stages, none wider than 8 * ngf or 8 * ndf.
@@ -40,29 +41,29 @@ def make_dcgan_sym(ngf: int, ndf: int, nc: int, no_bias: bool = True, fix_gamma:
 
     Raises
     ------
-    ValueError
-        If a number of channels or the size is none of the above.
+    ArgumentError
+        If `ngf`, `ndf`, `nc` or `size` is invalid.
 
     Notes
     -----
     Source: Radford, Metz and Chintala, arXiv:1511.06434, section 3, as built by MXNet 1.0.0,
     example/gan/dcgan.py.
     """
-    for name, value in (("ngf", ngf), ("ndf", ndf)):
-        if value < 1:
-            raise ValueError(f"{name} is {value}: give 1 channel or more")
-    if nc not in (1, 3):
-        raise ValueError(f"nc is {nc}: give 1 (grey) or 3 (RGB)")
-    if size not in SIZES:
-        raise ValueError(f"size is {size}: give one of {', '.join(map(str, SIZES))}")
+    for name, value, valid, expected in (
+            ("ngf", ngf, ngf >= 1, "1 or more channels"),
+            ("ndf", ndf, ndf >= 1, "1 or more channels"),
+            ("nc", nc, nc in (1, 3), "1 (grey) or 3 (RGB)"),
+            ("size", size, size in SIZES, f"one of {', '.join(map(str, SIZES))}")):
+        if not valid:
+            raise ArgumentError(name, f"invalid value {value}: expected {expected}")
     bn = {"fix_gamma": fix_gamma, "eps": eps}
-    with mx.name.NameManager():  # what has no name of its own is counted from 0 every time
+    with mx.name.NameManager():  # numbers unnamed layers from 0 in every call
         return _generator(ngf, nc, no_bias, bn, size), _discriminator(ndf, nc, no_bias, bn, size)
 
 
 def _widths(size: int) -> list[int]:
-    """Multiples of ngf (or ndf) from the 4x4 stage to the one of half the image's size."""
-    stages = size.bit_length() - 3  # 4 x 4, 8 x 8, ..., size/2 x size/2
+    """Return the channels, in multiples of ngf or ndf, of the 4x4 to the size/2 x size/2 stage."""
+    stages = size.bit_length() - 3
     return [min(8, 2 ** (stages - 1 - i)) for i in range(stages)]
 
 
@@ -84,12 +85,10 @@ def _generator(ngf: int, nc: int, no_bias: bool, bn: dict[str, Any], size: int) 
 
 
 def _deconv_one_channel(x: Any, name: str, ngf: int, no_bias: bool, size: int) -> Any:
-    """Deconvolve to one channel by the definition: the kernel times each pixel, then col2im.
-
-    On a CPU, MXNet 1.9.1 has no data gradient for a Deconvolution to one channel ("could not create
-    a primitive descriptor for a reorder primitive"), and one whose weight is computed, to give it
-    a second channel, corrupts the memory that the executor shares between gradients.
-    """
+    """Deconvolve to one channel by the definition: the kernel times each pixel, then col2im."""
+    # On a CPU, MXNet 1.9.1 has no data gradient of a Deconvolution to one channel ("could not
+    # create a primitive descriptor for a reorder primitive"). A second channel of a computed
+    # weight is no way out: it corrupts the memory that the executor shares between gradients.
     weight = mx.sym.Variable(f"{name}_weight", shape=(ngf, 1, 4, 4))
     pixels = mx.sym.reshape(x, (0, 0, -1))
     kernels = mx.sym.broadcast_like(mx.sym.reshape(weight, (1, ngf, 16)), pixels, lhs_axes=(0,),

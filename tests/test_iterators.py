@@ -1,54 +1,80 @@
+import io
+
 import cv2
 import numpy as np
 import pytest
+from PIL import Image
 
-from dcgan_mx import MnistIter, RandIter
+from dcgan_mx import FolderIter, ImagenetIter, MnistIter, RandIter, iterators
+from dcgan_mx.data.errors import DatasetError
+from dcgan_mx.data.packing import pack
+from dcgan_mx.data.recordio import encode_record, scan
+from dcgan_mx.system.runtime import mx
 
 IMAGES = np.random.default_rng(0).integers(0, 256, (23, 28, 28), np.uint8)
-
-
-def reference(images):
-    """The example's preparation of all digits at once."""
-    X = np.asarray([cv2.resize(x, (64, 64)) for x in images])
-    X = X.astype(np.float32) / (255.0 / 2) - 1.0
-    return np.tile(X.reshape((-1, 1, 64, 64)), (1, 3, 1, 1))
+WHOLE = {"data_shape": (3, 256, 256), "crop": (256, 256)}
 
 
 def epoch(it):
-    return [batch.data[0].asnumpy() for batch in it]
+    return np.concatenate([batch.data[0].asnumpy() for batch in it])
 
 
-def test_batches_are_the_examples_to_the_bit():
-    expected = {x.tobytes() for x in reference(IMAGES)}
-    seen = np.concatenate(epoch(MnistIter(IMAGES, 5)))
-    assert seen.shape == (20, 3, 64, 64) and seen.dtype == np.float32
-    assert {x.tobytes() for x in seen} < expected
-    assert len({x.tobytes() for x in seen}) == 20
+def pixels(images):
+    """Undo the scaling: (N, C, H, W) in [-1, 1] to (N, H, W, C), uint8."""
+    return np.rint((images + 1) * 127.5).astype(np.uint8).transpose(0, 2, 3, 1)
 
 
-def test_a_full_epoch_has_every_image_once_in_an_order_of_its_own():
+def encode(array, kind="PNG", **options):
+    buffer = io.BytesIO()
+    Image.fromarray(array).save(buffer, kind, **options)
+    return buffer.getvalue()
+
+
+@pytest.fixture(scope="module")
+def sources(cut_photographs):
+    """Forty photographs, (40, 256, 256, 3)."""
+    return np.stack(list(cut_photographs(40, 256)))
+
+
+@pytest.fixture(scope="module")
+def few_rec(sources, tmp_path_factory):
+    """A record file of them, lossless, in the same order."""
+    path = tmp_path_factory.mktemp("few") / "few.rec"
+    path.write_bytes(b"".join(encode_record(encode(image, compress_level=1), n)
+                              for n, image in enumerate(sources)))
+    return path
+
+
+def test_mnist_batches_equal_the_example_bit_for_bit():
+    resized = np.asarray([cv2.resize(x, (64, 64)) for x in IMAGES])
+    expected = np.tile((resized.astype(np.float32) / (255.0 / 2) - 1.0)[:, None], (1, 3, 1, 1))
+    found = epoch(MnistIter(IMAGES, 5))
+    assert found.shape == (20, 3, 64, 64) and found.dtype == np.float32
+    assert len({x.tobytes() for x in found}) == 20
+    assert {x.tobytes() for x in found} < {x.tobytes() for x in expected}
+
+
+def test_each_epoch_has_every_image_once_in_another_order():
     it = MnistIter(IMAGES, 23, (1, 28, 28))
     orders = []
     for _ in range(3):
-        data, = epoch(it)
-        pixels = np.rint((data[:, 0] + 1) * 127.5).astype(np.uint8)
-        orders.append([next(i for i, x in enumerate(IMAGES) if (x == p).all()) for p in pixels])
+        images = pixels(epoch(it))[..., 0]
+        orders.append([next(i for i, x in enumerate(IMAGES) if (x == p).all()) for p in images])
         it.reset()
     assert all(sorted(order) == list(range(23)) for order in orders)
     assert orders[0] != orders[1] != orders[2] != orders[0]
 
 
-@pytest.mark.parametrize("threads", [1, 2, 5])
-def test_seek_is_where_reading_on_leads_with_any_threads(threads):
+@pytest.mark.parametrize("threads", [1, 5])
+def test_seek_equals_reading_to_the_same_batch(threads):
     reading, seeking = MnistIter(IMAGES, 4, seed=3), MnistIter(IMAGES, 4, seed=3, threads=threads)
     for n_epoch in range(2):
         for n, batch in enumerate(reading):
             seeking.seek(n_epoch, n)
-            np.testing.assert_array_equal(batch.data[0].asnumpy(),
-                                          seeking.next().data[0].asnumpy())
+            np.testing.assert_array_equal(batch.data[0].asnumpy(), seeking.next().data[0].asnumpy())
         reading.reset()
-    seeking.seek(0, 0)
-    reading.seek(0, 0)
+    for it in (seeking, reading):
+        it.seek(0, 0)
     np.testing.assert_array_equal(epoch(reading), epoch(seeking))
 
 
@@ -56,11 +82,7 @@ def test_reset_before_the_first_batch_skips_no_epoch():
     it = MnistIter(IMAGES, 4)
     it.reset()
     np.testing.assert_array_equal(epoch(it), epoch(MnistIter(IMAGES, 4)))
-
-
-def test_seeds_differ():
-    first, second = (epoch(MnistIter(IMAGES, 4, seed=seed)) for seed in (0, 1))
-    assert (np.array(first) != np.array(second)).any()
+    assert (epoch(MnistIter(IMAGES, 4, seed=1)) != epoch(MnistIter(IMAGES, 4))).any()
 
 
 def test_mnist_iter_describes_its_batches():
@@ -71,43 +93,42 @@ def test_mnist_iter_describes_its_batches():
 
 
 @pytest.mark.parametrize("num_parts", [2, 3])
-def test_parts_of_a_batch_make_it_up(num_parts):
-    """Images and noise: what the parts return one beside the other is what one part returns."""
-    parts = [(MnistIter(IMAGES, 3, num_parts=num_parts, part_index=i),
-              RandIter(3, 7, 5, num_parts, i)) for i in range(num_parts)]
-    whole = MnistIter(IMAGES, 3 * num_parts), RandIter(3 * num_parts, 7, 5)
-    assert {images.num_batches for images, _ in parts} == {whole[0].num_batches}
-    for _ in range(2):
-        for _ in range(whole[0].num_batches):
-            for kind in range(2):
-                joined = np.concatenate([part[kind].next().data[0].asnumpy() for part in parts])
-                np.testing.assert_array_equal(joined, whole[kind].next().data[0].asnumpy())
-        for images in (whole[0], *(part[0] for part in parts)):
-            with pytest.raises(StopIteration):
-                images.next()
-            images.reset()
-
-
-@pytest.mark.parametrize("part_index", [-1, 2])
-def test_a_part_that_there_is_not(part_index):
-    with pytest.raises(ValueError, match=f"part_index is {part_index}: give 0 to num_parts"):
-        RandIter(4, 5, num_parts=2, part_index=part_index)
+def test_parts_concatenate_to_the_whole_batch(num_parts, few_rec):
+    for batches, make in ((23 // num_parts // 3, lambda n, **part: MnistIter(IMAGES, n, **part)),
+                          (40 // num_parts // 3, lambda n, **part: ImagenetIter(few_rec, n, **part)),
+                          (3, lambda n, **part: RandIter(n, 7, 5, **part))):
+        whole = make(3 * num_parts)
+        parts = [make(3, num_parts=num_parts, part_index=i) for i in range(num_parts)]
+        for _ in range(2):
+            for _ in range(batches):
+                joined = np.concatenate([part.next().data[0].asnumpy() for part in parts])
+                np.testing.assert_array_equal(joined, whole.next().data[0].asnumpy())
+            for it in (whole, *parts):
+                if not isinstance(it, RandIter):
+                    pytest.raises(StopIteration, it.next)
+                it.reset()
 
 
 @pytest.mark.parametrize("kwargs, words", [
-    ({"batch_size": 12, "num_parts": 2}, "batch_size is 12: give 1 to 11, .* for each of 2"),
-    ({"batch_size": 0}, "batch_size is 0: give 1 to 23"),
-    ({"batch_size": 24}, "batch_size is 24: give 1 to 23"),
-    ({"images": IMAGES.astype(np.float32)}, "images is float32"),
-    ({"images": IMAGES[0]}, r"images is uint8 of shape \(28, 28\)"),
-    ({"threads": 0}, "threads is 0"),
-    ({"part_index": 1}, "part_index is 1: give 0")])
-def test_bad_input(kwargs, words):
+    ({"batch_size": 12, "num_parts": 2}, "batch_size: .* 12: expected 1 to 11, .* by 2 parts"),
+    ({"batch_size": 0}, "batch_size: invalid value 0: expected 1 to 23"),
+    ({"batch_size": 24}, "batch_size: invalid value 24: expected 1 to 23"),
+    ({"images": IMAGES.astype(np.float32)}, "images: invalid float32"),
+    ({"images": IMAGES[0]}, r"images: invalid uint8 array of shape \(28, 28\)"),
+    ({"threads": 0}, "threads: invalid value 0"),
+    ({"part_index": 1}, "part_index: invalid value 1: expected 0 to 0")])
+def test_mnist_iter_rejects_invalid_arguments(kwargs, words):
     with pytest.raises(ValueError, match=words):
         MnistIter(**{"images": IMAGES, "batch_size": 4, **kwargs})
 
 
-def test_noise_is_normal_endless_and_a_function_of_seed_and_number():
+@pytest.mark.parametrize("part_index", [-1, 2])
+def test_rand_iter_rejects_an_invalid_part(part_index):
+    with pytest.raises(ValueError, match=f"part_index: invalid value {part_index}: expected 0 to "):
+        RandIter(4, 5, num_parts=2, part_index=part_index)
+
+
+def test_noise_is_normal_and_depends_on_seed_and_number():
     it = RandIter(1000, 100, seed=5)
     assert [(d.name, d.shape) for d in it.provide_data] == [("rand", (1000, 100, 1, 1))]
     batches = [it.next().data[0].asnumpy() for _ in range(3)]
@@ -121,3 +142,139 @@ def test_noise_is_normal_endless_and_a_function_of_seed_and_number():
     it.seek(1)
     np.testing.assert_array_equal(it.next().data[0].asnumpy(), batches[1])
     assert (RandIter(1000, 100, seed=6).next().data[0].asnumpy() != batches[0]).any()
+
+
+def test_lossless_images_come_back_bit_for_bit_in_rgb(few_rec, sources):
+    """Each image once; half of them mirrored, unless mirroring is off."""
+    images = epoch(ImagenetIter(few_rec, 40, **WHOLE))
+    found = pixels(images)
+    np.testing.assert_array_equal(
+        images, found.astype(np.float32).transpose(0, 3, 1, 2) / np.float32(127.5) - 1)
+    expected = {x.tobytes() for x in sources}
+    plain = {p.tobytes() for p in found} & expected
+    mirrored = {p[:, ::-1].tobytes() for p in found} & expected
+    assert plain | mirrored == expected and abs(len(plain) - 20) < 4 * (40 / 4) ** 0.5
+    unmirrored = pixels(epoch(ImagenetIter(few_rec, 40, mirror=False, **WHOLE)))
+    assert {p.tobytes() for p in unmirrored} == expected
+    grey = ImagenetIter(few_rec, 40, (1, 256, 256), crop=(256, 256), mirror=False)
+    np.testing.assert_allclose(pixels(epoch(grey))[..., 0], unmirrored @ [0.299, 0.587, 0.114],
+                               atol=1)
+
+
+@pytest.mark.parametrize("inter_method", [1, 9])
+def test_interpolation_is_that_of_mxnets_reader(inter_method, few_rec):
+    """Whole images, in any order."""
+    ours = epoch(ImagenetIter(few_rec, 40, crop=(256, 256), mirror=False,
+                              inter_method=inter_method))
+    reader = mx.io.ImageRecordIter(
+        path_imgrec=str(few_rec), data_shape=(3, 64, 64), batch_size=40, mean_r=127.5,
+        mean_g=127.5, mean_b=127.5, scale=1 / 127.5, inter_method=inter_method, min_crop_size=256,
+        max_crop_size=256)
+    theirs = epoch(reader)
+    for image in ours:
+        assert abs(theirs - image).max((1, 2, 3)).min() < 1.01 / 127.5
+
+
+def test_crops_are_uniform_in_size_and_place(tmp_path):
+    """The red and green of the images are columns and rows, and show where each crop lies."""
+    y, x = np.mgrid[:256, :256].astype(np.uint8)
+    image = encode(np.dstack([x, y, 0 * x]))
+    (tmp_path / "a.rec").write_bytes(b"".join(encode_record(image, n) for n in range(64)))
+    it = ImagenetIter(tmp_path / "a.rec", 64)
+    images = []
+    for _ in range(8):
+        images.append(epoch(it))
+        it.reset()
+    images = np.concatenate(images)
+    red, green = (images[:, 0] + 1) * 127.5, (images[:, 1] + 1) * 127.5
+    low, high = red.min((1, 2)), red.max((1, 2))
+    sides = (high - low) * 64 / 63  # 64 points in the middle of equal parts
+    assert sides.min() > 190 and sides.max() < 258 and np.ptp(sides) > 55
+    np.testing.assert_allclose(sides, (green.max((1, 2)) - green.min((1, 2))) * 64 / 63, atol=2)
+    assert abs(sides.mean() - 224) < 4 * 65 / np.sqrt(12 * 512)  # uniform
+    assert low.min() < 5 and low.max() > 40 and green.min((1, 2)).max() > 40
+    assert abs(np.corrcoef(low, green.min((1, 2)) - (256 - sides) / 2)[0, 1]) < 4 / np.sqrt(512)
+    assert abs((red[:, 0, 0] < red[:, 0, 1]).mean() - 0.5) < 4 * 0.5 / np.sqrt(512)  # mirrored
+
+
+@pytest.mark.parametrize("cache, threads", [(0, 1), (10**6, 3)])
+def test_cache_and_threads_change_no_batch(cache, threads, few_rec, monkeypatch):
+    reading = ImagenetIter(few_rec, 16, seed=4)
+    monkeypatch.setattr(iterators, "_CACHE_BYTES", cache)
+    seeking = ImagenetIter(few_rec, 16, seed=4, threads=threads)
+    assert reading.num_batches == 2
+    for n_epoch in range(2):
+        for n, batch in enumerate(reading):
+            seeking.seek(n_epoch, n)
+            np.testing.assert_array_equal(batch.data[0].asnumpy(), seeking.next().data[0].asnumpy())
+        reading.reset()
+    assert (epoch(ImagenetIter(few_rec, 16, seed=5)) != epoch(reading)).any()
+
+
+def test_a_folder_and_its_record_file_give_the_same_batches(sources, tmp_path):
+    (tmp_path / "in").mkdir()
+    for n, image in enumerate(sources):
+        (tmp_path / "in" / f"{n}.png").write_bytes(encode(image, compress_level=1))
+    assert pack(tmp_path / "in", tmp_path / "a.rec") == (40, [])
+    folder = FolderIter(tmp_path / "in", 20)
+    file = ImagenetIter(tmp_path / "a.rec", 20, inter_method=9)
+    assert folder.skipped == file.skipped == []
+    np.testing.assert_array_equal(epoch(folder), epoch(file))
+
+
+def test_images_of_any_kind(tmp_path, cut_photographs):
+    """Small, large, WebP, grey, with alpha, rotated: in a folder and in a record file."""
+    small, large = (next(cut_photographs(1, side)) for side in (32, 300))
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    files = [encode(small), encode(large, "JPEG"), encode(large, "WEBP"), encode(large[..., 0]),
+             encode(np.dstack([small, small[..., 0]])), encode(small, exif=exif)]
+    (tmp_path / "in").mkdir()
+    for n, raw in enumerate(files):
+        (tmp_path / "in" / f"{n}").write_bytes(raw)
+    (tmp_path / "a.rec").write_bytes(b"".join(map(encode_record, files, range(6))))
+    for it in (FolderIter(tmp_path / "in", 6, (3, 16, 16)),
+               ImagenetIter(tmp_path / "a.rec", 6, (3, 16, 16))):
+        images = epoch(it)
+        assert images.shape == (6, 3, 16, 16) and (images.std((1, 2, 3)) > 0.01).all()
+        assert it.skipped == []
+
+
+def test_a_damaged_image_is_reported_once_and_replaced_by_the_next(few_rec, sources, tmp_path):
+    good, offset = few_rec.read_bytes(), scan(few_rec)[0][5] + 500
+    path = tmp_path / "a.rec"
+    path.write_bytes(good[:offset] + bytes([good[offset] ^ 1]) + good[offset + 1:])
+    expected = pixels(epoch(ImagenetIter(few_rec, 40, mirror=False, **WHOLE)))
+    it = ImagenetIter(path, 20, mirror=False, threads=2, **WHOLE)
+    assert it.skipped == []
+    with pytest.warns(RuntimeWarning, match="skipped: .*a.rec: 'record 6' is damaged") as caught:
+        images = pixels(epoch(it))
+    it.reset()
+    epoch(it)
+    assert len(caught) == 1 and it.skipped == [("record 6", "is damaged: its checksum differs")]
+    changed, = np.flatnonzero((images != expected).any((1, 2, 3)))
+    np.testing.assert_array_equal(expected[changed], sources[5])
+    np.testing.assert_array_equal(images[changed], sources[6])
+
+
+def test_many_damaged_images_in_a_row_are_an_error(few_rec, tmp_path):
+    path = tmp_path / "a.rec"
+    bad = b"".join(encode_record(b"not an image", n) for n in range(150))
+    path.write_bytes(few_rec.read_bytes() + bad)
+    with pytest.warns(RuntimeWarning, match="is not an image"), pytest.raises(
+            DatasetError, match="a.rec: 100 images in a row cannot be read, beginning with 'rec"):
+        epoch(ImagenetIter(path, 10))
+
+
+@pytest.mark.parametrize("kwargs, words", [
+    ({"batch_size": 41}, "few.rec has 40 images, but a batch needs 41: add images or"),
+    ({"batch_size": 0}, "batch_size: invalid value 0: expected 1 to 40"),
+    ({"batch_size": 16, "num_parts": 3}, "has 40 images, but a batch needs 48"),
+    ({"part_index": 1}, "part_index: invalid value 1"),
+    ({"data_shape": (2, 64, 64)}, r"data_shape: invalid value \(2, 64, 64\): expected 1 channel"),
+    ({"crop": (256, 192)}, r"crop: invalid value \(256, 192\)"),
+    ({"inter_method": 2}, "inter_method: invalid value 2: expected 1 .* or 9"),
+    ({"threads": 0}, "threads: invalid value 0")])
+def test_imagenet_iter_rejects_invalid_arguments(kwargs, words, few_rec):
+    with pytest.raises(ValueError, match=words):
+        ImagenetIter(few_rec, **{"batch_size": 32, **kwargs})

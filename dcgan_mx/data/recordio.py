@@ -1,4 +1,4 @@
-"""RecordIO, the file format of MXNet's record readers: framing records, and finding them."""
+"""RecordIO, the file format of MXNet's record readers."""
 from __future__ import annotations
 
 import hashlib
@@ -13,20 +13,21 @@ from ..system.files import StrPath, open_regular
 from .errors import DatasetError
 
 _MAGIC = 0xced7230a
-_WHOLE, _FIRST, _MIDDLE, _LAST = range(4)  # what a part is of its record
+_WHOLE, _FIRST, _MIDDLE, _LAST = range(4)  # the place of a part in its record
 _MAX_PART = 1 << 29
 _HEADER = struct.Struct("<IfQQ")  # number of labels that follow, label, id, second id
-_CHECKED = 0x5263_7243 << 32  # a second id that holds a CRC-32 begins so; MXNet uses none
+_CHECKED = 0x5263_7243 << 32  # upper half of a second id whose lower half is a CRC-32
 
 
-def encode_record(picture: bytes, n: int) -> bytes:
-    """Put an encoded image, below 512 MiB, into the bytes of one record, whose id is `n`.
+def encode_record(image: bytes, n: int) -> bytes:
+    """Return the record of an encoded image, below 512 MiB, with the id `n`.
 
-    Its label is 0, its second id a checksum of the image. Where the format's magic number stands
-    in the content, at a multiple of four bytes, it is left out and the record continues in a new
-    part. Source: MXNet 1.9.1, mxnet.recordio (the header), and dmlc-core, recordio.h (the parts).
+    Its label is 0. Its second id, which MXNet does not use, is a checksum of the image. Where the
+    format's magic number occurs in the content, at a multiple of four bytes, it is removed and the
+    record continues in a new part. Sources: MXNet 1.9.1, mxnet.recordio (header); dmlc-core,
+    recordio.h (parts).
     """
-    content = _HEADER.pack(0, 0.0, n, _CHECKED | zlib.crc32(picture)) + picture
+    content = _HEADER.pack(0, 0.0, n, _CHECKED | zlib.crc32(image)) + image
     words = np.frombuffer(content, "<u4", len(content) // 4)
     cuts = [4 * int(i) for i in np.flatnonzero(words == _MAGIC)]
     pieces = []
@@ -39,12 +40,12 @@ def encode_record(picture: bytes, n: int) -> bytes:
 
 
 def scan(path: StrPath) -> tuple[np.ndarray, np.ndarray, str]:
-    """Find the records of a file, reading only their headers.
+    """Find the records of a file by reading their headers only.
 
-    Returns for each record where it begins, (N,), int64, and whether it holds labels alone and no
-    image, (N,), bool; and a SHA-256 of the offsets and checksums.
+    Returns the offset of each record, (N,), int64; whether it has labels only and no image, (N,),
+    bool; and a SHA-256 of the offsets and checksums. Raises DatasetError for a damaged file.
     """
-    places, empty, inside, position = [], [], False, 0
+    found, empty, inside, position = [], [], False, 0
     with open_regular(path, follow=True) as f:
         size = os.fstat(f.fileno()).st_size
         while position < size:
@@ -57,20 +58,20 @@ def scan(path: StrPath) -> tuple[np.ndarray, np.ndarray, str]:
             if not inside:
                 labels, _, _, check = _HEADER.unpack_from(head, 8)
                 checked = check >> 32 == _CHECKED >> 32
-                places.append((position, check % 2**32 if checked else -1))
+                found.append((position, check % 2**32 if checked else -1))
                 empty.append(kind == _WHOLE and _HEADER.size + 4 * labels >= length)
             inside = kind in (_FIRST, _MIDDLE)
             position += 8 + length + -length % 4
     if position != size or inside:
-        raise DatasetError(f"{path} is cut off in record {len(places)}: copy or make it again")
-    found = np.array(places, np.int64).reshape(-1, 2)
-    return found[:, 0].copy(), np.array(empty, bool), hashlib.sha256(found.tobytes()).hexdigest()
+        raise DatasetError(f"{path} is cut off in record {len(found)}: copy or make it again")
+    table = np.array(found, np.int64).reshape(-1, 2)
+    return table[:, 0].copy(), np.array(empty, bool), hashlib.sha256(table.tobytes()).hexdigest()
 
 
-def read_picture(f: BinaryIO, offset: int) -> bytes:
-    """Return the encoded image of the record at an offset that `scan` found.
+def read_image(f: BinaryIO, offset: int) -> bytes:
+    """Return the encoded image of the record at an offset that `scan` returned.
 
-    Raises ValueError with a reason if there is no image, or not the one that was packed.
+    Raises ValueError with a reason if the record has no image or a wrong checksum.
     """
     parts, kind = [], _FIRST
     while kind in (_FIRST, _MIDDLE):
@@ -80,9 +81,9 @@ def read_picture(f: BinaryIO, offset: int) -> bytes:
         offset += 8 + length + -length % 4
     content: bytes = magic.join(parts)
     if len(content) < _HEADER.size:
-        raise ValueError("holds no image")
+        raise ValueError("contains no image")
     labels, _, _, check = _HEADER.unpack_from(content)
-    picture = content[_HEADER.size + 4 * labels:]
-    if check >> 32 == _CHECKED >> 32 and zlib.crc32(picture) != check % 2**32:
+    image = content[_HEADER.size + 4 * labels:]
+    if check >> 32 == _CHECKED >> 32 and zlib.crc32(image) != check % 2**32:
         raise ValueError("is damaged: its checksum differs")
-    return picture
+    return image

@@ -15,7 +15,7 @@ from PIL import Image, ImageDraw, ImageFont
 from ..runs.grids import FRAMES
 from ..runs.run import Run
 from ..system.files import StrPath, write_atomic
-from ..visual import read_png, read_png_size
+from ..visual import read_png
 from .pretrained import check_run_dir
 
 KINDS = ("fixed", "gout", "diff", "data")
@@ -48,7 +48,7 @@ def animate(run_dir: StrPath, out: StrPath | None = None, kind: str | None = Non
     out = Path(out or run.path / f"{kind}.gif")
     if out.suffix.lower() != ".gif":
         raise ValueError(f"{out}: give a name that ends in .gif; the MP4 gets the same")
-    widest, highest = map(max, zip(*map(read_png_size, grids.values())))
+    highest, widest, _ = map(max, zip(*(read_png(path).shape for path in grids.values())))
     ratio = min(1.0, width / widest, _HIGHEST / highest)
     size = max(1, round(ratio * widest)), max(1, round(ratio * highest))
     write_atomic(out, _encode_gif(grids, size, seconds))

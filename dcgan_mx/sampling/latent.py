@@ -5,7 +5,7 @@ import re
 
 import numpy as np
 
-from ..data.epochs import LATENT, make_rng
+from ..iterators import LATENT, make_rng
 
 
 def make_latents(n: int, nz: int, seed: int = 0) -> np.ndarray:

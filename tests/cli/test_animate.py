@@ -12,7 +12,7 @@ def test_runs_that_cannot_be_animated(call, one_line_error, tmp_path):
     one_line_error(call("animate", tmp_path, "--seconds", 0), "--seconds", "0 is out of range")
     path = tmp_path / "grids" / "fixed-00000050.png"
     path.write_bytes(path.read_bytes()[:20])
-    one_line_error(call("animate", tmp_path), path, "is no PNG file")
+    one_line_error(call("animate", tmp_path), path, "is not a valid PNG file")
     one_line_error(call("animate", tmp_path, "--width", 8), "--width", "in [16, 16384)")
     done = call("animate", tmp_path, "--kind", "gout", "--out", tmp_path / "o.gif")
     assert done.returncode == 0 and done.stdout.splitlines()[0] == str(tmp_path / "o.gif")

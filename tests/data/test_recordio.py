@@ -11,40 +11,13 @@ from dcgan_mx.data.recordio import encode_record, scan
 from dcgan_mx.system.runtime import mx
 
 MAGIC = struct.pack("<I", 0xced7230a)
-PICTURES = [b"a", b"four", b"five!", MAGIC, b"xx" + MAGIC, b"1234" + MAGIC + b"56",
-            MAGIC * 3 + b"z", bytes(range(256)) * 9]
+IMAGES = [b"a", b"four", b"five!", MAGIC, b"xx" + MAGIC, b"1234" + MAGIC + b"56",
+          MAGIC * 3 + b"z", bytes(range(256)) * 9]
 
 
-def put(path, pictures=PICTURES):
-    path.write_bytes(b"".join(encode_record(picture, n) for n, picture in enumerate(pictures)))
+def put(path, images=IMAGES):
+    path.write_bytes(b"".join(encode_record(image, n) for n, image in enumerate(images)))
     return path
-
-
-def test_mxnet_reads_what_is_framed(tmp_path):
-    reader = mx.recordio.MXRecordIO(str(put(tmp_path / "a.rec")), "r")
-    for n, picture in enumerate(PICTURES):
-        header, content = mx.recordio.unpack(reader.read())
-        assert (header.flag, header.label, header.id, content) == (0, 0, n, picture)
-    assert reader.read() is None
-
-
-def test_what_mxnet_writes_is_read(tmp_path):
-    """Offsets as MXNet's writer tells them; any number of labels, and records of labels alone."""
-    path = tmp_path / "a.rec"
-    writer = mx.recordio.MXIndexedRecordIO(str(tmp_path / "a.idx"), str(path), "w")
-    expected = []
-    for n, picture in enumerate([b"", *PICTURES, b""]):
-        expected.append(writer.tell())
-        labels = np.arange(n, dtype=np.float32)
-        content = struct.pack("<IfQQ", n, 0, n, 0) + labels.tobytes() + picture
-        assert n < 2 or mx.recordio.unpack(content)[0].label.tolist() == labels.tolist()
-        writer.write(content)
-    writer.close()
-    assert list(scan(path)[0]) == expected
-    records = Records(path)
-    assert [records.read(n) for n in range(len(records))] == PICTURES
-    assert [records.name(n) for n in (0, 7)] == ["record 2", "record 9"]
-    assert records.skipped == [("record 1", "holds no image"), ("record 10", "holds no image")]
 
 
 def read_all(path):
@@ -52,10 +25,37 @@ def read_all(path):
     return [records.read(n) for n in range(len(records))]
 
 
-def test_every_flipped_bit_is_found(tmp_path):
+def test_mxnet_reads_encoded_records(tmp_path):
+    reader = mx.recordio.MXRecordIO(str(put(tmp_path / "a.rec")), "r")
+    for n, image in enumerate(IMAGES):
+        header, content = mx.recordio.unpack(reader.read())
+        assert (header.flag, header.label, header.id, content) == (0, 0, n, image)
+    assert reader.read() is None
+
+
+def test_records_of_mxnets_writer_are_read(tmp_path):
+    """The writer's offsets; any number of labels; records of labels only."""
+    path = tmp_path / "a.rec"
+    writer = mx.recordio.MXIndexedRecordIO(str(tmp_path / "a.idx"), str(path), "w")
+    expected = []
+    for n, image in enumerate([b"", *IMAGES, b""]):
+        expected.append(writer.tell())
+        labels = np.arange(n, dtype=np.float32)
+        content = struct.pack("<IfQQ", n, 0, n, 0) + labels.tobytes() + image
+        assert n < 2 or mx.recordio.unpack(content)[0].label.tolist() == labels.tolist()
+        writer.write(content)
+    writer.close()
+    assert list(scan(path)[0]) == expected
+    records = Records(path)
+    assert read_all(path) == IMAGES
+    assert [records.name(n) for n in (0, 7)] == ["record 2", "record 9"]
+    assert records.skipped == [(f"record {n}", "contains no image") for n in (1, 10)]
+
+
+def test_every_flipped_bit_is_detected(tmp_path):
     path = put(tmp_path / "a.rec", [b"first", MAGIC + b"second"])
     good = path.read_bytes()
-    ids_and_labels = {*range(8 + 4, 8 + 24), *range(48 + 4, 48 + 24)}  # of no use to the training
+    ids_and_labels = {*range(8 + 4, 8 + 24), *range(48 + 4, 48 + 24)}  # not used by the training
     padding = {8 + 24 + 5 + i for i in range(3)} | {len(good) - 2, len(good) - 1}
     for i in set(range(len(good))) - ids_and_labels - padding:
         path.write_bytes(good[:i] + bytes([good[i] ^ 4]) + good[i + 1:])
@@ -70,11 +70,10 @@ def test_every_flipped_bit_is_found(tmp_path):
     (encode_record(b"x" * 50, 0)[:-4], "cut off in record 1"),
     (encode_record(b"x" * 50, 0) + b"\0\0\0\0", "damaged at byte 84"),
     (encode_record(MAGIC * 2, 0)[:-8], "cut off in record 1")])
-def test_damaged_files(content, words, tmp_path):
+def test_damaged_files_are_rejected(content, words, tmp_path):
     (tmp_path / "a.rec").write_bytes(content)
-    with pytest.raises(DatasetError, match=f"a.rec.* {words}.*: .*again") as caught:
+    with pytest.raises(DatasetError, match=f"a.rec.* {words}.*: .*again"):
         scan(tmp_path / "a.rec")
-    assert "\n" not in str(caught.value)
 
 
 @pytest.mark.parametrize("content", [
@@ -87,12 +86,11 @@ def test_files_without_an_image(content, tmp_path):
 
 
 @pytest.mark.usefixtures("bounded_memory")
-@settings(max_examples=1000, deadline=None,
+@settings(max_examples=500, deadline=None,
           suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(start=st.integers(0, 200), drop=st.integers(0, 40), insert=st.binary(max_size=40))
-def test_any_mutation_is_found_or_harmless(start, drop, insert, tmp_path_factory):
-    pictures = [b"first", MAGIC + b"second", b"third"]
-    content = b"".join(encode_record(picture, 0) for picture in pictures)
+def test_any_mutation_is_detected_or_harmless(start, drop, insert, tmp_path_factory):
+    content = b"".join(encode_record(image, 0) for image in [b"first", MAGIC + b"second", b"third"])
     path = tmp_path_factory.getbasetemp() / "mutated.rec"
     path.write_bytes(content[:start] + insert + content[start + drop:])
     try:
@@ -106,15 +104,15 @@ def test_any_mutation_is_found_or_harmless(start, drop, insert, tmp_path_factory
             assert not isinstance(error, DatasetError)
 
 
-def test_the_digest_is_of_the_pictures(tmp_path):
-    digests = [scan(put(tmp_path / "a.rec", pictures))[2]
-               for pictures in ([b"one", b"two"], [b"two", b"one"], [b"one", b"twO"], [b"one"])]
+def test_the_digest_depends_on_the_images_only(tmp_path):
+    digests = [scan(put(tmp_path / "a.rec", images))[2]
+               for images in ([b"one", b"two"], [b"two", b"one"], [b"one", b"twO"], [b"one"])]
     assert len(set(digests)) == 4
     assert scan(put(tmp_path / "b.rec", [b"one", b"two"]))[2] == digests[0]
 
 
-def test_a_file_that_changes_is_told(tmp_path):
+def test_a_file_that_changes_during_use_is_an_error(tmp_path):
     records = Records(put(tmp_path / "a.rec"))
-    put(tmp_path / "a.rec", PICTURES[:3])
+    put(tmp_path / "a.rec", IMAGES[:3])
     with pytest.raises(DatasetError, match="a.rec changed while it was in use"):
         records.read(0)

@@ -133,7 +133,7 @@ def test_a_damaged_grid_is_named(keep, make_run):
     run_dir = make_run([line(10)], {"gout": [10, 20]})
     damaged = run_dir / "grids" / "gout-00000020.png"
     damaged.write_bytes(damaged.read_bytes()[:keep])
-    with pytest.raises(ValueError, match=f"{damaged} is no PNG file, or is damaged: delete it"):
+    with pytest.raises(ValueError, match=f"{damaged} is not a valid PNG file: delete it"):
         write_report(run_dir)
     damaged.unlink()
     write_report(run_dir)

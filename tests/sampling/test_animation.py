@@ -92,7 +92,7 @@ def test_a_grid_that_claims_another_size_is_told_before_anything_is_written(size
     raw[16:24] = struct.pack(">II", *size)
     raw[29:33] = zlib.crc32(raw[12:29]).to_bytes(4, "big")
     path.write_bytes(raw)
-    with pytest.raises(ValueError, match=f"{path} is no PNG file, or is damaged: delete it"):
+    with pytest.raises(ValueError, match=f"{path} is not a valid PNG file: delete it"):
         animate(run_dir)
     assert os.listdir(run_dir) == ["grids"]
 
