@@ -9,43 +9,33 @@ from dcgan_mx.system.runtime import mx
 
 
 def reference(ngf, ndf, nc, no_bias=True, fix_gamma=True, eps=1e-5 + 1e-12):
-    """The example's graph, layer by layer as its table gives it."""
+    """The example's graph, layer by layer."""
     S, up = mx.sym, {"kernel": (4, 4), "stride": (2, 2), "pad": (1, 1), "no_bias": no_bias}
     bn = {"fix_gamma": fix_gamma, "eps": eps}
     g = S.Deconvolution(S.Variable("rand"), name="g1", kernel=(4, 4), num_filter=ngf * 8,
                         no_bias=no_bias)
     g = S.Activation(S.BatchNorm(g, name="gbn1", **bn), name="gact1", act_type="relu")
-    g = S.Deconvolution(g, name="g2", num_filter=ngf * 4, **up)
-    g = S.Activation(S.BatchNorm(g, name="gbn2", **bn), name="gact2", act_type="relu")
-    g = S.Deconvolution(g, name="g3", num_filter=ngf * 2, **up)
-    g = S.Activation(S.BatchNorm(g, name="gbn3", **bn), name="gact3", act_type="relu")
-    g = S.Deconvolution(g, name="g4", num_filter=ngf, **up)
-    g = S.Activation(S.BatchNorm(g, name="gbn4", **bn), name="gact4", act_type="relu")
+    for i, width in ((2, 4), (3, 2), (4, 1)):
+        g = S.Deconvolution(g, name=f"g{i}", num_filter=ngf * width, **up)
+        g = S.Activation(S.BatchNorm(g, name=f"gbn{i}", **bn), name=f"gact{i}", act_type="relu")
     g = S.Deconvolution(g, name="g5", num_filter=nc, **up)
     gout = S.Activation(g, name="gact5", act_type="tanh")
 
     leaky = {"act_type": "leaky", "slope": 0.2}
     d = S.Convolution(S.Variable("data"), name="d1", num_filter=ndf, **up)
     d = S.LeakyReLU(d, name="dact1", **leaky)
-    d = S.Convolution(d, name="d2", num_filter=ndf * 2, **up)
-    d = S.LeakyReLU(S.BatchNorm(d, name="dbn2", **bn), name="dact2", **leaky)
-    d = S.Convolution(d, name="d3", num_filter=ndf * 4, **up)
-    d = S.LeakyReLU(S.BatchNorm(d, name="dbn3", **bn), name="dact3", **leaky)
-    d = S.Convolution(d, name="d4", num_filter=ndf * 8, **up)
-    d = S.LeakyReLU(S.BatchNorm(d, name="dbn4", **bn), name="dact4", **leaky)
+    for i, width in ((2, 2), (3, 4), (4, 8)):
+        d = S.Convolution(d, name=f"d{i}", num_filter=ndf * width, **up)
+        d = S.LeakyReLU(S.BatchNorm(d, name=f"dbn{i}", **bn), name=f"dact{i}", **leaky)
     d = S.Convolution(d, name="d5", kernel=(4, 4), num_filter=1, no_bias=no_bias)
     d = S.Flatten(d, name="flatten0")
     return gout, S.LogisticRegressionOutput(data=d, label=S.Variable("label"), name="dloss")
 
 
-def graph(symbol):
-    return json.loads(symbol.tojson())
-
-
 @pytest.mark.parametrize("options", [{}, {"no_bias": False, "fix_gamma": False, "eps": 1e-3}])
-def test_the_references_graph_at_64(options):
+def test_graph_at_64_is_the_references(options):
     for ours, theirs in zip(make_dcgan_sym(8, 4, 3, **options), reference(8, 4, 3, **options)):
-        assert graph(ours) == graph(theirs)
+        assert json.loads(ours.tojson()) == json.loads(theirs.tojson())
 
 
 def trainable(symbol, **shapes):
@@ -55,7 +45,7 @@ def trainable(symbol, **shapes):
 
 
 @pytest.mark.parametrize("no_bias", [True, False])
-def test_grey_has_the_plain_layers_parameters(no_bias):
+def test_grey_generator_has_the_same_parameters(no_bias):
     ours, theirs = make_dcgan_sym(8, 8, 1, no_bias=no_bias), reference(8, 8, 1, no_bias=no_bias)
     for sym, plain, shapes in zip(ours, theirs, ({"rand": (2, 10, 1, 1)},
                                                  {"data": (2, 1, 64, 64)})):
@@ -64,7 +54,7 @@ def test_grey_has_the_plain_layers_parameters(no_bias):
 
 @pytest.mark.parametrize("size, stages", [(16, 2), (32, 3), (64, 4), (128, 5), (256, 6)])
 @pytest.mark.parametrize("nc", [1, 3])
-def test_sizes(size, stages, nc):
+def test_each_stage_doubles_the_size(size, stages, nc):
     symG, symD = make_dcgan_sym(4, 4, nc, size=size)
     again = make_dcgan_sym(4, 4, nc, size=size)
     assert [sym.tojson() for sym in (symG, symD)] == [sym.tojson() for sym in again]
@@ -91,7 +81,7 @@ def deconvolve(x, weight):
 
 
 @pytest.mark.parametrize("no_bias", [True, False])
-def test_grey_layer_against_its_definition(no_bias):
+def test_one_channel_deconvolution_matches_its_definition(no_bias):
     """Output by the definition; both gradients from the layer's linearity."""
     rng = np.random.default_rng(0)
     layer = _deconv_one_channel(mx.sym.Variable("x"), "g", 5, no_bias, 16)
@@ -116,6 +106,6 @@ def test_grey_layer_against_its_definition(no_bias):
 @pytest.mark.parametrize("name, args, kwargs", [
     ("ngf", (0, 8, 3), {}), ("ndf", (8, -1, 3), {}), ("nc", (8, 8, 2), {}),
     ("size", (8, 8, 3), {"size": 48}), ("size", (8, 8, 3), {"size": 512})])
-def test_bad_numbers(name, args, kwargs):
-    with pytest.raises(ValueError, match=f"^{name} is .*: give"):
+def test_invalid_arguments_are_rejected(name, args, kwargs):
+    with pytest.raises(ValueError, match=f"^{name}: invalid value .*: expected"):
         make_dcgan_sym(*args, **kwargs)

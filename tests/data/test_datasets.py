@@ -35,25 +35,23 @@ def download(monkeypatch):
     return calls
 
 
+def replace(monkeypatch, name, arrays, store):
+    """Put small files in the place of a data set's, by name; return their content."""
+    files = {entry[0]: store(idx(array)) for entry, array in zip(getattr(datasets, name), arrays)}
+    monkeypatch.setattr(datasets, name, [(file, hashlib.md5(content).hexdigest(), array.shape)
+                                         for (file, content), array in zip(files.items(), arrays)])
+    return files
+
+
 @pytest.fixture
 def tiny(monkeypatch):
-    """Four small files instead of MNIST's, by name."""
-    files = {name: idx(array) for (name, _, _), array in zip(datasets.MNIST, ARRAYS)}
-    monkeypatch.setattr(datasets, "MNIST", [
-        (name, hashlib.md5(content).hexdigest(), array.shape)
-        for (name, content), array in zip(files.items(), ARRAYS)])
-    return files
+    return replace(monkeypatch, "MNIST", ARRAYS, bytes)
 
 
 @pytest.fixture
 def tiny_fashion(monkeypatch):
-    """Two small gzipped files instead of Fashion-MNIST's, by name."""
-    files = {f"{name}.gz": gzip.compress(idx(array))
-             for (name, _, _), array in zip(datasets.FASHION_MNIST, ARRAYS[::2])}
-    monkeypatch.setattr(datasets, "FASHION_MNIST", [
-        (name[:-3], hashlib.md5(content).hexdigest(), array.shape)
-        for (name, content), array in zip(files.items(), ARRAYS[::2])])
-    return files
+    files = replace(monkeypatch, "FASHION_MNIST", ARRAYS[::2], gzip.compress)
+    return {f"{name}.gz": content for name, content in files.items()}
 
 
 def put(folder, files):
@@ -85,31 +83,23 @@ def damage(stored):
         yield stored + b"x"
 
 
-@pytest.mark.parametrize("store", [dict, packed])
-def test_files_on_disk_are_verified_and_kept(store, tiny, tmp_path):
-    files = store(tiny)
-    put(tmp_path / "mnist", files)
-    for found, expected in zip(datasets.read_mnist(tmp_path), ARRAYS):
+@pytest.mark.parametrize("store", [dict, packed, "fashion"])
+def test_files_on_disk_are_verified_and_kept(store, tiny, tiny_fashion, tmp_path):
+    files = tiny_fashion if store == "fashion" else store(tiny)
+    read, folder = ((datasets.get_fashion_mnist, "fashion-mnist") if store == "fashion" else
+                    (get_mnist, "mnist"))
+    put(tmp_path / folder, files)
+    for found, expected in zip(read(tmp_path), ARRAYS[::2]):
         np.testing.assert_array_equal(found, expected)
-    for found, expected in zip(get_mnist(tmp_path), ARRAYS[::2]):
-        np.testing.assert_array_equal(found, expected)
+    if store != "fashion":
+        for found, expected in zip(datasets.read_mnist(tmp_path), ARRAYS):
+            np.testing.assert_array_equal(found, expected)
     name = next(iter(files))
     for content in damage(files[name]):
-        (tmp_path / "mnist" / name).write_bytes(content)
+        (tmp_path / folder / name).write_bytes(content)
         with pytest.raises(DatasetError, match=f"{name} is damaged: .* MD5 .*: delete it"):
-            get_mnist(tmp_path)
-        assert (tmp_path / "mnist" / name).read_bytes() == content
-
-
-def test_fashion_mnist_is_verified_as_gzipped(tiny_fashion, tmp_path):
-    put(tmp_path / "fashion-mnist", tiny_fashion)
-    for found, expected in zip(datasets.get_fashion_mnist(tmp_path), ARRAYS[::2]):
-        np.testing.assert_array_equal(found, expected)
-    name = next(iter(tiny_fashion))
-    for content in damage(tiny_fashion[name]):
-        (tmp_path / "fashion-mnist" / name).write_bytes(content)
-        with pytest.raises(DatasetError, match=f"{name} is damaged: .* MD5 .*: delete it"):
-            datasets.get_fashion_mnist(tmp_path)
+            read(tmp_path)
+        assert (tmp_path / folder / name).read_bytes() == content
 
 
 @pytest.fixture(scope="module")
