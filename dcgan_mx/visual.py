@@ -92,16 +92,17 @@ def make_grid(X: np.ndarray, columns: int | None = None) -> np.ndarray:
     return buf
 
 
-def check_image_name(path: StrPath) -> None:
-    """Raise ValueError if the extension of a file name is not a supported format."""
-    if Path(path).suffix.lower() not in _FORMATS:
+def check_image_name(path: StrPath) -> str:
+    """Return the extension of a file name; raise ValueError if its format is not supported."""
+    suffix = Path(path).suffix.lower()
+    if suffix not in _FORMATS:
         raise ValueError(f"{path}: invalid extension: expected {', '.join(_FORMATS)}")
+    return suffix
 
 
 def save_image(path: StrPath, pixels: np.ndarray) -> None:
     """Write pixels, (H, W, C), atomically, in the format of the file's extension."""
-    check_image_name(path)
-    suffix = Path(path).suffix.lower()
+    suffix = check_image_name(path)
     if max(pixels.shape) > _FORMATS[suffix]:
         raise ValueError(f"{path}: {pixels.shape[1]}x{pixels.shape[0]} pixels are too large for "
                          f"{suffix}, whose maximum is {_FORMATS[suffix]} a side: use fewer images, "

