@@ -140,7 +140,7 @@ def test_data_that_cannot_be_had_is_named_and_makes_no_folder(call, one_line_err
     for name in ("train-images-idx3-ubyte", "train-labels-idx1-ubyte", "t10k-images-idx3-ubyte",
                  "t10k-labels-idx1-ubyte"):
         (tmp_path / "mnist" / name).write_bytes(b"\0\0\x08\x01\0\0\0\x03ab")
-    train("mnist", tmp_path, "train-images-idx3-ubyte", "not the file that was published",
+    train("mnist", tmp_path, "train-images-idx3-ubyte", "not have the published MD5",
           "delete it")
 
 
