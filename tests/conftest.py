@@ -7,6 +7,8 @@ from pathlib import Path
 
 if "PYTEST_XDIST_WORKER" in os.environ:  # a core each, before MXNet reads it
     os.environ.setdefault("OMP_NUM_THREADS", "1")
+# Messages name dcgan-mx, which is then on the PATH.
+os.environ["PATH"] = os.pathsep.join([os.path.dirname(sys.executable), os.environ["PATH"]])
 os.environ["OPENCV_LOG_LEVEL"] = "OFF"  # as commands have it, before OpenCV reads it
 
 import numpy as np

@@ -68,7 +68,7 @@ def test_a_generator_of_the_package(call, one_line_error, tmp_path):
 def check_discriminator(run, nc, call):
     done = call("export", run, run / "D.onnx", "--network", "D")
     assert done.returncode == 0, done.stderr
-    folder = checkpoint.list(run)[-1]
+    folder = checkpoint.list_checkpoints(run)[-1]
     x = np.random.default_rng(0).uniform(-1, 1, (4, nc, 16, 16)).astype(np.float32)
     probability, metadata = run_model(run / "D.onnx", data=x)
     mod = mx.mod.Module(mx.sym.load(str(folder / "D-symbol.json")), label_names=("label",))
@@ -157,7 +157,7 @@ def test_bad_flags_of_export(flags, parts, run_dir, call, one_line_error, tmp_pa
 def test_what_is_no_checkpoint_of_it(run_dir, call, one_line_error, tmp_path):
     out = tmp_path / "o.onnx"
     one_line_error(call("export", tmp_path / "nothing", out), "nothing is no folder")
-    folder = shutil.copytree(checkpoint.list(run_dir)[-1], tmp_path / "step-00000005")
+    folder = shutil.copytree(checkpoint.list_checkpoints(run_dir)[-1], tmp_path / "step-00000005")
     (folder / "D-symbol.json").unlink()
     one_line_error(call("export", folder, out, "--network", "D"), "D-symbol.json", "No such file",
                    "give another checkpoint")

@@ -44,7 +44,7 @@ def box(tmp_path_factory):
 
 def test_the_box_has_the_rounded_averages_and_their_own_statistics(box):
     run_dir, folder = box
-    step = checkpoint.list(run_dir)[0]
+    step = checkpoint.list_checkpoints(run_dir)[0]
     average = {name: array.astype(np.float16).astype(np.float32)
                for name, array in checkpoint.load_average(step).items()}
     symG, _ = make_dcgan_sym(4, 4, 1, size=16)
@@ -132,7 +132,7 @@ def test_a_training_begins_with_exactly_these_weights_and_a_new_d(devices, box):
             np.testing.assert_array_equal(row, expected[name])
     assert found["step"] == 3 and len(found["sha256"]) == 64
     ours, theirs = get_parameters(trainer.modD), checkpoint.load_network(
-        checkpoint.list(run_dir)[0], "D")[1]
+        checkpoint.list_checkpoints(run_dir)[0], "D")[1]
     assert abs(ours["arg:d2_weight"].std() - 0.02) < 0.002
     assert (ours["arg:d2_weight"] != theirs["arg:d2_weight"]).all()
 
@@ -149,7 +149,7 @@ def test_init_takes_no_other_layers(options, tmp_path):
 
 @pytest.mark.parametrize("kind", ["pretrained:discs", "run", "checkpoint"])
 def test_init_is_part_of_the_run(kind, box, call, tmp_path):
-    source = {"run": box[0], "checkpoint": checkpoint.list(box[0])[0]}.get(kind, kind)
+    source = {"run": box[0], "checkpoint": checkpoint.list_checkpoints(box[0])[0]}.get(kind, kind)
     # a rate so low that no float32 weight feels it
     done = call("train", *GREY, "--init-from", source, "--lr", 1e-30, "--max-steps", 1, "--run-dir",
                 tmp_path / "run")

@@ -23,7 +23,7 @@ def test_each_way_has_its_own_file(flags, name, shape, run_dir, call, tmp_path):
     out, = tmp_path.iterdir()
     assert out.name == f"{name}.png" and read_png(out).shape == (*shape, 3)
     before = out.read_bytes()
-    assert call("sample", checkpoint.list(run_dir)[0], "--out", out, *flags).returncode == 0
+    assert call("sample", checkpoint.list_checkpoints(run_dir)[0], "--out", out, *flags).returncode == 0
     assert out.read_bytes() == before
 
 
@@ -104,7 +104,7 @@ def test_bad_flags_of_sample(flags, parts, run_dir, call, one_line_error, tmp_pa
 def test_what_is_no_checkpoint(run_dir, call, one_line_error, tmp_path):
     one_line_error(call("sample", tmp_path / "nothing"), "nothing is no folder")
     one_line_error(call("sample", tmp_path), "is no checkpoint, and has none")
-    folder = shutil.copytree(checkpoint.list(run_dir)[0], tmp_path / "step-00000005")
+    folder = shutil.copytree(checkpoint.list_checkpoints(run_dir)[0], tmp_path / "step-00000005")
     state = json.loads((folder / "state.json").read_text())
     (folder / "state.json").write_text(json.dumps(state))
     one_line_error(call("sample", folder), "state.json is damaged: give another checkpoint")

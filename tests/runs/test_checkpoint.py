@@ -131,8 +131,8 @@ def test_keep_and_list(trained, folder, tmp_path, make_batches):
         trained.step(*pair)
         checkpoint.save(tmp_path, trained, keep=2)
     kept = ["step-00000006", "step-00000007", "step-00000009"]
-    assert [path.name for path in checkpoint.list(tmp_path)] == kept == names(folder.parent)
-    assert checkpoint.list(tmp_path / "nowhere") == []
+    assert [path.name for path in checkpoint.list_checkpoints(tmp_path)] == kept == names(folder.parent)
+    assert checkpoint.list_checkpoints(tmp_path / "nowhere") == []
 
 
 def test_numbers_that_are_not_finite_are_neither_saved_nor_loaded(trained, folder, tmp_path):
@@ -148,7 +148,7 @@ def test_numbers_that_are_not_finite_are_neither_saved_nor_loaded(trained, folde
     for act in (trained.check_finite, lambda: checkpoint.save(tmp_path, trained)):
         with pytest.raises(DivergenceError, match="step 4: arg:g2_weight of G"):
             act()
-    assert checkpoint.list(tmp_path) == [folder]
+    assert checkpoint.list_checkpoints(tmp_path) == [folder]
 
 
 @pytest.mark.parametrize("name", FILES)
@@ -173,7 +173,7 @@ def test_the_newest_good_one_is_taken(trained, folder, tmp_path, make_batches):
     for pair in make_batches(2, 4, (3, 16, 16), nz=5):
         trained.step(*pair)
         checkpoint.save(tmp_path, trained)
-    newest = checkpoint.list(tmp_path)
+    newest = checkpoint.list_checkpoints(tmp_path)
     (newest[2] / "D-0000.params").write_bytes(b"")
     shutil.rmtree(newest[1])
     newest[1].mkdir()

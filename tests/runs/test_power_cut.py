@@ -266,10 +266,10 @@ def come_back(files, folder):
         if not name.endswith("/"):
             path.write_bytes(raw)
     recover(folder)
-    for step in checkpoint.list(folder):
+    for step in checkpoint.list_checkpoints(folder):
         checkpoint.verify(step)  # whole, or not there
     return {f"checkpoints/{step.name}": {file.name: file.read_bytes() for file in step.iterdir()}
-            for step in checkpoint.list(folder)}
+            for step in checkpoint.list_checkpoints(folder)}
 
 
 @pytest.mark.parametrize("act, new", [(save(6, keep=1), NEW), (save(5, seed=1), OLD)])
