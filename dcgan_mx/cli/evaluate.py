@@ -56,13 +56,8 @@ def make_parser() -> Parser:
     return parser
 
 
-def evaluate(images: np.ndarray, train_iter: EpochIter, classifier: DigitClassifier | None
-             ) -> dict[str, Any]:
-    """Return the metrics of images, and as `baseline` those of real images against others.
-
-    The real-vs-real baseline is the best value to expect at this number of images.
-    """
-    n = len(images)
+def check_count(n: int, train_iter: EpochIter) -> None:
+    """Raise ArgumentError, or warn about crops, if there are fewer than 2n real images."""
     available = train_iter.num_batches * train_iter.batch_size
     if 2 * n > available and isinstance(train_iter, MnistIter):
         raise ArgumentError("num_images", f"{n} needs two sets of real images, and there are "
@@ -71,6 +66,15 @@ def evaluate(images: np.ndarray, train_iter: EpochIter, classifier: DigitClassif
         warnings.warn(f"--num-images {n}: there are only {available} real images, so that the "
                       "baseline compares crops of the same images and is too low", RuntimeWarning,
                       stacklevel=2)
+
+
+def evaluate(images: np.ndarray, train_iter: EpochIter, classifier: DigitClassifier | None
+             ) -> dict[str, Any]:
+    """Return the metrics of images, and as `baseline` those of real images against others.
+
+    The real-vs-real baseline is the best value to expect at this number of images.
+    """
+    n = len(images)
     real = first_images(train_iter, 2 * n, grey=classifier is not None)
     evaluator = Evaluator(real[:n], classifier)
     return {**evaluator.evaluate(images), "baseline": evaluator.evaluate(real[n:])}
@@ -160,6 +164,7 @@ def main(argv: Sequence[str]) -> int:
         check_memory("--linear-probe", 4 * _DIGITS * features.count, "remove the flag, or free "
                      "memory")
     train_iter = make_train_iter(settings, Workers())
+    check_count(args.num_images, train_iter)
     classifier = find_classifier(settings, ctx)
     images = generator.generate(make_latents(args.num_images, generator.nz, args.seed))
     result = {"step": step, "dataset": config.dataset, "seed": args.seed, "bn": args.bn_stats,

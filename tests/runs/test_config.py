@@ -46,8 +46,9 @@ def test_settings_survive_config_json():
     ("batch_size", 1.0), ("batch_size", 0), ("batch_size", 2**31), ("batch_size", None),
     ("dataset", None), ("dataset", "cifar"), ("nc", True), ("nc", 2), ("nc", 3.0), ("show", 1),
     ("show", None), ("gpu", 0), ("max_steps", 0), ("keep_checkpoints", -1),
-    ("kv_store", "dist_async"), ("speed", 1), ("ema_rel_std", 1e-160), ("ema_rel_std", 0.26), ("ema_rel_std", float("nan")),
-    ("real_label", 0.5), ("beta1", 1), pytest.param("lr", 10**400, id="lr-huge")])
+    ("kv_store", "dist_async"), ("speed", 1), ("ema_rel_std", 1e-160), ("ema_rel_std", 0.26),
+    ("ema_rel_std", float("nan")), ("real_label", 0.5), ("beta1", 1),
+    pytest.param("lr", 10**400, id="lr-huge")])
 def test_invalid_settings_in_config_json_are_rejected(name, value):
     with pytest.raises(ValueError, match="^here: "):
         parse_settings({**SAVED.to_flags(), name: value}, "here")
@@ -98,7 +99,8 @@ def test_given_settings_replace_saved_ones(given, changed, note):
 
 
 @pytest.mark.parametrize("given, override, words", [
-    ({"lr": 0.1}, (), "^lr: 0.1 differs from 0.0002 of the run in r: remove --lr, or add --override lr$"),
+    ({"lr": 0.1}, (),
+     "^lr: 0.1 differs from 0.0002 of the run in r: remove --lr, or add --override lr$"),
     ({"ngf": 8}, (), "^ngf: 8 differs from 64 of the run in r: remove --ngf, or start a new run$"),
     ({"seed": 1}, ("lr",), "^override: lr needs its new value: add --lr"),
     ({}, ("batch_size",), "^override: batch_size needs its new value: add --batch-size")])

@@ -248,7 +248,7 @@ def choose(parts, rng, most):
 
 
 def list_contents(node):
-    """Return a file's possible contents: the rest after `synced` is missing, half, whole or zero."""
+    """Return a file's possible contents: the rest after `synced` is missing, half, all or zero."""
     size, safe = len(node.content), node.synced
     return [node.content[:safe], node.content[:(safe + size) // 2], node.content,
             node.content[:safe].ljust(size, b"\0")][:4 if safe < size else 1]

@@ -143,7 +143,8 @@ READERS = {"config.json": (json.dumps(CONFIG).encode(), Run.read_settings),
            "log.jsonl": (TEXT, Run.read_log),
            "result.json": (StopReason("max_steps", 30, 0, 30).encode(), Run.read_result),
            "evaluation.json": (b'{"step": 30, "images": 64, "baseline": {"swd": 0.5, '
-                               b'"class_counts": [2, 1]}, "class_counts": [1, 2], "swd": 0.5}', Run.read_evaluation)}
+                               b'"class_counts": [2, 1]}, "class_counts": [1, 2], "swd": 0.5}',
+                               Run.read_evaluation)}
 
 
 @pytest.mark.usefixtures("bounded_memory")
