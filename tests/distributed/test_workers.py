@@ -96,8 +96,8 @@ def test_what_workers_tell_each_other(job):
 def test_workers_that_differ_in_terminals_and_logs_stop_and_save_together(job):
     assert [str(np.load(job / f"speech-{rank}.npz")["trouble"]) for rank in (0, 1)] == [
         "no paper", ""]
-    assert [path.name for path in checkpoint.list_checkpoints(job)] == ["step-00000021"]
-    checkpoint.verify(checkpoint.list_checkpoints(job)[0])
+    assert [path.name for path in checkpoint.list(job)] == ["step-00000021"]
+    checkpoint.verify(checkpoint.list(job)[0])
 
 
 TRAIN = [ROOT / "scripts" / "train.py", "--dataset", "synthetic", "--size", 16, "--ngf", 4,
@@ -106,7 +106,7 @@ TRAIN = [ROOT / "scripts" / "train.py", "--dataset", "synthetic", "--size", 16, 
 
 
 def read_run(run_dir):
-    folder = checkpoint.list_checkpoints(run_dir)[-1]
+    folder = checkpoint.list(run_dir)[-1]
     return [(folder / name).read_bytes() for name in (*PARAMS, REPLICAS, STATE)]
 
 
@@ -116,9 +116,9 @@ def test_a_job_goes_on_to_the_bit(tmp_path, call):
 
     def resume():
         """Start again, until a checkpoint is written."""
-        before = len(checkpoint.list_checkpoints(pieces))
+        before = len(checkpoint.list(pieces))
         process = start(*TRAIN, "--run-dir", pieces, "--resume")
-        wait_until(lambda: len(checkpoint.list_checkpoints(pieces)) > before, process)
+        wait_until(lambda: len(checkpoint.list(pieces)) > before, process)
         return process
     done = run(*TRAIN, "--run-dir", whole)
     assert done.returncode == 0, done.stderr
@@ -138,7 +138,7 @@ def test_a_job_goes_on_to_the_bit(tmp_path, call):
             message, = re.findall("error: .*", errors)
             assert re.search("worker [01] .*killed by SIGKILL", message)
         assert find_processes(pieces) == []
-    assert int(checkpoint.list_checkpoints(pieces)[-1].name[5:]) < 150
+    assert int(checkpoint.list(pieces)[-1].name[5:]) < 150
     config = json.loads((pieces / "config.json").read_text())
     config["flags"]["show"] = True
     (pieces / "config.json").write_text(json.dumps(config))
@@ -162,8 +162,8 @@ def test_a_job_goes_on_to_the_bit(tmp_path, call):
     assert ("warning: --resume: workers x devices is 1 x 1, and was 2 x 1: BatchNorm sees other "
             "parts") in alone.stderr
     assert "the epoch begins anew" in alone.stderr
-    assert [path.name for path in checkpoint.list_checkpoints(pieces)][-1] == "step-00000202"
-    assert not (checkpoint.list_checkpoints(pieces)[-1] / REPLICAS).exists()
+    assert [path.name for path in checkpoint.list(pieces)][-1] == "step-00000202"
+    assert not (checkpoint.list(pieces)[-1] / REPLICAS).exists()
 
 
 def test_images_that_cannot_be_read_cost_a_job_no_step(photo_rec, tmp_path):
@@ -178,7 +178,7 @@ def test_images_that_cannot_be_read_cost_a_job_no_step(photo_rec, tmp_path):
     first, last = re.findall("error: .*", done.stderr)
     assert first.startswith(f"error: {rec}: 100 images in a row cannot be read")
     assert re.match(r"error: worker [01] .* ended with status 2: see its message above", last)
-    folder, = checkpoint.list_checkpoints(run_dir)
+    folder, = checkpoint.list(run_dir)
     step = int(folder.name[5:])
     assert f"; saved in {folder}\n" in done.stdout
     assert step == read_numbers(run_dir)[-1]["step"] and step > 1

@@ -62,7 +62,7 @@ def find_processes(mark, role=None, holder=False):
             environ = (folder / "environ").read_bytes()
         except OSError:
             continue
-        if str(mark).encode() in line + environ and b"dcgan_mx\0launch" not in line and (
+        if str(mark).encode() in line + environ and b"\0dcgan_mx\0launch\0" not in line and (
                 role is None or (b'"DMLC_ROLE": "%s"' if holder else b"DMLC_ROLE=%s\0")
                 % role.encode() in environ):
             found.append(int(folder.name))

@@ -151,7 +151,7 @@ def train(run_dir, flags, **environ):
                     make_env(OMP_NUM_THREADS="1", **environ))
     status, err = finish(job)
     assert status == 0, err
-    saved = checkpoint.list_checkpoints(run_dir)[-1]
+    saved = checkpoint.list(run_dir)[-1]
     return [(saved / name).read_bytes() for name in PARAMS]
 
 

@@ -166,8 +166,8 @@ def test_in_a_browser(browser, make_run):
                        name="a very " + "long" * 50 + " name", shape=(900, 900, 3),
                        config={**CONFIG, "flags": flags, "data": {"sha256": "ab" * 32}})
     Run(run_dir).write_evaluation(
-        {"step": 50, "images": 100, "frechet": 3.5, "class_counts": [9, 91], "svm_errors": {"D": 0.05},
-         "baseline": {"frechet": 0.25, "class_counts": [50, 50]}}, np.zeros((40, 80, 1), np.uint8))
+        {"step": 50, "images": 100, "frechet": 3.5, "classes": [9, 91], "svm_errors": {"D": 0.05},
+         "floor": {"frechet": 0.25, "classes": [50, 50]}}, np.zeros((40, 80, 1), np.uint8))
     path = write_report(run_dir)
     text = path.read_text(encoding="utf-8")
     for cells in (("Fréchet distance", "3.500", "0.250"), ("share of 1, %", "91.0", "50.0"),

@@ -39,7 +39,7 @@ def by_hand(z, params, batch_statistics):
 @pytest.mark.parametrize("bn", ["moving", "batch"])
 def test_images_are_the_definitions(bn, run_dir):
     generator, step = load_generator(run_dir, bn=bn, batch_size=6)
-    _, params, _ = checkpoint.load_network(checkpoint.list_checkpoints(run_dir)[0], "G")
+    _, params, _ = checkpoint.load_network(checkpoint.list(run_dir)[0], "G")
     z = make_latents(6, 10, seed=2)
     assert step == 5 and generator.nz == 10
     np.testing.assert_allclose(generator.generate(z), by_hand(z, params, bn == "batch"), atol=1e-5)
@@ -69,7 +69,7 @@ def test_parameters_can_be_changed(run_dir):
 
 def test_a_checkpoint_without_d_is_enough(run_dir, tmp_path):
     folder = tmp_path / "step-00000005"
-    shutil.copytree(checkpoint.list_checkpoints(run_dir)[0], folder)
+    shutil.copytree(checkpoint.list(run_dir)[0], folder)
     for name in ("D-symbol.json", "D-0000.params", "D-optimizer.params", "G-optimizer.params"):
         (folder / name).unlink()
     z = make_latents(3, 10)
@@ -90,7 +90,7 @@ def seal(folder, **changes):
 
 
 def test_another_latent_distribution_is_refused(run_dir, tmp_path):
-    folder = shutil.copytree(checkpoint.list_checkpoints(run_dir)[0], tmp_path / "step-00000005")
+    folder = shutil.copytree(checkpoint.list(run_dir)[0], tmp_path / "step-00000005")
     seal(folder, latent="uniform")
     with pytest.raises(ValueError, match="latent vectors are 'uniform'.* give one of 'normal'"):
         load_generator(folder)
