@@ -63,7 +63,7 @@ def test_resume_with_averages_and_evaluations_is_bit_identical(stop, discs, call
     run_dir = tmp_path / "run"
     assert call("train", *FLAGS, "--max-steps", stop, "--run-dir", run_dir).returncode == 0
     done = call("train", "--resume", "--run-dir", run_dir, "--max-steps", 20)
-    assert done.returncode == 0 and "best step" in done.stdout
+    assert done.returncode == 0 and re.search("best (evaluated )?step", done.stdout)
     assert read_numbers(run_dir) == read_numbers(discs)
     for name in ("G-0000.params", "G-ema.params", "D-optimizer.params"):
         last = "checkpoints", "step-00000020", name
@@ -185,7 +185,7 @@ def test_divergence_is_detected_at_an_evaluation(call, tmp_path):
     done = call("train", *SMALL, "--lr", 1e30, "--eval-steps", 5, "--max-steps", 20, "--run-dir",
                 tmp_path / "run")
     assert done.returncode == 2
-    assert re.search(r"\nerror: step 5: \S+ of G .*finite.*--lr", done.stderr)
+    assert re.search(r"\nerror: step 5: \S+ of G .*finite", done.stderr)
 
 
 @pytest.mark.slow

@@ -15,7 +15,7 @@ def test_layers_are_pooled_to_four_by_four_places(run_dir):
     features = Features(run_dir, (3, 16, 16))
     images = np.random.default_rng(0).uniform(-1, 1, (120, 3, 16, 16)).astype(np.float32)
     found = features.describe(images)
-    text, params, _ = checkpoint.load_network(checkpoint.list_checkpoints(run_dir)[0], "D")
+    text, params, _ = checkpoint.load_network(checkpoint.list(run_dir)[0], "D")
     internals = mx.sym.load_json(text).get_internals()
     parts = []
     for name in ("dact1", "dact2"):  # 8x8 and 4x4 places
@@ -64,7 +64,7 @@ def test_images_that_d_does_not_take_are_one_line(shape, run_dir):
 def test_a_run_without_d(run_dir, tmp_path):
     with pytest.raises(ValueError, match="is no checkpoint, and has none"):
         Features(tmp_path, (3, 16, 16))
-    folder = shutil.copytree(checkpoint.list_checkpoints(run_dir)[0], tmp_path / "step-00000005")
+    folder = shutil.copytree(checkpoint.list(run_dir)[0], tmp_path / "step-00000005")
     (folder / "D-0000.params").unlink()
     with pytest.raises(ValueError, match="D-0000.params: No such file"):
         Features(folder, (3, 16, 16))
