@@ -138,7 +138,7 @@ def _describe_threads(problems: list[Problem]) -> str:
     try:
         chosen = read_threads()
     except ValueError as error:
-        problem, _, fix = str(error).partition(": ")
+        problem, _, fix = str(error).rpartition(": ")
         problems.append(_problem(problem, fix))
         return "see below"
     return f"you set {chosen}" if chosen else "one per physical core; set OMP_NUM_THREADS to change"
