@@ -5,7 +5,7 @@ import importlib
 from typing import TYPE_CHECKING
 
 from .system.compat import add_missing_names
-from .visual import fill_buf, visual  # now, or the module of that name would stand for it
+from .visual import fill_buf, visual  # now: the name would later mean the module
 
 if TYPE_CHECKING:
     from .data.datasets import get_mnist
@@ -19,9 +19,9 @@ if TYPE_CHECKING:
 
 __version__ = "0.1.0"
 
-add_missing_names()  # a plain `import mxnet` works from here on
+add_missing_names()  # a later `import mxnet` works
 
-# Each name is imported when it is asked for: what needs no MXNet does not wait for it.
+# Names are imported on first use, so that `import dcgan_mx` does not import MXNet.
 _MODULES = {
     "FolderIter": "iterators", "ImagenetIter": "iterators", "MnistIter": "iterators",
     "RandIter": "iterators", "Trainer": "trainer", "get_mnist": "data.datasets",

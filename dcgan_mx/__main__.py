@@ -1,4 +1,4 @@
-"""`python -m dcgan_mx` is the command `dcgan-mx`."""
+"""`python -m dcgan_mx` runs the command `dcgan-mx`."""
 import sys
 
 from .cli.main import main

@@ -105,13 +105,13 @@ def half_written(run_dir: Path) -> list[Path]:
 
 def newest_step(run_dir: Path) -> int:
     """Return the step of the newest checkpoint; 0 if there is none."""
-    return max((int(folder.name[5:]) for folder in checkpoint.list(run_dir)), default=0)
+    return max((int(folder.name[5:]) for folder in checkpoint.list_checkpoints(run_dir)), default=0)
 
 
 def count_damaged(run_dir: Path) -> int:
     """Return how many checkpoints under a final name are not whole."""
     damaged = 0
-    for folder in checkpoint.list(run_dir):
+    for folder in checkpoint.list_checkpoints(run_dir):
         try:
             checkpoint.verify(folder)
         except CheckpointError as error:
@@ -176,17 +176,17 @@ def kill_while_replacing(run_dir: Path, rng: random.Random) -> dict[str, int]:
     time.sleep(rng.uniform(0, 0.05))
     process.kill()
     process.communicate()
-    nameless = not checkpoint.list(run_dir)
+    nameless = not checkpoint.list_checkpoints(run_dir)
     with Run(run_dir).lock():
         pass
     return {"in_save": nameless, "lost": 0, "damaged": count_damaged(run_dir),
-            "too_much": len(checkpoint.list(run_dir)) != 1}
+            "too_much": len(checkpoint.list_checkpoints(run_dir)) != 1}
 
 
 def finish(kind: str, run_dir: Path, steps: int) -> tuple[list[bytes], list[dict[str, Any]]]:
     """Let the run come to its end; return its last checkpoint's arrays and its log."""
     Job(kind, run_dir, "--max-steps", str(steps)).finish()
-    folder = checkpoint.list(run_dir)[-1]
+    folder = checkpoint.list_checkpoints(run_dir)[-1]
     return [(folder / name).read_bytes() for name in PARAMS], read_log(run_dir)
 
 

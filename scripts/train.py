@@ -1,5 +1,7 @@
 """Train a DCGAN: python scripts/train.py --dataset mnist --gpu 0."""
-from dcgan_mx.cli.main import run_script
+import sys
+
+from dcgan_mx.cli.main import main
 
 if __name__ == "__main__":
-    run_script("train")
+    sys.exit(main(["train", *sys.argv[1:]]))

@@ -7,6 +7,8 @@ from pathlib import Path
 
 if "PYTEST_XDIST_WORKER" in os.environ:  # a core each, before MXNet reads it
     os.environ.setdefault("OMP_NUM_THREADS", "1")
+# Messages name dcgan-mx, which is then on the PATH.
+os.environ["PATH"] = os.pathsep.join([os.path.dirname(sys.executable), os.environ["PATH"]])
 os.environ["OPENCV_LOG_LEVEL"] = "OFF"  # as commands have it, before OpenCV reads it
 
 import numpy as np
@@ -161,10 +163,12 @@ def call(capfd, monkeypatch):
 
 @pytest.fixture
 def script():
-    """Run a script as a user does; returns its status, its output and its errors."""
-    def run(name, *args, **kwargs):
-        return subprocess.run([sys.executable, str(ROOT / "scripts" / name), *map(str, args)],
-                              capture_output=True, text=True, timeout=300, check=False, **kwargs)
+    """Run a file of scripts/, or a module, in a new process; return the CompletedProcess."""
+    def run(name, *args, env=os.environ, **kwargs):
+        program = [str(ROOT / "scripts" / name)] if name.endswith(".py") else ["-m", name]
+        return subprocess.run([sys.executable, *program, *map(str, args)], capture_output=True,
+                              text=True, timeout=300, check=False,
+                              env={**env, "PYTHONPATH": str(ROOT)}, **kwargs)
     return run
 
 

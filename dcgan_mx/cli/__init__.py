@@ -1,1 +1,1 @@
-"""The commands of `dcgan-mx` and the scripts of the same names: flags in, objects out."""
+"""The subcommands of `dcgan-mx`: they parse flags, construct objects and print results."""

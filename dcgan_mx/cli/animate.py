@@ -1,4 +1,4 @@
-"""`dcgan-mx animate`: a film of a run's grids."""
+"""`dcgan-mx animate`: a GIF and a video of a run's image grids."""
 from __future__ import annotations
 
 from typing import Sequence
@@ -11,23 +11,24 @@ from .parser import Parser, number
 def make_parser() -> Parser:
     """Make the parser of the command."""
     parser = Parser(command_line("animate"),
-                    "Make a GIF of a run's grids, with the step on each frame, and an MP4 where "
-                    "ffmpeg is installed.")
+                    "Make a GIF of a run's image grids, with the step on each frame, and an MP4 if "
+                    "ffmpeg is installed. Existing files are replaced.")
     parser.add("run", "a run directory", metavar="RUN")
-    parser.add("--out", "the GIF; absent: in the run directory. It and the MP4, whose name "
-               "ends in .mp4 instead, are replaced if they are there", metavar="FILE")
-    parser.add("--kind", "which grids; absent: the first of these that there is", choices=KINDS)
-    parser.add("--seconds", "length of the film; its last frame stays for one more",
-               type=number(float, above=0, below=600), default=SECONDS, metavar="X")
-    parser.add("--width", "scale grids down to so many pixels", default=WIDTH, metavar="N",
-               type=number(int, least=16, below=2**14))
-    parser.add("--frames", "show so many grids, evenly chosen, where there are more",
-               default=FRAMES, metavar="N", type=number(int, least=1, below=2**20))
+    parser.add("--out", "the GIF; the MP4 gets the same name with .mp4 (default: in the run "
+               "directory)", metavar="FILE")
+    parser.add("--kind", "kind of grids (default: the first of these that the run has)",
+               choices=KINDS)
+    parser.add("--seconds", "length of the animation; the last frame stays for one more second",
+               type=number(float, gt=0, lt=600), default=SECONDS, metavar="X")
+    parser.add("--width", "scale larger grids down to N pixels", default=WIDTH, metavar="N",
+               type=number(int, ge=16, lt=2**14))
+    parser.add("--frames", "number of grids at most, evenly spaced over the run",
+               default=FRAMES, metavar="N", type=number(int, ge=1, lt=2**20))
     return parser
 
 
 def main(argv: Sequence[str]) -> int:
-    """Make the film; return the exit status."""
+    """Make the animation; return the exit code."""
     args = make_parser().parse_args(argv)
     for path in animate(args.run, args.out, args.kind, args.seconds, args.width, args.frames):
         print(path)

@@ -1,4 +1,4 @@
-"""What the doctor collects: everything that training needs of this machine."""
+"""Diagnostics of everything that training needs from the machine."""
 from __future__ import annotations
 
 import ctypes
@@ -20,14 +20,14 @@ from ..system import cuda, job_role
 from ..system.cpu import ISA, cpu_flags, cpu_model, physical_cores, read_threads
 from ..system.files import cache_folder
 
-_LEAST_FREE = 100e6  # bytes; a checkpoint of the full networks takes 76 MB
+_MIN_FREE = 100e6  # bytes; a checkpoint of the default networks takes 76 MB
 _PACKAGES = ("numpy", "opencv-python-headless", "opencv-python")
 
-Problem = Dict[str, Any]
+Problem = Dict[str, Any]  # problem, fix, and whether it stops training
 
 
 def collect_env() -> dict[str, Any]:
-    """Collect what `dcgan-mx doctor --json` prints: facts, `problems`, and `can_train`."""
+    """Return the content of `dcgan-mx doctor --json`: facts, `problems` and `can_train`."""
     problems: list[Problem] = []
     threads = _describe_threads(problems)
     role = _describe_job(problems)
@@ -35,23 +35,23 @@ def collect_env() -> dict[str, Any]:
     driver = ask_child("probe_driver")
     if "failure" in mxnet:
         problems.insert(0, _explain_failure(mxnet["failure"]))
-    elif "trouble" in mxnet:
-        problems.insert(0, _problem(*mxnet["trouble"]))
-    offers = cpu_flags()
-    facts = {
+    elif "problem" in mxnet:
+        problems.insert(0, _problem(*mxnet["problem"]))
+    flags = cpu_flags()
+    env = {
         "dcgan_mx": {"version": __version__, "folder": str(Path(__file__).parent.parent)},
         "versions": _find_versions(),
         "processor": {"name": cpu_model(), "physical_cores": physical_cores(),
-                      "bfloat16": [name for name in ISA if name in offers]},
+                      "bfloat16": [name for name in ISA if name in flags]},
         "threads": {"number": mxnet.get("threads"), "why": threads},
         "driver": driver.get("version"),
         "gpus": _list_gpus(mxnet, driver, problems),
         "job": role,
-        "folders": {name: _try_folder(name, path, problems) for name, path in
+        "folders": {name: _check_folder(name, path, problems) for name, path in
                     (("data", Path("data")), ("runs", Path("runs")), ("cache", cache_folder()))},
     }
     can_train = not any(problem["stops"] for problem in problems)
-    return {**facts, "problems": problems, "can_train": can_train}
+    return {**env, "problems": problems, "can_train": can_train}
 
 
 def _problem(problem: str, fix: str, stops: bool = True) -> Problem:
@@ -59,10 +59,10 @@ def _problem(problem: str, fix: str, stops: bool = True) -> Problem:
 
 
 def ask_child(function: str, timeout: float = 120) -> dict[str, Any]:
-    """Call a function of this module in a process of its own; return the JSON that it prints.
+    """Call a function of this module in a child process; return the JSON that it prints.
 
-    MXNet and the driver can crash, hang and, in a server of a job, never return. `failure` says in
-    one line how the process ended without an answer.
+    MXNet and the driver can crash or hang, and importing MXNet as a server of a job never returns.
+    If the child prints no JSON, `failure` explains in one line how it ended.
     """
     environ = {name: value for name, value in os.environ.items() if not name.startswith("DMLC_")}
     code = f"from dcgan_mx.cli import diagnostics; diagnostics.{function}()"
@@ -70,33 +70,33 @@ def ask_child(function: str, timeout: float = 120) -> dict[str, Any]:
         done = subprocess.run([sys.executable, "-c", code], env=environ, capture_output=True,
                               text=True, errors="replace", timeout=timeout, check=False)
     except subprocess.TimeoutExpired:
-        return {"failure": f"there was no answer within {timeout} seconds"}
-    said = [line.strip() for line in done.stderr.splitlines() if line.strip()]
+        return {"failure": f"no answer within {timeout} seconds"}
+    errors = [line.strip() for line in done.stderr.splitlines() if line.strip()]
     try:
         answer: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
     except (IndexError, ValueError):
         if done.returncode < 0:
-            said.append(f"the process was ended by {signal.Signals(-done.returncode).name}")
-        return {"failure": said[-1] if said else "the process ended without an answer"}
+            errors.append(f"the process was ended by {signal.Signals(-done.returncode).name}")
+        return {"failure": errors[-1] if errors else "the process ended without an answer"}
     return answer
 
 
 def probe_mxnet() -> None:
-    """Import all that training imports, compute one convolution, and print what MXNet sees."""
+    """Import what training imports, compute one convolution, and print what MXNet detects."""
     try:
         from ..system.runtime import mx
         from . import train  # noqa: F401
     except cuda.BuildError as error:
-        print(json.dumps({"trouble": error.trouble}))
+        print(json.dumps({"problem": error.trouble}))
         return
     ones = mx.nd.ones((1, 3, 8, 8))
     mx.nd.Convolution(ones, ones, no_bias=True, num_filter=1, kernel=(8, 8)).wait_to_read()
     try:
         gpus = mx.context.num_gpus()
-    except mx.base.MXNetError:  # the driver is there, but fails; why_no_gpu asks it
+    except mx.base.MXNetError:  # a driver that fails; cuda.no_gpu_reason explains it
         gpus = 0
     try:
-        threads = ctypes.CDLL("libgomp.so.1").omp_get_max_threads()  # the one that MXNet loaded
+        threads = ctypes.CDLL("libgomp.so.1").omp_get_max_threads()  # MXNet has loaded it
     except OSError:  # not Linux
         threads = None
     print(json.dumps({"gpus": gpus, "threads": threads,
@@ -104,25 +104,26 @@ def probe_mxnet() -> None:
 
 
 def probe_driver() -> None:
-    """Print what the NVIDIA driver says."""
+    """Print what the NVIDIA driver reports."""
     driver = cuda.ask_driver()
     print(json.dumps({"version": driver.version and cuda.dotted(driver.version),
                       "gpus": driver.gpus}))
 
 
 def _explain_failure(failure: str) -> Problem:
-    """Name the MXNet that fails: another one may come first on the path."""
+    """Name the MXNet that fails: Python may have found another one first."""
     spec = importlib.util.find_spec("mxnet")
     where = spec.origin if spec else "not found"
     if "SIGILL" in failure:
-        return _problem(f"MXNet ({where}): {failure}", "use a processor with AVX; in a virtual "
-                        "machine, let it see AVX")
-    return _problem(f"MXNet and what it needs cannot be loaded ({where}): {failure}",
-                    f"{cuda.INSTALL_CPU} --force-reinstall, and see that no other folder "
-                    "named mxnet comes before it (PYTHONPATH)")
+        return _problem(f"MXNet ({where}): {failure}", "use a processor with AVX; enable AVX if "
+                        "this is a virtual machine")
+    return _problem(f"cannot load MXNet or its dependencies ({where}): {failure}",
+                    f"{cuda.INSTALL_CPU} --force-reinstall, and check that PYTHONPATH does not "
+                    "contain another folder named mxnet")
 
 
 def _find_versions() -> dict[str, str]:
+    """Return the versions of Python, MXNet's builds and the packages that are installed."""
     versions = {"Python": platform.python_version()}
     for name in (*cuda.find_builds(), *_PACKAGES):
         try:
@@ -133,16 +134,18 @@ def _find_versions() -> dict[str, str]:
 
 
 def _describe_threads(problems: list[Problem]) -> str:
+    """Explain MXNet's number of threads; add a problem if a variable is invalid."""
     try:
         chosen = read_threads()
     except ValueError as error:
-        problem, _, fix = str(error).partition(": ")
+        problem, _, fix = str(error).rpartition(": ")
         problems.append(_problem(problem, fix))
         return "see below"
     return f"you set {chosen}" if chosen else "one per physical core; set OMP_NUM_THREADS to change"
 
 
 def _describe_job(problems: list[Problem]) -> dict[str, str] | None:
+    """Return the variables of a distributed job; add a problem if they are invalid."""
     try:
         role = job_role.read_role()
     except ValueError as error:
@@ -154,41 +157,42 @@ def _describe_job(problems: list[Problem]) -> dict[str, str] | None:
 
 def _list_gpus(mxnet: dict[str, Any], driver: dict[str, Any], problems: list[Problem]
                ) -> list[dict[str, Any]]:
-    """List the driver's GPUs, each with whether training can use it; add what prevents it."""
+    """List the driver's GPUs and whether training can use them; add problems."""
     gpus, supported = [], False
     for number, (name, capability, memory) in enumerate(driver.get("gpus", ())):
-        trouble = cuda.unsupported_reason(tuple(capability))
+        reason = cuda.unsupported_reason(tuple(capability))
         gpus.append({"number": number, "name": name, "capability": ".".join(map(str, capability)),
-                     "memory": memory, "usable": not trouble and mxnet.get("gpus", 0) > number})
-        supported |= trouble is None
-        if trouble:
-            problems.append(_problem(f"GPU {number}, {name}: {trouble[0]}", trouble[1], False))
+                     "memory": memory, "usable": not reason and mxnet.get("gpus", 0) > number})
+        supported |= reason is None
+        if reason:
+            problems.append(_problem(f"GPU {number}, {name}: {reason[0]}", reason[1], False))
     if "failure" in driver:
-        problems.append(_problem(f"asking the NVIDIA driver failed: {driver['failure']}",
-                                 "see that nvidia-smi works; reinstall the driver", False))
+        problems.append(_problem(f"the NVIDIA driver does not respond: {driver['failure']}",
+                                 "check that nvidia-smi works; reinstall the driver", False))
     elif mxnet.get("gpus") == 0 and (supported or not gpus):
-        reason, fix = cuda.no_gpu_reason(mxnet["with_cuda"])
-        problems.append(_problem(f"MXNet sees no GPU: {reason}", fix, False))
+        problem, fix = cuda.no_gpu_reason(mxnet["with_cuda"])
+        problems.append(_problem(f"MXNet detects no GPU: {problem}", fix, False))
     return gpus
 
 
-def _try_folder(name: str, path: Path, problems: list[Problem]) -> dict[str, Any]:
-    """Write a temporary file into a folder, or into the one in which it would be made."""
+def _check_folder(name: str, path: Path, problems: list[Problem]) -> dict[str, Any]:
+    """Write a temporary file to a folder, or to its nearest existing parent."""
     place = path.absolute()
     while not os.path.lexists(place):
         place = place.parent
-    free, why = None, None
+    free, problem = None, None
     try:
         with tempfile.TemporaryFile(dir=place) as file:
             file.write(b"1")
         free = shutil.disk_usage(place).free
-        if free < _LEAST_FREE:
-            why = f"has only {free / 1e6:.0f} MB left"
+        if free < _MIN_FREE:
+            problem = f"has only {free / 1e6:.0f} MB of free space"
     except OSError as error:
-        why = f"cannot be written to ({error.strerror} at {place})"
-    if why:
-        filled = name == "data" and (path / "mnist").is_dir()
+        problem = f"is not writable ({error.strerror} at {place})"
+    if problem:
+        downloaded = name == "data" and (path / "mnist").is_dir()
         flag = {"data": "--data-path", "runs": "--run-dir", "cache": "XDG_CACHE_HOME"}[name]
-        problems.append(_problem(f"the folder {path} {why}", f"fix that, or choose another place "
-                                 f"with {flag}", name != "cache" and not filled))
-    return {"path": str(path), "exists": path.is_dir(), "free": free, "writable": not why}
+        problems.append(_problem(f"the folder {path} {problem}", "make room or change its "
+                                 f"permissions, or choose another folder with {flag}",
+                                 name != "cache" and not downloaded))
+    return {"path": str(path), "exists": path.is_dir(), "free": free, "writable": not problem}

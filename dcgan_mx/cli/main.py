@@ -1,6 +1,7 @@
-"""The command `dcgan-mx`: one of several, and what all of them have in common.
+"""The command `dcgan-mx`: subcommands, one-line errors, exit codes.
 
-Nothing here waits for MXNet, or for anything else that a list of commands does not need.
+Exit codes: 0 success; 1 failure; 2 invalid input; 128 + n stopped by signal n. This module imports
+neither MXNet nor anything else that `--help` does not need.
 """
 from __future__ import annotations
 
@@ -12,22 +13,24 @@ import traceback
 import warnings
 from typing import Sequence
 
+from ..system.errors import ArgumentError
+
 COMMANDS = {
     "train": "train a DCGAN as in the blog post",
-    "sample": "make images with a trained generator",
-    "evaluate": "say how good the pictures of a run are",
-    "report": "write a page about a run: curves, pictures, settings",
-    "animate": "make a film of a run's grids",
-    "export": "write a network for other programs, or a page that makes images",
-    "pack": "pack a folder of pictures into a record file",
+    "sample": "generate images with a trained generator",
+    "evaluate": "measure the image quality of a run",
+    "report": "write an HTML report of a run: curves, images, settings",
+    "animate": "make a GIF and a video of a run's image grids",
+    "export": "export a network to ONNX, or a generator to an HTML demo",
+    "pack": "pack a folder of images into a record file",
     "launch": "train in several processes, on one machine or many",
-    "walkthrough": "follow the blog post section by section, measured anew",
-    "doctor": "say whether training can start here, and if not, what mends it",
+    "walkthrough": "reproduce the blog post's experiments, section by section",
+    "doctor": "check whether training works here, and how to fix problems",
 }
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run the command that is named first; return the exit status, 2 for an input in error."""
+    """Run the command given first; return the exit code."""
     name, *rest = (sys.argv[1:] if argv is None else argv) or [""]
     if name in COMMANDS:
         return run(name, rest)
@@ -35,31 +38,26 @@ def main(argv: Sequence[str] | None = None) -> int:
         width = max(map(len, COMMANDS))
         print("usage: dcgan-mx COMMAND [flags]\n\nDCGAN on MXNet, as in the blog post.\n\n"
               + "\n".join(f"  {command:{width}}  {text}" for command, text in COMMANDS.items())
-              + "\n\nEach command has its flags: dcgan-mx COMMAND --help")
+              + "\n\nFor the flags of a command: dcgan-mx COMMAND --help")
         return 0 if name else 2
     if name == "--version":
         from .. import __version__
         print(f"dcgan-mx {__version__}")
         return 0
-    print(f"error: {name!r} is no command: give one of {', '.join(COMMANDS)}", file=sys.stderr)
+    print_stderr(f"error: unknown command {name!r}: expected one of {', '.join(COMMANDS)}")
     return 2
 
 
-def run_script(name: str) -> None:
-    """Run a command with the flags of this process's command line, and end the process."""
-    sys.exit(run(name, sys.argv[1:]))
-
-
 def run(name: str, argv: Sequence[str]) -> int:
-    """Run one of `COMMANDS`; what is wrong with its input becomes one line and the status 2."""
-    os.environ.setdefault("OPENCV_LOG_LEVEL", "OFF")  # a damaged picture gets one line, from us
+    """Run one of `COMMANDS`; return the exit code, after printing any error in one line."""
+    os.environ.setdefault("OPENCV_LOG_LEVEL", "OFF")  # we report damaged images ourselves
     with warnings.catch_warnings():
         warnings.simplefilter("always", RuntimeWarning)
-        warnings.showwarning = lambda message, *_, **__: tell(f"warning: {message}")
+        warnings.showwarning = lambda message, *_, **__: print_stderr(f"warning: {message}")
         try:
             status: int = importlib.import_module(f"dcgan_mx.cli.{name}").main(argv)
         except BaseException as error:
-            status = _explain(error)
+            status = _report_error(name, error)
             if status and _in_job():
                 _leave_job(status)
         finally:
@@ -67,35 +65,40 @@ def run(name: str, argv: Sequence[str]) -> int:
     return status
 
 
-def _explain(error: BaseException) -> int:
-    """Tell of an error in one line; return the status, or raise what is nobody's input's fault."""
+def _report_error(name: str, error: BaseException) -> int:
+    """Print a user error in one line and return the exit code; re-raise bugs."""
+    from ..system.cuda import BuildError
     mxnet = sys.modules.get("mxnet")
     if isinstance(error, (SystemExit, KeyboardInterrupt)):
         return int(getattr(error, "code", 130) or 0)
     if isinstance(error, OSError):
         message = error.strerror or str(error)
         if error.filename is not None:
-            message = f"{error.filename}: {error.strerror}; mend that, or give another path"
-    elif isinstance(error, ValueError) or hasattr(error, "trouble"):  # MXNet cannot be loaded here
-        from .parser import print_skipped
-        print_skipped(getattr(error, "skipped", ()))
+            message = f"{error.filename}: {error.strerror}; fix that, or give another path"
+    elif isinstance(error, ArgumentError):
+        parser = importlib.import_module(f"dcgan_mx.cli.{name}").make_parser()
+        message = f"{parser.spell(error.argument)}: {error.problem}"
+    elif isinstance(error, (ValueError, BuildError)):
         message = str(error)
     elif isinstance(error, MemoryError) or (mxnet and isinstance(error, mxnet.base.MXNetError)):
         from ..system.runtime import first_line
-        message = f"MXNet or Python: {first_line(error)}; see that the device has the memory"
+        message = f"MXNet or Python: {first_line(error)}; check that the device has enough memory"
     elif _in_job():
         traceback.print_exception(type(error), error, error.__traceback__)
         return 1
     else:
         raise error
-    tell("error: " + " ".join(message.split()))
+    if hasattr(error, "skipped"):  # a DatasetError
+        from .parser import print_skipped
+        print_skipped(error.skipped)
+    print_stderr("error: " + " ".join(message.split()))
     return 2
 
 
-def tell(line: str) -> None:
-    """Say something on the standard error; nobody need be there to read it, as a terminal is."""
+def print_stderr(line: str) -> None:
+    """Print to standard error, even if the terminal has been closed."""
     with contextlib.suppress(OSError):
-        sys.stderr.write(f"{line}\n")  # in one piece: workers share it
+        sys.stderr.write(f"{line}\n")  # one write: workers share the stream
         sys.stderr.flush()
 
 
@@ -104,15 +107,15 @@ def _in_job() -> bool:
 
 
 def _leave_job(status: int) -> None:
-    """End a worker at once: at its usual end MXNet would wait for the others, who wait for it."""
+    """Exit a worker at once: MXNet's exit handler would wait for workers that wait for this one."""
     sys.stdout.flush()
     sys.stderr.flush()
     os._exit(status)
 
 
 def _wait_for_mxnet() -> None:
-    """Return when MXNet is not at work any more: it must not be when the process ends."""
+    """Wait for MXNet's pending operations: Python must not exit during one."""
     mxnet = sys.modules.get("mxnet")
-    if mxnet is not None and hasattr(mxnet, "nd"):  # whole, not in the middle of its import
+    if mxnet is not None and hasattr(mxnet, "nd"):  # fully imported
         with contextlib.suppress(mxnet.base.MXNetError):
             mxnet.nd.waitall()

@@ -1,4 +1,4 @@
-"""`dcgan-mx pack`: images into a record file."""
+"""`dcgan-mx pack`: a folder of images into a record file."""
 from __future__ import annotations
 
 import os
@@ -9,38 +9,41 @@ from ..data.image_files import FORMATS
 from ..data.packing import pack
 from ..system.command_line import command_line
 from ..system.cpu import physical_cores
+from ..system.errors import ArgumentError
 from .parser import Parser, number, print_skipped, show_packing
 
 
 def make_parser() -> Parser:
     """Make the parser of the command."""
     parser = Parser(command_line("pack"),
-                    "Pack the images in a folder and below into a record file, which "
-                    "`train --dataset imagenet --data-path OUT.rec` reads.")
-    count = number(int, least=1, below=2**31)
-    parser.add("folder", f"holds {', '.join(FORMATS)} files, under any name; or a record file, to "
-               "scale what is in it", metavar="FOLDER")
-    parser.add("out", "the record file; its index goes beside it, as OUT.idx", metavar="OUT.rec")
-    parser.add("--resize", "scale the shorter side to N pixels, up or down; 0: never", default=256,
-               type=number(int, least=0, below=2**15), metavar="N")
-    parser.add("--quality", "of JPEG, which images that are scaled become", default=95,
-               type=number(int, least=1, below=101), metavar="N")
-    parser.add("--threads", "that work in parallel; they change no byte (default: one a core)",
-               type=count, metavar="N")
+                    "Pack the images in a folder and its subfolders into a record file for "
+                    f"`{command_line('train')} --dataset imagenet --data-path OUT.rec`. Files that "
+                    "are not images are skipped and listed.")
+    count = number(int, ge=1, lt=2**31)
+    parser.add("folder", f"a folder of {', '.join(FORMATS)} files, whatever their names, or a "
+               "record file to repack", metavar="FOLDER")
+    parser.add("out", "the record file; its index is written to OUT.idx", metavar="OUT.rec")
+    parser.add("--resize", "scale the shorter side of each image to N pixels; 0: do not scale",
+               default=256, type=number(int, ge=0, lt=2**15), metavar="N")
+    parser.add("--quality", "JPEG quality of scaled images", default=95,
+               type=number(int, ge=1, le=100), metavar="N")
+    parser.add("--threads", "parallel threads; they do not affect the output (default: one per "
+               "core)", type=count, metavar="N")
     parser.add("--force", "replace OUT.rec and OUT.idx if they exist", action="store_true")
-    parser.add("--min-images", "write nothing if fewer images can be read", type=count, default=1,
+    parser.add("--min-images", "fail if fewer images can be read", type=count, default=1,
                metavar="N")
     return parser
 
 
 def main(argv: Sequence[str]) -> int:
-    """Pack; return the exit status."""
+    """Pack; return the exit code."""
     args = make_parser().parse_args(argv)
     if not args.out.endswith(".rec"):
-        raise ValueError(f"{args.out}: give a name that ends in .rec")
+        raise ArgumentError("out", f"invalid name {args.out!r}: expected NAME.rec")
     for path in (args.out, Path(args.out).with_suffix(".idx")):
         if os.path.lexists(path) and not args.force:
-            raise ValueError(f"{path}: exists already: give another name, or --force to replace it")
+            raise ArgumentError("out", f"{path} exists: choose another name, or add --force to "
+                                "replace it")
     n, skipped = pack(args.folder, args.out, args.resize, args.quality,
                       args.threads or physical_cores(), args.min_images, show_packing)
     print_skipped(skipped)

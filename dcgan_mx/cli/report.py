@@ -1,4 +1,4 @@
-"""`dcgan-mx report`: a page about a run."""
+"""`dcgan-mx report`: an HTML report of a run."""
 from __future__ import annotations
 
 from typing import Sequence
@@ -11,13 +11,13 @@ from .parser import Parser
 def make_parser() -> Parser:
     """Make the parser of the command."""
     parser = Parser(command_line("report"),
-                    "Write report.html into a run's folder: curves, pictures over time, settings. "
-                    "It is one file that needs no other and no network.")
-    parser.add("run", "the folder of the run, which may still be training", metavar="RUN")
+                    "Write report.html to a run directory: curves, images over time, settings. The "
+                    "file is self-contained and works offline.")
+    parser.add("run_dir", "a run directory; the run may still be training", metavar="RUN")
     return parser
 
 
 def main(argv: Sequence[str]) -> int:
-    """Write the page; return the exit status."""
-    print(write_report(make_parser().parse_args(argv).run))
+    """Write the report; return the exit code."""
+    print(write_report(make_parser().parse_args(argv).run_dir))
     return 0

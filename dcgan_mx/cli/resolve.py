@@ -1,4 +1,4 @@
-"""What commands are given to start from: generators, and the real images behind them."""
+"""From the arguments of commands to models and to real images."""
 from __future__ import annotations
 
 import hashlib
@@ -9,55 +9,54 @@ from ..engine.collectives import Workers
 from ..iterators import EpochIter, FolderIter, ImagenetIter, MnistIter
 from ..metrics.digit_classifier import DigitClassifier, load_classifier
 from ..metrics.evaluator import Evaluator, first_images
-from ..runs.config import Settings, TrainConfig, flag_name
+from ..runs.config import Settings, TrainConfig
 from ..runs.params import dump_params
 from ..runs.run import Run
 from ..sampling.generator import find_checkpoint, load_generator
 from ..sampling.pretrained import find_settings, is_pretrained, read_pretrained
 from ..symbols import make_dcgan_sym
-from ..system.command_line import command_line
+from ..system.command_line import command_line, flag_name
+from ..system.errors import ArgumentError
 from ..system.files import StrPath, parse_json
 from ..system.runtime import mx
 from .parser import print_skipped
 
 
-class Source(NamedTuple):
-    """A generator on disk: what `load_generator` takes, its training's settings and folder."""
+class Model(NamedTuple):
+    """A trained model: what `load_generator` takes, the settings of its training, and its run."""
 
     path: StrPath
     settings: Settings
-    run: Run | None  # None: it comes with the package
+    run: Run | None  # None for pretrained:NAME
 
 
-def resolve_model(name: str) -> Source:
-    """Find what a command was given: a run directory, a checkpoint, or `pretrained:NAME`."""
+def resolve_model(name: str) -> Model:
+    """Find the model in a run directory, a checkpoint or `pretrained:NAME`."""
     if is_pretrained(name):
-        return Source(name, find_settings(read_pretrained(name)[0]), None)
+        return Model(name, find_settings(read_pretrained(name)[0]), None)
     folder = find_checkpoint(name).resolve()
     run = Run(folder.parent.parent)
-    return Source(folder, run.read_settings(), run)
+    return Model(folder, run.read_settings(), run)
 
 
 def load_init_weights(config: TrainConfig, ctx: Any) -> tuple[Any, dict[str, Any]]:
-    """Find the weights that a training is to begin with: `config.init_from` says where they are.
+    """Load the weights of --init-from for a new training.
 
-    Returns an initializer that gives G these weights and moving statistics, and D what `Trainer`
-    gives by itself; and what they are, for config.json. Raises ValueError if there are none, or of
-    another network than the recipe's.
+    Returns an initializer with G's weights and moving statistics, which leaves D random, and a
+    fingerprint for config.json. Raises ArgumentError if the model is another network.
     """
     source = str(config.init_from)
     generator, step = load_generator(source, ctx)
-    differ = {flag_name(name): (getattr(config, name), value)
-              for name, value in generator.find_shape().items() if getattr(config, name) != value}
+    shape = generator.find_shape()
+    differ = ", ".join(f"{flag_name(name)} {value} (not {getattr(config, name)})"
+                       for name, value in shape.items() if getattr(config, name) != value)
     if differ:
-        raise ValueError(f"--init-from {source}: it is of another network: give "
-                         + ", ".join(f"{flag} {its} (not {ours})"
-                                     for flag, (ours, its) in differ.items()))
+        raise ArgumentError("init_from", f"{source} is another network: use {differ}")
     symG, _ = make_dcgan_sym(config.ngf, config.ndf, config.nc, size=config.size)
-    # Load would make up what it lacks, and take a weight for what another layer made of it.
-    if _read_graph(generator.symbol) != _read_graph(symG):
-        raise ValueError(f"--init-from {source}: its layers are not those that {command_line('train')} gives "
-                         "a generator of these settings: give one that it trained")
+    # mx.init.Load would invent missing weights, and load those of different layers.
+    if parse_json(generator.symbol.tojson().encode()) != parse_json(symG.tojson().encode()):
+        raise ArgumentError("init_from", f"{source} has other layers than the networks of "
+                            f"{command_line('train')}: use a model that it trained")
     params = generator.get_params()
     digest = hashlib.sha256(b"".join(map(bytes, dump_params(params)))).hexdigest()
     initializer = mx.init.Load({name: mx.nd.array(array) for name, array in params.items()},
@@ -65,22 +64,18 @@ def load_init_weights(config: TrainConfig, ctx: Any) -> tuple[Any, dict[str, Any
     return initializer, {"step": step, "sha256": digest}
 
 
-def _read_graph(symbol: Any) -> Any:
-    return parse_json(symbol.tojson().encode())
-
-
 def make_train_iter(settings: Settings, workers: Workers) -> EpochIter:
-    """Make the iterator over the real images that the settings name, the part of this worker."""
+    """Make the iterator over this worker's part of the real images."""
     config, options = settings
     shape = (config.batch_size, (config.nc, config.size, config.size), config.seed)
     part: dict[str, Any] = {"threads": options.data_threads, "num_parts": workers.count,
                             "part_index": workers.rank}
     if config.dataset in ("imagenet", "folder"):
+        make, kind = {"imagenet": (ImagenetIter, "a record file"),
+                      "folder": (FolderIter, "a folder of images")}[config.dataset]
         if options.data_path is None:
-            what = "record file" if config.dataset == "imagenet" else "folder of pictures"
-            raise ValueError(f"--data-path is missing: give the {what}")
-        make = ImagenetIter if config.dataset == "imagenet" else FolderIter
-        train_iter = make(options.data_path, *shape, **part)
+            raise ArgumentError("data_path", f"missing: --dataset {config.dataset} needs {kind}")
+        train_iter: ImagenetIter | FolderIter = make(options.data_path, *shape, **part)
         print_skipped(train_iter.skipped)
         return train_iter
     root = options.data_path or "data"
@@ -90,14 +85,14 @@ def make_train_iter(settings: Settings, workers: Workers) -> EpochIter:
 
 
 def find_classifier(settings: Settings, ctx: Any = None) -> DigitClassifier | None:
-    """Return the classifier of what the settings' data set shows; None where there is none."""
+    """Return the digit classifier if the data set shows digits, else None."""
     if settings.config.dataset != "mnist":
         return None
     return load_classifier(settings.options.data_path or "data", ctx)
 
 
 def make_evaluator(settings: Settings, n: int, quick: bool = False) -> Evaluator:
-    """Make what compares images with `n` real ones of the settings' data set."""
+    """Make an evaluator that compares images with `n` real ones of the data set."""
     classifier = find_classifier(settings)
     real = first_images(make_train_iter(settings, Workers()), n, grey=classifier is not None)
     return Evaluator(real, classifier, quick)

@@ -13,9 +13,10 @@ from ..hooks.progress import Progress
 from ..metrics.evaluator import Evaluator
 from ..runs.checkpoint_files import read_files
 from ..runs.checkpoint_folders import step_of
-from ..runs.config import RunOptions, Settings, TrainConfig, flag_name
+from ..runs.config import RunOptions, Settings, TrainConfig
 from ..runs.run import Run
 from ..runs.stop_reason import StopReason
+from ..system.command_line import flag_name
 from ..system.signals import StopOnSignal
 
 if TYPE_CHECKING:
@@ -110,7 +111,7 @@ def _note_end(run: Run, trainer: Trainer) -> None:
     else:
         noted = ending
     try:
-        run.end(noted)
+        run.write_result(noted)
     except OSError as error:
         if isinstance(ending, StopReason):
             raise

@@ -104,7 +104,7 @@ def find_initializer(request: TrainArgs, contexts: list[Any], workers: Workers
                      ) -> tuple[Any, dict[str, Any] | None]:
     """Return what `find_beginning` does; nothing without --init-from, or if there is a checkpoint."""
     config, options = request.settings
-    there = request.resume and bool(checkpoint.list(str(options.run_dir)))
+    there = request.resume and bool(checkpoint.list_checkpoints(str(options.run_dir)))
     if config.init_from is None or workers.all_gather([there])[0, 0]:
         return None, None
     initializer, fingerprint = load_init_weights(config, contexts[0])
@@ -209,5 +209,5 @@ def tell_end(run: Run) -> None:
 
 def describe_further(run: Run, ending: StopReason | None) -> str:
     """Return the line that says how to go on with a run."""
-    further = ending.resume_flags if ending else []
-    return f"to {'train longer' if further else 'go on'}: {run.resume_command(*further)}"
+    longer = ending is not None and ending.finished
+    return f"to {'train longer' if longer else 'go on'}: {run.resume_command(ending)}"

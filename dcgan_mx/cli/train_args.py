@@ -15,13 +15,12 @@ from ..runs.config import (
     PRESETS,
     Settings,
     check_settings,
-    flag_name,
     list_fields,
-    merge_resume_config,
 )
 from ..runs.run import Run
 from ..system.command_line import LAUNCHED_BY, command_line
 from ..visual import can_show
+from .flags import merge_resume_config
 from .parser import Parser
 
 
@@ -72,7 +71,7 @@ def parse(argv: Sequence[str]) -> TrainArgs:
     resume, override, dry_run, preset = (
         given.pop(name) for name in ("resume", "override", "dry_run", "preset"))
     given = {**PRESETS.get(preset or "", {}), **given}
-    check_settings(flag_name, **given)  # argparse lets --dataset=-- through, as an empty list
+    check_settings(**given)  # argparse lets --dataset=-- through, as an empty list
     if LAUNCHED_BY in os.environ:
         given.setdefault("kv_store", "dist_sync")  # what else would a launched worker want
     run_dir, dataset = given.get("run_dir"), given.get("dataset")

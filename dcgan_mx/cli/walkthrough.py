@@ -1,4 +1,4 @@
-"""`dcgan-mx walkthrough`: the blog post, section by section, measured again."""
+"""`dcgan-mx walkthrough`: the blog post's experiments, section by section."""
 from __future__ import annotations
 
 import inspect
@@ -22,31 +22,31 @@ from ..system.files import write_atomic
 from ..system.runtime import mx
 from ..trainer import Trainer
 from ..visual import fill_buf, make_grid, standardise, to_pixels, visual
-from .parser import Parser, number
+from .parser import Parser, add_gpu
 
-# Shown in the page, without their docstrings.
+# Functions whose source the page shows, without docstrings.
 _CODE = (find_layers, find_shapes, make_dcgan_sym, get_mnist, fill_buf, visual, RandIter.next,
-         resize_to, Trainer.step, Probe.saturating, Probe.analytic, Probe.nonsaturating, standardise)
+         resize_to, Trainer.step, Probe.saturating, Probe.analytic, Probe.nonsaturating,
+         standardise)
 
 
 def make_parser() -> Parser:
     """Make the parser of the command."""
     parser = Parser(command_line("walkthrough"),
-                    "Follow the blog post section by section, measure what it claims, and write "
-                    "one page that shows it.")
-    parser.add("--quick", "40 steps instead of 600: about 2 minutes on two cores instead of 15",
-               action="store_true")
-    parser.add("--out", "folder of index.html, which is replaced", default="walkthrough",
+                    "Reproduce the blog post's experiments, section by section, and write the "
+                    "results to an HTML page.")
+    parser.add("--quick", "train for 40 steps instead of 600: about 2 minutes on two cores "
+               "instead of 15", action="store_true")
+    parser.add("--out", "folder for index.html, which is replaced", default="walkthrough",
                metavar="DIR")
-    parser.add("--data-path", "folder that has, or will get, the folder mnist", default="data",
-               metavar="DIR")
-    parser.add("--gpu", "number of the GPU; absent: the CPU", type=number(int, least=0),
-               metavar="N")
+    parser.add("--data-path", "directory that holds or will hold the downloaded data set",
+               default="data", metavar="DIR")
+    add_gpu(parser)
     return parser
 
 
 def main(argv: Sequence[str]) -> int:
-    """Train the post's networks, measure what it claims and write the page; return the status."""
+    """Train the post's networks, run the experiments and write the page; return the exit code."""
     args = make_parser().parse_args(argv)
     steps, probed, every = (40, 40, 10) if args.quick else (600, 200, 30)
     page = Path(args.out) / "index.html"
@@ -66,7 +66,7 @@ def main(argv: Sequence[str]) -> int:
             for frames, data in zip(grids.values(), shown):
                 frames.append((f"step {trainer.global_step}", picture(make_grid(data))))
 
-    probe = Probe(trainer, probed)  # after the grids: it works in the memory that holds diffD
+    probe = Probe(trainer, probed)  # after the grids: it overwrites diffD
     trainer.fit(MnistIter(images, 64, seed=1234), RandIter(64, 100), 1000, max_steps=steps,
                 hooks=[draw, probe, Progress(steps, quiet=False, text="measuring")])
     x, iterations = np.linspace(0.001, 0.999, 999), np.arange(1, probed + 1)
@@ -92,7 +92,7 @@ def main(argv: Sequence[str]) -> int:
 
 
 def show_functions(images: np.ndarray) -> dict[str, np.ndarray]:
-    """Return pixels of what the example's functions and iterators make of digits and discs."""
+    """Return images of what the example's functions and iterators produce."""
     batch = MnistIter(images, 64).next().data[0].asnumpy()
     buf = np.zeros((2 * 64, 3 * 64, 3), np.uint8)
     for i, pixels in enumerate(to_pixels(batch[:5])):

@@ -29,11 +29,11 @@ class Evaluator:
         self._real = self._to_grey(real)
         self._features = classifier.describe(real)[0] if classifier else None
 
-    def judge(self, images: np.ndarray) -> dict[str, Any]:
+    def evaluate(self, images: np.ndarray) -> dict[str, Any]:
         """Return the metrics of images.
 
         They are `images`, their number; `swd`, the mean of `swd_levels`; `ms_ssim`; of digits also
-        `frechet`, `precision`, `recall`, and `classes`, how many are taken for each digit.
+        `frechet`, `precision`, `recall`, and `class_counts`, the number of each digit.
         """
         seen = self._to_grey(images)
         most = 512 if self._quick else len(seen)
@@ -47,7 +47,7 @@ class Evaluator:
             precision, recall = precision_recall(self._features, features)
             figures.update(frechet=frechet_distance(self._features, features),
                            precision=precision, recall=recall,
-                           classes=np.bincount(probabilities.argmax(1), minlength=10).tolist())
+                           class_counts=np.bincount(probabilities.argmax(1), minlength=10).tolist())
         return figures
 
     def _to_grey(self, images: np.ndarray) -> np.ndarray:

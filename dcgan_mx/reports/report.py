@@ -6,11 +6,10 @@ from pathlib import Path
 from typing import Any
 
 from ..export.html import Picture, picture, plot, render
-from ..runs.config import flag_name
 from ..runs.log import METRICS, find_best
 from ..runs.run import Run
 from ..sampling.pretrained import check_run_dir
-from ..system.command_line import command_line
+from ..system.command_line import command_line, flag_name
 from ..system.files import StrPath, write_atomic
 from ..visual import read_png
 
@@ -69,7 +68,7 @@ def write_report(run_dir: StrPath) -> Path:
         nearest=picture(read_png(nearest), _MAX_WIDTH) if nearest.exists() else None,
         sliders=[(f"{kind}: {label}", _read_grids(run, kind, most))
                  for kind, label, most in _GRIDS if grids[kind]],
-        zip=zip, resume=run.resume_command(*(ending.resume_flags if ending else [])),
+        zip=zip, resume=run.resume_command(ending),
         sample=f"{command_line('sample')} {shlex.quote(str(run.path))}")
     path = run.path / "report.html"
     # A path need not be UTF-8, and JSON can hold halves of characters.

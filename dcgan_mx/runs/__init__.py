@@ -1,1 +1,1 @@
-"""What a run is on disk: its folder, its settings, its checkpoints."""
+"""Runs on disk: directory, settings, log, checkpoints."""

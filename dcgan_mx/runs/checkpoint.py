@@ -1,4 +1,4 @@
-"""The whole state of a training on disk: all of it or nothing, verified, and free of code."""
+"""Checkpoints: the complete state of a training on disk; atomic, verified, without pickle."""
 from __future__ import annotations
 
 import hashlib
@@ -24,8 +24,7 @@ from .checkpoint_files import (
     encode_state,
     read_files,
 )
-from .checkpoint_folders import list_checkpoints as list  # noqa: A004  checkpoint.list says it
-from .checkpoint_folders import put_in_place, remove, step_of
+from .checkpoint_folders import list_checkpoints, put_in_place, remove, step_of
 from .params import dump_params, parse_params
 
 if TYPE_CHECKING:
@@ -33,19 +32,19 @@ if TYPE_CHECKING:
 
 
 def save(run_dir: StrPath, trainer: Trainer, seed: int | None = None, keep: int = 0,
-         spare: int | None = None) -> Path:
-    """Write a trainer's whole state into `checkpoints/step-<global_step>` of a run directory.
+         best_step: int | None = None) -> Path:
+    """Write a trainer's complete state to `checkpoints/step-<global_step>` of a run directory.
 
     Parameters
     ----------
     run_dir
     trainer
     seed
-        Of weights, noise and order, noted in the checkpoint.
+        Seed of weights, noise and data order, stored in the checkpoint.
     keep
-        Newest checkpoints to keep, this one counted; 0 keeps all.
-    spare
-        A step whose checkpoint is kept besides.
+        Newest checkpoints to keep, including this one; 0 keeps all.
+    best_step
+        A step whose checkpoint is also kept.
 
     Returns
     -------
@@ -55,24 +54,24 @@ def save(run_dir: StrPath, trainer: Trainer, seed: int | None = None, keep: int 
     Raises
     ------
     OSError
-        If a file cannot be written; nothing is left behind then, and older checkpoints are as
-        they were. If only the folder's name cannot be synced, the checkpoint is there, and whole.
+        If a file cannot be written. Nothing is left behind, and older checkpoints do not change,
+        unless only the folder's name could not be synced: the checkpoint is then complete.
     DivergenceError
         If a parameter or a moment is not finite; nothing is written.
     """
-    return write(run_dir, trainer.get_state(), seed, keep, spare)
+    return write(run_dir, trainer.get_state(), seed, keep, best_step)
 
 
 def write(run_dir: StrPath, state: dict[str, Any], seed: int | None = None, keep: int = 0,
-          spare: int | None = None) -> Path:
-    """Write a `state` that `Trainer.get_state` returned; all else is as in `save`."""
+          best_step: int | None = None) -> Path:
+    """Write a state that `Trainer.get_state` returned, like `save`."""
     folder = Path(run_dir) / "checkpoints" / f"step-{state['counters']['step']:08d}"
     temporary = folder.with_name(f".{folder.name}.{os.getpid()}.tmp")
     contents: dict[str, Iterable[Any]] = {
         **{name: [state["symbols"][name[0]].encode()] for name in SYMBOLS},
         **{name: dump_params(state[_part(name)]) for name in (*PARAMS, *OPTIONAL)
            if name in PARAMS or state.get(_part(name))}}
-    digests = {}
+    checksums = {}
     shutil.rmtree(temporary, ignore_errors=True)
     try:
         folder.parent.mkdir(exist_ok=True)
@@ -80,10 +79,10 @@ def write(run_dir: StrPath, state: dict[str, Any], seed: int | None = None, keep
         for name, chunks in contents.items():
             content = b"".join(chunks)
             write_atomic(temporary / name, content, sync=True)
-            digests[name] = hashlib.sha256(content).hexdigest()
+            checksums[name] = hashlib.sha256(content).hexdigest()
         write_atomic(temporary / STATE, encode_state({
             "format": FORMAT, "latent": LATENT, "seed": seed, **state["counters"],
-            "files": digests}), sync=True)
+            "files": checksums}), sync=True)
         put_in_place(temporary, folder)
         sync_directory(run_dir)
     except BaseException as error:
@@ -92,34 +91,35 @@ def write(run_dir: StrPath, state: dict[str, Any], seed: int | None = None, keep
             error.filename, error.filename2 = str(folder), None
         raise
     if keep:
-        for old in [path for path in list(run_dir) if step_of(path) <= step_of(folder)][:-keep]:
-            if step_of(old) != spare:
+        past = [path for path in list_checkpoints(run_dir) if step_of(path) <= step_of(folder)]
+        for old in past[:-keep]:
+            if step_of(old) != best_step:
                 remove(old)
     return folder
 
 
 def verify(folder: StrPath) -> dict[str, Any]:
-    """Check every byte of a checkpoint; return the content of state.json.
+    """Check every byte of a checkpoint; return the metadata in state.json.
 
     Raises
     ------
     CheckpointError
-        If a file is missing, a link, or not what was written; the message names it.
+        If a file is missing, a link, or damaged; the message names it.
     """
     return read_files(Path(folder))[0]
 
 
 def load(folder: StrPath, trainer: Trainer) -> None:
-    """Put a trainer, made with the same networks, into the state of a checkpoint.
+    """Restore the state of a checkpoint into a trainer of the same networks.
 
     Raises
     ------
     CheckpointError
-        If the checkpoint is damaged, or of other networks; the trainer is as it was.
+        If the checkpoint is damaged, or of other networks; the trainer does not change.
     """
     folder = Path(folder)
-    document, contents = read_files(folder)
-    state: dict[str, Any] = {"counters": {name: document[name] for name in COUNTERS}}
+    metadata, contents = read_files(folder)
+    state: dict[str, Any] = {"counters": {name: metadata[name] for name in COUNTERS}}
     for name in (*PARAMS, *OPTIONAL):
         arrays = _parse(contents.pop(name), folder / name) if name in contents else {}
         state[_part(name)] = arrays
@@ -134,20 +134,20 @@ def load(folder: StrPath, trainer: Trainer) -> None:
 
 def load_network(folder: StrPath, network: str
                  ) -> tuple[str, dict[str, np.ndarray], dict[str, Any]]:
-    """Read 'G' or 'D' of a checkpoint, which may lack the other and the optimizers.
+    """Read 'G' or 'D' of a checkpoint; the files of the other network may be missing.
 
-    Returns the symbol's JSON text, the arrays under arg:NAME and aux:NAME, and what `verify` does.
+    Returns the symbol as JSON, the arrays as arg:NAME and aux:NAME, and the metadata.
     """
     folder, names = Path(folder), (f"{network}-symbol.json", f"{network}-0000.params")
-    document, contents = read_files(folder, names)
+    metadata, contents = read_files(folder, names)
     try:
-        return contents[names[0]].decode(), _parse(contents[names[1]], folder / names[1]), document
+        return contents[names[0]].decode(), _parse(contents[names[1]], folder / names[1]), metadata
     except UnicodeDecodeError as error:
         raise CheckpointError(f"{folder / names[0]}: {error}") from None
 
 
 def load_average(folder: StrPath) -> dict[str, np.ndarray]:
-    """Read the average of G's weights, under arg:NAME; nothing if the training kept none."""
+    """Read the averaged weights of G as arg:NAME; empty if the training did not average."""
     folder = Path(folder)
     if AVERAGE not in read_files(folder, ())[0]["files"]:
         return {}
@@ -155,18 +155,18 @@ def load_average(folder: StrPath) -> dict[str, np.ndarray]:
 
 
 def load_latest(run_dir: StrPath | None, trainer: Trainer) -> Path | None:
-    """Put a trainer into the state of the newest good checkpoint of a run; return its folder.
+    """Restore the newest valid checkpoint of a run into a trainer; return its folder.
 
-    Only the first worker's run is looked at; all get what is found there. Without a checkpoint, and
-    on all workers but the first, the result is None. Warns of each newer checkpoint that could not
-    be loaded; it is renamed to end in .damaged: the run will write its own in its place.
+    Rank 0 reads the run, and all workers receive its state. Returns None on the other workers, and
+    if there is no checkpoint. Warns about each newer checkpoint that is damaged, and renames it to
+    *.damaged, as the resumed run will write that step again.
 
     Raises
     ------
     CheckpointError
-        If there are checkpoints and none can be loaded.
+        If there are checkpoints and all are damaged.
     """
-    folders = list(run_dir) if run_dir is not None and trainer.workers.rank == 0 else []
+    folders = list_checkpoints(run_dir) if run_dir is not None and not trainer.workers.rank else []
     if trainer.workers.all_gather([len(folders)])[0, 0] and not folders:
         trainer.set_state(None)
     for folder in reversed(folders):
@@ -183,13 +183,13 @@ def load_latest(run_dir: StrPath | None, trainer: Trainer) -> Path | None:
             newer.rename(damaged)
         return folder
     if folders:
-        raise CheckpointError(f"{folders[0].parent}: none of the {len(folders)} "
-                              "checkpoints can be loaded: start a new run")
+        raise CheckpointError(f"{folders[0].parent}: all {len(folders)} checkpoints are damaged: "
+                              "start a new run")
     return None
 
 
 def _part(name: str) -> str:
-    """G-0000.params holds the part G of a trainer's state, G-optimizer.params G-optimizer."""
+    """Return the part of a trainer's state in a file: G-0000.params holds G."""
     return name.rsplit(".", 1)[0].replace("-0000", "")
 
 

@@ -1,4 +1,4 @@
-"""The folders of a run's checkpoints: found, put in place, removed, recovered."""
+"""The folders of a run's checkpoints: listing, atomic replacement and removal, recovery."""
 from __future__ import annotations
 
 import contextlib
@@ -12,7 +12,7 @@ from .checkpoint_files import CheckpointError, read_files
 
 
 def list_checkpoints(run_dir: StrPath) -> list[Path]:
-    """Return the folders of a run's checkpoints, oldest first, good or damaged."""
+    """Return the folders of a run's checkpoints, oldest first, valid or damaged."""
     folder = Path(run_dir) / "checkpoints"
     found = folder.iterdir() if folder.is_dir() else ()
     return sorted((path for path in found if re.fullmatch(r"step-[0-9]{8,18}", path.name)),
@@ -20,15 +20,15 @@ def list_checkpoints(run_dir: StrPath) -> list[Path]:
 
 
 def step_of(folder: Path) -> int:
-    """Return the step that a checkpoint's folder is named after."""
+    """Return the step in the name of a checkpoint's folder."""
     return int(folder.name[5:])
 
 
 def put_in_place(temporary: Path, folder: Path) -> None:
-    """Rename a folder, and return only when the disk has the name.
+    """Rename a folder to its final name, and return once the name is on the disk.
 
-    What has that name already makes room, and goes last: see `recover`. Where that fails (OSError),
-    it has the name again, unless only the disk did not answer.
+    A folder that already has the name is moved aside first and removed last, so that `recover` can
+    restore it. If the rename fails (OSError), it is moved back.
     """
     old = _move_aside(folder) if folder.exists() else None
     try:
@@ -38,43 +38,43 @@ def put_in_place(temporary: Path, folder: Path) -> None:
             old.rename(folder)
         raise
     sync_directory(folder.parent)
-    shutil.rmtree(_name_apart(folder), ignore_errors=True)
+    shutil.rmtree(_aside_name(folder), ignore_errors=True)
 
 
 def remove(folder: Path) -> None:
-    """Remove a folder so that no moment leaves half of it under its name, not even a power cut."""
-    apart = _move_aside(folder)
-    sync_directory(apart.parent)
-    shutil.rmtree(apart, ignore_errors=True)
+    """Remove a folder; a power cut never leaves part of it under its name."""
+    aside = _move_aside(folder)
+    sync_directory(aside.parent)
+    shutil.rmtree(aside, ignore_errors=True)
 
 
 def _move_aside(folder: Path) -> Path:
-    """Rename a folder to what `recover` knows."""
-    apart = _name_apart(folder)
-    shutil.rmtree(apart, ignore_errors=True)
-    return folder.rename(apart)
+    """Rename a folder to a temporary name that `recover` knows."""
+    aside = _aside_name(folder)
+    shutil.rmtree(aside, ignore_errors=True)
+    return folder.rename(aside)
 
 
-def _name_apart(folder: Path) -> Path:
+def _aside_name(folder: Path) -> Path:
     return folder.with_name(f".old-{folder.name}.{os.getpid()}.tmp")
 
 
 def recover(run_dir: StrPath) -> None:
-    """Clear up what a killed process left among the checkpoints; what is whole comes back.
+    """Clean up the checkpoints after a killed process.
 
-    A checkpoint that was whole under a temporary name gets its own, unless one has it; all else
-    under temporary names is removed.
+    A complete checkpoint under a temporary name gets its final name, unless that is taken;
+    everything else under a temporary name is removed.
     """
     parent = Path(run_dir) / "checkpoints"
     if parent.is_symlink():
         return
-    # A new one, which only lacked its name, before the old one that made room for it.
+    # A new checkpoint, which only lacked its name, before the old one that was moved aside for it.
     left = sorted(parent.glob(".*.tmp"), key=lambda path: path.name.startswith(".old-"))
     for path in left:
         match = re.fullmatch(r"\.(?:old-)?(step-[0-9]{8,18})\.[0-9]+\.tmp", path.name)
         if path.is_symlink() or not path.is_dir():
             path.unlink()
-        elif match and not (parent / match[1]).exists() and _is_good(path):
+        elif match and not (parent / match[1]).exists() and _is_valid(path):
             path.rename(parent / match[1])
         else:
             shutil.rmtree(path)
@@ -82,7 +82,7 @@ def recover(run_dir: StrPath) -> None:
         sync_directory(parent)
 
 
-def _is_good(folder: Path) -> bool:
+def _is_valid(folder: Path) -> bool:
     with contextlib.suppress(CheckpointError):
         read_files(folder)
         return True

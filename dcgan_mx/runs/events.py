@@ -12,27 +12,27 @@ from ..system.files import StrPath
 
 
 class EventFile:
-    """The events of a training that begins at a step; TensorBoard then drops later, older ones.
+    """The events of a training that starts at a step; TensorBoard hides earlier runs' later steps.
 
-    tensorboardX's `SummaryWriter` is no choice: it writes from a thread, which the first OSError
-    ends, and ten events later the training would wait for it for ever.
+    tensorboardX's `SummaryWriter` does not work here: it writes from a thread that ends at the
+    first OSError, and ten events later the training would block forever.
     """
 
     def __init__(self, folder: StrPath, step: int = 0) -> None:
-        import tensorboardX  # noqa: F401  an extra: it is missed here, or not at all
-        self._folder, self._step, self._begun = Path(folder), step, int(time.time())
+        import tensorboardX  # noqa: F401  an extra: fail here if it is missing
+        self._folder, self._step, self._started = Path(folder), step, int(time.time())
         self._path = self._folder
         self._writer: Any = None
 
     def add(self, step: int, scalars: Mapping[str, float],
-            pictures: Mapping[str, np.ndarray]) -> None:
-        """Add numbers and pictures, (H, W, C), uint8; after an OSError the next begin a file."""
+            images: Mapping[str, np.ndarray]) -> None:
+        """Add scalars and images, (H, W, C), uint8; after an OSError, start a new file."""
         from tensorboardX import summary
         from tensorboardX.proto.event_pb2 import Event
         event = Event(step=step)
         for name, value in scalars.items():
             event.summary.MergeFrom(summary.scalar(name, value))
-        for name, pixels in pictures.items():
+        for name, pixels in images.items():
             event.summary.MergeFrom(summary.image(name, pixels, dataformats="HWC"))
         try:
             if self._writer is None:
@@ -50,7 +50,7 @@ class EventFile:
         from tensorboardX import RecordWriter
         from tensorboardX.proto.event_pb2 import Event, SessionLog
         # TensorBoard reads files in the order of their names.
-        self._path = self._folder / f"events.out.tfevents.{self._begun:010d}.{self._step:08d}"
+        self._path = self._folder / f"events.out.tfevents.{self._started:010d}.{self._step:08d}"
         self._folder.mkdir(exist_ok=True)
         self._writer = RecordWriter(str(self._path))
         self._write(Event(file_version="brain.Event:2"))
@@ -61,7 +61,7 @@ class EventFile:
         self._writer.write(event.SerializeToString())
 
     def close(self) -> None:
-        """Close the file, if there is one."""
+        """Close the file, if one is open."""
         writer, self._writer = self._writer, None
         if writer is not None:
             writer.close()

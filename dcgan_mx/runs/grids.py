@@ -1,19 +1,19 @@
-"""The pictures that a training draws, by kind and step: which of them stay."""
+"""The image grids of a training: which of them to keep."""
 from __future__ import annotations
 
 KINDS = ("gout", "diff", "data", "fixed")
-FRAMES = 100  # of a film of a whole training, and no report shows more
+FRAMES = 100  # at most, in a video of a whole training; no report shows more
 
 
-def choose(steps: list[int], newest: int) -> set[int]:
-    """Choose the newest steps, and of all, up to `FRAMES`: the first of every so many.
+def select_steps(steps: list[int], newest: int) -> set[int]:
+    """Select the newest steps, and up to `FRAMES` spread evenly over all steps.
 
-    It goes by the steps' own numbers, so that what went once is not missed later: the first of a
-    span is the first of one of its halves, so nothing is missed at double the distance, however
-    many steps there were from one grid to the next.
+    Time is divided into spans of a power of two steps, and the first step of each span is kept.
+    Spans only ever merge in pairs, so a step that is needed later is never removed earlier, even if
+    the interval between grids changes.
     """
-    distance = 1
-    while steps and steps[-1] // distance >= FRAMES:
-        distance *= 2
-    firsts = {step // distance: step for step in reversed(steps)}
+    span = 1
+    while steps and steps[-1] // span >= FRAMES:
+        span *= 2
+    firsts = {step // span: step for step in reversed(steps)}
     return {*firsts.values(), *steps[-newest:]}

@@ -1,4 +1,4 @@
-"""log.jsonl: a line for each time that a run's numbers were shown."""
+"""log.jsonl and evaluation.json: the metrics of a run."""
 from __future__ import annotations
 
 import contextlib
@@ -8,7 +8,7 @@ from typing import Any
 from ..system.files import open_regular, parse_json
 from .json_files import MAX_BYTES
 
-METRICS = ("frechet", "precision", "recall", "swd", "ms_ssim")  # what an evaluation measures
+METRICS = ("frechet", "precision", "recall", "swd", "ms_ssim")  # of an evaluation
 
 
 def read_log(path: Path) -> list[dict[str, Any]]:
@@ -23,19 +23,38 @@ def read_log(path: Path) -> list[dict[str, Any]]:
                 if type(record["step"]) is not int or type(record["seconds"]) is not float:
                     raise ValueError
             except (ValueError, KeyError, TypeError):
-                raise ValueError(f"{path}, line {len(records) + 1}, is no line of a run's log: "
-                                 "mend or remove the file") from None
+                raise ValueError(f"{path}, line {len(records) + 1}: not a log record: fix the line "
+                                 "or remove the file") from None
             records.append(record)
     return records
 
 
 def find_best(records: list[dict[str, Any]]) -> dict[str, Any] | None:
-    """Return the evaluation with the least distance from real images; None if there was none.
+    """Return the evaluation closest to real images, or None if there is none.
 
-    That is the Fréchet distance, where the data set has one, else the sliced Wasserstein distance.
+    The distance is the Fréchet distance if the data set has one, else the sliced Wasserstein
+    distance.
     """
     for name in ("frechet", "swd"):
         found = [record for record in records if isinstance(record.get(name), float)]
         if found:
             return min(found, key=lambda record: record[name])
     return None
+
+
+def parse_evaluation(raw: bytes) -> dict[str, Any]:
+    """Read evaluation.json; ValueError if `step`, `images`, `baseline` or a metric is invalid."""
+    try:
+        result = parse_json(raw)
+        images, errors = result["images"], result.get("svm_errors", {}).values()
+        wrong = [type(result["step"]) is not int, type(images) is not int or not 0 < images < 2**31,
+                 *(type(error) is not float for error in errors)]
+        for part in (result, result["baseline"]):
+            wrong += [type(part.get(name, 0.0)) is not float for name in METRICS]
+            wrong += [type(count) is not int or not 0 <= count <= images
+                      for count in part.get("class_counts", [])]
+        if any(wrong):
+            raise ValueError
+    except (ValueError, KeyError, TypeError, AttributeError):
+        raise ValueError("not the result of an evaluation") from None
+    return dict(result)

@@ -1,7 +1,7 @@
-"""MXNet's .params files, read with every size checked and written without MXNet.
+"""Reading and writing MXNet's .params files without MXNet.
 
-MXNet's own reader believes the sizes in the file, and its writer does not report a disk that
-fills up at the last moment.
+MXNet's reader trusts the sizes in a file, and its writer does not report a disk that fills up
+while it closes the file.
 """
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ _MAX_DIMENSIONS = 32  # of NumPy's arrays
 
 
 def dump_params(arrays: Mapping[str, np.ndarray]) -> Iterator[bytes | np.ndarray]:
-    """Yield what MXNet's `mx.nd.save` writes of named arrays, piece by piece.
+    """Yield the bytes that `mx.nd.save` would write, in pieces.
 
     Parameters
     ----------
-    arrays : float16, 32 or 64, uint8, int8, 32 or 64
-        Of 1 to 32 dimensions.
+    arrays
+        Arrays by name, of 1 to 32 dimensions; float16, 32, 64, uint8, int8, int32 or int64.
     """
     yield struct.pack("<QQQ", _LIST_MAGIC, 0, len(arrays))
     for array in arrays.values():
@@ -39,31 +39,31 @@ def dump_params(arrays: Mapping[str, np.ndarray]) -> Iterator[bytes | np.ndarray
 
 
 def parse_params(data: bytes, path: object) -> dict[str, np.ndarray]:
-    """Read the named arrays of a .params file's content.
+    """Parse the content of a .params file.
 
     Parameters
     ----------
     data
     path
-        What errors call it.
+        The name of the file in error messages.
 
     Returns
     -------
     dict
-        In the file's order; read-only views of `data`.
+        The arrays by name, in the file's order; read-only views of `data`.
 
     Raises
     ------
     ValueError
-        If the data are cut off, too long, hold sparse or unnamed arrays, or claim sizes that they
-        do not have; no memory is taken for a claim.
+        If the data are truncated, too long, or hold sparse or unnamed arrays. Sizes are checked
+        before any memory is allocated.
     """
     rest = memoryview(data)
 
     def take(size: int) -> memoryview:
         nonlocal rest
         if size > len(rest):
-            raise ValueError(f"is cut off: it claims {size} more bytes and has {len(rest)}")
+            raise ValueError(f"is truncated: expected {size} more bytes, found {len(rest)}")
         taken, rest = rest[:size], rest[size:]
         return taken
 
@@ -73,19 +73,19 @@ def parse_params(data: bytes, path: object) -> dict[str, np.ndarray]:
     def take_array() -> np.ndarray:
         magic, storage, dimensions = unpack("<IiI")
         if (magic, storage) != (_ARRAY_MAGIC, 0) or not 1 <= dimensions <= _MAX_DIMENSIONS:
-            raise ValueError("holds an array that is not dense, or damaged")
+            raise ValueError("holds a sparse or damaged array")
         shape = unpack(f"<{dimensions}q")
         _, _, flag = unpack("<iii")
         if flag not in _DTYPES or min(shape) < 0:
-            raise ValueError(f"holds an array of type {flag} and shape {shape}")
+            raise ValueError(f"holds an array of invalid type {flag} or shape {shape}")
         dtype = np.dtype(_DTYPES[flag])
-        # Without elements, dimensions beyond what NumPy can count raise ValueError, too.
+        # Dimensions that NumPy cannot represent raise ValueError too, if the array is empty.
         return np.frombuffer(take(math.prod(shape) * dtype.itemsize), dtype).reshape(shape)
 
     try:
         magic, reserved, count = unpack("<QQQ")
         if (magic, reserved) != (_LIST_MAGIC, 0):
-            raise ValueError("is no .params file of MXNet")
+            raise ValueError("is not an MXNet .params file")
         arrays = [take_array() for _ in range(count)]
         if unpack("<Q") != (count,):
             raise ValueError(f"does not name each of its {count} arrays")

@@ -1,4 +1,4 @@
-"""The folder of a run: one process at a time, its settings, its log, its grids, its checkpoints."""
+"""A run directory: lock, settings, log, grids, checkpoints and results."""
 from __future__ import annotations
 
 import contextlib
@@ -16,27 +16,27 @@ from typing import Any, Callable, Iterator, TypeVar
 
 import numpy as np
 
-from ..system.command_line import command_line
+from ..system.command_line import command_line, flag_name
+from ..system.errors import ArgumentError
 from ..system.files import StrPath, append, parse_json, sync_directory, write_atomic
 from ..visual import make_grid, save_image
 from .checkpoint_folders import list_checkpoints, recover, step_of
-from .config import FORMAT, Settings, read_flags
-from .evaluation import decode_evaluation
-from .grids import KINDS, choose
+from .config import FORMAT, Settings, parse_settings
+from .grids import KINDS, select_steps
 from .json_files import read_small
-from .log import METRICS, read_log
+from .log import METRICS, parse_evaluation, read_log
 from .stop_reason import StopReason, parse_stop_reason
 
-_Read = TypeVar("_Read")
+_Parsed = TypeVar("_Parsed")
 
 
 class Run:
-    """A run's folder, which may still be empty.
+    """A run directory, which may still be empty.
 
     Parameters
     ----------
     path
-        Of the folder. Nothing is read or written yet.
+        Of the directory. Nothing is read or written yet.
 
     Attributes
     ----------
@@ -44,10 +44,10 @@ class Run:
 
     Notes
     -----
-    What it holds: `config.json`, the settings and what else explains the numbers; `log.jsonl`;
-    `grids/`; `tensorboard/`; `checkpoints/`; `result.json`, how the last training ended;
-    `evaluation.json` and `evaluation.png`; `lock`. What cannot be read or written raises OSError;
-    what is read and is none of a run, ValueError.
+    The directory contains `config.json` (settings and environment), `log.jsonl`, `grids/`,
+    `tensorboard/`, `checkpoints/`, `result.json` (how the last training stopped),
+    `evaluation.json`, `evaluation.png` and `lock`. Methods raise OSError if a file cannot be read
+    or written, and ValueError if its content is invalid.
     """
 
     def __init__(self, path: StrPath) -> None:
@@ -55,10 +55,10 @@ class Run:
 
     @classmethod
     def create(cls, path: StrPath | None, config: dict[str, Any]) -> Run:
-        """Make the folder, with config.json in it or not at all.
+        """Create the directory together with its config.json, atomically.
 
-        Where `path` is None, it is `runs/DATASET-TIME`, with a number behind it where that is
-        taken; `run_dir` in the config's flags becomes its name.
+        The default path is `runs/DATASET-TIME`, with a number appended if that exists. `run_dir`
+        in the config's flags is set to the path.
         """
         dataset = config["flags"]["dataset"]
         wanted = unique = Path(path or f"runs/{dataset}-{time.strftime('%Y%m%d-%H%M')}")
@@ -85,20 +85,20 @@ class Run:
 
     @contextlib.contextmanager
     def lock(self) -> Iterator[None]:
-        """Have the folder for this process, and clear up what a killed one left half-done.
+        """Lock the directory for this process, and remove what a killed process left behind.
 
-        The folder is free again at the end, or when the process ends, however it ends. Raises
-        ValueError if another process has it.
+        The system releases the lock when the process ends, for whatever reason. Raises
+        ArgumentError if another process holds the lock.
         """
-        # No link is followed, here and below: what it leads to is not the run's.
+        # Links are not followed, here and below: their targets do not belong to the run.
         flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW
         with open(os.open(self.path / "lock", flags, 0o644), "r+") as f:
             try:
                 fcntl.flock(f, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
-                other = f.read(20).strip() or "that has just begun"
-                raise ValueError(f"--run-dir {self.path}: process {other} is at work in it: wait "
-                                 "for it, stop it, or give another directory") from None
+                process = f"process {f.read(20).strip()}".strip()
+                raise ArgumentError("run_dir", f"{self.path} is in use by {process}: wait until it "
+                                    "ends, stop it, or choose another directory") from None
             f.truncate(0)
             f.write(f"{os.getpid()}\n")
             f.flush()
@@ -110,12 +110,12 @@ class Run:
             yield
 
     def write_config(self, config: dict[str, Any]) -> None:
-        """Write config.json: `flags`, and whatever else explains the run."""
+        """Write config.json: `flags`, and further facts that explain the run."""
         content = json.dumps({**config, "format": FORMAT}, indent=2).encode() + b"\n"
         write_atomic(self.path / "config.json", content, sync=True)
 
     def read_config(self) -> dict[str, Any]:
-        """Read config.json; of its `flags` not yet sure is that there are such flags."""
+        """Read config.json; the names and values of its `flags` are not checked yet."""
         path = self.path / "config.json"
         try:
             config: dict[str, Any] = parse_json(read_small(path))
@@ -124,23 +124,23 @@ class Run:
         except (ValueError, KeyError, TypeError):
             good = False
         if not good:
-            raise ValueError(f"{path} is not the config.json of a run: give another run directory")
+            raise ValueError(f"{path}: not the config.json of a run: choose another run directory")
         if config.get("format") != FORMAT:
-            raise ValueError(f"{path} has format {config.get('format')}, expected {FORMAT}: it is "
-                             "of another version of dcgan-mx: use that version, or start a new run "
-                             "(--init-from takes the weights of its checkpoints)")
+            raise ValueError(f"{path} has format {config.get('format')}, expected {FORMAT}: use "
+                             "the version of dcgan-mx that wrote it, or start a new run "
+                             "(--init-from can load the weights of its checkpoints)")
         return config
 
     def read_settings(self) -> Settings:
-        """Read the settings in config.json."""
-        return read_flags(self.read_config()["flags"], self.path / "config.json")
+        """Read and check the settings in config.json."""
+        return parse_settings(self.read_config()["flags"], self.path / "config.json")
 
     def log(self, record: dict[str, Any]) -> None:
-        """Add a line to log.jsonl, and return only when the disk has it."""
+        """Append a record to log.jsonl, and return once it is on the disk."""
         append(self.path / "log.jsonl", json.dumps(record).encode() + b"\n", sync=True)
 
     def read_log(self) -> list[dict[str, Any]]:
-        """Read the lines of log.jsonl, but for the last if it was cut off while it was written."""
+        """Read the records of log.jsonl, except a last one that was not completely written."""
         return read_log(self.path / "log.jsonl")
 
     def draw(self, kind: str, step: int, images: np.ndarray) -> None:
@@ -150,43 +150,41 @@ class Run:
         save_image(folder / f"{kind}-{step:08d}.png", make_grid(images))
 
     def list_grids(self, kind: str, most: int | None = None) -> dict[int, Path]:
-        """Return the files of the grids whose names begin with `kind`, by step, in its order.
-
-        Of more than `most`, that many, evenly chosen, the last among them.
-        """
+        """Return the grid files of a kind by step, in order; at most `most`, evenly spaced."""
         found = ((re.fullmatch(rf"{kind}-([0-9]{{8,18}})\.png", path.name), path)
                  for path in (self.path / "grids").glob(f"{kind}-*.png"))
         grids = sorted((int(match[1]), path) for match, path in found if match)
         if most is not None and len(grids) > most:
-            # From the last backwards, so that it is there even where it is the only one.
+            # Backwards, so that the last grid is included even if `most` is 1.
             places = np.linspace(len(grids) - 1, 0, most).round().astype(int)[::-1]
             grids = [grids[i] for i in places]
         return dict(grids)
 
     def prune_grids(self, newest: int, begun: int) -> None:
-        """Remove the older grids but for those that `grids.choose` names.
+        """Remove all grids except those that `grids.select_steps` selects.
 
-        What would have stayed at a checkpoint, be it on the disk or just begun, stays, too, so that
-        a run that goes on from there has the grids of one that had never gone further.
+        Grids that were selected at the last checkpoint, on the disk or `begun`, are kept as well: a
+        run resumed from it then has the same grids as an uninterrupted one.
         """
         saved = max(map(step_of, self.list_checkpoints()), default=0)
         for kind in KINDS:
             grids = self.list_grids(kind)
-            stay = choose([*grids], newest)
+            kept = select_steps([*grids], newest)
             for end in (saved, begun):
-                stay |= choose([step for step in grids if step <= end], newest)
-            for step in grids.keys() - stay:
+                kept |= select_steps([step for step in grids if step <= end], newest)
+            for step in grids.keys() - kept:
                 grids[step].unlink()
 
     def list_checkpoints(self) -> list[Path]:
-        """Return the folders of the checkpoints, oldest first, good or damaged."""
+        """Return the folders of the checkpoints, oldest first, valid or damaged."""
         return list_checkpoints(self.path)
 
     def rewind(self, step: int) -> float:
-        """Forget all that was logged and drawn after a step: the run goes on from there.
+        """Remove all records, grids and results later than a step.
 
-        What the end of a training wrote out of turn is forgotten, too. TensorBoard forgets when the
-        training begins: see `EventFile`. Returns the seconds of the last line that is left, or 0.
+        Records and grids that a training wrote only because it stopped are removed too. TensorBoard
+        rewinds when the training starts: see `EventFile`. Returns the elapsed seconds in the last
+        remaining record, or 0.
         """
         records = self.read_log()
         kept = [record for record in records if record["step"] <= step and not record.get("last")]
@@ -202,35 +200,37 @@ class Run:
             (self.path / "result.json").unlink()
         return float(kept[-1]["seconds"]) if kept else 0.0
 
-    def write_evaluation(self, result: dict[str, Any], picture: np.ndarray) -> None:
+    def write_evaluation(self, result: dict[str, Any], image: np.ndarray) -> None:
         """Write evaluation.json, and evaluation.png from pixels, (H, W, C), uint8."""
-        save_image(self.path / "evaluation.png", picture)
+        save_image(self.path / "evaluation.png", image)
         write_atomic(self.path / "evaluation.json", json.dumps(result).encode() + b"\n")
 
     def read_evaluation(self) -> dict[str, Any] | None:
-        """Return what `write_evaluation` wrote; None if nothing has been evaluated."""
-        return self._read("evaluation.json", decode_evaluation)
+        """Read evaluation.json; None if the run has not been evaluated."""
+        return self._read("evaluation.json", parse_evaluation)
 
-    def end(self, ending: StopReason) -> None:
-        """Note how the training ended."""
-        write_atomic(self.path / "result.json", ending.encode())
+    def write_result(self, reason: StopReason) -> None:
+        """Write result.json: how the training stopped."""
+        write_atomic(self.path / "result.json", reason.encode())
 
     def read_result(self) -> StopReason | None:
-        """Return how the last training ended; None if it has not, or nobody could note it."""
+        """Read result.json; None if the run is training, or was killed before it was written."""
         return self._read("result.json", parse_stop_reason)
 
-    def _read(self, name: str, decode: Callable[[bytes], _Read]) -> _Read | None:
-        """Return what a small file says; None if it is not there."""
+    def _read(self, name: str, parse: Callable[[bytes], _Parsed]) -> _Parsed | None:
+        """Read and parse a small file; None if it does not exist."""
         path = self.path / name
         try:
-            return decode(read_small(path))
+            return parse(read_small(path))
         except FileNotFoundError:
             return None
         except ValueError as error:
-            raise ValueError(f"{path} {error}: remove it") from None
+            raise ValueError(f"{path}: {error}: remove it") from None
 
-    def resume_command(self, *flags: str) -> str:
-        """Return the line to type to go on with the run, with more flags at its end."""
+    def resume_command(self, reason: StopReason | None = None) -> str:
+        """Return the command that resumes the run, or, if it is finished, doubles its limit."""
         launch = self.read_config().get("launched_by")
-        words = [command_line("train"), "--resume", "--run-dir", shlex.quote(str(self.path)), *flags]
+        words = [command_line("train"), "--resume", "--run-dir", shlex.quote(str(self.path))]
+        if reason and reason.finished:
+            words += [flag_name(reason.reason), str(2 * int(reason.detail or 1))]
         return " ".join([f"{launch} --"] * isinstance(launch, str) + words)

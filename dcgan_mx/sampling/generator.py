@@ -247,7 +247,7 @@ def find_checkpoint(path: StrPath) -> Path:
         raise ValueError(f"{path} is no folder: give a checkpoint's, RUN/checkpoints/step-..., or "
                          "a run directory")
     if not (path / checkpoint.STATE).exists():
-        folders = checkpoint.list(path)
+        folders = checkpoint.list_checkpoints(path)
         if not folders:
             raise ValueError(f"{path} is no checkpoint, and has none: give another folder, or "
                              "train longer")

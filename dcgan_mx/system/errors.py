@@ -1,16 +1,16 @@
-"""Errors that name the argument at fault, so that a command can show the flag instead."""
+"""Errors that name the invalid argument, so that a command can name the flag instead."""
 from __future__ import annotations
 
 
 class ArgumentError(ValueError):
-    """An argument has a bad value.
+    """An argument has an invalid value.
 
     Parameters
     ----------
     argument
-        Its name in Python, such as `batch_size`. Commands print it as `--batch-size`.
+        Its name in Python, such as `batch_size`; commands print `--batch-size`.
     problem
-        The value, what was expected, and the fix.
+        The value, what was expected, and how to fix it, in one line.
     """
 
     def __init__(self, argument: str, problem: str) -> None:

@@ -37,7 +37,7 @@ def averaged(tmp_path_factory):
 
 
 @pytest.mark.parametrize("weights", [None, "ema", "raw"])
-def test_a_generator(weights, averaged, call, tmp_path):
+def test_onnx_generator_matches_mxnet(weights, averaged, call, tmp_path):
     flags = ("--weights", weights) if weights else ()
     done = call("export", averaged, tmp_path / "G.onnx", *flags)
     assert done.returncode == 0, done.stderr
@@ -52,7 +52,7 @@ def test_a_generator(weights, averaged, call, tmp_path):
                         "weights": weights or "ema", "step": "3", "version": __version__}
 
 
-def test_a_generator_of_the_package(call, one_line_error, tmp_path):
+def test_export_of_a_bundled_generator(call, one_line_error, tmp_path):
     for name in ("G.onnx", "G.html"):
         assert call("export", "pretrained:mnist", tmp_path / name).returncode == 0
     generator = load_pretrained("mnist")
@@ -61,14 +61,14 @@ def test_a_generator_of_the_package(call, one_line_error, tmp_path):
     np.testing.assert_allclose(images, generator.generate(z), rtol=0, atol=1e-5)
     assert metadata["weights"] == "ema"
     one_line_error(call("export", "pretrained:mnist", tmp_path / "D.onnx", "--network", "D"),
-                   "without D")
+                   "pretrained:mnist")
     assert sorted(os.listdir(tmp_path)) == ["G.html", "G.onnx"]
 
 
 def check_discriminator(run, nc, call):
     done = call("export", run, run / "D.onnx", "--network", "D")
     assert done.returncode == 0, done.stderr
-    folder = checkpoint.list(run)[-1]
+    folder = checkpoint.list_checkpoints(run)[-1]
     x = np.random.default_rng(0).uniform(-1, 1, (4, nc, 16, 16)).astype(np.float32)
     probability, metadata = run_model(run / "D.onnx", data=x)
     mod = mx.mod.Module(mx.sym.load(str(folder / "D-symbol.json")), label_names=("label",))
@@ -82,14 +82,13 @@ def check_discriminator(run, nc, call):
 
 
 @pytest.mark.parametrize("run, nc", [("grey", 1), ("two-devices", 3)])
-def test_a_discriminator_takes_the_picture_alone(run, nc, call, tmp_path):
+def test_onnx_discriminator_matches_mxnet(run, nc, call, tmp_path):
     check_discriminator(shutil.copytree(FORMATS / run, tmp_path / "run"), nc, call)
 
 
 @needs_bfloat16
-@pytest.mark.filterwarnings("ignore:AMX stays asleep", "ignore:--precision bfloat16. slower")
-def test_a_run_in_bfloat16(make_batches, call, tmp_path):
-    """Its file is of float32, like its checkpoint."""
+@pytest.mark.filterwarnings("ignore:.*AMX", "ignore:.*precision.*slow")
+def test_bfloat16_run_is_exported_as_float32(make_batches, call, tmp_path):
     mx.random.seed(1)
     trainer = Trainer(*make_dcgan_sym(4, 4, 1, size=16), 4, (1, 16, 16), nz=10,
                       precision="bfloat16", initializer=mx.init.Normal(0.3))
@@ -103,8 +102,7 @@ def test_a_run_in_bfloat16(make_batches, call, tmp_path):
     check_discriminator(tmp_path, 1, call)
 
 
-def test_a_page_takes_no_onnx(averaged, call, one_line_error, monkeypatch, tmp_path):
-    """`tests/pages` looks at its pictures."""
+def test_html_needs_no_onnx(averaged, call, one_line_error, monkeypatch, tmp_path):
     monkeypatch.setitem(sys.modules, "onnx", None)
     out = tmp_path / "digits.html"
     assert call("export", averaged, out).returncode == 0
@@ -118,10 +116,10 @@ def test_a_page_takes_no_onnx(averaged, call, one_line_error, monkeypatch, tmp_p
     assert os.listdir(tmp_path) == ["digits.html"]
 
 
-def test_a_file_that_is_there_is_kept(run_dir, call, one_line_error, tmp_path):
+def test_existing_file_is_replaced_only_with_force(run_dir, call, one_line_error, tmp_path):
     out = tmp_path / "G.ONNX"
     out.write_text("mine")
-    one_line_error(call("export", run_dir, out), "G.ONNX is there already", "--force")
+    one_line_error(call("export", run_dir, out), "OUT: ", "G.ONNX exists", "--force")
     limit = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (5000, limit[1]))
     try:
@@ -131,36 +129,36 @@ def test_a_file_that_is_there_is_kept(run_dir, call, one_line_error, tmp_path):
     one_line_error(done, out, "File too large")
     assert os.listdir(tmp_path) == ["G.ONNX"] and out.read_text() == "mine"
     contents = set()
-    for _ in range(2):  # the same network, the same bytes
+    for _ in range(2):
         assert call("export", run_dir, out, "--force").returncode == 0
         contents.add(out.read_bytes())
     assert len(contents) == 1
     assert run_model(out, rand=np.zeros((1, 10, 1, 1), np.float32))[0].shape == (1, 3, 16, 16)
     out.unlink()
     out.symlink_to(tmp_path / "nowhere")
-    one_line_error(call("export", run_dir, out), "is there already")
+    one_line_error(call("export", run_dir, out), "exists")
     assert os.listdir(tmp_path) == ["G.ONNX"]
 
 
 @pytest.mark.parametrize("flags, parts", [
-    (("out.txt",), ("'out.txt'", ".onnx or .html")), (("out",), ("'out'", ".onnx or .html")),
-    (("o.html", "--network", "D"), ("--network D", "no images for a page")),
+    (("out.txt",), ("OUT: invalid name 'out.txt'", "NAME.onnx or NAME.html")),
+    (("out",), ("OUT: invalid name 'out'",)),
+    (("o.html", "--network", "D"), ("--network: D makes no images",)),
     (("o.onnx", "--network", "X"), ("--network", "'X'")),
-    (("o.onnx", "--weights", "ema"), ("--weights ema", "give raw")),
-    (("o.onnx", "--network", "D", "--weights", "ema"), ("--weights ema with --network D",)),
+    (("o.onnx", "--weights", "ema"), ("--weights", "raw")),
+    (("o.onnx", "--network", "D", "--weights", "ema"), ("--weights: only the generator",)),
     (("nofolder/o.onnx",), ("nofolder/o.onnx", "No such file")), ((), ("OUT",))])
-def test_bad_flags_of_export(flags, parts, run_dir, call, one_line_error, tmp_path):
+def test_invalid_flags_of_export(flags, parts, run_dir, call, one_line_error, tmp_path):
     one_line_error(call("export", run_dir, *flags, cwd=tmp_path), *parts)
     assert os.listdir(tmp_path) == []
 
 
-def test_what_is_no_checkpoint_of_it(run_dir, call, one_line_error, tmp_path):
+def test_invalid_checkpoint_of_export(run_dir, call, one_line_error, tmp_path):
     out = tmp_path / "o.onnx"
-    one_line_error(call("export", tmp_path / "nothing", out), "nothing is no folder")
-    folder = shutil.copytree(checkpoint.list(run_dir)[-1], tmp_path / "step-00000005")
+    one_line_error(call("export", tmp_path / "nothing", out), tmp_path / "nothing")
+    folder = shutil.copytree(checkpoint.list_checkpoints(run_dir)[-1], tmp_path / "step-00000005")
     (folder / "D-symbol.json").unlink()
-    one_line_error(call("export", folder, out, "--network", "D"), "D-symbol.json", "No such file",
-                   "give another checkpoint")
+    one_line_error(call("export", folder, out, "--network", "D"), "D-symbol.json", "No such file")
     content = bytearray((folder / "G-0000.params").read_bytes())
     content[1000] ^= 1
     (folder / "G-0000.params").write_bytes(content)

@@ -1,4 +1,4 @@
-"""Generators that come with the package: how they get there, and all that begins with them."""
+"""Bundled generators, and trainings that start from them."""
 import json
 import os
 import runpy
@@ -29,22 +29,22 @@ make_pretrained = runpy.run_path(str(ROOT / "scripts" / "make_pretrained.py"))["
 
 
 @pytest.fixture(scope="module")
-def box(tmp_path_factory):
-    """The run behind the one generator of a box, `discs`, and the box's folder."""
-    run_dir, folder = (tmp_path_factory.mktemp(name) for name in ("run", "box"))
+def bundled(tmp_path_factory):
+    """A run, and a folder of bundled generators with one of it, `discs`."""
+    run_dir, folder = (tmp_path_factory.mktemp(name) for name in ("run", "bundled"))
     run_dir = run_dir / "run"
     assert run_command("train", [str(flag) for flag in (
         *GREY, "--ema-decay", 0.9, "--max-steps", 3, "--run-dir", run_dir)]) == 0
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(pretrained, "FOLDER", folder)
-        said = make_pretrained(str(run_dir), "discs")
-        assert said.startswith(f"{folder / 'discs.params'}: ") and "of step 3" in said
+        text = make_pretrained(str(run_dir), "discs")
+        assert text.startswith(f"{folder / 'discs.params'}: ") and "of step 3" in text
         yield run_dir, folder
 
 
-def test_the_box_has_the_rounded_averages_and_their_own_statistics(box):
-    run_dir, folder = box
-    step = checkpoint.list(run_dir)[0]
+def test_bundled_weights_are_rounded_averages_with_calibrated_statistics(bundled):
+    run_dir, folder = bundled
+    step = checkpoint.list_checkpoints(run_dir)[0]
     average = {name: array.astype(np.float16).astype(np.float32)
                for name, array in checkpoint.load_average(step).items()}
     symG, _ = make_dcgan_sym(4, 4, 1, size=16)
@@ -63,7 +63,7 @@ def test_the_box_has_the_rounded_averages_and_their_own_statistics(box):
         np.testing.assert_array_equal(array.asnumpy().astype(np.float32), expected[name])
 
 
-def test_sample_and_evaluate_take_it_and_write_nothing_else(box, call, tmp_path):
+def test_sample_and_evaluate_accept_it_and_write_no_other_files(bundled, call, tmp_path):
     grid = make_grid(load_pretrained("discs").generate(make_latents(64, 100)))
     for source in (("--pretrained", "discs"), ("pretrained:discs",)):
         done = call("sample", *source, cwd=tmp_path)
@@ -73,52 +73,51 @@ def test_sample_and_evaluate_take_it_and_write_nothing_else(box, call, tmp_path)
     assert done.returncode == 0, done.stderr
     result = json.loads(done.stdout)
     assert (result["step"], result["dataset"], result["weights"]) == (3, "synthetic", "ema")
-    assert result["swd"] > result["floor"]["swd"] > 0
+    assert result["swd"] > result["baseline"]["swd"] > 0
     assert os.listdir(tmp_path) == ["samples.png"]
 
 
 @pytest.mark.parametrize("command, parts", [
-    (("sample",), ("CHECKPOINT", "--pretrained NAME")),
-    (("sample", "RUN", "--pretrained", "discs"), ("CHECKPOINT", "--pretrained NAME")),
-    (("sample", "--pretrained", "cats"), ("pretrained:cats", "give one of pretrained:discs")),
-    (("sample", "pretrained:"), ("no such pretrained generator", "pretrained:discs")),
-    (("sample", "pretrained:discs", "--weights", "raw"), ("--weights raw", "leave it out")),
-    (("sample", "pretrained:discs", "--traverse", 100), ("dimension 100", "0 to 99")),
+    (("sample",), ("CHECKPOINT or --pretrained NAME",)),
+    (("sample", "RUN", "--pretrained", "discs"), ("CHECKPOINT or --pretrained NAME",)),
+    (("sample", "--pretrained", "cats"), ("pretrained:cats", "pretrained:discs")),
+    (("sample", "pretrained:"), ("pretrained:", "pretrained:discs")),
+    (("sample", "pretrained:discs", "--weights", "raw"), ("--weights",)),
+    (("sample", "pretrained:discs", "--traverse", 100), ("100", "99")),
     (("evaluate", "pretrained:cats"), ("pretrained:cats", "pretrained:discs")),
-    (("animate", "pretrained:discs"), ("pretrained:discs", "give a run directory")),
-    (("report", "pretrained:discs"), ("pretrained:discs", "give a run directory")),
+    (("animate", "pretrained:discs"), ("pretrained:discs", "run directory")),
+    (("report", "pretrained:discs"), ("pretrained:discs", "run directory")),
     (("train", *GREY, "--init-from", "pretrained:cats"), ("pretrained:cats", "pretrained:discs")),
-    (("train", *GREY, "--init-from", "nowhere"), ("nowhere", "no folder")),
-    (("train", *GREY, "--init-from", ""), ("no checkpoint",)),
+    (("train", *GREY, "--init-from", "nowhere"), ("nowhere",)),
+    (("train", *GREY, "--init-from", ""), ("checkpoint",)),
     (("train", *GREY, "--init-from", "pretrained:discs", "--nc", 3),
-     ("--init-from pretrained:discs", "give --nc 1 (not 3)")),
+     ("--init-from: pretrained:discs is another network: use --nc 1 (not 3)",)),
     (("train", *GREY, "--init-from", "pretrained:discs", "--size", 32, "--ngf", 8, "--nz", 7),
-     ("give --size 16 (not 32), --nz 100 (not 7), --ngf 4 (not 8)",))])
-def test_misuse_is_one_line(command, parts, box, call, one_line_error, tmp_path):
-    command = [box[0] if part == "RUN" else part for part in command]
+     ("use --size 16 (not 32), --nz 100 (not 7), --ngf 4 (not 8)",))])
+def test_invalid_uses_are_one_line(command, parts, bundled, call, one_line_error, tmp_path):
+    command = [bundled[0] if part == "RUN" else part for part in command]
     one_line_error(call(*command, cwd=tmp_path), *parts)
     assert os.listdir(tmp_path) == []
 
 
-def test_a_box_without_d_or_with_damage_is_one_line(box, call, one_line_error, tmp_path,
-                                                    monkeypatch):
-    monkeypatch.setattr(pretrained, "FOLDER", shutil.copytree(box[1], tmp_path / "box"))
-    facts, params = pretrained.read_pretrained("pretrained:discs")
+def test_bundled_generator_without_d_or_damaged(bundled, call, one_line_error, tmp_path,
+                                                monkeypatch):
+    monkeypatch.setattr(pretrained, "FOLDER", shutil.copytree(bundled[1], tmp_path / "copy"))
+    metadata, params = pretrained.read_pretrained("pretrained:discs")
     path = pretrained.write_pretrained("digits", params, {
-        **{name: value for name, value in facts.items() if name not in ("format", "latent")},
+        **{name: value for name, value in metadata.items() if name not in ("format", "latent")},
         "dataset": "mnist"})
     one_line_error(call("evaluate", "pretrained:digits", "--linear-probe"), "pretrained:digits",
-                   "without D", "run directory")
+                   "run directory")
     content = bytearray(path.read_bytes())
     content[200] ^= 1
     path.write_bytes(content)
-    one_line_error(call("sample", "--pretrained", "digits", cwd=tmp_path), path, "is damaged",
-                   "install the package again")
+    one_line_error(call("sample", "--pretrained", "digits", cwd=tmp_path), path, "damaged")
 
 
 @pytest.mark.parametrize("devices", [1, 2])
-def test_a_training_begins_with_exactly_these_weights_and_a_new_d(devices, box):
-    run_dir, _ = box
+def test_training_starts_with_these_weights_and_a_random_d(devices, bundled):
+    run_dir, _ = bundled
     config = Run(run_dir).read_settings().replace({"init_from": "pretrained:discs"}).config
     contexts = [mx.cpu(i) for i in range(devices)]
     initializer, found = load_init_weights(config, contexts[0])
@@ -132,25 +131,24 @@ def test_a_training_begins_with_exactly_these_weights_and_a_new_d(devices, box):
             np.testing.assert_array_equal(row, expected[name])
     assert found["step"] == 3 and len(found["sha256"]) == 64
     ours, theirs = get_parameters(trainer.modD), checkpoint.load_network(
-        checkpoint.list(run_dir)[0], "D")[1]
+        checkpoint.list_checkpoints(run_dir)[0], "D")[1]
     assert abs(ours["arg:d2_weight"].std() - 0.02) < 0.002
     assert (ours["arg:d2_weight"] != theirs["arg:d2_weight"]).all()
 
 
 @pytest.mark.parametrize("options", [{"fix_gamma": False}, {"eps": 1e-3}, {"no_bias": False}])
-def test_init_takes_no_other_layers(options, tmp_path):
-    """Of which size, channels, length of the vector and ngf are the run's."""
+def test_init_from_rejects_other_layers(options, tmp_path):
     checkpoint.save(tmp_path, Trainer(*make_dcgan_sym(4, 4, 3, size=16, **options), 4, (3, 16, 16)))
     config = DEFAULTS.replace({"init_from": str(tmp_path), "size": 16, "ngf": 4}).config
-    with pytest.raises(ValueError, match=f"--init-from {tmp_path}: its layers are not those that .*train"
-                                         " gives a generator of these settings: give one"):
+    with pytest.raises(ValueError, match=f"^init_from: {tmp_path} has other layers"):
         load_init_weights(config, mx.cpu())
 
 
 @pytest.mark.parametrize("kind", ["pretrained:discs", "run", "checkpoint"])
-def test_init_is_part_of_the_run(kind, box, call, tmp_path):
-    source = {"run": box[0], "checkpoint": checkpoint.list(box[0])[0]}.get(kind, kind)
-    # a rate so low that no float32 weight feels it
+def test_init_from_is_stored_with_the_run(kind, bundled, call, tmp_path):
+    source = {"run": bundled[0],
+              "checkpoint": checkpoint.list_checkpoints(bundled[0])[0]}.get(kind, kind)
+    # a learning rate too low to change a float32 weight
     done = call("train", *GREY, "--init-from", source, "--lr", 1e-30, "--max-steps", 1, "--run-dir",
                 tmp_path / "run")
     assert done.returncode == 0, done.stderr
@@ -162,8 +160,8 @@ def test_init_is_part_of_the_run(kind, box, call, tmp_path):
     assert config["flags"]["init_from"] == str(source) and config["init"]["step"] == 3
 
 
-def test_resume_begins_again_only_where_there_is_no_checkpoint(box, call, one_line_error, tmp_path,
-                                                               monkeypatch):
+def test_resume_uses_init_from_only_without_a_checkpoint(bundled, call, one_line_error, tmp_path,
+                                                         monkeypatch):
     whole, early = tmp_path / "whole", tmp_path / "early"
     flags = (*GREY, "--init-from", "pretrained:discs", "--checkpoint-steps", 1, "--max-steps", 2)
     assert call("train", *flags, "--run-dir", whole).returncode == 0
@@ -172,23 +170,24 @@ def test_resume_begins_again_only_where_there_is_no_checkpoint(box, call, one_li
     shutil.copytree(whole, early)
     shutil.rmtree(early / "checkpoints")
     done = call("train", *flags, "--run-dir", early, "--resume")
-    assert done.returncode == 0 and "there is no checkpoint yet" in done.stdout, done.stderr
+    assert done.returncode == 0 and "no checkpoint yet" in done.stdout, done.stderr
     for name, array in final(whole).items():
         np.testing.assert_array_equal(array, final(early)[name])
-    one_line_error(call("train", *GREY, "--init-from", box[0], "--run-dir", whole, "--resume"),
-                   f"--init-from is {box[0]}", "has pretrained:discs", "start a new run")
+    one_line_error(call("train", *GREY, "--init-from", bundled[0], "--run-dir", whole, "--resume"),
+                   f"--init-from: {bundled[0]} differs from pretrained:discs", "start a new run")
     # another generator under the same name
     monkeypatch.setattr(pretrained, "FOLDER", tmp_path)
     make_pretrained(str(early), "discs")
     shutil.rmtree(early / "checkpoints")
-    one_line_error(call("train", "--run-dir", early, "--resume"), "--init-from pretrained:discs",
-                   "not the weights that the run began with")
-    # none at all: what a checkpoint has does not need it
+    one_line_error(call("train", "--run-dir", early, "--resume"), "--init-from",
+                   "pretrained:discs")
+    # without the generator: a checkpoint does not need it
     (tmp_path / "discs.json").unlink()
     done = call("train", "--run-dir", whole, "--resume", "--max-steps", 3)
     assert done.returncode == 0 and "step-00000002" in done.stdout, done.stderr
     assert Run(whole).read_config()["init"] == begun
 
 
-def test_the_script_names_what_it_cannot_take(box, script, one_line_error, tmp_path):
-    one_line_error(script("make_pretrained.py", tmp_path, "discs"), tmp_path, "no checkpoint")
+def test_make_pretrained_rejects_a_folder_without_checkpoints(tmp_path):
+    with pytest.raises(ValueError, match=str(tmp_path)):
+        make_pretrained(str(tmp_path), "discs")

@@ -3,10 +3,10 @@ from helpers.markup import captions, count_points
 from dcgan_mx.runs.run import Run
 
 
-def test_report_of_a_real_run(call, tmp_path):
+def test_report_of_a_training(call, tmp_path):
     run_dir = tmp_path / "my run"
     done = call("train", "--dataset", "synthetic", "--size", 16, "--ngf", 4, "--ndf", 4,
-                  "--max-steps", 4, "--disp-batches", 2, "--run-dir", run_dir)
+                "--batch-size", 8, "--max-steps", 4, "--disp-batches", 2, "--run-dir", run_dir)
     assert done.returncode == 0, done.stderr
     done = call("report", run_dir)
     assert (done.returncode, done.stdout) == (0, f"{run_dir / 'report.html'}\n"), done.stderr
@@ -16,10 +16,10 @@ def test_report_of_a_real_run(call, tmp_path):
     assert f"&#39;{run_dir}&#39;" in text  # quoted for a shell
 
 
-def test_bad_arguments_of_report(call, one_line_error, tmp_path):
+def test_report_rejects_invalid_runs(call, one_line_error, tmp_path):
     one_line_error(call("report"), "RUN")
     one_line_error(call("report", tmp_path / "no"), tmp_path / "no" / "config.json",
                    "No such file")
     (tmp_path / "empty").mkdir()
     Run(tmp_path / "empty").write_config({"flags": {}})
-    one_line_error(call("report", tmp_path / "empty"), "no log line and no grid yet")
+    one_line_error(call("report", tmp_path / "empty"), "no log line and no grid")

@@ -13,22 +13,24 @@ from dcgan_mx.visual import read_png
     (("--num-images", 1), "samples", (16, 16)),
     (("--interpolate", 1, 2, "--steps", 5), "interpolation", (16, 5 * 16)),
     (("--traverse", 3, "--num-images", 2, "--steps", 4), "traverse", (2 * 16, 4 * 16)),
-    # rows of 20 pixels, 4 around all, a column of 16 for the signs, 8 before the last image
+    # rows of 20 pixels, a border of 4, 16 for the signs, 8 before the last image
     (("--arithmetic", "1,2,3 - 4 + 5,6"), "arithmetic", (4 + 4 * 20, 20 + 4 * 20 + 8)),
     (("--captions", "--num-images", 5), "samples", (4 + 2 * 34, 4 + 3 * 20)),
     (("--bn-stats", "batch", "--num-images", 3), "samples", (2 * 16, 2 * 16))])
-def test_each_way_has_its_own_file(flags, name, shape, run_dir, call, tmp_path):
+def test_each_mode_writes_its_default_file(flags, name, shape, run_dir, call, tmp_path):
     done = call("sample", run_dir, *flags, cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     out, = tmp_path.iterdir()
     assert out.name == f"{name}.png" and read_png(out).shape == (*shape, 3)
     before = out.read_bytes()
-    assert call("sample", checkpoint.list(run_dir)[0], "--out", out, *flags).returncode == 0
+    folder = checkpoint.list_checkpoints(run_dir)[0]
+    assert call("sample", folder, "--out", out, *flags).returncode == 0
     assert out.read_bytes() == before
 
 
-def test_ends_of_a_walk_and_results_of_sums_are_the_seeds_images(run_dir, call, tmp_path):
-    for name, flags in (("a", ("--seed", 7, "--num-images", 1)), ("b", ("--seed", 8, "--num-images", 1)),
+def test_interpolation_and_arithmetic_match_the_images_of_seeds(run_dir, call, tmp_path):
+    for name, flags in (("a", ("--seed", 7, "--num-images", 1)),
+                        ("b", ("--seed", 8, "--num-images", 1)),
                         ("walk", ("--interpolate", 7, 8)), ("sum", ("--arithmetic", "7 - 7 + 8"))):
         assert call("sample", run_dir, "--out", tmp_path / f"{name}.png", *flags).returncode == 0
     a, b, walk, result = (read_png(tmp_path / f"{name}.png").astype(int)
@@ -37,8 +39,7 @@ def test_ends_of_a_walk_and_results_of_sums_are_the_seeds_images(run_dir, call, 
     assert abs(result[-20:-4, -20:-4] - b).max() <= 1 and abs(a - b).max() > 1
 
 
-def test_a_figure_has_signs_captions_and_no_black_places(run_dir, call, tmp_path):
-    """Groups of three and one: what is missing is white, and so is all around."""
+def test_arithmetic_has_signs_captions_and_a_white_background(run_dir, call, tmp_path):
     for name, flags in (("signs", ("--arithmetic", "1,2,3 - 4")),
                         ("plain", ("--interpolate", 7, 8, "--steps", 3)),
                         ("captions", ("--interpolate", 7, 8, "--steps", 3, "--captions"))):
@@ -57,12 +58,12 @@ def test_a_figure_has_signs_captions_and_no_black_places(run_dir, call, tmp_path
 
 @pytest.mark.parametrize("name, head", [
     ("o.png", b"\x89PNG"), ("o.JPG", b"\xff\xd8\xff"), ("o.webp", b"RIFF")])
-def test_a_name_is_believed(name, head, run_dir, call, tmp_path):
+def test_extension_selects_the_format(name, head, run_dir, call, tmp_path):
     assert call("sample", run_dir, "--num-images", 1, "--out", tmp_path / name).returncode == 0
     assert (tmp_path / name).read_bytes().startswith(head)
 
 
-def test_each_image_in_a_file(run_dir, call, one_line_error, tmp_path):
+def test_out_dir_contains_one_file_per_image(run_dir, call, one_line_error, tmp_path):
     done = call("sample", run_dir, "--num-images", 3, "--out-dir", tmp_path / "e", cwd=tmp_path)
     assert done.returncode == 0
     assert sorted(path.name for path in (tmp_path / "e").iterdir()) == [
@@ -72,7 +73,7 @@ def test_each_image_in_a_file(run_dir, call, one_line_error, tmp_path):
     np.testing.assert_array_equal(read_png(tmp_path / "e" / "000002.png"),
                                   read_png(tmp_path / "g.png")[16:, :16])
     again = ("sample", run_dir, "--num-images", 2, "--out-dir", tmp_path / "e")
-    one_line_error(call(*again), "3 images are there already", "--force")
+    one_line_error(call(*again), "--out-dir: ", "contains 3 images", "--force")
     (tmp_path / "e" / "mine.png").touch()
     assert call(*again, "--force").returncode == 0
     assert sorted(path.name for path in (tmp_path / "e").iterdir()) == [
@@ -80,31 +81,32 @@ def test_each_image_in_a_file(run_dir, call, one_line_error, tmp_path):
 
 
 @pytest.mark.parametrize("flags, parts", [
-    (("--num-images", 0), ("--num-images", "0 is out of range")),
+    (("--num-images", 0), ("--num-images: invalid value '0'",)),
     (("--seed", "x"), ("--seed", "'x'")),
     (("--interpolate", 1, "b"), ("--interpolate", "'b'")),
-    (("--steps", 1, "--interpolate", 1, 2), ("--steps", "1 is out of range")),
-    (("--traverse", 10), ("dimension 10", "0 to 9")),
+    (("--steps", 1, "--interpolate", 1, 2), ("--steps: invalid value '1'",)),
+    (("--traverse", 10), ("10", "9")),
     (("--arithmetic", "1 +"), ("--arithmetic", "'1 +'", "1,2,3 - 4,5,6")),
-    (("--arithmetic", "1", "--traverse", 1), ("--arithmetic: give one",)),
-    (("--interpolate", 1, 2, "--num-images", 3), ("--num-images has no use with --interpolate",)),
-    (("--interpolate", 1, 2, "--seed", 0), ("--seed has no use with --interpolate",)),
-    (("--arithmetic", "1", "--num-images", 3), ("--num-images has no use with --arithmetic",)),
-    (("--steps", 3), ("--steps has no use without --interpolate or --traverse",)),
-    (("--out-dir", "e", "--out", "o.png"), ("--out with --out-dir", "give one")),
-    (("--out-dir", "e", "--captions"), ("--captions with --out-dir", "give one")),
-    (("--force",), ("--force without --out-dir",)),
+    (("--arithmetic", "1", "--traverse", 1), ("--arithmetic: conflicts with --traverse",)),
+    (("--interpolate", 1, 2, "--num-images", 3),
+     ("--num-images: has no effect with --interpolate",)),
+    (("--interpolate", 1, 2, "--seed", 0), ("--seed: has no effect with --interpolate",)),
+    (("--arithmetic", "1", "--num-images", 3), ("--num-images: has no effect with --arithmetic",)),
+    (("--steps", 3), ("--steps: has no effect without --interpolate or --traverse",)),
+    (("--out-dir", "e", "--out", "o.png"), ("--out: conflicts with --out-dir",)),
+    (("--out-dir", "e", "--captions"), ("--captions: conflicts with --out-dir",)),
+    (("--force",), ("--force: has no effect without --out-dir",)),
     (("--out", "o.gif"), ("o.gif", ".png, .jpg, .jpeg, .webp")),
     (("--bn-stats", "none"), ("--bn-stats", "'none'"))])
-def test_bad_flags_of_sample(flags, parts, run_dir, call, one_line_error, tmp_path):
+def test_invalid_flags_of_sample(flags, parts, run_dir, call, one_line_error, tmp_path):
     one_line_error(call("sample", run_dir, *flags, cwd=tmp_path), *parts)
     assert list(tmp_path.iterdir()) == []
 
 
-def test_what_is_no_checkpoint(run_dir, call, one_line_error, tmp_path):
-    one_line_error(call("sample", tmp_path / "nothing"), "nothing is no folder")
-    one_line_error(call("sample", tmp_path), "is no checkpoint, and has none")
-    folder = shutil.copytree(checkpoint.list(run_dir)[0], tmp_path / "step-00000005")
+def test_invalid_checkpoint(run_dir, call, one_line_error, tmp_path):
+    one_line_error(call("sample", tmp_path / "nothing"), tmp_path / "nothing")
+    one_line_error(call("sample", tmp_path), tmp_path)
+    folder = shutil.copytree(checkpoint.list_checkpoints(run_dir)[0], tmp_path / "step-00000005")
     state = json.loads((folder / "state.json").read_text())
     (folder / "state.json").write_text(json.dumps(state))
     one_line_error(call("sample", folder), "state.json is damaged: give another checkpoint")

@@ -5,7 +5,7 @@ from helpers.browser import check_page
 
 
 @pytest.mark.slow
-def test_the_page_end_to_end(call, mnist_root, browser, tmp_path):
+def test_walkthrough_measures_every_section(call, mnist_root, browser, tmp_path):
     done = call("walkthrough", "--quick", "--data-path", mnist_root, "--out", tmp_path / "w")
     assert done.returncode == 0, done.stderr
     path = tmp_path / "w" / "index.html"
@@ -20,7 +20,7 @@ def test_the_page_end_to_end(call, mnist_root, browser, tmp_path):
     check_page(browser, path)
 
 
-def test_bad_flags(call, one_line_error, tmp_path):
-    one_line_error(call("walkthrough", "--gpu", "x"), "--gpu", "'x'")
+def test_invalid_flags_of_walkthrough(call, one_line_error, tmp_path):
+    one_line_error(call("walkthrough", "--gpu", "x"), "--gpu: invalid value 'x'")
     (tmp_path / "file").write_text("")
     one_line_error(call("walkthrough", "--out", tmp_path / "file"), "file", "File exists")

@@ -399,12 +399,12 @@ def test_a_command_that_ends_well_before_it_starts():
 
 
 @pytest.mark.parametrize("flags, command, message", [
-    (["-n", 2], [], "there is no command: give it behind --; see --help"),
+    (["-n", 2], [], "the command is missing: add it after --; see --help"),
     ([], ["true"], "the following arguments are required: -n/--num-workers; see --help"),
-    (["-n", 0], ["true"], "argument -n/--num-workers: 0 is out of range: give an integer in "
-     "[1, 65536); see --help"),
+    (["-n", 0], ["true"], "--num-workers: invalid value '0': expected an integer >= 1 and < "
+     "65536; see --help"),
     (["-n", 1, "--hostfile", "/nowhere", "--launcher", "ssh"], ["true"],
-     "/nowhere: No such file or directory; mend that, or give another path"),
+     "/nowhere: No such file or directory; fix that, or give another path"),
     (["-n", 1, "--launcher", "ssh"], ["true"],
      "--launcher ssh needs --hostfile: give a file with a host on each line"),
     (["-n", 1], ["no-such-program"],

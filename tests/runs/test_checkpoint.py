@@ -46,7 +46,7 @@ def folder(trained, tmp_path):
 
 
 def assert_same(first, second):
-    """Two states, all but the times: to the bit."""
+    """Assert that two states are bit-identical."""
     assert first["counters"] == second["counters"]
     for part in ("G", "D", "G-optimizer", "D-optimizer"):
         assert first[part].keys() == second[part].keys()
@@ -54,11 +54,11 @@ def assert_same(first, second):
             np.testing.assert_array_equal(value, second[part][name], err_msg=f"{part} {name}")
 
 
-def reseal(folder, **changes):
-    """Change state.json and seal it again, as a stranger with evil in mind would."""
-    document = {**json.loads((folder / STATE).read_bytes()), **changes}
-    del document["sha256"]
-    (folder / STATE).write_bytes(encode_state(document))
+def forge(folder, **changes):
+    """Change state.json and update its checksum, as an attacker would."""
+    metadata = {**json.loads((folder / STATE).read_bytes()), **changes}
+    del metadata["sha256"]
+    (folder / STATE).write_bytes(encode_state(metadata))
 
 
 def names(folder):
@@ -66,8 +66,8 @@ def names(folder):
 
 
 @pytest.mark.parametrize("dataset, d_steps, stops", [
-    ("mnist", 2, range(1, 11)), ("mnist", 1, (3, 4, 5, 7)), ("records", 1, (1, 4, 5, 8))])
-def test_exact_from_every_stopping_point(dataset, d_steps, stops, mnist, photo_rec, tmp_path):
+    ("mnist", 2, (1, 4, 5, 9, 10)), ("mnist", 1, (3, 7)), ("records", 1, (4, 8))])
+def test_resume_from_any_step_is_bit_identical(dataset, d_steps, stops, mnist, photo_rec, tmp_path):
     """Two epochs of 5 batches, a log line every 3 steps, G updated every `d_steps`."""
     rec = tmp_path / "23.rec"
     rec.write_bytes(photo_rec.read_bytes()[:recordio.scan(photo_rec)[0][23]])
@@ -99,8 +99,7 @@ def test_exact_from_every_stopping_point(dataset, d_steps, stops, mnist, photo_r
         assert read_numbers(run_dir) == read_numbers(tmp_path / "whole")
 
 
-def test_what_a_checkpoint_holds(trained, folder, parameters):
-    """JSON and .params, parsed from end to end: no pickle. Plain MXNet loads it."""
+def test_checkpoint_contains_no_pickle_and_mxnet_loads_it(trained, folder, parameters):
     assert names(folder) == sorted(FILES)
     for name in FILES:
         content = (folder / name).read_bytes()
@@ -118,24 +117,24 @@ def test_what_a_checkpoint_holds(trained, folder, parameters):
     for name, value in expected.items():
         np.testing.assert_array_equal(loaded[name], value)
     # MXNet's own save gives the initial 0 and 1 here (apache/mxnet#18610). Three updates a step,
-    # momentum 0.9: what is left of the initial variance of 1.
+    # momentum 0.9: 0.9 ** 9 of the initial variance of 1 remains.
     assert (loaded["dbn2_moving_var"] < 0.9 ** 9 + 0.1).all()
     assert (loaded["dbn2_moving_var"] > 0.9 ** 9).all() and (loaded["dbn2_moving_mean"] != 0).all()
 
 
-def test_keep_and_list(trained, folder, tmp_path, make_batches):
-    """A checkpoint of a later step, of another past, is no reason to remove one."""
+def test_old_checkpoints_are_removed_but_not_later_steps(trained, folder, tmp_path, make_batches):
     shutil.copytree(folder, folder.with_name("step-00000009"))
     assert checkpoint.save(tmp_path, trained, keep=1) == folder
     for pair in make_batches(4, 4, (3, 16, 16), nz=5):
         trained.step(*pair)
         checkpoint.save(tmp_path, trained, keep=2)
     kept = ["step-00000006", "step-00000007", "step-00000009"]
-    assert [path.name for path in checkpoint.list(tmp_path)] == kept == names(folder.parent)
-    assert checkpoint.list(tmp_path / "nowhere") == []
+    assert [path.name for path in checkpoint.list_checkpoints(tmp_path)] == kept
+    assert names(folder.parent) == kept
+    assert checkpoint.list_checkpoints(tmp_path / "nowhere") == []
 
 
-def test_numbers_that_are_not_finite_are_neither_saved_nor_loaded(trained, folder, tmp_path):
+def test_non_finite_numbers_are_neither_saved_nor_loaded(trained, folder, tmp_path):
     state = trained.get_state()
     state["G"]["arg:g1_weight"].flat[0] = np.nan
     (tmp_path / "other").mkdir()
@@ -148,14 +147,14 @@ def test_numbers_that_are_not_finite_are_neither_saved_nor_loaded(trained, folde
     for act in (trained.check_finite, lambda: checkpoint.save(tmp_path, trained)):
         with pytest.raises(DivergenceError, match="step 4: arg:g2_weight of G"):
             act()
-    assert checkpoint.list(tmp_path) == [folder]
+    assert checkpoint.list_checkpoints(tmp_path) == [folder]
 
 
 @pytest.mark.parametrize("name", FILES)
-def test_every_byte_counts(name, folder):
-    """Bytes of a file, flipped or cut off; of state.json, which seals itself, each."""
+def test_damage_to_any_byte_is_detected(name, folder):
+    """Flipped and missing bytes; every byte of state.json."""
     path, content = folder / name, (folder / name).read_bytes()
-    places = np.linspace(0, len(content) - 1, 2000 if name == STATE else 100, dtype=int)
+    places = np.linspace(0, len(content) - 1, 2000 if name == STATE else 40, dtype=int)
     for i in np.unique(places):
         flipped = content[:i] + bytes([content[i] ^ 1 << i % 8]) + content[i + 1:]
         for damaged in (flipped, content[:i]):
@@ -168,12 +167,12 @@ def test_every_byte_counts(name, folder):
             checkpoint.verify(folder)
 
 
-def test_the_newest_good_one_is_taken(trained, folder, tmp_path, make_batches):
+def test_load_latest_skips_damaged_checkpoints(trained, folder, tmp_path, make_batches):
     expected = trained.get_state()
     for pair in make_batches(2, 4, (3, 16, 16), nz=5):
         trained.step(*pair)
         checkpoint.save(tmp_path, trained)
-    newest = checkpoint.list(tmp_path)
+    newest = checkpoint.list_checkpoints(tmp_path)
     (newest[2] / "D-0000.params").write_bytes(b"")
     shutil.rmtree(newest[1])
     newest[1].mkdir()
@@ -190,13 +189,13 @@ def test_the_newest_good_one_is_taken(trained, folder, tmp_path, make_batches):
         path.with_name(f"{path.name}.damaged").rename(path)
     shutil.rmtree(folder)
     before = other.get_state()
-    with pytest.warns(RuntimeWarning), pytest.raises(CheckpointError, match="none of the 2"):
+    with pytest.warns(RuntimeWarning), pytest.raises(CheckpointError, match="all 2 "):
         checkpoint.load_latest(tmp_path, other)
     assert_same(other.get_state(), before)
     assert checkpoint.load_latest(tmp_path / "empty", other) is None
 
 
-def test_other_networks_are_refused_and_nothing_changes(folder):
+def test_checkpoint_of_other_networks_is_rejected(folder):
     other = small(channels=8)
     before = other.get_state()
     with pytest.raises(CheckpointError, match="of other networks"):
@@ -208,13 +207,13 @@ def test_other_networks_are_refused_and_nothing_changes(folder):
     {"step": -1}, {"step": "3"}, {"step": True}, {"epoch": 2**60}, {"updates": {"G": 1}},
     {"metrics": []}, {"format": 2}, {"more": 1}, {"files": {}},
     {"files": {"../../secret": "0" * 64}}, {"files": {"/etc/passwd": "0" * 64}}])
-def test_a_sealed_state_is_checked_all_the_same(changes, folder):
-    reseal(folder, **changes)
-    with pytest.raises(CheckpointError, match=f"{STATE} is not of this version"):
+def test_state_with_valid_checksum_is_still_validated(changes, folder):
+    forge(folder, **changes)
+    with pytest.raises(CheckpointError, match=f"{STATE} is of another version"):
         checkpoint.verify(folder)
 
 
-def test_links_and_pipes_are_not_followed(folder, tmp_path):
+def test_links_and_pipes_are_rejected(folder, tmp_path):
     path = folder / "G-0000.params"
     path.rename(tmp_path / "elsewhere")
     path.symlink_to(tmp_path / "elsewhere")
@@ -235,12 +234,12 @@ def shared_folder(tmp_path_factory):
 
 
 @pytest.mark.usefixtures("bounded_memory")
-@settings(max_examples=1000, deadline=None,
+@settings(max_examples=300, deadline=None,
           suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(name=st.sampled_from(FILES), at=st.floats(0, 1, exclude_max=True),
        junk=st.binary(max_size=20), cut=st.booleans())
-def test_mutations_load_or_are_refused(shared_folder, name, at, junk, cut):
-    """The fuzzer knows the format: it mutates a file and seals state.json again."""
+def test_mutated_checkpoints_load_or_are_rejected(shared_folder, name, at, junk, cut):
+    """The checksum of the mutated file is updated."""
     folder, trainer, contents = shared_folder
     content = contents[name]
     i = int(at * len(content))
@@ -248,7 +247,7 @@ def test_mutations_load_or_are_refused(shared_folder, name, at, junk, cut):
     (folder / name).write_bytes(mutated)
     try:
         if name != STATE:
-            reseal(folder, files={**json.loads(contents[STATE])["files"],
+            forge(folder, files={**json.loads(contents[STATE])["files"],
                                   name: hashlib.sha256(mutated).hexdigest()})
         checkpoint.load(folder, trainer)
     except CheckpointError:
@@ -260,10 +259,10 @@ def test_mutations_load_or_are_refused(shared_folder, name, at, junk, cut):
 
 @pytest.mark.parametrize("good, left", [
     ([".step-00000003.7.tmp"], 0), ([".old-step-00000003.7.tmp"], 0),
-    # a death between two renames: the new one is whole, and so is the one that made room for it
+    # killed between two renames: the new one and the old one are complete
     ([".old-step-00000003.7.tmp", ".step-00000003.7.tmp"], 1),
     ([".old-step-00000003.7.tmp", "step-00000003"], 1)])
-def test_what_is_whole_under_a_temporary_name_comes_back(good, left, folder, tmp_path):
+def test_recover_restores_complete_checkpoints(good, left, folder, tmp_path):
     parent = folder.parent
     folder.rename(tmp_path / "kept")
     for i, name in enumerate(good):
@@ -277,7 +276,7 @@ def test_what_is_whole_under_a_temporary_name_comes_back(good, left, folder, tmp
     checkpoint.load(folder, small())
 
 
-def test_a_file_size_limit_leaves_the_older_one(trained, folder, tmp_path, make_batches):
+def test_full_disk_leaves_older_checkpoints_intact(trained, folder, tmp_path, make_batches):
     before = {path.name: path.read_bytes() for path in folder.iterdir()}
     trained.step(*make_batches(1, 4, (3, 16, 16), nz=5)[0])
     limit = resource.getrlimit(resource.RLIMIT_FSIZE)
@@ -289,7 +288,7 @@ def test_a_file_size_limit_leaves_the_older_one(trained, folder, tmp_path, make_
         resource.setrlimit(resource.RLIMIT_FSIZE, limit)
     assert names(folder.parent) == ["step-00000003"]
     assert {path.name: path.read_bytes() for path in folder.iterdir()} == before
-    (folder / "G-0000.params").write_bytes(b"")  # what is damaged is replaced
+    (folder / "G-0000.params").write_bytes(b"")  # a damaged checkpoint is replaced
     trained.global_step = 3
     assert checkpoint.save(tmp_path, trained) == folder
     assert checkpoint.verify(folder)["step"] == 3 and names(folder.parent) == [folder.name]

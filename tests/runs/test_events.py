@@ -1,4 +1,4 @@
-"""Events, as TensorBoard reads them."""
+"""TensorBoard event files."""
 import os
 import resource
 
@@ -13,7 +13,7 @@ from dcgan_mx.runs.events import EventFile
 
 @pytest.fixture
 def write(tmp_path):
-    """Write events of some steps, as one training that begins at a step."""
+    """Write events of some steps, as a training that starts at a step."""
     def write(begin, *steps, value=0.5):
         file = EventFile(tmp_path / "tensorboard", begin)
         for step in steps:
@@ -22,14 +22,14 @@ def write(tmp_path):
     return write
 
 
-def test_what_is_written_is_read_back(tmp_path):
+def test_events_are_readable_at_once(tmp_path):
     rng = np.random.default_rng(0)
     grids = {"gout": rng.integers(0, 256, (24, 40, 3), np.uint8),
              "data": rng.integers(0, 256, (8, 300, 1), np.uint8)}
     file = EventFile(tmp_path / "tensorboard")
     for step in (1, 128, 2**40 + 5):
         file.add(step, {"acc": 0.25, "d_entropy": step / 3}, grids)
-        event = read_events(tmp_path)[-1]  # at once, not when the file is closed
+        event = read_events(tmp_path)[-1]
         acc, entropy, *pictures = event.summary.value
         assert (event.step, acc.tag, acc.simple_value) == (step, "acc", 0.25)
         assert (entropy.tag, entropy.simple_value) == ("d_entropy", np.float32(step / 3))
@@ -41,8 +41,8 @@ def test_what_is_written_is_read_back(tmp_path):
     file.close()
 
 
-def test_a_run_that_goes_on_hides_later_steps(tmp_path, write, monkeypatch):
-    """Killed after 30, on from 20; on from 25, where the end displayed a step; from the start."""
+def test_resumed_training_hides_later_steps(tmp_path, write, monkeypatch):
+    """Killed after 30, resumed at 20, then at 25, then restarted."""
     clock = iter(range(10, 100))
     monkeypatch.setattr(events.time, "time", lambda: next(clock))
     write(0, 10, 20, 30)
@@ -54,8 +54,7 @@ def test_a_run_that_goes_on_hides_later_steps(tmp_path, write, monkeypatch):
     assert read_scalars(tmp_path) == {("acc", 10): 2.0}
 
 
-def test_a_disk_that_fills_and_empties_again(tmp_path):
-    """What could not be written is missing, and nothing else; what has no event leaves no room."""
+def test_full_disk_loses_only_the_events_of_that_time(tmp_path):
     file, folder = EventFile(tmp_path / "tensorboard", 7), tmp_path / "tensorboard"
     limits = resource.getrlimit(resource.RLIMIT_FSIZE)
     noise = np.random.default_rng(0).integers(0, 256, (100, 100, 3), np.uint8)
@@ -76,7 +75,7 @@ def test_a_disk_that_fills_and_empties_again(tmp_path):
     assert len(os.listdir(folder)) == 2
 
 
-def test_a_folder_that_cannot_be_made(tmp_path):
+def test_folder_is_created_once_possible(tmp_path):
     file, folder = EventFile(tmp_path / "tensorboard"), tmp_path / "tensorboard"
     folder.touch()
     with pytest.raises(OSError, match="tensorboard"):

@@ -1,4 +1,4 @@
-"""What version 0.1.0 wrote on its way, in the folder `formats`: it loads, to the bit."""
+"""Files that version 0.1.0 wrote, in tests/formats, load to the bit."""
 import shutil
 
 import numpy as np
@@ -20,14 +20,14 @@ FORMATS = ROOT / "tests" / "formats"
 
 @pytest.fixture
 def old_run(tmp_path):
-    """Copy a run: `grey`, or the one of two devices, which has statistics of each."""
+    """Copy a run: `grey`, or `two-devices`, which has BatchNorm statistics of each device."""
     def copy(name):
         return Run(shutil.copytree(FORMATS / name, tmp_path / name))
     return copy
 
 
 @pytest.mark.parametrize("name, nc, devices, step", [("grey", 1, 1, 5), ("two-devices", 3, 2, 3)])
-def test_a_checkpoint(name, nc, devices, step, old_run):
+def test_checkpoint_loads_and_is_rewritten_identically(name, nc, devices, step, old_run):
     run = old_run(name)
     trainer = Trainer(*make_dcgan_sym(2, 2, nc, size=16), 8, (nc, 16, 16), nz=5,
                       ctx=[mx.cpu(i) for i in range(devices)])
@@ -41,29 +41,28 @@ def test_a_checkpoint(name, nc, devices, step, old_run):
         assert content.keys() == state[part].keys()
         for key, array in content.items():
             np.testing.assert_array_equal(array, state[part][key])
-    # and written again, it is the same to the last byte
     (run.path / "again").mkdir()
     again = checkpoint.write(run.path / "again", state, seed=1234)
     for path in folder.iterdir():
         assert (again / path.name).read_bytes() == path.read_bytes(), path.name
 
 
-def test_a_run_without_a_format_number_is_refused(old_run, call, one_line_error):
+def test_run_without_format_number_is_rejected(old_run, call, one_line_error):
     run = old_run("grey")
     one_line_error(call("train", "--resume", "--run-dir", run.path),
                    f"{run.path}/config.json has format None, expected {FORMAT}")
 
 
-def test_a_generator(old_run):
+def test_generator_loads(old_run):
     generator, step = load_generator(old_run("grey").path)
     assert (step, generator.generate(make_latents(2, generator.nz)).shape) == (5, (2, 1, 16, 16))
 
 
-def test_a_record_file():
+def test_record_file_loads():
     path = FORMATS / "six.rec"
     offsets, _, digest = recordio.scan(path)
     assert len(offsets) == 6
     assert digest == "963379ef21782f08e2488293557a4045620a7dee5ad5d9decba3f5da43900bba"
     batch = ImagenetIter(path, 6, (3, 16, 16), crop=(16, 16), mirror=False).next()
     means = np.sort(batch.data[0].asnumpy()[:, 0].mean((1, 2)))
-    assert (np.diff(means) > 0.03).all()  # six pictures, each redder than the one before
+    assert (np.diff(means) > 0.03).all()  # six pictures, sorted by brightness

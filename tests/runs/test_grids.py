@@ -9,7 +9,7 @@ from dcgan_mx.runs.run import Run
 
 
 @pytest.fixture(autouse=True)
-def _short_films(monkeypatch):
+def _short_videos(monkeypatch):
     monkeypatch.setattr(grids, "FRAMES", 20)
 
 
@@ -20,10 +20,7 @@ def draw(run, step):
 
 
 def train(run, start, stop, every=1, newest=5, saves=7, late=0):
-    """What a training does to its grids: a set every `every` steps, a checkpoint every `saves`.
-
-    Each checkpoint is on the disk `late` steps after it was begun.
-    """
+    """Draw grids every `every` steps; save every `saves` steps, on the disk `late` steps later."""
     saver = Saver(None, step=start)
     keep = PruneGrids(run, saver, newest, every)
     for step in range(start + 1, stop + 1):
@@ -38,7 +35,7 @@ def train(run, start, stop, every=1, newest=5, saves=7, late=0):
 
 
 def choose(drawn, newest=5):
-    """The newest of some steps, and the first of each span of 2^k steps: 20 spans at most."""
+    """The newest steps, and the first of each span of 2^k steps; at most 20 spans."""
     span = 1
     while drawn[-1] // span >= grids.FRAMES:
         span *= 2
@@ -54,7 +51,7 @@ def save(run, step):
 
 
 @pytest.mark.parametrize("steps, every", [(3, 1), (24, 1), (25, 1), (90, 1), (400, 10), (400, 7)])
-def test_the_newest_stay_and_an_even_choice_of_all(tmp_path, steps, every):
+def test_newest_grids_and_an_even_selection_are_kept(tmp_path, steps, every):
     run = Run(tmp_path)
     train(run, 0, steps, every, saves=steps)
     save(run, steps)
@@ -65,9 +62,8 @@ def test_the_newest_stay_and_an_even_choice_of_all(tmp_path, steps, every):
 @pytest.mark.parametrize("late", [0, 6])
 @pytest.mark.parametrize("killed, ends", [
     (10, 12), (21, 21), (24, 22), (33, 31), (48, 43), (50, 60), (41, 44)])
-def test_a_run_that_goes_on_has_the_grids_of_one_that_was_never_killed(tmp_path, killed, ends,
-                                                                       late):
-    """Also where it ends before the step at which it was killed."""
+def test_resumed_run_has_the_grids_of_an_uninterrupted_one(tmp_path, killed, ends, late):
+    """Also if it ends before the step at which it was killed."""
     listed = []
     for name in ("whole", "killed"):
         (tmp_path / name).mkdir()
@@ -86,16 +82,14 @@ def test_a_run_that_goes_on_has_the_grids_of_one_that_was_never_killed(tmp_path,
     assert listed[0] == listed[1] == choose([*range(1, ends + 1)])
 
 
-def test_what_a_checkpoint_needs_that_is_still_being_written_stays(tmp_path):
-    """91 was begun; the run is killed at 94, when 91 has just reached the disk."""
+def test_grids_of_a_checkpoint_being_written_are_kept(tmp_path):
     run = Run(tmp_path)
     train(run, 0, 94, newest=2, late=6)
     assert {1, *range(8, 91, 8), 90, 91} <= {*run.list_grids("gout")}
 
 
 @pytest.mark.parametrize("other", [3, 7, 25])
-def test_another_interval_keeps_the_history(tmp_path, other):
-    """Of 400 steps with a grid every 10 steps the first display at another interval takes none."""
+def test_new_interval_keeps_the_history(tmp_path, other):
     run = Run(tmp_path)
     train(run, 0, 400, 10, saves=400)
     save(run, 400)
@@ -111,8 +105,7 @@ def test_another_interval_keeps_the_history(tmp_path, other):
     assert [*run.list_grids("gout")] == choose(drawn)
 
 
-def test_many_at_once(tmp_path):
-    """A run that had kept all gets rid of them, and other files stay."""
+def test_many_grids_are_pruned_at_once(tmp_path):
     run = Run(tmp_path)
     for step in range(10, 1000, 10):
         draw(run, step)

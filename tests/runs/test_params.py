@@ -16,7 +16,7 @@ def dump(arrays):
     return b"".join(map(bytes, dump_params(arrays)))
 
 
-def test_bytes_are_mxnets_own_both_ways(tmp_path):
+def test_files_are_compatible_with_mxnet(tmp_path):
     mx.nd.save(str(tmp_path / "theirs"),
                {name: mx.nd.array(array, dtype=array.dtype) for name, array in ARRAYS.items()})
     content = (tmp_path / "theirs").read_bytes()
@@ -28,7 +28,7 @@ def test_bytes_are_mxnets_own_both_ways(tmp_path):
         np.testing.assert_array_equal(loaded[name], array)
 
 
-def test_cut_off_anywhere_too_long_or_ambiguous_is_refused():
+def test_truncated_too_long_or_ambiguous_files_are_rejected():
     content = dump(ARRAYS)
     for end in range(len(content)):
         with pytest.raises(ValueError, match="^here "):
@@ -43,7 +43,7 @@ def test_cut_off_anywhere_too_long_or_ambiguous_is_refused():
 @pytest.mark.parametrize("offset, layout, value", [
     (16, "<Q", 2**60), (16, "<Q", 2**63), (32, "<I", 2**31), (32, "<I", 0), (32, "<I", 33),
     (36, "<q", 2**40), (36, "<q", -2), (44, "<q", 2**62), (28, "<i", 1), (60, "<i", 99)])
-def test_absurd_sizes_are_refused_without_taking_memory(offset, layout, value):
+def test_invalid_sizes_are_rejected_without_allocating(offset, layout, value):
     content = bytearray(dump(ARRAYS))
     struct.pack_into(layout, content, offset, value)
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
@@ -52,7 +52,7 @@ def test_absurd_sizes_are_refused_without_taking_memory(offset, layout, value):
     assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 10 * 1024
 
 
-def test_a_file_that_may_not_grow_leaves_nothing(tmp_path):
+def test_failed_write_leaves_no_file(tmp_path):
     limit = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (1000, limit[1]))
     try:

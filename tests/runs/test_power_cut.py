@@ -1,4 +1,4 @@
-"""Saves at which a call fails, and saves that a power cut ends."""
+"""Saving while system calls fail, and during a power cut."""
 import builtins
 import errno
 import hashlib
@@ -24,16 +24,16 @@ ARRAYS = {"arg:g1_weight": np.arange(100, dtype=np.float32)}
 
 
 class Watch:
-    """Sees each call that changes what lies below a folder: lets it fail, and writes it down.
+    """Records the system calls that change a folder, and makes some of them fail.
 
-    Python tells of all but `write` and `fsync` before they are made (sys.addaudithook).
+    Python's audit hooks report all of them except `write` and `fsync`.
     """
 
     def __init__(self):
         self.folder = None
 
     def start(self, folder, fail=None, n=0, most=None):
-        """Begin to watch; let the nth call of a kind fail, or all writes take `most` bytes."""
+        """Start recording; the nth call of a kind fails, or writes accept `most` bytes."""
         self.folder, self.fail, self.n, self.most, self.calls = f"{folder}/", fail, n, most, []
 
     def stop(self):
@@ -93,7 +93,7 @@ def _watched(monkeypatch):
         raw = Raw(os.fspath(file), mode)
         return io.BufferedWriter(raw) if buffering else raw
 
-    def fsync(descriptor):  # the disk of a test need not have it
+    def fsync(descriptor):  # recorded, but not executed
         path = os.readlink(f"/proc/self/fd/{descriptor}")
         if watch.is_ours(path):
             watch.meet("fsync", path)
@@ -105,7 +105,7 @@ def _watched(monkeypatch):
 
 
 def save(step, seed=0, keep=0):
-    """Make an act that saves a state as small as one can be; the seed makes another one."""
+    """Return a function that saves a minimal state, which the seed varies."""
     arrays = {name: array + np.float32(seed) for name, array in ARRAYS.items()}
     state = {"symbols": {"G": "{}", "D": "{}"}, "replicas": {}, "G": arrays, "D": ARRAYS,
              "G-optimizer": {}, "D-optimizer": {},
@@ -121,23 +121,23 @@ def add_line(step):
 
 
 def read(run_dir):
-    """All that lies below a folder, by name."""
+    """The content of all files in a folder, by path."""
     return {str(path.relative_to(run_dir)): path.read_bytes()
             for path in sorted(run_dir.rglob("*")) if path.is_file()}
 
 
 def read_named(run_dir):
-    """All but what is below temporary names, which the next process removes."""
+    """The files, except those under temporary names, which the next process removes."""
     return {name: raw for name, raw in read(run_dir).items()
             if not re.search(r"\.[0-9]+\.tmp", name)}
 
 
 @pytest.mark.parametrize("prepare, act, name, calls", [
     (lambda run_dir: None, save(5), OLD, CALLS), (save(5), save(6), NEW, CALLS),
-    (save(5), save(5, seed=1), OLD, CALLS),  # what is there has to make room
+    (save(5), save(5, seed=1), OLD, CALLS),  # the existing folder is moved aside
     (add_line(5), add_line(6), "log.jsonl", ("open", "write", "fsync"))])
-def test_an_error_at_any_call_loses_nothing(prepare, act, name, calls, tmp_path):
-    """It is told with the file's name, and all is as before or as without it; repeated, it is."""
+def test_failure_of_any_call_loses_nothing(prepare, act, name, calls, tmp_path):
+    """The error names the file, the state is the old or the new one, and a retry succeeds."""
     ends, met = [], set()
     for call in CALLS:
         for n in itertools.count():
@@ -158,7 +158,7 @@ def test_an_error_at_any_call_loses_nothing(prepare, act, name, calls, tmp_path)
                 act(run_dir)
             ends.append(read_named(run_dir))
             if told and after_named == before:
-                assert after == before  # nothing is left behind
+                assert after == before  # no temporary file remains
             else:
                 assert after_named == ends[-1]
             if not failed:
@@ -167,7 +167,7 @@ def test_an_error_at_any_call_loses_nothing(prepare, act, name, calls, tmp_path)
     assert met == {*calls}
 
 
-def test_writes_that_take_less_than_they_are_given(tmp_path):
+def test_partial_writes_are_continued(tmp_path):
     watch.start(tmp_path, most=7)
     for act in (save(5), save(6), add_line(5), add_line(6)):
         act(tmp_path)
@@ -177,11 +177,10 @@ def test_writes_that_take_less_than_they_are_given(tmp_path):
 
 
 class Node:
-    """A file or a folder, as the disk has it and as the processes see it.
+    """A file or a folder, on the disk and as processes see it.
 
-    Of a file, `synced` bytes of the content are on the disk for sure. Of a folder, which has no
-    content, `names` are; the changes since are `pending`, in order: a name that goes, one that
-    comes, and its node.
+    `synced` bytes of a file's content are on the disk. `names` of a folder are on the disk, and
+    `pending` are the changes since then: the removed name, the added name, and its node.
     """
 
     def __init__(self, content=None):
@@ -207,7 +206,7 @@ class Node:
 
 
 def perform(root, call, path, rest):
-    """Do one recorded call; what it makes is not on the disk yet, unless it syncs."""
+    """Replay a recorded call; only fsync puts its effect on the disk."""
     folder, _, name = path.rpartition("/")
     parent = root.find(folder)
     there = name in parent.apply(parent.pending)
@@ -225,10 +224,7 @@ def perform(root, call, path, rest):
 
 
 def list_outcomes(node, rng, most=400):
-    """What a power cut may leave of a folder: any of the calls since it was synced may be lost.
-
-    Where there are more than `most`, that many of them. Each is {name: content}.
-    """
+    """Return up to `most` states, {name: content}, that a power cut may leave of a folder."""
     found = []
     for kept in choose([(False, True)] * len(node.pending), rng, most):
         parts = []
@@ -245,36 +241,36 @@ def list_outcomes(node, rng, most=400):
 
 
 def choose(parts, rng, most):
-    """All ways to take one of each part, or that many of them."""
+    """Return up to `most` combinations of one element of each part."""
     if math.prod(map(len, parts)) <= most:
         return itertools.product(*parts)
     return [[rng.choice(part) for part in parts] for _ in range(most)]
 
 
 def list_contents(node):
-    """Of a file: what is synced; of the rest nothing, a half, all, or as many zeros."""
+    """Return a file's possible contents: the rest after `synced` is missing, half, all or zero."""
     size, safe = len(node.content), node.synced
     return [node.content[:safe], node.content[:(safe + size) // 2], node.content,
             node.content[:safe].ljust(size, b"\0")][:4 if safe < size else 1]
 
 
 def come_back(files, folder):
-    """Put files where a run is, let the next process clear up; return the checkpoints' contents."""
+    """Write files to a run, recover it, and return the contents of its checkpoints."""
     for name, raw in files.items():
         path = folder / name
         (path if name.endswith("/") else path.parent).mkdir(parents=True, exist_ok=True)
         if not name.endswith("/"):
             path.write_bytes(raw)
     recover(folder)
-    for step in checkpoint.list(folder):
-        checkpoint.verify(step)  # whole, or not there
+    for step in checkpoint.list_checkpoints(folder):
+        checkpoint.verify(step)  # complete
     return {f"checkpoints/{step.name}": {file.name: file.read_bytes() for file in step.iterdir()}
-            for step in checkpoint.list(folder)}
+            for step in checkpoint.list_checkpoints(folder)}
 
 
 @pytest.mark.parametrize("act, new", [(save(6, keep=1), NEW), (save(5, seed=1), OLD)])
-def test_a_power_cut_at_any_moment_of_a_save(act, new, tmp_path):
-    """Whatever of the calls since the last fsync has reached the disk, in whatever order."""
+def test_power_cut_at_any_moment_of_a_save_loses_nothing(act, new, tmp_path):
+    """Any of the calls since the last fsync may have reached the disk, in any order."""
     folder = tmp_path / "run"
     folder.mkdir()
     save(5)(folder)

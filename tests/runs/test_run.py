@@ -26,7 +26,7 @@ def run(tmp_path):
     return Run(tmp_path)
 
 
-def test_a_new_folder_has_its_settings_or_is_not_there(tmp_path, monkeypatch):
+def test_create_writes_config_or_nothing(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     first, second = (Run.create(None, CONFIG) for _ in range(2))
     assert first.path != second.path and str(first.path).startswith("runs/mnist-")
@@ -41,7 +41,7 @@ def test_a_new_folder_has_its_settings_or_is_not_there(tmp_path, monkeypatch):
     assert sorted(os.listdir(tmp_path)) == ["runs", "taken"]
 
 
-def test_log_is_read_and_cut(run):
+def test_log_drops_a_truncated_record_and_rewinds(run):
     path = run.path / "log.jsonl"
     assert run.read_log() == []
     for line in LINES:
@@ -54,18 +54,18 @@ def test_log_is_read_and_cut(run):
     assert run.rewind(9) == 0
     assert path.read_bytes() == b""
     path.write_bytes(TEXT.replace(b'"step": 20', b'"step": x'))
-    with pytest.raises(ValueError, match="log.jsonl, line 2,"):
+    with pytest.raises(ValueError, match="log.jsonl, line 2: not a log record"):
         run.read_log()
 
 
-def test_going_back_forgets_all_that_came_later(run):
-    """Lines and grids; also what an end wrote out of turn, but for an evaluation of that step."""
+def test_rewind_removes_everything_later(run):
+    """Records and grids, also those written because the training stopped; not evaluations."""
     figures = {"step": 25, "epoch": 0, "seconds": 8.5, "swd": 4.0}
     for line in (*LINES[:2], figures, {**LINES[0], "step": 25, "last": True}, LINES[2]):
         run.log(line)
         for kind in KINDS if line is not figures else ():
             run.draw(kind, line["step"], np.zeros((1, 3, 2, 2), np.float32))
-    run.end(StopReason("max_steps", 30, 0, 30))
+    run.write_result(StopReason("max_steps", 30, 0, 30))
     for back, left in ((27, [10, 20, 25]), (20, [10, 20]), (19, [10])):
         assert run.rewind(back) == (8.5 if back == 27 else left[-1] / 3)
         assert [line["step"] for line in run.read_log()] == left
@@ -74,36 +74,40 @@ def test_going_back_forgets_all_that_came_later(run):
     assert run.read_result() is None
 
 
-@pytest.mark.parametrize("ending, words", [
-    (StopReason("num_epochs", 937, 1, 1), "finished: 1 epoch, 937 steps, because of --num-epochs 1"),
+@pytest.mark.parametrize("reason, text", [
+    (StopReason("num_epochs", 937, 1, 1),
+     "finished: 1 epoch, 937 steps, because of --num-epochs 1"),
     (StopReason("max_steps", 12, 0, 12), "finished: step 12 of 12, because of --max-steps 12"),
     (StopReason("signal", 1, 0, "SIGTERM"), "stopped by SIGTERM after step 1"),
     (StopReason("hook", 5, 0), "stopped after step 5"),
     (StopReason("error", 5, 0, "no paper"), "failed after step 5: no paper")])
-def test_an_ending_is_kept_and_told(ending, words, run):
+def test_stop_reason_is_saved_and_described(reason, text, run):
     assert run.read_result() is None
-    run.end(ending)
-    assert run.read_result() == ending and ending.describe() == words
+    run.write_result(reason)
+    assert run.read_result() == reason and reason.describe() == text
+    run.write_config(CONFIG)
+    longer = f" --{reason.reason.replace('_', '-')} {2 * reason.detail}" if reason.finished else ""
+    assert run.resume_command(reason) == (
+        f"dcgan-mx train --resume --run-dir {run.path}{longer}")
 
 
 @pytest.mark.parametrize("content", [
     b"", b"{}", b"[]", b'{"reason": "boredom", "step": 1, "epoch": 0, "detail": null}',
     b'{"reason": "hook", "step": "1", "epoch": 0, "detail": null}',
     b'{"reason": "max_steps", "step": 1, "epoch": 0, "detail": "x"}', b"[" * 3000])
-def test_what_is_no_ending(content, run):
+def test_damaged_stop_reason_is_rejected(content, run):
     (run.path / "result.json").write_bytes(content)
-    with pytest.raises(ValueError, match="result.json is no ending of a run: remove it"):
+    with pytest.raises(ValueError, match="result.json: not the result of a training: remove it"):
         run.read_result()
 
 
-def test_one_process_at_a_time(run):
-    """Another process has it, until it is killed."""
+def test_lock_excludes_other_processes_until_they_end(run):
     code = ("import sys, time; from dcgan_mx.runs.run import Run\n"
             "with Run(sys.argv[1]).lock(): print('locked', flush=True); time.sleep(100)")
     other = subprocess.Popen([sys.executable, "-c", code, str(run.path)], stdout=subprocess.PIPE)
     try:
         assert other.stdout.readline() == b"locked\n"
-        with pytest.raises(ValueError, match=f"process {other.pid} is at work"), run.lock():
+        with pytest.raises(ValueError, match=f"is in use by process {other.pid}"), run.lock():
             pass
     finally:
         other.kill()
@@ -116,7 +120,7 @@ def test_one_process_at_a_time(run):
         pass
 
 
-def test_what_a_killed_process_left_is_removed(run):
+def test_lock_removes_files_of_killed_processes(run):
     (run.path / "checkpoints" / ".step-00000001.7.tmp" / "deep").mkdir(parents=True)
     (run.path / "checkpoints" / "step-00000001").mkdir()
     (run.path / "grids").mkdir()
@@ -138,15 +142,16 @@ CHANGES = st.lists(st.tuples(st.floats(0, 1, exclude_max=True),
 READERS = {"config.json": (json.dumps(CONFIG).encode(), Run.read_settings),
            "log.jsonl": (TEXT, Run.read_log),
            "result.json": (StopReason("max_steps", 30, 0, 30).encode(), Run.read_result),
-           "evaluation.json": (b'{"step": 30, "images": 64, "floor": {"swd": 0.5, "classes": [2, 1]'
-                               b'}, "classes": [1, 2], "swd": 0.5}', Run.read_evaluation)}
+           "evaluation.json": (b'{"step": 30, "images": 64, "baseline": {"swd": 0.5, '
+                               b'"class_counts": [2, 1]}, "class_counts": [1, 2], "swd": 0.5}',
+                               Run.read_evaluation)}
 
 
 @pytest.mark.usefixtures("bounded_memory")
-@settings(max_examples=2000, deadline=None,
+@settings(max_examples=800, deadline=None,
           suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(name=st.sampled_from(sorted(READERS)), changes=CHANGES)
-def test_mutations_are_read_or_refused_by_name(tmp_path_factory, name, changes):
+def test_mutated_files_are_read_or_rejected_by_name(tmp_path_factory, name, changes):
     run, (content, read) = Run(tmp_path_factory.getbasetemp()), READERS[name]
     (run.path / name).write_bytes(mutate(content, changes))
     try:
