@@ -77,6 +77,12 @@ def test_api_page_has_every_public_name():
         assert f" dcgan_mx.{name}\n" in text
 
 
+def test_pages_that_the_code_names_exist():
+    for path in (ROOT / "dcgan_mx").rglob("*.py"):
+        for page in re.findall(r"docs/[\w-]+\.md", path.read_text()):
+            assert (ROOT / page).exists(), (path, page)
+
+
 def slug(title):
     """Return a heading's anchor, as GitHub and MyST make it."""
     return re.sub(r"[^\w\- ]", "", title.strip().lower()).replace(" ", "-")
