@@ -45,7 +45,7 @@ def check_bfloat16(gpu: bool) -> None:
 def slow_bf16_reason(amx: bool) -> str | None:
     """Say why bfloat16 would be slower than float32 here; None where it is not.
 
-    Intel's AVX512-BF16 without AMX is slower than its float32 (docs/numbers.md); AMD's, in Zen 4
+    Intel's AVX512-BF16 without AMX is slower than its float32 (docs/benchmarks.md); AMD's, in Zen 4
     and later, is faster.
     """
     if amx or _read_cpuinfo().get("vendor_id") != "GenuineIntel":
