@@ -143,7 +143,7 @@ def make_judge(args: argparse.Namespace) -> Callable[[str, int, int], dict[str, 
             draw = draw_pytorch if name == "pytorch" else draw_ours
             images, seconds = draw(name, seed, step, n, args)
         return {"name": name, "seed": seed, "step": step, "seconds": seconds,
-                **judges[n].judge(images)}
+                **judges[n].evaluate(images)}
     return judge
 
 

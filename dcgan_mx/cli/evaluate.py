@@ -71,7 +71,7 @@ def evaluate(images: np.ndarray, train_iter: EpochIter, classifier: DigitClassif
                       stacklevel=2)
     real = first_images(train_iter, 2 * n, grey=classifier is not None)
     judge = Evaluator(real[:n], classifier)
-    return {**judge.judge(images), "floor": judge.judge(real[n:])}
+    return {**judge.evaluate(images), "floor": judge.evaluate(real[n:])}
 
 
 def describe(result: dict[str, Any]) -> str:
@@ -119,7 +119,7 @@ def measure_features(features: Features, settings: Settings) -> dict[str, float]
     def see(digits: np.ndarray) -> np.ndarray:
         seen = np.empty((len(digits), features.count), np.float32)
         for i in range(0, len(digits), 1000):
-            seen[i:i + 1000] = features.describe(resize_to(digits[i:i + 1000], shape))
+            seen[i:i + 1000] = features.extract(resize_to(digits[i:i + 1000], shape))
         return seen
 
     def flatten(digits: np.ndarray) -> np.ndarray:

@@ -57,7 +57,7 @@ class EvaluationHook:
         """Display the metrics; return whether they are the best."""
         generator = make_generator(trainer.modG.symbol, get_parameters(trainer.modG),
                                    trainer.average.get(), trainer.contexts[0])
-        figures = judge.judge(generator.generate(make_latents(self._images, generator.nz)))
+        figures = judge.evaluate(generator.generate(make_latents(self._images, generator.nz)))
         record = {"epoch": trainer.epoch, "step": trainer.global_step,
                   "seconds": time.perf_counter() - self._clock.start,
                   **{name: figures[name] for name in METRICS if name in figures}}
