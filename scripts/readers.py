@@ -160,8 +160,8 @@ def _make_run(folder: Path) -> Run:
         run.draw("gout", step, np.zeros((2, 3, 16, 16), np.float32))
     run.log({"step": 30, "epoch": 0, "seconds": 16.0, **FIGURES})
     run.end(StopReason("max_steps", 30, 0, 30))
-    run.write_evaluation({"step": 30, "images": 64, "floor": {**FIGURES, "classes": [2, 1]},
-                          "classes": [1, 2], "svm_errors": {"10": 0.5}, **FIGURES},
+    run.write_evaluation({"step": 30, "images": 64, "baseline": {**FIGURES, "class_counts": [2, 1]},
+                          "class_counts": [1, 2], "svm_errors": {"10": 0.5}, **FIGURES},
                          np.zeros((8, 8, 3), np.uint8))
     return run
 

@@ -59,7 +59,7 @@ def make_parser() -> Parser:
 
 def evaluate(images: np.ndarray, train_iter: EpochIter, classifier: DigitClassifier | None
              ) -> dict[str, Any]:
-    """Return the metrics of images, and, as `floor`, those of real images against others."""
+    """Return the metrics of images, and, as `baseline`, those of real images against others."""
     n = len(images)
     there = train_iter.num_batches * train_iter.batch_size
     if 2 * n > there and isinstance(train_iter, MnistIter):
@@ -71,12 +71,12 @@ def evaluate(images: np.ndarray, train_iter: EpochIter, classifier: DigitClassif
                       stacklevel=2)
     real = first_images(train_iter, 2 * n, grey=classifier is not None)
     judge = Evaluator(real[:n], classifier)
-    return {**judge.evaluate(images), "floor": judge.evaluate(real[n:])}
+    return {**judge.evaluate(images), "baseline": judge.evaluate(real[n:])}
 
 
 def describe(result: dict[str, Any]) -> str:
     """Return the metrics as a table to read."""
-    floor = result["floor"]
+    floor = result["baseline"]
     rows = []
     for name, label in _ROWS:
         if name in result:
@@ -85,9 +85,9 @@ def describe(result: dict[str, Any]) -> str:
         if name == "swd":
             rows += [(f"  at {height}x{height} pixels", value, floor["swd_levels"][height], 2)
                      for height, value in result["swd_levels"].items()]
-    if "classes" in result:
+    if "class_counts" in result:
         rows += [(f"share of {digit}, %", *(100 * x / result["images"] for x in counts), 1)
-                 for digit, counts in enumerate(zip(result["classes"], floor["classes"]))]
+                 for digit, counts in enumerate(zip(result["class_counts"], floor["class_counts"]))]
         note = (f"the classifier of digits errs on {100 * result['classifier_error']:.2f} % of the "
                 "test digits")
     else:

@@ -22,7 +22,7 @@ from .pretrained import check_run_dir
 KINDS = ("fixed", "gout", "diff", "data")
 WIDTH, SECONDS = 320, 8.0
 _FPS = 25  # of the MP4, and the most of a GIF
-_COLOURS = 32  # of a GIF's frame: enough for grey digits; 64 colours make the file half as large again
+_COLOURS = 32  # of a GIF's frame: enough for grey digits; 64 make the file 1.5 times as large
 _LAST_SECONDS = 1  # added to the last frame
 _MAX_HEIGHT = 2**14  # pixels: damaged or foreign grids could be of any height
 _CAPTION = 24  # pixels below each grid, for its step

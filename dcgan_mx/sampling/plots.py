@@ -53,4 +53,5 @@ def draw_rows(rows: Sequence[np.ndarray], signs: Sequence[str] = (),
             if captions:
                 pen.text((x + width // 2, y + height + 1), captions[r][i], "black", font,
                          anchor="ma")
-    return np.atleast_3d(np.asarray(canvas))
+    drawn: np.ndarray = np.atleast_3d(np.asarray(canvas))
+    return drawn

@@ -7,7 +7,7 @@ def test_runs_that_cannot_be_animated(call, one_line_error, tmp_path):
     run = Run(tmp_path)
     for step, kind, side in ((25, "fixed", 81), (50, "fixed", 81), (25, "gout", 32)):
         run.draw(kind, step, np.zeros((1, 3, side, side), np.float32))
-    one_line_error(call("animate", tmp_path / "nothing"), "nothing is no folder")
+    one_line_error(call("animate", tmp_path / "nothing"), "nothing is not a directory")
     one_line_error(call("animate", tmp_path, "--kind", "diff"), "has no diff-*.png")
     one_line_error(call("animate", tmp_path, "--seconds", 0), "--seconds", "0 is out of range")
     path = tmp_path / "grids" / "fixed-00000050.png"

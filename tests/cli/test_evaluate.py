@@ -104,11 +104,11 @@ def test_evaluate_discs(discs, call, tmp_path):
     assert "synthetic has no classifier here" in done.stdout
     assert "Fréchet distance  " not in done.stdout
     result = json.loads((run_dir / "evaluation.json").read_text())
-    assert result["swd"] > result["floor"]["swd"] > 0 and result["swd_levels"].keys() == {"16"}
+    assert result["swd"] > result["baseline"]["swd"] > 0 and result["swd_levels"].keys() == {"16"}
     assert read_png(run_dir / "evaluation.png").shape == (4 * 16, 8 * 16, 3)
     raw = json.loads(call("evaluate", run_dir, "--num-images", 64, "--weights", "raw", "--json").stdout)
     assert raw["weights"] == "raw" and raw["swd"] != result["swd"]
-    assert raw["floor"] == result["floor"]
+    assert raw["baseline"] == result["baseline"]
     assert call("report", run_dir).returncode == 0
     assert f"{raw['swd']:.3f}" in (run_dir / "report.html").read_text()
     samples = [call("sample", run_dir, "--num-images", 4, "--weights", weights, "--out",
@@ -121,9 +121,9 @@ def test_evaluate_digits(digits, call):
     done = call("evaluate", digits / "run", "--num-images", 100, env={"XDG_CACHE_HOME": str(digits)})
     assert done.returncode == 0, done.stderr
     result = json.loads((digits / "run" / "evaluation.json").read_text())
-    assert sum(result["classes"]) == sum(result["floor"]["classes"]) == 100
-    assert result["frechet"] > 2 * result["floor"]["frechet"] > 0
-    assert 0 <= result["precision"] < result["floor"]["precision"] <= 1
+    assert sum(result["class_counts"]) == sum(result["baseline"]["class_counts"]) == 100
+    assert result["frechet"] > 2 * result["baseline"]["frechet"] > 0
+    assert 0 <= result["precision"] < result["baseline"]["precision"] <= 1
     assert result["weights"] == "raw" and "Fréchet distance" in done.stdout
 
 
@@ -145,9 +145,9 @@ def test_bad_flags(flags, parts, discs, call, one_line_error):
 
 def test_what_cannot_be_evaluated(discs, run_dir, call, one_line_error, tmp_path):
     (tmp_path / "empty").mkdir()
-    one_line_error(call("evaluate", tmp_path / "empty"), "is no checkpoint, and has none")
+    one_line_error(call("evaluate", tmp_path / "empty"), "has no checkpoint")
     one_line_error(call("evaluate", run_dir), "config.json", "No such file")
-    one_line_error(call("evaluate", tmp_path / "none"), "is no folder")
+    one_line_error(call("evaluate", tmp_path / "none"), "is not a directory")
     plain = tmp_path / "plain"
     assert call("train", *SMALL, "--max-steps", 1, "--run-dir", plain).returncode == 0
     one_line_error(call("evaluate", plain, "--weights", "ema"), "has no averaged weights")
@@ -157,16 +157,16 @@ def test_what_cannot_be_evaluated(discs, run_dir, call, one_line_error, tmp_path
 
 
 @pytest.mark.parametrize("damaged", [
-    "[]", '{"step": 1}', '{"step": 1, "images": 1, "floor": null}',
-    '{"step": 1, "images": 1, "swd": "x", "floor": {}}',
-    '{"step": 1, "images": 1, "classes": "abc", "floor": {"classes": [1]}}',
-    f'{{"step": 1, "images": 1, "classes": [{10**400}], "floor": {{}}}}',
-    '{"step": 1, "images": 1, "floor": {"classes": [-1]}}',
-    '{"step": 1, "images": 1.0, "floor": {}}', '{"step": "1", "images": 1, "floor": {}}',
-    '{"step": 1, "images": 1, "floor": {}, "svm_errors": {"a": 1}}',
-    f'{{"step": 1, "images": {10**400}, "floor": {{}}}}'])
+    "[]", '{"step": 1}', '{"step": 1, "images": 1, "baseline": null}',
+    '{"step": 1, "images": 1, "swd": "x", "baseline": {}}',
+    '{"step": 1, "images": 1, "class_counts": "abc", "baseline": {"class_counts": [1]}}',
+    f'{{"step": 1, "images": 1, "class_counts": [{10**400}], "baseline": {{}}}}',
+    '{"step": 1, "images": 1, "baseline": {"class_counts": [-1]}}',
+    '{"step": 1, "images": 1.0, "baseline": {}}', '{"step": "1", "images": 1, "baseline": {}}',
+    '{"step": 1, "images": 1, "baseline": {}, "svm_errors": {"a": 1}}',
+    f'{{"step": 1, "images": {10**400}, "baseline": {{}}}}'])
 def test_damaged_evaluations(damaged):
-    good = b'{"step": 1, "images": 2, "classes": [2, 0], "swd": 1.5, "floor": {"swd": 0.5}}'
+    good = b'{"step": 1, "images": 2, "class_counts": [2, 0], "swd": 1.5, "baseline": {"swd": 0.5}}'
     assert decode_evaluation(good) == json.loads(good)
     with pytest.raises(ValueError, match="is none of an evaluation"):
         decode_evaluation(damaged.encode())

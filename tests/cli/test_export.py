@@ -156,7 +156,7 @@ def test_bad_flags_of_export(flags, parts, run_dir, call, one_line_error, tmp_pa
 
 def test_what_is_no_checkpoint_of_it(run_dir, call, one_line_error, tmp_path):
     out = tmp_path / "o.onnx"
-    one_line_error(call("export", tmp_path / "nothing", out), "nothing is no folder")
+    one_line_error(call("export", tmp_path / "nothing", out), "nothing is not a directory")
     folder = shutil.copytree(checkpoint.list(run_dir)[-1], tmp_path / "step-00000005")
     (folder / "D-symbol.json").unlink()
     one_line_error(call("export", folder, out, "--network", "D"), "D-symbol.json", "No such file",

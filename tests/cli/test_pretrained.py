@@ -73,7 +73,7 @@ def test_sample_and_evaluate_take_it_and_write_nothing_else(box, call, tmp_path)
     assert done.returncode == 0, done.stderr
     result = json.loads(done.stdout)
     assert (result["step"], result["dataset"], result["weights"]) == (3, "synthetic", "ema")
-    assert result["swd"] > result["floor"]["swd"] > 0
+    assert result["swd"] > result["baseline"]["swd"] > 0
     assert os.listdir(tmp_path) == ["samples.png"]
 
 
@@ -81,7 +81,7 @@ def test_sample_and_evaluate_take_it_and_write_nothing_else(box, call, tmp_path)
     (("sample",), ("CHECKPOINT", "--pretrained NAME")),
     (("sample", "RUN", "--pretrained", "discs"), ("CHECKPOINT", "--pretrained NAME")),
     (("sample", "--pretrained", "cats"), ("pretrained:cats", "give one of pretrained:discs")),
-    (("sample", "pretrained:"), ("no such pretrained generator", "pretrained:discs")),
+    (("sample", "pretrained:"), ("no such bundled generator", "pretrained:discs")),
     (("sample", "pretrained:discs", "--weights", "raw"), ("--weights raw", "leave it out")),
     (("sample", "pretrained:discs", "--traverse", 100), ("dimension 100", "0 to 99")),
     (("evaluate", "pretrained:cats"), ("pretrained:cats", "pretrained:discs")),

@@ -22,4 +22,4 @@ def test_bad_arguments_of_report(call, one_line_error, tmp_path):
                    "No such file")
     (tmp_path / "empty").mkdir()
     Run(tmp_path / "empty").write_config({"flags": {}})
-    one_line_error(call("report", tmp_path / "empty"), "no log line and no grid yet")
+    one_line_error(call("report", tmp_path / "empty"), "neither a log line nor a grid")

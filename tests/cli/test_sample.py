@@ -102,8 +102,8 @@ def test_bad_flags_of_sample(flags, parts, run_dir, call, one_line_error, tmp_pa
 
 
 def test_what_is_no_checkpoint(run_dir, call, one_line_error, tmp_path):
-    one_line_error(call("sample", tmp_path / "nothing"), "nothing is no folder")
-    one_line_error(call("sample", tmp_path), "is no checkpoint, and has none")
+    one_line_error(call("sample", tmp_path / "nothing"), "nothing is not a directory")
+    one_line_error(call("sample", tmp_path), "has no checkpoint")
     folder = shutil.copytree(checkpoint.list(run_dir)[0], tmp_path / "step-00000005")
     state = json.loads((folder / "state.json").read_text())
     (folder / "state.json").write_text(json.dumps(state))

@@ -138,8 +138,8 @@ CHANGES = st.lists(st.tuples(st.floats(0, 1, exclude_max=True),
 READERS = {"config.json": (json.dumps(CONFIG).encode(), Run.read_settings),
            "log.jsonl": (TEXT, Run.read_log),
            "result.json": (StopReason("max_steps", 30, 0, 30).encode(), Run.read_result),
-           "evaluation.json": (b'{"step": 30, "images": 64, "floor": {"swd": 0.5, "classes": [2, 1]'
-                               b'}, "classes": [1, 2], "swd": 0.5}', Run.read_evaluation)}
+           "evaluation.json": (b'{"step": 30, "images": 64, "baseline": {"swd": 0.5, "class_counts": [2, 1]'
+                               b'}, "class_counts": [1, 2], "swd": 0.5}', Run.read_evaluation)}
 
 
 @pytest.mark.usefixtures("bounded_memory")
