@@ -48,7 +48,8 @@ def test_report_has_curves_images_and_settings(make_run):
     assert sorted(os.listdir(run_dir)) == ["config.json", "grids", "log.jsonl", "report.html"]
     assert "<h1>mnist, step 120</h1>" in text
     assert count_points(text) == [[12], [12, 12], [12]]
-    for cells in (("step", "120"), ("accuracy of D", "0.750"), ("cross-entropy of G, nats", "2.000"),
+    for cells in (("step", "120"), ("accuracy of D", "0.750"),
+                  ("cross-entropy of G, nats", "2.000"),
                   ("minutes", "1.3"), ("--lr", "0.0002"), ("--gpu", "none"), ("device", "cpu(0)"),
                   ("--require-gpu", "no"), ("versions: mxnet", "1.9.1")):
         assert "<tr>" + "".join(f"<td>{cell}</td>" for cell in cells) + "</tr>" in text
@@ -166,7 +167,8 @@ def test_report_in_browser(browser, make_run):
                        name="a very " + "long" * 50 + " name", shape=(900, 900, 3),
                        config={**CONFIG, "flags": flags, "data": {"sha256": "ab" * 32}})
     Run(run_dir).write_evaluation(
-        {"step": 50, "images": 100, "frechet": 3.5, "class_counts": [9, 91], "svm_errors": {"D": 0.05},
+        {"step": 50, "images": 100, "frechet": 3.5, "class_counts": [9, 91],
+         "svm_errors": {"D": 0.05},
          "baseline": {"frechet": 0.25, "class_counts": [50, 50]}}, np.zeros((40, 80, 1), np.uint8))
     path = write_report(run_dir)
     text = path.read_text(encoding="utf-8")

@@ -43,7 +43,8 @@ def test_images_match_numpy(bn_stats, run_dir):
     _, params, _ = checkpoint.load_network(list_checkpoints(run_dir)[0], "G")
     z = make_latents(6, 10, seed=2)
     assert step == 5 and generator.nz == 10
-    np.testing.assert_allclose(generator.generate(z), run_in_numpy(z, params, bn_stats == "batch"), atol=1e-5)
+    expected = run_in_numpy(z, params, bn_stats == "batch")
+    np.testing.assert_allclose(generator.generate(z), expected, atol=1e-5)
 
 
 def test_images_depend_on_their_batch_only_with_batch_statistics(run_dir):
