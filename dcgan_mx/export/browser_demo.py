@@ -13,16 +13,11 @@ _LEVELS = 2**15 - 1  # of a weight, on each side of 0
 
 
 def render(network: Network, vectors: np.ndarray, metadata: Mapping[str, object]) -> str:
-    """Return the page, with about 2.7 bytes for each weight of the network.
+    """Return the page of a generator, with about 2.7 bytes for each weight.
 
-    Parameters
-    ----------
-    network
-        A chain of deconvolutions, each with an activation; else ValueError is raised.
-    vectors : (n, nz), float32
-        The latent vectors that the sliders mix, one slider each.
-    metadata
-        Of the generator: `step`, `weights` (ema or raw), and the `version` of dcgan-mx.
+    `vectors`, (n, nz), float32, are mixed by one slider each. `metadata` has the generator's
+    `step` and `weights` (ema or raw), and the `version` of dcgan-mx. Raises ValueError if the
+    network is not a chain of deconvolutions and activations.
     """
     data = {"stages": [_pack(stage) for stage in fold(network)], "shape": network.output_shape,
             "nz": network.input_shape[0], "vectors": _encode(vectors, "<f4")}

@@ -16,16 +16,10 @@ from .swd import sliced_wasserstein
 class Evaluator:
     """Compares sets of images with equally large sets of real images.
 
-    Parameters
-    ----------
-    real : (N, C, H, H), float32
-        In [-1, 1]; N is at least 16.
-    classifier
-        With a classifier of digits, all metrics are of grey images. Without one, the metrics of
-        features (Fréchet distance, precision, recall) are missing.
-    quick
-        Use at most 512 images and a quarter of the directions for the sliced Wasserstein distance,
-        and a tenth of the pairs for MS-SSIM.
+    `real` are (N, C, H, H), float32, in [-1, 1]; N is at least 16. With a classifier of digits, all
+    metrics are of grey images; without one, Fréchet distance, precision and recall are missing.
+    `quick` uses at most 512 images and a quarter of the directions for the sliced Wasserstein
+    distance, and a tenth of the pairs for MS-SSIM.
     """
 
     def __init__(self, real: np.ndarray, classifier: DigitClassifier | None = None,

@@ -73,12 +73,8 @@ def measure_loss(trainer: Trainer, batch: Any, rbatch: Any) -> dict[str, float]:
 class Probe:
     """A hook that measures the gradients of both losses of G at the generated images.
 
-    Parameters
-    ----------
-    trainer
-        The probe shares D: it changes D's moving statistics and overwrites `diffD`.
-    steps
-        Number of steps to measure, from the first.
+    It measures the first `steps` steps. It shares the trainer's D, so that D's moving statistics
+    and `diffD` change.
 
     Attributes
     ----------

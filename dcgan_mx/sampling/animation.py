@@ -32,29 +32,11 @@ def animate(run_dir: StrPath, out: StrPath | None = None, kind: str | None = Non
             seconds: float = SECONDS, width: int = WIDTH, frames: int = FRAMES) -> list[Path]:
     """Make a GIF of a run's grids, and an MP4 if ffmpeg or imageio-ffmpeg is installed.
 
-    Parameters
-    ----------
-    run_dir
-    out
-        The GIF; default: `KIND.gif` in the run directory. The MP4 differs only in the suffix.
-    kind
-        Default: the first of `KINDS` that the run has.
-    seconds
-        Duration, without one more second of the last frame.
-    width
-        Pixels. Wider grids are scaled down.
-    frames
-        The most grids to show, evenly chosen; 25 a second at most.
-
-    Returns
-    -------
-    list of Path
-        The files. Each is either complete or unchanged.
-
-    Raises
-    ------
-    ValueError
-        If the run has no such grids, one is damaged, or ffmpeg fails.
+    `out` is the GIF (default: `KIND.gif` in the run directory); the MP4 differs in the suffix.
+    `kind` defaults to the first of `KINDS` that the run has. At most `frames` grids, and 25 a
+    second, are shown, evenly chosen. Grids wider than `width` pixels are scaled down. The last
+    frame stays one second longer than `seconds`. Returns the files, each written atomically;
+    raises ValueError if the run has no such grids, one is damaged, or ffmpeg fails.
     """
     check_run_dir(run_dir)
     run = Run(run_dir)

@@ -88,20 +88,9 @@ class Generator:
         return {"size": 1 << len(weights) + 1, "nc": nc, "nz": self.nz, "ngf": ngf}
 
     def generate(self, z: np.ndarray) -> np.ndarray:
-        """Generate an image for each latent vector.
+        """Generate images, (N, C, H, W), float32, in [-1, 1], from latent vectors `z`, (N, nz).
 
-        Parameters
-        ----------
-        z : (N, nz), float
-
-        Returns
-        -------
-        (N, C, H, W), float32, in [-1, 1]
-
-        Raises
-        ------
-        ValueError
-            If `z` has another shape, or the images do not fit in memory.
+        Raises ValueError if `z` has another shape, or the images do not fit in memory.
         """
         if z.ndim != 2 or z.shape[1] != self.nz or not len(z):
             raise ValueError(f"z has shape {z.shape}: expected (N, {self.nz}) with N at least 1")
@@ -158,9 +147,7 @@ def load_generator(path: StrPath, ctx: Any = None, bn_stats: str = "moving", bat
 
     Returns
     -------
-    generator : Generator
-    step : int
-        Training steps of the checkpoint.
+    The generator, and the training step of the checkpoint.
 
     Raises
     ------
@@ -193,19 +180,9 @@ def load_generator(path: StrPath, ctx: Any = None, bn_stats: str = "moving", bat
 
 def load_pretrained(name: str, ctx: Any = None, bn_stats: str = "moving", batch_size: int = 64
                     ) -> Generator:
-    """Load a bundled generator.
+    """Load a bundled generator, such as 'mnist' (digits); see `Generator` for the other arguments.
 
-    Parameters
-    ----------
-    name
-        For example 'mnist': digits.
-    ctx, bn_stats, batch_size
-        See `Generator`.
-
-    Raises
-    ------
-    ValueError
-        If there is no such generator, or its files are damaged.
+    Raises ValueError if there is no such generator, or its files are damaged.
     """
     return load_generator(PREFIX + name, ctx, bn_stats, batch_size)[0]
 

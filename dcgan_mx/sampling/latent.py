@@ -19,20 +19,10 @@ def make_latents(n: int, nz: int, seed: int = 0) -> np.ndarray:
 def slerp(a: np.ndarray, b: np.ndarray, t: np.ndarray) -> np.ndarray:
     """Interpolate between two latent vectors along a great circle.
 
-    Parameters
-    ----------
-    a, b : (nz,)
-        Nonzero, and not opposite to each other.
-    t : (steps,)
-        In [0, 1]. The angle to `a` and the norm are linear in t; 0 gives `a` and 1 gives `b`,
-        exactly.
+    `a` and `b`, (nz,), are nonzero and not opposite. Returns (steps, nz), float32, for `t`,
+    (steps,), in [0, 1]: the angle to `a` and the norm are linear in t; 0 gives `a` and 1 gives `b`,
+    exactly.
 
-    Returns
-    -------
-    (steps, nz), float32
-
-    Notes
-    -----
     Normal vectors of many dimensions lie close to a sphere. A straight line leaves this sphere, for
     vectors on which the generator was never trained. Source: Shoemake, "Animating rotation with
     quaternion curves", SIGGRAPH 1985; White, arXiv:1609.04468.
@@ -78,23 +68,9 @@ def arithmetic(terms: list[tuple[int, list[int]]], nz: int
                ) -> tuple[list[np.ndarray], np.ndarray, np.ndarray]:
     """Add and subtract the means of groups of latent vectors.
 
-    Parameters
-    ----------
-    terms
-        From `parse_arithmetic`.
-    nz
-
-    Returns
-    -------
-    groups : list of (len(seeds), nz)
-    means : (len(terms), nz)
-    total : (nz,)
-        The signed sum of `means`.
-
-    Notes
-    -----
-    Source: Radford et al., arXiv:1511.06434, section 6.3.2: means of three vectors, because single
-    samples are unstable.
+    `terms` come from `parse_arithmetic`. Returns the groups, (len(seeds), nz) each, their means,
+    (len(terms), nz), and the signed sum of the means, (nz,). Source: Radford et al.,
+    arXiv:1511.06434, section 6.3.2: means of three vectors, because single samples are unstable.
     """
     groups = [np.concatenate([make_latents(1, nz, seed) for seed in seeds]) for _, seeds in terms]
     means = np.stack([group.mean(0) for group in groups])

@@ -41,13 +41,6 @@ def test_many_inputs_match_mxnet(network, nc, options):
     check_equal(300, network, 4, nc, 16, **options)
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("network, nc, size", [*itertools.product("GD", (1, 3), SIZES)])
-def test_many_inputs_of_every_size_match_mxnet(network, nc, size):
-    for seed in range(10):
-        check_equal(100, network, 16, nc, size, seed=seed)
-
-
 def test_fixed_gamma_is_exported_as_one():
     for fixed in (True, False):
         sym, _, params = make_network("G", 2, 3, 16, fix_gamma=fixed)
