@@ -56,7 +56,7 @@ def test_the_log_names_the_best_step_and_keeps_its_checkpoint(discs):
     best = min(evaluated, key=lambda record: record["swd"])["step"]
     kept = [int(path.name[5:]) for path in Run(discs).list_checkpoints()]
     assert kept == sorted({best, 20})
-    assert f"The best step of those evaluated is {best}" in (discs / "report.html").read_text()
+    assert f"The best evaluated step is {best}" in (discs / "report.html").read_text()
 
 
 @pytest.mark.parametrize("stop", [7, 8, 9, 17])

@@ -109,7 +109,7 @@ def test_a_page_takes_no_onnx(averaged, call, one_line_error, monkeypatch, tmp_p
     out = tmp_path / "digits.html"
     assert call("export", averaged, out).returncode == 0
     text = out.read_text()
-    assert "Generator of step 3, averaged weights, 16 x 16 pixels, grey" in text
+    assert "Training step 3, averaged weights, 16 x 16 pixels, grey" in text
     assert "DATA" not in text and f"dcgan-mx {__version__}" in text
     assert call("export", averaged, out, "--weights", "raw", "--force").returncode == 0
     assert "step 3, last weights" in out.read_text()
@@ -146,7 +146,7 @@ def test_a_file_that_is_there_is_kept(run_dir, call, one_line_error, tmp_path):
     (("out.txt",), ("'out.txt'", ".onnx or .html")), (("out",), ("'out'", ".onnx or .html")),
     (("o.html", "--network", "D"), ("--network D", "no images for a page")),
     (("o.onnx", "--network", "X"), ("--network", "'X'")),
-    (("o.onnx", "--weights", "ema"), ("--weights ema", "give raw")),
+    (("o.onnx", "--weights", "ema"), ("weights: ", "has no averaged weights")),
     (("o.onnx", "--network", "D", "--weights", "ema"), ("--weights ema with --network D",)),
     (("nofolder/o.onnx",), ("nofolder/o.onnx", "No such file")), ((), ("OUT",))])
 def test_bad_flags_of_export(flags, parts, run_dir, call, one_line_error, tmp_path):
