@@ -133,7 +133,7 @@ def test_rejects_damaged_grid(make_run):
     run_dir = make_run([line(10)], {"gout": [10, 20]})
     damaged = run_dir / "grids" / "gout-00000020.png"
     damaged.write_bytes(damaged.read_bytes()[:40])
-    with pytest.raises(ValueError, match=f"{damaged} is .*damaged"):
+    with pytest.raises(ValueError, match=f"{damaged} is .*PNG file"):
         write_report(run_dir)
 
 

@@ -91,7 +91,7 @@ def test_grid_with_false_size_is_rejected_before_writing(size, run_dir):
     raw[16:24] = struct.pack(">II", *size)
     raw[29:33] = zlib.crc32(raw[12:29]).to_bytes(4, "big")
     path.write_bytes(raw)
-    with pytest.raises(ValueError, match=f"{path} is .*damaged"):
+    with pytest.raises(ValueError, match=f"{path} is .*PNG file"):
         animate(run_dir)
     assert os.listdir(run_dir) == ["grids"]
 
