@@ -1,6 +1,6 @@
-"""Execute the notebook, store what it shows in both languages, and write both as pages.
+"""Execute the notebook, store its outputs in both languages, and write both as Markdown pages.
 
-With --pages only the pages are written, from what is stored.
+With --pages, only write the pages, from the stored outputs.
 """
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ ENGLISH, CHINESE = DOCS / "walkthrough.ipynb", DOCS / "walkthrough.zh-CN.ipynb"
 
 
 def run(source: Path) -> Any:
-    """Execute a notebook in a new kernel, whose folder is docs; raise what a cell raises."""
+    """Execute a notebook in a new kernel in docs; raise an error if a cell fails."""
     notebook = nbformat.read(source, as_version=4)
     nbclient.NotebookClient(notebook, timeout=None, kernel_name="python3", record_timing=False,
                             resources={"metadata": {"path": str(DOCS)}}).execute()
@@ -27,14 +27,14 @@ def run(source: Path) -> Any:
 
 
 def write(path: Path, notebook: Any) -> None:
-    """Write a notebook, complete or not at all."""
-    notebook.metadata["language_info"] = {"name": "python"}  # and no version: any will do
+    """Write a notebook atomically."""
+    notebook.metadata["language_info"] = {"name": "python"}  # without a version, which would change
     write_atomic(path, nbformat.writes(notebook).encode() + b"\n")
     print(f"{path}: {path.stat().st_size} bytes")
 
 
 def render(source: Path) -> dict[str, bytes]:
-    """Return the Markdown page of a stored notebook and its pictures, by their names in docs."""
+    """Return the Markdown page of a stored notebook and its images, by their names in docs."""
     files, parts = {}, []
     for number, cell in enumerate(nbformat.read(source, as_version=4).cells):
         parts.append(cell.source if cell.cell_type == "markdown"
@@ -52,14 +52,14 @@ def render(source: Path) -> dict[str, bytes]:
 
 
 def write_pages() -> None:
-    """Write the pages of both languages, and the pictures that they share."""
+    """Write the pages of both languages, and their shared images."""
     (DOCS / "walkthrough").mkdir(exist_ok=True)
     for name, content in {**render(ENGLISH), **render(CHINESE)}.items():
         write_atomic(DOCS / name, content)
 
 
 def main() -> None:
-    """Execute the one in docs, or, for tests, SOURCE into OUT."""
+    """Execute the notebook in docs, or, for tests, SOURCE into OUT."""
     if len(sys.argv) == 3:
         source, out = map(Path, sys.argv[1:])
         write(out, run(source))

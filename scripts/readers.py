@@ -228,7 +228,7 @@ def _export(folder: Path) -> None:
 
 def _describe(folder: Path) -> None:
     """As `evaluate --linear-probe` does."""
-    Features(folder, (3, 16, 16)).describe(np.zeros((1, 3, 16, 16), np.float32))
+    Features(folder, (3, 16, 16)).extract(np.zeros((1, 3, 16, 16), np.float32))
 
 
 def _begin(folder: Path) -> None:

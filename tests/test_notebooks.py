@@ -1,4 +1,4 @@
-"""The notebooks and their pages: the same code in both, what it showed, how a kernel shows it."""
+"""The notebooks in both languages, their stored outputs and pages, and display in a kernel."""
 import base64
 import json
 import os
@@ -29,26 +29,26 @@ def list_code(path):
 
 
 def list_kinds(cell):
-    """What a cell shows: the kinds of its outputs, each with the forms that it has."""
+    """The types of a cell's outputs, each with its media types."""
     return [(output.output_type, *sorted(output.get("data", ()))) for output in cell.outputs]
 
 
-def read_pictures(cell):
-    """The pictures below a cell, by their titles."""
+def read_images(cell):
+    """The images of a cell, by title."""
     return {output.data["text/plain"]: cv2.imdecode(np.frombuffer(base64.b64decode(
         output.data["image/png"]), np.uint8), cv2.IMREAD_UNCHANGED)
         for output in cell.outputs if "image/png" in output.get("data", ())}
 
 
 def execute(path, out, tmp_path):
-    """Execute a notebook in a child, whose kernel is its own."""
+    """Execute a notebook in a subprocess with its own kernel."""
     done = subprocess.run([sys.executable, RUN, path, out], check=False, capture_output=True,
                           text=True, env={**os.environ, "IPYTHONDIR": str(tmp_path / "ipython"),
                                           "JUPYTER_RUNTIME_DIR": str(tmp_path / "runtime")})
     assert done.returncode == 0, done.stderr
 
 
-def test_both_languages_have_the_same_cells():
+def test_both_languages_have_equal_cells():
     assert list_code(ENGLISH) == list_code(CHINESE)
     ours, theirs = read(ENGLISH).cells, read(CHINESE).cells
     assert [(cell.cell_type, cell.id) for cell in ours] == [
@@ -64,37 +64,37 @@ def test_both_languages_have_the_same_cells():
             assert re.search("[\u4e00-\u9fff]", other.source)
 
 
-def test_outputs_of_a_whole_run_are_stored():
+def test_outputs_of_a_complete_run_are_stored():
     cells = list_code(ENGLISH)
     assert [cell.execution_count for cell in cells] == [*range(1, len(cells) + 1)]
     assert all(output.output_type in ("display_data", "execute_result")
                for cell in cells for output in cell.outputs)
-    pictures = [read_pictures(cell) for cell in cells]
-    assert [[*found] for found in pictures if found] == [
-        ["data"], ["gout", "diff"], ["gout"], ["samples"], ["walk"], ["sweep"], ["arithmetic"]]
-    assert all(picture.std() > 10 for found in pictures for picture in found.values())
+    images = [read_images(cell) for cell in cells]
+    assert [[*found] for found in images if found] == [
+        ["data"], ["gout", "diff"], ["gout"], ["samples"], ["walk"], ["traverse"], ["arithmetic"]]
+    assert all(image.std() > 10 for found in images for image in found.values())
     assert ENGLISH.stat().st_size < 300_000
     text = re.sub('"image/png": "[^"]*"', "", ENGLISH.read_text())
     assert not re.search(r"/(home|root|tmp|work|usr|opt|Users)/|[A-Z]:\\\\", text)
 
 
-def test_stored_outputs_are_the_blogs_claims():
+def test_stored_outputs_confirm_the_blog():
     shown = {cell.source: cell.outputs[0].data["text/plain"] for cell in list_code(ENGLISH)
              if cell.outputs}
-    assert shown["claims.check_rules(symG, symD)"].count("(True,") == 5
+    assert shown["blog_experiments.check_rules(symG, symD)"].count("(True,") == 5
     assert 0 < float(shown["probe.error"]) < 1e-6
     least, = (float(re.search(r"'least': ([\d.]+)", text).group(1))
               for source, text in shown.items() if "compare" in source)
-    assert least > 1  # G's gradient is the stronger one with label 1, at every step
+    assert least > 1  # with label 1, G's gradient is larger at every step
 
 
 @pytest.mark.parametrize("path", [ENGLISH, CHINESE], ids=lambda path: path.name)
-def test_pages_are_the_notebooks(path):
+def test_pages_are_up_to_date(path):
     for name, content in runpy.run_path(str(RUN))["render"](path).items():
-        assert (DOCS / name).read_bytes() == content, f"{name} is old: make notebooks"
+        assert (DOCS / name).read_bytes() == content, f"{name} is out of date: make notebooks"
 
 
-def test_a_kernel_shows_pictures_and_the_bar_once_and_in_place(tmp_path):
+def test_kernel_updates_images_and_progress_bar_in_place(tmp_path):
     cells = ["import numpy as np\nfrom dcgan_mx import visual\n"
              "for i in (0, 1, 0.5):\n"
              "    visual('a', np.full((4, 1, 8, 8), i, np.float32))\n"
@@ -110,11 +110,11 @@ def test_a_kernel_shows_pictures_and_the_bar_once_and_in_place(tmp_path):
     nbformat.write(nbformat.v4.new_notebook(cells=[*map(nbformat.v4.new_code_cell, cells)]), path)
     execute(path, out, tmp_path)
     first, second, third = list_code(out)
-    found = read_pictures(first)
+    found = read_images(first)
     assert len(first.outputs) == len(found) == 2
     np.testing.assert_array_equal(found["a"], make_grid(np.full((4, 1, 8, 8), 0.5))[..., 0])
     np.testing.assert_array_equal(found["b"], make_grid(np.full((5, 3, 8, 8), -0.5)))
-    np.testing.assert_array_equal(read_pictures(second)["a"], np.zeros((8, 8)))
+    np.testing.assert_array_equal(read_images(second)["a"], np.zeros((8, 8)))
     widget = "application/vnd.jupyter.widget-view+json"
     assert list_kinds(third) == [("display_data", widget, "text/plain")]
     state = json.loads(out.read_text())["metadata"]["widgets"][
@@ -124,11 +124,11 @@ def test_a_kernel_shows_pictures_and_the_bar_once_and_in_place(tmp_path):
 
 
 @pytest.mark.slow
-def test_the_notebook_runs(mnist_root, tmp_path):
-    """One language stands for both, whose code is the same."""
-    assert mnist_root == ROOT / "data"  # which the notebook reads
+def test_notebook_runs(mnist_root, tmp_path):
+    """One language is enough, because both have the same code."""
+    assert mnist_root == ROOT / "data"  # the notebook reads this directory
     execute(ENGLISH, tmp_path / "out.ipynb", tmp_path)
     before, after = list_code(ENGLISH), list_code(tmp_path / "out.ipynb")
     assert [list_kinds(cell) for cell in after] == [list_kinds(cell) for cell in before]
-    data = [read_pictures(cells[2])["data"] for cells in (before, after)]
+    data = [read_images(cells[2])["data"] for cells in (before, after)]
     np.testing.assert_array_equal(*data)

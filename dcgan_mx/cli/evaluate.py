@@ -126,7 +126,7 @@ def probe_features(features: Features, settings: Settings) -> dict[str, float]:
     def extract(digits: np.ndarray) -> np.ndarray:
         extracted = np.empty((len(digits), features.count), np.float32)
         for i in range(0, len(digits), 1000):
-            extracted[i:i + 1000] = features.describe(resize_to(digits[i:i + 1000], shape))
+            extracted[i:i + 1000] = features.extract(resize_to(digits[i:i + 1000], shape))
         return extracted
 
     def flatten(digits: np.ndarray) -> np.ndarray:

@@ -11,7 +11,7 @@ import cv2
 import numpy as np
 
 from ..data.datasets import get_mnist, make_discs
-from ..export.html import Picture, picture, plot, render
+from ..export.html import EmbeddedImage, embed_image, plot, render
 from ..hooks.progress import Progress
 from ..iterators import ImagenetIter, MnistIter, RandIter, resize_to
 from ..reports.blog_experiments import Probe, check_rules, find_layers, find_shapes, measure_loss
@@ -57,18 +57,18 @@ def main(argv: Sequence[str]) -> int:
     trainer = Trainer(*make_dcgan_sym(64, 64, 3), 64, (3, 64, 64), ctx=ctx)
     batch, rbatch = MnistIter(images, 64).next(), RandIter(64, 100).next()
     loss = measure_loss(trainer, batch, rbatch)
-    grids: dict[str, list[tuple[str, Picture]]] = {"gout": [], "diff": [], "data": []}
+    grids: dict[str, list[tuple[str, EmbeddedImage]]] = {"gout": [], "diff": [], "data": []}
 
     def draw(trainer: Trainer) -> None:
         if trainer.global_step % every == 0:
             shown = trainer.outG.asnumpy(), standardise(trainer.diffD.asnumpy()), \
                 trainer.batch.data[0].asnumpy()
             for frames, data in zip(grids.values(), shown):
-                frames.append((f"step {trainer.global_step}", picture(make_grid(data))))
+                frames.append((f"step {trainer.global_step}", embed_image(make_grid(data))))
 
     probe = Probe(trainer, probed)  # after the grids: it overwrites diffD
     trainer.fit(MnistIter(images, 64, seed=1234), RandIter(64, 100), 1000, max_steps=steps,
-                hooks=[draw, probe, Progress(steps, quiet=False, text="measuring")])
+                hooks=[draw, probe.on_step, Progress(steps, quiet=False, text="measuring")])
     x, iterations = np.linspace(0.001, 0.999, 999), np.arange(1, probed + 1)
     symG, symD = trainer.modG.symbol, trainer.modD.symbol
     text = render(
@@ -79,11 +79,11 @@ def main(argv: Sequence[str]) -> int:
         rules=check_rules(symG, symD), shapes=find_shapes(symG),
         code={function.__name__: show_source(function) for function in _CODE},
         noise=rbatch.data[0].asnumpy(), batch=batch.data[0].asnumpy(), count=len(images),
-        pictures={name: picture(pixels) for name, pixels in show_functions(images).items()},
+        images={name: embed_image(pixels) for name, pixels in show_functions(images).items()},
         losses=plot({"log(1 - x)": (x, np.log(1 - x)), "-log x": (x, -np.log(x))},
                     "x = D(G(z))", "loss of G"),
         slopes=plot({"log(1 - x): x": (x, x), "-log x: 1 - x": (x, 1 - x)},
-                    "x = D(G(z))", "slope below the sigmoid", log_y=True),
+                    "x = D(G(z))", "size of the gradient before the sigmoid", log_y=True),
         norms=plot({name: (iterations, norms) for name, norms in probe.norms.items()},
                    "iteration", "norm of the gradient", log_y=True))
     write_atomic(page, text.encode())

@@ -1,1 +1,1 @@
-"""Networks for other programs: layers, ONNX models, a page for the browser."""
+"""Networks as ONNX models and as HTML pages."""

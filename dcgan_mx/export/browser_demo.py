@@ -1,4 +1,4 @@
-"""The page that makes images: a generator, in JavaScript, and sliders that move its vector."""
+"""An HTML page that generates images in JavaScript, with sliders that mix latent vectors."""
 from __future__ import annotations
 
 import base64
@@ -9,29 +9,24 @@ import numpy as np
 from . import html
 from .layers import Network
 
-_LEVELS = 2**15 - 1  # of a weight, on either side of 0
+_LEVELS = 2**15 - 1  # of a weight, on each side of 0
 
 
-def render(network: Network, vectors: np.ndarray, said: Mapping[str, object]) -> str:
-    """Return the page, about 2.7 bytes for each weight of the network.
+def render(network: Network, vectors: np.ndarray, metadata: Mapping[str, object]) -> str:
+    """Return the page of a generator, with about 2.7 bytes for each weight.
 
-    Parameters
-    ----------
-    network
-        A chain of deconvolutions, each with an activation, or ValueError is raised.
-    vectors : (n, nz), float32
-        The vectors that the sliders mix, one slider each.
-    said
-        About the generator: `step`, `weights` (ema or raw), and the `version` of dcgan-mx.
+    `vectors`, (n, nz), float32, are mixed by one slider each. `metadata` has the generator's
+    `step` and `weights` (ema or raw), and the `version` of dcgan-mx. Raises ValueError if the
+    network is not a chain of deconvolutions and activations.
     """
     data = {"stages": [_pack(stage) for stage in fold(network)], "shape": network.output_shape,
             "nz": network.input_shape[0], "vectors": _encode(vectors, "<f4")}
-    weights = {"ema": "averaged", "raw": "last"}[str(said["weights"])]
-    return html.render("browser_demo.html", data=data, said=said, weights=weights)
+    weights = {"ema": "averaged", "raw": "last"}[str(metadata["weights"])]
+    return html.render("browser_demo.html", data=data, metadata=metadata, weights=weights)
 
 
 def fold(network: Network) -> list[dict[str, Any]]:
-    """Fold every BatchNorm into the deconvolution before it; return a stage for each of these.
+    """Fold every BatchNorm into its deconvolution; return a stage for each deconvolution.
 
     A stage has `weight` (C, C', H, W), `scale` and `shift` (C',) of its output, float64;
     `activation`, and `alpha` of LeakyRelu; `kernel`, `stride` and `pad`.
@@ -47,8 +42,8 @@ def fold(network: Network) -> list[dict[str, Any]]:
             stages.append({"weight": weight, "scale": ones, "shift": bias[0] if bias else 0 * ones,
                            "activation": "None", **shape})
         elif not stages or stages[-1]["activation"] != "None" or layer.op in ("Conv", "Flatten"):
-            raise ValueError(f"{layer.op} {layer.name} has no place on a page: give a generator of "
-                             "make_dcgan_sym")
+            raise ValueError(f"layer {layer.name} is {layer.op}, which a page cannot run: give a "
+                             "generator of make_dcgan_sym")
         elif layer.op == "BatchNormalization":
             gamma, beta, mean, variance = arrays
             slope = gamma / np.sqrt(variance + layer.attributes["epsilon"])
@@ -60,13 +55,14 @@ def fold(network: Network) -> list[dict[str, Any]]:
 
 
 def _pack(stage: dict[str, Any]) -> dict[str, Any]:
-    """Round a stage's weights to 16 bits, in the order in which the page reads them."""
+    """Quantize a stage's weights to 16 bits, in the order in which the page reads them."""
     weight = stage["weight"]
     step = np.maximum(np.abs(weight).max((0, 2, 3)), 1e-30) / _LEVELS
     levels = np.rint(weight / step[:, None, None]).transpose(2, 3, 1, 0)
-    return {**stage, "taken": len(weight), "weight": _encode(levels, "<i2"),
+    return {**stage, "in_channels": len(weight), "weight": _encode(levels, "<i2"),
             "scale": _encode(stage["scale"] * step, "<f4"), "shift": _encode(stage["shift"], "<f4")}
 
 
 def _encode(array: np.ndarray, dtype: str) -> str:
+    """Return an array's bytes in base64."""
     return base64.b64encode(np.ascontiguousarray(array, dtype).tobytes()).decode()

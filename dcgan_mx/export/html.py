@@ -1,4 +1,4 @@
-"""Self-contained HTML pages: Jinja2 templates from this folder, with pictures and plots inside."""
+"""Self-contained HTML pages from Jinja2 templates, with embedded images and plots."""
 from __future__ import annotations
 
 import base64
@@ -13,13 +13,14 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup, escape
 from PIL import Image
 
-TEMPLATES = Environment(loader=FileSystemLoader(str(Path(__file__).parent.parent / "templates")), autoescape=True,
-                         undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
-_LARGEST = 1e100  # with much larger numbers the length of an axis is no float
+TEMPLATES = Environment(loader=FileSystemLoader(str(Path(__file__).parent.parent / "templates")),
+                        autoescape=True, undefined=StrictUndefined, trim_blocks=True,
+                        lstrip_blocks=True)
+_LARGEST = 1e100  # matplotlib overflows on much larger numbers
 
 
-class Picture(NamedTuple):
-    """An image for a page: its address, a data URI, and its size in pixels."""
+class EmbeddedImage(NamedTuple):
+    """An image as a data URI, and its size in pixels."""
 
     src: str
     width: int
@@ -27,12 +28,12 @@ class Picture(NamedTuple):
 
 
 def render(template: str, **values: object) -> str:
-    """Fill in a template of this folder; values that are not Markup are escaped."""
+    """Render a template; values that are not Markup are escaped."""
     return TEMPLATES.get_template(template).render(values)
 
 
-def picture(pixels: np.ndarray, max_width: int = 10_000) -> Picture:
-    """Encode pixels, (H, W, C), uint8: as PNG, or as JPEG of quality 85 if that is smaller."""
+def embed_image(pixels: np.ndarray, max_width: int = 10_000) -> EmbeddedImage:
+    """Encode pixels, (H, W, C), uint8, as PNG, or as JPEG of quality 85 if that is smaller."""
     image = Image.fromarray(pixels if pixels.shape[2] == 3 else pixels[..., 0])
     if image.width > max_width:
         height = max(1, round(image.height * max_width / image.width))
@@ -44,28 +45,28 @@ def picture(pixels: np.ndarray, max_width: int = 10_000) -> Picture:
         files[kind] = buffer.getvalue()
     kind = min(files, key=lambda kind: len(files[kind]))
     data = base64.b64encode(files[kind]).decode()
-    return Picture(f"data:image/{kind};base64,{data}", *image.size)
+    return EmbeddedImage(f"data:image/{kind};base64,{data}", *image.size)
 
 
 def plot(series: Mapping[str, tuple[Iterable[Any], Iterable[Any]]], x_label: str, y_label: str,
          log_y: bool = False) -> Markup:
-    """Draw lines over common axes, in the colours of the page's style sheet; return a <figure>.
+    """Draw lines in the colours of the page's style sheet; return a <figure>.
 
     Parameters
     ----------
     series
-        Name to x and y values. What is not a finite number breaks the line, as does y <= 0
-        where `log_y`; a point between two breaks is a dot.
+        Name to x and y values. A value that is not a finite number breaks the line, as does y <= 0
+        on a logarithmic axis; a point between two breaks is a dot.
     log_y
-        A logarithmic y axis, from one power of ten to another; otherwise a linear one with 0.
+        Use a logarithmic y axis between powers of ten; default: a linear y axis that includes 0.
     """
-    from matplotlib import style  # late: half a second
+    from matplotlib import style  # here, because the import takes half a second
     from matplotlib.figure import Figure
 
     lines = [_points(xs, ys, log_y) for xs, ys in series.values()]
     svg = io.StringIO()
     with style.context(["default", {"svg.fonttype": "none", "path.simplify": False}]):
-        # An SVG of 480 by 280 units, which are points
+        # 480 x 280 units of the SVG, which are points
         figure = Figure(figsize=(480 / 72, 280 / 72), layout="constrained", frameon=False)
         axes = figure.add_subplot(frame_on=False, xmargin=0)
         for i, (x, y) in enumerate(lines):
@@ -73,7 +74,7 @@ def plot(series: Mapping[str, tuple[Iterable[Any], Iterable[Any]]], x_label: str
             axes.plot(x, y, gid=f"line-{i}", linewidth=1.75, **look)
             gaps = np.isnan(np.r_[np.nan, y, np.nan])
             for dot in np.flatnonzero(gaps[:-2] & ~gaps[1:-1] & gaps[2:]):
-                axes.plot(x[[dot, dot]], y[[dot, dot]], linewidth=6, **look)  # its ends are round
+                axes.plot(x[[dot, dot]], y[[dot, dot]], linewidth=6, **look)  # a round cap
         _scale(axes, np.concatenate([np.empty((2, 0)), *lines], axis=1), log_y)
         axes.grid(color="#00000f", linewidth=1, clip_on=False)
         axes.tick_params(which="both", bottom=False, left=False, pad=6, labelsize=13)
@@ -81,11 +82,12 @@ def plot(series: Mapping[str, tuple[Iterable[Any], Iterable[Any]]], x_label: str
         figure.savefig(svg, format="svg", metadata=dict.fromkeys(
             ("Creator", "Date", "Format", "Type")))
     macros: Any = TEMPLATES.get_template("macros.html").module
-    return Markup(macros.plot(_for_page(svg.getvalue(), [*series]), x_label, y_label, [*series]))
+    names = [*series]
+    return Markup(macros.plot(_to_inline_svg(svg.getvalue(), names), x_label, y_label, names))
 
 
 def _points(xs: Iterable[Any], ys: Iterable[Any], log_y: bool) -> np.ndarray:
-    """(2, n) numbers that can be drawn; both are nan where one of them cannot."""
+    """Return points as (2, n) numbers; both are nan where one is not a drawable number."""
     def number(value: Any, least: float) -> float:
         try:
             return float(value) if least < float(value) < _LARGEST else math.nan
@@ -94,12 +96,12 @@ def _points(xs: Iterable[Any], ys: Iterable[Any], log_y: bool) -> np.ndarray:
 
     points = np.array([[number(x, -_LARGEST) for x in xs],
                        [number(y, 1 / _LARGEST if log_y else -_LARGEST) for y in ys]])
-    whole: np.ndarray = points + 0 * points[::-1]
-    return whole
+    both: np.ndarray = points + 0 * points[::-1]
+    return both
 
 
 def _scale(axes: Any, points: np.ndarray, log_y: bool) -> None:
-    """Give the axes few and round numbers, and y a range that ends at two of them."""
+    """Give the axes a few round ticks, and y a range that ends at ticks."""
     from matplotlib.ticker import FixedLocator, FuncFormatter, LogLocator, MaxNLocator
 
     known = points[:, ~np.isnan(points[0])]
@@ -120,8 +122,8 @@ def _scale(axes: Any, points: np.ndarray, log_y: bool) -> None:
         axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value + 0.0:.10g}"))
 
 
-def _for_page(svg: str, names: Sequence[str]) -> Markup:
-    """Take out of matplotlib's file what stands in a page; its colours become variables."""
+def _to_inline_svg(svg: str, names: Sequence[str]) -> Markup:
+    """Reduce matplotlib's file to an inline SVG whose colours are CSS variables."""
     svg = re.sub(r"<defs>.*?</defs>", "", svg[svg.index("<svg"):], flags=re.DOTALL)
     for i, name in enumerate(names):
         svg = svg.replace(f'<g id="line-{i}">', f"<g><title>{escape(name)}</title>")

@@ -1,4 +1,4 @@
-"""A network as a list of layers in ONNX's terms: operators, attributes, arrays of opset 11."""
+"""A network as a list of layers with the operators and attributes of ONNX, opset 11."""
 from __future__ import annotations
 
 import json
@@ -11,8 +11,8 @@ import numpy as np
 class Layer(NamedTuple):
     """One layer.
 
-    `arrays` are its parameters, float32: of (transposed) convolutions, the weight, (C, C', H, W),
-    and the bias, if it has one; of BatchNormalization, gamma, beta, mean and variance, (C,) each.
+    `arrays` are its parameters, float32: for a (transposed) convolution, the weight, (C, C', H, W),
+    and the bias, if any; for BatchNormalization, gamma, beta, mean and variance, (C,) each.
     """
 
     op: str
@@ -22,25 +22,25 @@ class Layer(NamedTuple):
 
 
 class Network(NamedTuple):
-    """The layers from the input to the output."""
+    """The layers from input to output."""
 
-    input: str  # rand or data
+    input: str  # 'rand' or 'data'
     layers: list[Layer]
-    input_shape: tuple[int, ...]  # of one latent vector, image or probability
+    input_shape: tuple[int, ...]  # of one latent vector or image
     output_shape: tuple[int, ...]
 
 
 _OPS = {"Convolution": "Conv", "Deconvolution": "ConvTranspose", "BatchNorm": "BatchNormalization",
         "relu": "Relu", "LeakyReLU": "LeakyRelu", "tanh": "Tanh", "Flatten": "Flatten",
         "LogisticRegressionOutput": "Sigmoid",
-        # symbols._deconv_one_channel spells out a deconvolution; its col2im has the layer's name and geometry.
+        # Of symbols._deconv_one_channel: col2im has the layer's name and geometry.
         "col2im": "ConvTranspose"}
 _SKIPPED = ("null", "Reshape", "broadcast_like", "_linalg_gemm2", "broadcast_add")
 _PARAMETERS = ("weight", "bias", "gamma", "beta", "moving_mean", "moving_var")
 
 
 def read_network(symbol: str, params: Mapping[str, np.ndarray]) -> Network:
-    """Read a network of `make_dcgan_sym`, given as JSON text, and its parameters as layers."""
+    """Convert a network of `make_dcgan_sym`, as JSON text, and its parameters to layers."""
     arrays = {key.partition(":")[2]: array for key, array in params.items()}
     layers = []
     for node in json.loads(symbol)["nodes"]:
@@ -49,11 +49,11 @@ def read_network(symbol: str, params: Mapping[str, np.ndarray]) -> Network:
         if op in _SKIPPED:
             continue
         if op not in _OPS:
-            raise ValueError(f"symbol: layer {name} is {op}, which cannot be exported: give a "
+            raise ValueError(f"layer {name} is {op}, which cannot be exported: give a "
                              "network of make_dcgan_sym")
         own = {key: arrays[key] for key in (f"{name}_{part}" for part in _PARAMETERS)
                if key in arrays}
-        if attrs.get("fix_gamma") == "True":  # MXNet then takes 1, whatever the file holds
+        if attrs.get("fix_gamma") == "True":  # MXNet then ignores the file and uses 1
             own[f"{name}_gamma"] = np.ones_like(own[f"{name}_gamma"])
         layers.append(Layer(_OPS[op], name, own, _convert_attributes(attrs)))
     weights = [array for layer in layers for key, array in layer.arrays.items()
@@ -65,6 +65,7 @@ def read_network(symbol: str, params: Mapping[str, np.ndarray]) -> Network:
 
 
 def _convert_attributes(attrs: Mapping[str, str]) -> dict[str, Any]:
+    """Convert MXNet's attributes of an operator to those of ONNX."""
     if "kernel" in attrs:
         kernel, stride, pad = ([int(side) for side in re.findall("[0-9]+", text)] for text in (
             attrs["kernel"], attrs.get("stride", "(1, 1)"), attrs.get("pad", "(0, 0)")))

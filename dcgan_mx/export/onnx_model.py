@@ -5,14 +5,13 @@ from typing import Any, Mapping
 
 from .layers import Network
 
-# Of 2019 (ONNX 1.6): every operator that is needed has its present meaning, and what runs ONNX
-# still takes it.
+# Of ONNX 1.6 (2019), the oldest opset in which all our operators have their present meaning.
 OPSET, IR_VERSION = 11, 6
-_HINT = "pip install 'dcgan-mx[export]', or onnx itself"
+_HINT = "pip install 'dcgan-mx[export]', or onnx alone"
 
 
 def import_onnx() -> Any:
-    """Return the package `onnx`; raises ValueError if it is missing or cannot be imported."""
+    """Return the package `onnx`; raise ValueError if it cannot be imported."""
     try:
         import onnx
         import onnx.checker
@@ -25,10 +24,10 @@ def import_onnx() -> Any:
 
 def make_model(network: Network, output: str, metadata: Mapping[str, object],
                version: str) -> bytes:
-    """Return an .onnx file of a network of any batch size, checked by the package onnx.
+    """Return an .onnx file of a network for any batch size, checked by the package onnx.
 
-    `output` names its output, and `version` is that of dcgan-mx. Raises ValueError if onnx is
-    missing, too old or too new.
+    `output` is the name of its output, and `version` the version of dcgan-mx. Raises ValueError if
+    onnx is missing, too old or too new.
     """
     onnx = import_onnx()
     try:
@@ -45,6 +44,7 @@ def make_model(network: Network, output: str, metadata: Mapping[str, object],
 
 
 def _build(onnx: Any, network: Network, output: str, version: str) -> Any:
+    """Build the model."""
     helper, float32 = onnx.helper, onnx.TensorProto.FLOAT
     nodes, arrays, name = [], [], network.input
     for layer in network.layers:

@@ -162,7 +162,7 @@ def make_fixed_noise(run: Run, trainer: Trainer, seed: int = 0) -> Display:
     of these 64, as in the training.
     """
     generator = Generator(trainer.modG.symbol, get_parameters(trainer.modG),
-                          trainer.contexts[0], bn="batch")
+                          trainer.contexts[0], bn_stats="batch")
     z = make_latents(64, generator.nz, seed)
 
     def display(trainer: Trainer, record: Record) -> None:

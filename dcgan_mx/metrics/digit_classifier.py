@@ -1,4 +1,4 @@
-"""A classifier of digits, whose features the Fréchet distance, precision and recall compare."""
+"""A classifier of digits, whose features Fréchet distance, precision and recall compare."""
 from __future__ import annotations
 
 import warnings
@@ -11,10 +11,11 @@ import numpy as np
 from ..data.datasets import read_mnist
 from ..iterators import resize_to
 from ..runs.params import dump_params, parse_params
+from ..sampling.generator import forward_batches
 from ..system.files import StrPath, cache_folder, open_regular, write_atomic
 from ..system.runtime import mx
 
-_VERSION = 1  # of all that decides the weights
+_VERSION = 1  # of everything that affects the weights
 _SIDE = 32
 _FEATURES = 128
 _BATCH = 100
@@ -24,41 +25,34 @@ _SEED = 1998
 
 
 class DigitClassifier:
-    """A classifier of digits, made of what `train` returns.
+    """A classifier of digits; `params` come from `train`.
 
     Attributes
     ----------
     error : float
-        Share of the 10,000 test digits that it misclassifies.
+        Share of the 10,000 test digits that are misclassified.
     """
 
     def __init__(self, params: dict[str, np.ndarray], ctx: Any = None) -> None:
         weights = {name: mx.nd.array(array) for name, array in params.items() if name != "error"}
         self.error = float(params["error"][0])
-        scores = make_symbol()
+        scores = _make_symbol()
         features = scores.get_internals()["features_output"]
         self._mod = mx.mod.Module(mx.sym.Group([features, mx.sym.softmax(scores)]),
                                   label_names=None, context=ctx or mx.current_context())
         self._mod.bind(data_shapes=[("data", (_BATCH, 1, _SIDE, _SIDE))], for_training=False)
         self._mod.set_params(weights, {})
 
-    def describe(self, images: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    def predict(self, images: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Return the last hidden layer, (N, 128), and the probabilities, (N, 10), of images.
 
-        They are (N, C, H, W), in [-1, 1], of any size; ink is bright, and channels are averaged.
+        `images` are (N, C, H, W), in [-1, 1], of any size, with bright ink; channels are averaged.
         """
-        kept: tuple[list[np.ndarray], ...] = ([], [])
-        for start in range(0, len(images), _BATCH):
-            part = preprocess(images[start:start + _BATCH])
-            full = np.zeros((_BATCH, 1, _SIDE, _SIDE), np.float32)
-            full[:len(part)] = part
-            self._mod.forward(mx.io.DataBatch([mx.nd.array(full)], []), is_train=False)
-            for outputs, output in zip(kept, self._mod.get_outputs()):
-                outputs.append(output.asnumpy()[:len(part)])
-        return np.concatenate(kept[0]), np.concatenate(kept[1])
+        features, probabilities = forward_batches(self._mod, preprocess(images))
+        return features, probabilities
 
 
-def make_symbol() -> Any:
+def _make_symbol() -> Any:
     """Make the network: three convolutions, a hidden layer, ten scores."""
     x = mx.sym.Variable("data")
     for i, filters in enumerate((16, 32, 64), 1):
@@ -71,18 +65,16 @@ def make_symbol() -> Any:
 
 
 def preprocess(images: np.ndarray) -> np.ndarray:
-    """Scale images, (N, C, H, W), to the classifier's (N, 1, 32, 32)."""
-    grey = images.mean(1, dtype=np.float32)
-    way = cv2.INTER_AREA if grey.shape[1] > _SIDE else cv2.INTER_LINEAR
-    small: np.ndarray = np.stack([cv2.resize(image, (_SIDE, _SIDE), interpolation=way)
-                                  for image in grey])
-    return small[:, None]
+    """Scale images, (N, C, H, W), to the classifier's input, (N, 1, 32, 32), float32."""
+    method = cv2.INTER_AREA if images.shape[2] > _SIDE else cv2.INTER_LINEAR
+    return np.stack([cv2.resize(image.mean(0, dtype=np.float32), (_SIDE, _SIDE),
+                                interpolation=method)[None] for image in images])
 
 
 def load_classifier(root: StrPath = "data", ctx: Any = None, cache: StrPath | None = None
                     ) -> DigitClassifier:
-    """Load the classifier from the cache (a folder), or train it on the MNIST files in `root`."""
-    # In a folder of its own: the packs' folder is cleared of temporary files.
+    """Load the classifier from the directory `cache`, or train it on the MNIST files in `root`."""
+    # In a separate directory, because temporary files are removed from the one of packs.
     path = Path(cache or cache_folder()) / "classifier" / f"digits-{_VERSION}.params"
     try:
         with open_regular(path) as f:
@@ -94,8 +86,8 @@ def load_classifier(root: StrPath = "data", ctx: Any = None, cache: StrPath | No
         path.parent.mkdir(parents=True, exist_ok=True)
         write_atomic(path, dump_params(params))
     except OSError as error:
-        warnings.warn(f"{path}: {error.strerror}: the classifier of digits will be trained again "
-                      "each time", RuntimeWarning, stacklevel=2)
+        warnings.warn(f"{path}: {error.strerror}: the classifier of digits is not cached "
+                      "and will be trained again", RuntimeWarning, stacklevel=2)
     return DigitClassifier(params, ctx)
 
 
@@ -104,17 +96,17 @@ def train(images: np.ndarray, labels: np.ndarray, test_images: np.ndarray,
           ) -> dict[str, np.ndarray]:
     """Train the classifier on digits, (N, 28, 28), uint8, from a fixed seed; return its parameters.
 
-    A generator's images have faint backgrounds, weak ink and noise, which digits have not: each
-    batch gets some of all three, or the classifier would take a shade for a digit.
+    Unlike digits, generated images have faint backgrounds, weak ink and noise. Each batch gets
+    some of all three, so that the classifier does not mistake a shade for a digit.
     """
     rng = np.random.default_rng(_SEED)
     data, test = (_prepare(part) for part in (images, test_images))
-    mod = mx.mod.Module(mx.sym.SoftmaxOutput(make_symbol(), name="softmax"),
+    mod = mx.mod.Module(mx.sym.SoftmaxOutput(_make_symbol(), name="softmax"),
                         context=ctx or mx.current_context())
     mod.bind([("data", (_BATCH, 1, _SIDE, _SIDE))], [("softmax_label", (_BATCH,))])
     shapes = dict(zip(mod.symbol.list_arguments(), mod.symbol.infer_shape(
         data=(_BATCH, 1, _SIDE, _SIDE))[0]))
-    # MXNet's own random numbers are not touched: they may belong to a training.
+    # Not from MXNet's random numbers: a running training may depend on their state.
     mod.init_params(arg_params={
         name: mx.nd.array(rng.standard_normal(shape) * np.sqrt(2 / np.prod(shape[1:]))
                           if len(shape) > 1 else np.zeros(shape)) for name, shape in shapes.items()
@@ -127,29 +119,29 @@ def train(images: np.ndarray, labels: np.ndarray, test_images: np.ndarray,
         order = rng.permutation(len(data))
         for start in range(0, len(data) - _BATCH + 1, _BATCH):
             chosen = order[start:start + _BATCH]
-            mod.forward(mx.io.DataBatch([mx.nd.array(_disturb(data[chosen], rng))],
+            mod.forward(mx.io.DataBatch([mx.nd.array(_augment(data[chosen], rng))],
                                         [mx.nd.array(labels[chosen])]), is_train=True)
             mod.backward()
             mod.update()
     params = {name: array.asnumpy() for name, array in mod.get_params()[0].items()}
     classifier = DigitClassifier({**params, "error": np.ones(1, np.float32)}, ctx)
-    found = classifier.describe(test)[1].argmax(1)
+    found = classifier.predict(test)[1].argmax(1)
     return {**params, "error": np.array([(found != test_labels).mean()], np.float32)}
 
 
 def _prepare(images: np.ndarray) -> np.ndarray:
-    """Return digits as a run sees them, scaled down: (N, 1, 32, 32), float32, in [-1, 1]."""
+    """Enlarge digits as in a training, then preprocess them: (N, 1, 32, 32), in [-1, 1]."""
     return np.concatenate([preprocess(resize_to(images[start:start + 1000], (1, 64, 64)))
                            for start in range(0, len(images), 1000)])
 
 
-def _disturb(data: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """Give digits a grey background, weaker ink and noise, each of random strength."""
+def _augment(data: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """Add a grey background, weaker ink and noise to digits, each of random strength."""
     n = len(data)
     ink = (data + 1) / 2
     low = rng.uniform(0, 0.3, (n, 1, 1, 1)) * (rng.random((n, 1, 1, 1)) < 0.5)
     high = rng.uniform(0.6, 1, (n, 1, 1, 1))
     noise = rng.uniform(0, 0.15, (n, 1, 1, 1)) * rng.standard_normal(data.shape, np.float32)
-    disturbed = low + (high - low) * ink + noise
-    result: np.ndarray = 2 * np.clip(disturbed, 0, 1) - 1
+    augmented = low + (high - low) * ink + noise
+    result: np.ndarray = 2 * np.clip(augmented, 0, 1) - 1
     return result.astype(np.float32)

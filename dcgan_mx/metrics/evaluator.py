@@ -1,4 +1,4 @@
-"""The metrics of a generator's images, compared with real ones."""
+"""All metrics of a set of generated images."""
 from __future__ import annotations
 
 import itertools
@@ -7,56 +7,58 @@ from typing import Any, Iterable, Iterator
 import numpy as np
 
 from .digit_classifier import DigitClassifier
-from .feature_metrics import frechet_distance, precision_recall
+from .frechet import frechet_distance
 from .ms_ssim import ms_ssim
+from .precision_recall import precision_recall
 from .swd import sliced_wasserstein
 
 
 class Evaluator:
-    """Compares sets of images with as many real ones, (N, C, H, H), float32, in [-1, 1].
+    """Compares sets of images with equally large sets of real images.
 
-    With a classifier of digits, all metrics are of grey images. Without one there are only the
-    metrics that need no features: the sliced Wasserstein distance and MS-SSIM. `quick` takes 512
-    images and a quarter of the directions for the former, a tenth of the pairs for the latter.
+    `real` are (N, C, H, H), float32, in [-1, 1]; N is at least 16. With a classifier of digits, all
+    metrics are of grey images; without one, Fréchet distance, precision and recall are missing.
+    `quick` uses at most 512 images and a quarter of the directions for the sliced Wasserstein
+    distance, and a tenth of the pairs for MS-SSIM.
     """
 
     def __init__(self, real: np.ndarray, classifier: DigitClassifier | None = None,
                  quick: bool = False) -> None:
         if len(real) < 16:
-            raise ValueError(f"{len(real)} real images are too few to compare with: give 16 or "
-                             "more")
+            raise ValueError(f"{len(real)} real images are too few: give at least 16")
         self._classifier, self._quick = classifier, quick
         self._real = self._to_grey(real)
-        self._features = classifier.describe(real)[0] if classifier else None
+        self._features = classifier.predict(real)[0] if classifier else None
 
     def evaluate(self, images: np.ndarray) -> dict[str, Any]:
-        """Return the metrics of images.
+        """Return the metrics of images, of the shape of the real ones.
 
-        They are `images`, their number; `swd`, the mean of `swd_levels`; `ms_ssim`; of digits also
-        `frechet`, `precision`, `recall`, and `class_counts`, the number of each digit.
+        They are `images` (their number); `swd`, the mean of `swd_levels`; `ms_ssim`; with a
+        classifier also `frechet`, `precision`, `recall`, and the `class_counts` of the digits.
         """
         seen = self._to_grey(images)
         most = 512 if self._quick else len(seen)
         swd = sliced_wasserstein(self._real[:most], seen[:most], repeats=1 if self._quick else 4)
-        figures: dict[str, Any] = {
+        metrics: dict[str, Any] = {
             "images": len(images), "swd": swd.mean,
             "swd_levels": {str(height): value for height, value in swd.levels.items()},
             "ms_ssim": ms_ssim(seen, 1_000 if self._quick else 10_000)}
         if self._classifier and self._features is not None:
-            features, probabilities = self._classifier.describe(images)
+            features, probabilities = self._classifier.predict(images)
             precision, recall = precision_recall(self._features, features)
-            figures.update(frechet=frechet_distance(self._features, features),
-                           precision=precision, recall=recall,
-                           class_counts=np.bincount(probabilities.argmax(1), minlength=10).tolist())
-        return figures
+            metrics.update(frechet=frechet_distance(self._features, features),
+                           precision=precision, recall=recall, class_counts=np.bincount(
+                               probabilities.argmax(1), minlength=10).tolist())
+        return metrics
 
     def _to_grey(self, images: np.ndarray) -> np.ndarray:
+        """Average the channels if there is a classifier."""
         grey: np.ndarray = images.mean(1, keepdims=True) if self._classifier else images
         return grey
 
 
 def first_images(train_iter: Any, n: int, grey: bool = False) -> np.ndarray:
-    """Return the first `n` real images of as many epochs as needed, (n, C or 1, H, W)."""
+    """Return the first `n` real images, (n, C or 1, H, W), of as many epochs as needed."""
     channels, height, width = train_iter.provide_data[0].shape[1:]
     images = np.empty((n, 1 if grey else channels, height, width), np.float32)
     for start, batch in zip(range(0, n, train_iter.batch_size), iter_epochs(train_iter)):
@@ -66,7 +68,7 @@ def first_images(train_iter: Any, n: int, grey: bool = False) -> np.ndarray:
 
 
 def iter_epochs(train_iter: Any) -> Iterator[Any]:
-    """Yield the batches of all epochs, from the first one on."""
+    """Yield the batches of epoch after epoch, from the first."""
     for epoch in itertools.count():
         train_iter.seek(epoch, 0)
         for _ in range(train_iter.num_batches):
@@ -74,7 +76,7 @@ def iter_epochs(train_iter: Any) -> Iterator[Any]:
 
 
 def find_nearest(images: np.ndarray, batches: Iterable[Any]) -> np.ndarray:
-    """Return the real image in `batches` that is nearest to each image, by grey pixels."""
+    """Return the real image in `batches` nearest to each image, by the distance of grey pixels."""
     flat = images.mean(1).reshape(len(images), -1)
     least, nearest = np.full(len(images), np.inf), np.empty_like(images)
     for batch in batches:

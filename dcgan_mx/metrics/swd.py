@@ -1,25 +1,25 @@
 """The sliced Wasserstein distance between the patches of two sets of images."""
 from __future__ import annotations
 
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Executor, ThreadPoolExecutor
 from typing import Callable, Iterator, NamedTuple
 
 import cv2
 import numpy as np
 
 from ..system.cpu import physical_cores
-from .feature_metrics import SMALLEST, check_images, chunks
+from .checks import MIN_SIZE, check_at_least, check_images, chunks
 
-_PATCH = 7
+_PATCH = 7  # pixels a side
 _PATCHES = 128  # of each image at each level
 _DIRECTIONS = 128
-_BLOCK = 32  # directions at once: 128 bytes of projections for each patch
-_PLACES = 2**18
-_BLUR = np.array([1, 4, 6, 4, 1], np.float32) / 16
+_BLOCK = 32  # directions at a time: 128 bytes of projections for each patch
+_BINS = 2**18
+_KERNEL = np.array([1, 4, 6, 4, 1], np.float32) / 16
 
 
 class SlicedWasserstein(NamedTuple):
-    """What `sliced_wasserstein` returns."""
+    """The result of `sliced_wasserstein`."""
 
     levels: dict[int, float]  # by height in pixels, from the finest
     mean: float
@@ -34,52 +34,51 @@ def sliced_wasserstein(real: np.ndarray, fake: np.ndarray, seed: int = 0, repeat
     real, fake : (N, C, H, H), float32
         In [-1, 1]; H is a power of two, at least 16.
     seed : at least 0
-        Of the places of the patches and of the directions.
+        Seed of the patches' places and of the directions.
     repeats : at least 1
-        Times 128 directions.
+        Multiples of 128 directions.
 
     Returns
     -------
     levels : dict
-        The distance at each height in pixels, times 1,000; 0 for the same set twice.
+        The distance at each height in pixels, times 1,000; 0 for equal sets.
     mean : float
-        Of the levels.
+        Mean of the levels.
 
     Raises
     ------
     ValueError
-        If the arrays have other shapes, values outside [-1, 1], or a number is out of range.
+        If an array has another shape, values outside [-1, 1], or a number is out of range.
 
     Notes
     -----
-    At each level, 128 patches of 7x7 pixels of each image; in each set the patches' values are
-    brought to mean 0 and deviation 1 for each channel. Both are projected onto `repeats` x 128
-    random directions, and the projections compared. 537 MB are needed for 16,384 images, beside the
-    images. Source: Karras et al., arXiv:1710.10196, section 5; Rabin et al., SSVM 2011.
+    At each level, each image gives 128 patches of 7x7 pixels. The patches of a set are normalized
+    to mean 0 and deviation 1 for each channel, and projected onto `repeats` x 128 random
+    directions; the result is the mean distance of the projections. 16,384 images need 537 MB beside
+    the images. Source: Karras et al., arXiv:1710.10196, section 5; Rabin et al., SSVM 2011.
     """
-    for name, images in (("real", real), ("fake", fake)):
-        check_images(name, images)
+    check_images("real", real)
+    check_images("fake", fake)
     height = real.shape[2]
     if real.shape != fake.shape:
-        raise ValueError(f"fake has shape {fake.shape}: give that of real, {real.shape}")
-    if repeats < 1 or seed < 0:
-        raise ValueError(f"repeats is {repeats} and seed is {seed}: give 1 and 0, or more")
-    if height != real.shape[3] or height < SMALLEST or height & (height - 1):
-        raise ValueError(f"the images have {height}x{real.shape[3]} pixels: give squares of 16, "
-                         "32, 64, 128 or 256")
+        raise ValueError(f"fake has shape {fake.shape}: expected the shape of real, {real.shape}")
+    check_at_least(1, repeats=repeats)
+    check_at_least(0, seed=seed)
+    if height != real.shape[3] or height & (height - 1):
+        raise ValueError(f"the images have {height}x{real.shape[3]} pixels: expected squares whose "
+                         "side is a power of two")
     levels = {}
-    for level in range(height.bit_length() - SMALLEST.bit_length() + 1):
+    for level in range(height.bit_length() - MIN_SIZE.bit_length() + 1):
         rng = np.random.default_rng((seed, level))
-        # Both sets have their patches at the same places, so that a set is at 0 from itself.
+        # The same places in both sets, so that equal sets have distance 0.
         places = rng.integers(0, (height >> level) - _PATCH + 1, (len(real), _PATCHES, 2))
-        sets = [_Patches(images, level, places) for images in (real, fake)]
         distances: list[float] = []
-        for _ in range(repeats):
-            directions = rng.standard_normal((_DIRECTIONS, real.shape[1], _PATCH * _PATCH))
-            directions /= np.linalg.norm(directions, axis=(1, 2), keepdims=True)
-            for start in range(0, _DIRECTIONS, _BLOCK):
-                block = directions[start:start + _BLOCK]
-                with ThreadPoolExecutor(physical_cores()) as pool:
+        with ThreadPoolExecutor(physical_cores()) as pool:
+            sets = [_Patches(images, level, places, pool) for images in (real, fake)]
+            for _ in range(repeats):
+                directions = rng.standard_normal((_DIRECTIONS, real.shape[1], _PATCH * _PATCH))
+                directions /= np.linalg.norm(directions, axis=(1, 2), keepdims=True)
+                for block in np.split(directions, _DIRECTIONS // _BLOCK):
                     distances += pool.map(wasserstein, *(patches.project(block)
                                                          for patches in sets))
         levels[height >> level] = 1000 * float(np.mean(distances))
@@ -87,14 +86,14 @@ def sliced_wasserstein(real: np.ndarray, fake: np.ndarray, seed: int = 0, repeat
 
 
 def wasserstein(a: np.ndarray, b: np.ndarray) -> float:
-    """Return the mean of |a - b| once both, (N,), float32, are sorted."""
-    # It is the area between the two distribution functions: on a grid it is off by less than one of
-    # the grid's steps, and much faster than sorting.
+    """Return the Wasserstein-1 distance of two samples, (N,), float32: mean |a - b|, if sorted."""
+    # This is the area between the two distribution functions. On a grid, the error is below one
+    # step of the grid, and the time much shorter than for sorting.
     low, high = min(a.min(), b.min()), max(a.max(), b.max())
     if low == high:
         return 0.0
-    step = (float(high) - float(low)) / _PLACES
-    counts = [np.bincount(((x - low) / np.float32(step)).astype(np.int32), minlength=_PLACES + 2)
+    step = (float(high) - float(low)) / _BINS
+    counts = [np.bincount(((x - low) / np.float32(step)).astype(np.int32), minlength=_BINS + 2)
               for x in (a, b)]
     return float(np.abs(np.cumsum(counts[0] - counts[1])).sum()) * step / len(a)
 
@@ -102,15 +101,14 @@ def wasserstein(a: np.ndarray, b: np.ndarray) -> float:
 class _Patches:
     """The patches of a set of images at one level, cut out again for each use to save memory."""
 
-    def __init__(self, images: np.ndarray, level: int, places: np.ndarray) -> None:
-        self._images, self._level, self._places = images, level, places
+    def __init__(self, images: np.ndarray, level: int, places: np.ndarray, pool: Executor) -> None:
+        self._images, self._level, self._places, self._pool = images, level, places, pool
         count = len(images) * _PATCHES * _PATCH * _PATCH
         sums = [*self._map(lambda patches: np.stack(
             [x.sum((0, 2), np.float64) for x in (patches, np.square(patches))]))]
         self._mean, squares = np.sum(sums, 0) / count
-        variance = squares - self._mean**2
-        deviation = np.sqrt(np.maximum(variance, 0))
-        self._scale = 1 / np.where(deviation > 1e-8, deviation, 1)  # what is flat stays so
+        deviation = np.sqrt(np.maximum(squares - self._mean**2, 0))
+        self._scale = 1 / np.where(deviation > 1e-8, deviation, 1)  # flat patches stay flat
 
     def project(self, directions: np.ndarray) -> np.ndarray:
         """Return the projections onto directions, (directions, patches), float32."""
@@ -126,34 +124,35 @@ class _Patches:
         return projections
 
     def _map(self, function: Callable[[np.ndarray], np.ndarray]) -> Iterator[np.ndarray]:
-        """Apply a function to the patches of some images at a time, (n, C, 49)."""
-        def cut(part: slice) -> np.ndarray:
-            return function(_cut(_band(self._images[part], self._level), self._places[part]))
-        with ThreadPoolExecutor(physical_cores()) as pool:
-            yield from pool.map(cut, chunks(self._images))
+        """Apply a function to the patches, (n, C, 49), of some images at a time."""
+        return self._pool.map(lambda part: function(_cut_patches(
+            _pyramid_level(self._images[part], self._level), self._places[part])),
+            chunks(self._images))
 
 
-def _cut(images: np.ndarray, places: np.ndarray) -> np.ndarray:
-    """Cut patches out of images, (patches, C, 49)."""
+def _cut_patches(images: np.ndarray, places: np.ndarray) -> np.ndarray:
+    """Return the patches of images, (patches, C, 49)."""
     windows = np.lib.stride_tricks.sliding_window_view(images, (1, 1, _PATCH, _PATCH))
-    which = np.arange(len(images))[:, None]
+    index = np.arange(len(images))[:, None]
     # (n, 128, C, 7, 7)
-    cut: np.ndarray = windows[which, :, places[..., 0], places[..., 1], 0, 0]
-    return cut.reshape(-1, images.shape[1], _PATCH * _PATCH)
+    patches: np.ndarray = windows[index, :, places[..., 0], places[..., 1], 0, 0]
+    return patches.reshape(-1, images.shape[1], _PATCH * _PATCH)
 
 
-def _band(images: np.ndarray, level: int) -> np.ndarray:
-    """Return a level of the images' Laplacian pyramids; the coarsest is what remains."""
+def _pyramid_level(images: np.ndarray, level: int) -> np.ndarray:
+    """Return a level of the images' Laplacian pyramids; the coarsest is a Gaussian level."""
     for _ in range(level):
         images = _halve(images)
-    return images if images.shape[2] == SMALLEST else images - _double(_halve(images))
+    return images if images.shape[2] == MIN_SIZE else images - _double(_halve(images))
 
 
 def _halve(images: np.ndarray) -> np.ndarray:
+    """Blur and subsample images."""
     return _blur(images, 1)[:, :, ::2, ::2]
 
 
 def _double(images: np.ndarray) -> np.ndarray:
+    """Upsample images."""
     n, c, height, width = images.shape
     spread = np.zeros((n, c, 2 * height, 2 * width), np.float32)
     spread[:, :, ::2, ::2] = images
@@ -161,11 +160,7 @@ def _double(images: np.ndarray) -> np.ndarray:
 
 
 def _blur(images: np.ndarray, gain: int) -> np.ndarray:
-    """Blur by Burt and Adelson's filter, mirrored at the edges."""
-    images = np.ascontiguousarray(images)
-    out = np.empty(images.shape, np.float32)
-    for image, blurred in zip(images.reshape(-1, *images.shape[2:]),
-                              out.reshape(-1, *images.shape[2:])):
-        cv2.sepFilter2D(image, -1, gain * _BLUR, gain * _BLUR, blurred,
-                        borderType=cv2.BORDER_REFLECT_101)
-    return out
+    """Blur images with Burt and Adelson's filter, mirrored at the edges."""
+    return np.stack([[cv2.sepFilter2D(channel, -1, gain * _KERNEL, gain * _KERNEL,
+                                      borderType=cv2.BORDER_REFLECT_101) for channel in image]
+                     for image in np.ascontiguousarray(images)])

@@ -1,1 +1,1 @@
-"""Self-contained HTML pages: the report of a run, the walk through the blog post."""
+"""Self-contained HTML reports: of a run, and of the blog post's experiments."""

@@ -1,4 +1,4 @@
-"""What the blog post on GANs claims, measured: for `dcgan-mx walkthrough` and the notebooks."""
+"""Measurements of what the blog post claims, for `dcgan-mx walkthrough` and the notebooks."""
 from __future__ import annotations
 
 import json
@@ -14,20 +14,15 @@ LOSSES = ("-log D(G(z))", "log(1 - D(G(z)))")
 
 
 def find_layers(symbol: Any) -> list[tuple[str, str, dict[str, str]]]:
-    """List a network's layers from input to output: name, operator and attributes."""
+    """Return the name, operator and attributes of each layer, from input to output."""
     return [(node["name"], node["op"], node.get("attrs", {}))
             for node in json.loads(symbol.tojson())["nodes"] if node["op"] != "null"]
 
 
 def check_rules(symG: Any, symD: Any) -> dict[str, tuple[bool, list[str]]]:
-    """Check the five rules of the DCGAN paper against two networks.
+    """Check two networks against the five rules of the DCGAN paper.
 
-    Returns
-    -------
-    For each rule whether it holds, and the layers that follow or break it.
-
-    Notes
-    -----
+    Returns for each rule whether it holds, and the layers that follow or break the rule.
     Source: Radford et al., arXiv:1511.06434, section 3.
     """
     def names(symbol: Any, op: str, **attributes: str) -> list[str]:
@@ -51,7 +46,7 @@ def check_rules(symG: Any, symD: Any) -> dict[str, tuple[bool, list[str]]]:
 
 
 def find_shapes(symG: Any) -> list[tuple[str, tuple[int, ...]]]:
-    """List G's activations, the noise first: name and shape (C, H, W)."""
+    """Return the name and shape, (C, H, W), of the noise and of each activation of G."""
     internals = symG.get_internals()
     _, shapes, _ = internals.infer_shape(rand=(1, 100, 1, 1))
     return [(name.replace("_output", ""), shape[1:])
@@ -60,10 +55,8 @@ def find_shapes(symG: Any) -> list[tuple[str, tuple[int, ...]]]:
 
 
 def measure_loss(trainer: Trainer, batch: Any, rbatch: Any) -> dict[str, float]:
-    """Evaluate the minimax loss, log D(x) + log(1 - D(G(z))), on one batch, without training.
+    """Compute the minimax loss, log D(x) + log(1 - D(G(z))), on one batch, without training.
 
-    Notes
-    -----
     Source: Goodfellow et al., NIPS 2014, equation 1.
     """
     trainer.modG.forward(rbatch, is_train=True)
@@ -78,22 +71,18 @@ def measure_loss(trainer: Trainer, batch: Any, rbatch: Any) -> dict[str, float]:
 
 
 class Probe:
-    """A hook that measures the gradients of both losses at G's images, beside the training.
+    """A hook that measures the gradients of both losses of G at the generated images.
 
-    Parameters
-    ----------
-    trainer
-        Its D is shared: the probe changes D's moving statistics and overwrites `diffD`.
-    steps
-        How many steps to measure, from the first.
+    It measures the first `steps` steps. It shares the trainer's D, so that D's moving statistics
+    and `diffD` change.
 
     Attributes
     ----------
     norms : dict
-        For each of `LOSSES` the norms of its gradient, one a step.
+        The norms of the gradient of each of `LOSSES`, one a step.
     error : float
-        After the first step: the largest difference between `saturating` and `analytic`, relative
-        to the largest number.
+        The largest difference between `saturating` and `analytic` after the first step, relative
+        to the largest absolute value.
     """
 
     def __init__(self, trainer: Trainer, steps: int = 0) -> None:
@@ -105,26 +94,26 @@ class Probe:
         self._mod.bind(shapes, trainer.modD.label_shapes, shared_module=trainer.modD,
                        inputs_need_grad=True,
                        grad_req={**dict.fromkeys(symD.list_arguments(), "null"), "data": "write"})
-        # D without its loss, to which MXNet's own differentiation is applied instead
+        # D without its loss layer: MXNet differentiates the formula itself.
         logit = symD.get_internals()[find_layers(symD)[-2][0] + "_output"]
         self._minimax = mx.mod.Module(mx.sym.MakeLoss(mx.sym.log(1 - mx.sym.sigmoid(logit))),
                                       label_names=None, context=trainer.contexts[0])
         self._minimax.bind(shapes, inputs_need_grad=True)
 
     def nonsaturating(self, images: Any) -> np.ndarray:
-        """Gradient of -log D at images, (N, C, H, W): D's own, at label 1."""
+        """Return the gradient of -log D at images, (N, C, H, W): the gradient of D at label 1."""
         return _get_gradient(self._mod, images, [mx.nd.ones(len(images))])
 
     def saturating(self, images: Any) -> np.ndarray:
-        """Gradient of log(1 - D) at images, (N, C, H, W): D's own at label 0, negated."""
+        """Return the gradient of log(1 - D) at images: the negated gradient of D at label 0."""
         return -_get_gradient(self._mod, images, [mx.nd.zeros(len(images))])
 
     def analytic(self, images: Any) -> np.ndarray:
-        """The gradient of log(1 - D), by MXNet's differentiation of the formula itself."""
+        """Return the gradient of log(1 - D) by MXNet's differentiation of the formula."""
         set_parameters(self._minimax, get_parameters(self._trainer.modD))
         return _get_gradient(self._minimax, images, [])
 
-    def __call__(self, trainer: Trainer) -> None:
+    def on_step(self, trainer: Trainer) -> None:
         """Measure after a step."""
         if trainer.global_step == 1:
             exact = self.analytic(trainer.outG)
@@ -133,15 +122,18 @@ class Probe:
             for norms, measure in zip(self.norms.values(), (self.nonsaturating, self.saturating)):
                 norms.append(float(np.linalg.norm(measure(trainer.outG))))
 
+    def on_end(self, trainer: Trainer) -> None:
+        """Do nothing."""
+
     def compare(self) -> dict[str, float]:
-        """How many times as large the first loss's norms are as the second's."""
+        """Return the ratio of the norms, first loss to second: median, least and most."""
         ratio: np.ndarray = np.divide(*map(np.array, self.norms.values()))
         return {"median": float(np.median(ratio)), "least": float(ratio.min()),
                 "most": float(ratio.max())}
 
 
 def _get_gradient(mod: Any, images: Any, labels: list[Any]) -> np.ndarray:
-    """The gradient of a network's loss at its input."""
+    """Return the gradient of a network's loss at its input."""
     mod.forward(mx.io.DataBatch([images], labels), is_train=True)
     mod.backward()
     gradient: np.ndarray = mod.get_input_grads()[0].asnumpy()

@@ -1,1 +1,1 @@
-"""What a trained generator makes: latent vectors, samples, films."""
+"""Images from a trained generator: latent vectors, samples, animations."""

@@ -1,4 +1,4 @@
-"""BatchNorm's moving statistics for weights that have none: averages over a training."""
+"""Moving statistics of BatchNorm for averaged weights, which have none of their own."""
 from __future__ import annotations
 
 from typing import Any
@@ -11,9 +11,9 @@ from .latent import make_latents
 
 def measure_statistics(symG: Any, params: dict[str, np.ndarray], ctx: Any = None,
                        batches: int = 16) -> dict[str, np.ndarray]:
-    """Measure a generator's moving statistics (aux:NAME): means over batches of 64 fixed vectors.
+    """Measure a generator's moving statistics: means over batches of 64 fixed latent vectors.
 
-    Source: Izmailov et al., arXiv:1803.05407, section 3.1.
+    Returns aux:NAME to float32 array. Source: Izmailov et al., arXiv:1803.05407, section 3.1.
     """
     size, nz = 64, len(params["arg:g1_weight"])
     layers = [name[:-len("_moving_mean")] for name in symG.list_auxiliary_states()

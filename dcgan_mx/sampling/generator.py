@@ -1,4 +1,4 @@
-"""The networks of a checkpoint, and the generator that makes images with one of them."""
+"""Load the networks of a checkpoint, and generate images."""
 from __future__ import annotations
 
 import math
@@ -9,7 +9,9 @@ from typing import Any, Mapping
 import numpy as np
 
 from ..runs import checkpoint
+from ..runs.checkpoint_folders import list_checkpoints
 from ..symbols import make_dcgan_sym
+from ..system.errors import ArgumentError
 from ..system.files import StrPath, parse_json
 from ..system.memory import check_memory
 from ..system.runtime import first_line, mx, set_parameters
@@ -26,41 +28,42 @@ class Generator:
     Parameters
     ----------
     symG : mx.sym.Symbol
-        As `make_dcgan_sym` returns it.
-    params : float32
-        Under arg:NAME and aux:NAME, as `module_state.get_parameters` returns them.
+        The network, from `make_dcgan_sym`.
+    params : dict of str to float32 array
+        Parameters under arg:NAME and aux:NAME.
     ctx : mx.Context
-        MXNet's current context if left out.
-    bn : 'moving' or 'batch'
-        Whether BatchNorm normalizes by the moving statistics of the training, so that an image
-        depends on its latent vector alone, or by those of each batch, as during the training.
-    batch_size : at least 1
-        Images in a batch. The first vectors of seed 0 fill up an incomplete one.
+        Default: MXNet's current context.
+    bn_stats : 'moving' or 'batch'
+        How BatchNorm normalizes. With 'moving', by the moving statistics: an image depends on its
+        latent vector alone. With 'batch', by the statistics of each batch, as in training.
+    batch_size : int
+        Images in a batch. An incomplete batch is padded with the first latent vectors of seed 0.
 
     Attributes
     ----------
     nz : int
         Length of a latent vector.
     averaged : bool
-        Whether the weights are averages over a training.
+        Whether the weights are an average over the training (EMA).
 
     Raises
     ------
     ValueError
-        If the parameters are not those of the network.
+        If `params` do not fit the network.
     """
 
     def __init__(self, symG: Any, params: dict[str, np.ndarray], ctx: Any = None,
-                 bn: str = "moving", batch_size: int = 64) -> None:
-        if bn not in ("moving", "batch"):
-            raise ValueError(f"bn is {bn!r}: give 'moving' or 'batch'")
+                 bn_stats: str = "moving", batch_size: int = 64) -> None:
+        if bn_stats not in ("moving", "batch"):
+            raise ArgumentError("bn_stats",
+                                f"invalid value {bn_stats!r}: expected 'moving' or 'batch'")
         self.nz: int = max((1, *params.get("arg:g1_weight", np.empty(0)).shape[:1]))
-        self.averaged, self._is_train = False, bn == "batch"
-        self._shape = (batch_size, self.nz, 1, 1)
-        check_params(symG, params, rand=self._shape)
+        self.averaged, self._is_train = False, bn_stats == "batch"
+        shape = (batch_size, self.nz, 1, 1)
+        check_params(symG, params, rand=shape)
         self._mod = mx.mod.Module(symG, data_names=("rand",), label_names=None,
                                   context=ctx or mx.current_context())
-        self._mod.bind(data_shapes=[("rand", self._shape)], for_training=False)
+        self._mod.bind(data_shapes=[("rand", shape)], for_training=False)
         self.set_params(params)
 
     @property
@@ -69,13 +72,13 @@ class Generator:
         return self._mod.symbol
 
     def get_params(self) -> dict[str, np.ndarray]:
-        """Return the parameters, in the form of `params` above."""
+        """Return the parameters, as `params` of the class."""
         return {f"{kind}:{name}": array.asnumpy()
                 for kind, arrays in zip(("arg", "aux"), self._mod.get_params())
                 for name, array in arrays.items()}
 
     def set_params(self, params: dict[str, np.ndarray]) -> None:
-        """Take other parameters of the same network, in the form of `params` above."""
+        """Replace the parameters; `params` as of the class."""
         set_parameters(self._mod, params)
 
     def find_shape(self) -> dict[str, int]:
@@ -85,105 +88,110 @@ class Generator:
         return {"size": 1 << len(weights) + 1, "nc": nc, "nz": self.nz, "ngf": ngf}
 
     def generate(self, z: np.ndarray) -> np.ndarray:
-        """Make an image of each latent vector: z, (N, nz), to (N, C, H, W), float32, in [-1, 1]."""
+        """Generate images, (N, C, H, W), float32, in [-1, 1], from latent vectors `z`, (N, nz).
+
+        Raises ValueError if `z` has another shape, or the images do not fit in memory.
+        """
         if z.ndim != 2 or z.shape[1] != self.nz or not len(z):
-            raise ValueError(f"z has shape {z.shape}: give (N, {self.nz}) with N = 1 or more")
-        shape = (len(z), *self._mod.output_shapes[0][1][1:])
-        check_memory(f"z has {len(z)} vectors, and an image of each", 4 * math.prod(shape),
-                       "give fewer at once")
-        images = np.empty(shape, np.float32)
-        size = self._shape[0]
-        filler = make_latents(size, self.nz, 0)
-        for start in range(0, len(z), size):
-            part = z[start:start + size]
-            rand = mx.nd.array(np.concatenate([part, filler[len(part):]]).reshape(self._shape))
-            self._mod.forward(mx.io.DataBatch([rand], []), is_train=self._is_train)
-            images[start:start + size] = self._mod.get_outputs()[0].asnumpy()[:len(part)]
-        return images
+            raise ValueError(f"z has shape {z.shape}: expected (N, {self.nz}) with N at least 1")
+        image_shape = self._mod.output_shapes[0][1][1:]
+        check_memory(f"an image for each of {len(z)} latent vectors",
+                     4 * len(z) * math.prod(image_shape), "generate fewer at once")
+        shape = self._mod.data_shapes[0].shape
+        filler = make_latents(shape[0], self.nz, 0).reshape(shape)
+        return forward_batches(self._mod, z.reshape(-1, *shape[1:]), filler, self._is_train)[0]
+
+
+def forward_batches(mod: Any, inputs: np.ndarray, filler: np.ndarray | None = None,
+                    is_train: bool = False) -> list[np.ndarray]:
+    """Run a bound module on (N, ...) inputs of any N; return its outputs, (N, ...) each.
+
+    An incomplete last batch is padded with the end of `filler`, a whole batch; default: zeros.
+    """
+    shape = mod.data_shapes[0].shape
+    filler = np.zeros(shape, np.float32) if filler is None else filler
+    results = [np.empty((len(inputs), *size[1:]), np.float32) for _, size in mod.output_shapes]
+    for start in range(0, len(inputs), shape[0]):
+        part = inputs[start:start + shape[0]]
+        batch = mx.nd.array(np.concatenate([part, filler[len(part):]]))
+        mod.forward(mx.io.DataBatch([batch], []), is_train=is_train)
+        for result, output in zip(results, mod.get_outputs()):
+            result[start:start + len(part)] = output.asnumpy()[:len(part)]
+    return results
 
 
 def make_generator(symG: Any, params: dict[str, np.ndarray], average: dict[str, np.ndarray],
-                   ctx: Any = None, bn: str = "moving", batch_size: int = 64) -> Generator:
-    """Make a generator of averaged weights (arg:NAME), or, if there are none, of `params`."""
+                   ctx: Any = None, bn_stats: str = "moving", batch_size: int = 64) -> Generator:
+    """Make a generator of averaged weights (arg:NAME), or of `params` if `average` is empty."""
     params = {**params, **average}
-    generator = Generator(symG, params, ctx, bn, batch_size)
+    generator = Generator(symG, params, ctx, bn_stats, batch_size)
     if average:
         generator.set_params({**params, **measure_statistics(symG, params, ctx)})
         generator.averaged = True
     return generator
 
 
-def load_generator(path: StrPath, ctx: Any = None, bn: str = "moving", batch_size: int = 64,
+def load_generator(path: StrPath, ctx: Any = None, bn_stats: str = "moving", batch_size: int = 64,
                    weights: str | None = None) -> tuple[Generator, int]:
-    """Load the generator of a checkpoint, or one that comes with the package.
+    """Load the generator of a checkpoint, or a bundled one.
 
     Parameters
     ----------
     path
-        A checkpoint's folder, of which only G's files and state.json are read; or a run directory,
-        whose newest checkpoint is taken; or `pretrained:NAME`.
-    ctx, bn, batch_size
-        As `Generator` takes them.
+        A checkpoint's directory (only state.json and the files of G are read), a run directory
+        (its newest checkpoint is loaded), or `pretrained:NAME`.
+    ctx, bn_stats, batch_size
+        See `Generator`.
     weights : 'ema' or 'raw'
-        The averaged weights, or the last ones; by default the averaged ones where there are any.
+        Averaged weights, or those of the last step. Default: averaged if the checkpoint has them.
 
     Returns
     -------
-    The generator, and the step of the checkpoint.
+    The generator, and the training step of the checkpoint.
 
     Raises
     ------
     ValueError
-        If there is no such generator, it is damaged, or it has no such weights.
+        If there is no such generator, it is damaged, or it lacks these weights.
     """
     if is_pretrained(path):
-        facts, params = read_pretrained(path)
-        if weights not in (None, facts["weights"]):
-            raise ValueError(f"--weights {weights}: {path} has {facts['weights']} weights alone: "
-                             "leave it out")
-        symG, _ = make_dcgan_sym(facts["ngf"], 1, facts["nc"], size=facts["size"])
-        generator = Generator(symG, params, ctx, bn, batch_size)
-        generator.averaged = facts["weights"] == "ema"
-        return generator, facts["step"]
+        metadata, params = read_pretrained(path)
+        if weights not in (None, metadata["weights"]):
+            raise ArgumentError("weights", f"{path} has only {metadata['weights']} weights, not "
+                                f"{weights}: omit this")
+        symG, _ = make_dcgan_sym(metadata["ngf"], 1, metadata["nc"], size=metadata["size"])
+        generator = Generator(symG, params, ctx, bn_stats, batch_size)
+        generator.averaged = metadata["weights"] == "ema"
+        return generator, metadata["step"]
     path = find_checkpoint(path)
-    symG, params, document = load_network(path, "G")
+    symG, params, state = load_network(path, "G")
     try:
         average = {} if weights == "raw" else checkpoint.load_average(path)
     except checkpoint.CheckpointError as error:
         raise ValueError(f"{error}: {_HINT}") from None
     if weights == "ema" and not average:
-        raise ValueError(f"--weights ema: {path} has no averaged weights: give raw, or train with "
-                         "--ema-decay")
-    if document["latent"] != checkpoint.LATENT:
-        raise ValueError(f"{path}: its latent vectors are {document['latent']!r}, which this "
-                         f"version cannot draw: give one of {checkpoint.LATENT!r} ones")
-    return make_generator(symG, params, average, ctx, bn, batch_size), document["step"]
+        raise ArgumentError("weights", f"{path} has no averaged weights: give 'raw', or train with "
+                            "ema_decay")
+    if state["latent"] != checkpoint.LATENT:
+        raise ValueError(f"{path} needs latent vectors of distribution {state['latent']!r}; this "
+                         f"version supports {checkpoint.LATENT!r}: {_HINT}")
+    return make_generator(symG, params, average, ctx, bn_stats, batch_size), state["step"]
 
 
-def load_pretrained(name: str, ctx: Any = None, bn: str = "moving", batch_size: int = 64
+def load_pretrained(name: str, ctx: Any = None, bn_stats: str = "moving", batch_size: int = 64
                     ) -> Generator:
-    """Load a generator that comes with the package.
+    """Load a bundled generator, such as 'mnist' (digits); see `Generator` for the other arguments.
 
-    Parameters
-    ----------
-    name
-        Such as 'mnist': digits.
-    ctx, bn, batch_size
-        As `Generator` takes them.
-
-    Raises
-    ------
-    ValueError
-        If there is no such generator, or its files are damaged.
+    Raises ValueError if there is no such generator, or its files are damaged.
     """
-    return load_generator(PREFIX + name, ctx, bn, batch_size)[0]
+    return load_generator(PREFIX + name, ctx, bn_stats, batch_size)[0]
 
 
 def load_network(path: StrPath, network: str) -> tuple[Any, dict[str, np.ndarray], dict[str, Any]]:
-    """Load G or D of a checkpoint, or of a run's newest one: symbol, parameters, state.json."""
+    """Load 'G' or 'D' of a checkpoint, or of a run's newest: symbol, parameters, state.json."""
     path = find_checkpoint(path)
     try:
-        text, params, document = checkpoint.load_network(path, network)
+        text, params, state = checkpoint.load_network(path, network)
     except checkpoint.CheckpointError as error:
         raise ValueError(f"{error}: {_HINT}") from None
     try:
@@ -191,17 +199,17 @@ def load_network(path: StrPath, network: str) -> tuple[Any, dict[str, np.ndarray
     except (AttributeError, LookupError, OverflowError, TypeError, ValueError,
             mx.base.MXNetError):
         raise ValueError(f"{path / f'{network}-symbol.json'} is not a network of make_dcgan_sym "
-                         f"with the parameters beside it: {_HINT}") from None
+                         f"with these parameters: {_HINT}") from None
     check_params(symbol, params, **inputs)
-    return symbol, params, document
+    return symbol, params, state
 
 
 def _rebuild(text: str, params: Mapping[str, np.ndarray], network: str
              ) -> tuple[Any, dict[str, Any]]:
-    """Make the network that a checkpoint's files describe, and the shape of its input.
+    """Build the network that a checkpoint describes, and the shape of its input.
 
-    The file's graph is compared with it and never run: MXNet believes the numbers in a graph, and
-    some of its operators read or write wherever these lead.
+    The file's graph is only compared with this network and never executed: MXNet trusts the
+    numbers in a graph, and some operators then read or write outside their arrays.
     """
     graph, weights = parse_json(text.encode()), _list_weights(params)
     norm = [node["attrs"] for node in graph["nodes"] if node["op"] == "BatchNorm"][0]
@@ -229,27 +237,26 @@ def check_params(symbol: Any, params: Mapping[str, np.ndarray], **inputs: tuple[
     found = {name: array.shape for name, array in params.items()}
     for name in sorted({*needed, *found}):
         if found.get(name) != needed.get(name):
-            raise ValueError("these are not the parameters of this network: the shape of "
-                             f"{name} is {found.get(name)}, expected {needed.get(name)}: {_HINT}")
+            raise ValueError(f"the parameters do not fit this network: {name} has shape "
+                             f"{found.get(name)}, expected {needed.get(name)}: {_HINT}")
 
 
 def _list_weights(params: Mapping[str, np.ndarray]) -> list[np.ndarray]:
-    """Return the weights of all layers: n of them make images of 2^(n + 1) pixels a side."""
+    """Return the weights of all layers: n layers make images of 2^(n + 1) pixels a side."""
     return [array for name, array in sorted(params.items())
             if re.fullmatch("arg:[gd][0-9]_weight", name)]
 
 
 def find_checkpoint(path: StrPath) -> Path:
-    """Return a checkpoint's folder: `path`, or the newest one of that run."""
+    """Return `path` if it is a checkpoint's directory, else the newest checkpoint of that run."""
     check_run_dir(path)
     path = Path(path)
     if not path.is_dir():
-        raise ValueError(f"{path} is no folder: give a checkpoint's, RUN/checkpoints/step-..., or "
-                         "a run directory")
-    if not (path / checkpoint.STATE).exists():
-        folders = checkpoint.list_checkpoints(path)
-        if not folders:
-            raise ValueError(f"{path} is no checkpoint, and has none: give another folder, or "
-                             "train longer")
-        path = folders[-1]
-    return path
+        raise ValueError(f"{path} is not a directory: give a run directory, or a checkpoint, "
+                         "RUN/checkpoints/step-...")
+    if (path / checkpoint.STATE).exists():
+        return path
+    folders = list_checkpoints(path)
+    if not folders:
+        raise ValueError(f"{path} has no checkpoint: give another directory, or train longer")
+    return folders[-1]

@@ -1,4 +1,4 @@
-"""Latent vectors: drawn from seeds, interpolated, added and subtracted."""
+"""Latent vectors: random, interpolated, traversed, added and subtracted."""
 from __future__ import annotations
 
 import re
@@ -9,32 +9,33 @@ from ..iterators import LATENT, make_rng
 
 
 def make_latents(n: int, nz: int, seed: int = 0) -> np.ndarray:
-    """Draw `n` vectors from N(0, 1), as `RandIter` does: (n, nz), float32.
+    """Draw latent vectors from N(0, 1), as `RandIter` does: (n, nz), float32.
 
-    The first ones of a seed are the same for every `n`.
+    The first vectors of a seed are the same for every `n`.
     """
     return make_rng(seed, LATENT, 0).standard_normal((n, nz), np.float32)
 
 
 def slerp(a: np.ndarray, b: np.ndarray, t: np.ndarray) -> np.ndarray:
-    """Interpolate between two vectors, (nz,), along a great circle: (steps, nz), float32.
+    """Interpolate between two latent vectors along a great circle.
 
-    The angle to `a` and the norm grow evenly with t, (steps,), in [0, 1]; 0 gives `a` and 1 gives
-    `b`, to the bit. Neither may be zero, nor they be opposite to each other.
+    `a` and `b`, (nz,), are nonzero and not opposite. Returns (steps, nz), float32, for `t`,
+    (steps,), in [0, 1]: the angle to `a` and the norm are linear in t; 0 gives `a` and 1 gives `b`,
+    exactly.
 
-    Normal vectors of many dimensions lie close to a sphere; a straight line leaves it, for where
-    the generator was never trained. Source: Shoemake, "Animating rotation with quaternion curves",
-    SIGGRAPH 1985; White, arXiv:1609.04468.
+    Normal vectors of many dimensions lie close to a sphere. A straight line leaves this sphere, for
+    vectors on which the generator was never trained. Source: Shoemake, "Animating rotation with
+    quaternion curves", SIGGRAPH 1985; White, arXiv:1609.04468.
     """
     a, b, t = (np.asarray(x, np.float64) for x in (a, b, t))
     norms = np.linalg.norm(a), np.linalg.norm(b)
     if not all(norms):
-        raise ValueError("a vector is zero: give two that have a direction")
+        raise ValueError("a latent vector is zero: give two that have a direction")
     ends = a / norms[0], b / norms[1]
-    # half the angle by the tangent: exact for small angles, where arccos is not
+    # The tangent of half the angle is exact for small angles, unlike arccos.
     angle = 2 * np.arctan2(np.linalg.norm(ends[0] - ends[1]), np.linalg.norm(ends[0] + ends[1]))
     if np.pi - angle < 1e-6:
-        raise ValueError("the vectors are opposite: every way between them is as good: give others")
+        raise ValueError("the latent vectors are opposite, so no path is shortest: give others")
     sine = np.sin(angle)
     weights = ((1 - t, t) if sine < 1e-9 else
                (np.sin((1 - t) * angle) / sine, np.sin(t * angle) / sine))
@@ -45,35 +46,35 @@ def slerp(a: np.ndarray, b: np.ndarray, t: np.ndarray) -> np.ndarray:
 
 
 def traverse(z: np.ndarray, dim: int, values: np.ndarray) -> np.ndarray:
-    """Return copies of a vector, (nz,), with each of some values in one place: (steps, nz)."""
+    """Return copies of a latent vector, (steps, nz), with number `dim` set to each value."""
     if not 0 <= dim < len(z):
-        raise ValueError(f"dimension {dim}: give 0 to {len(z) - 1}")
+        raise ValueError(f"dimension {dim} is out of range: give 0 to {len(z) - 1}")
     vectors = np.repeat(z[None], len(values), 0)
     vectors[:, dim] = values
     return vectors
 
 
 def parse_arithmetic(expression: str) -> list[tuple[int, list[int]]]:
-    """Parse "1,2,3 - 4,5,6 + 7": the sign, 1 or -1, and the seeds of each group."""
+    """Parse groups of seeds, such as "1,2,3 - 4,5,6 + 7": (1 or -1, seeds) of each group."""
     group = r"\s*[0-9]{1,18}\s*(?:,\s*[0-9]{1,18}\s*)*"
     if not re.fullmatch(rf"\s*-?{group}(?:[+-]{group})*", expression):
-        raise ValueError(f"{expression!r} is no sum of seeds: give groups of whole numbers as in "
+        raise ValueError(f"invalid expression {expression!r}: expected groups of seeds, as in "
                          "'1,2,3 - 4,5,6 + 7,8,9'")
     return [(-1 if sign == "-" else 1, [int(seed) for seed in seeds.split(",")])
             for sign, seeds in re.findall(rf"([+-]?)({group})", expression)]
 
 
-def arithmetic(terms: list[tuple[int, list[int]]],
-        nz: int) -> tuple[list[np.ndarray], np.ndarray, np.ndarray]:
-    """Add averages of groups of latent vectors; `terms` are those of `parse_arithmetic`.
+def arithmetic(terms: list[tuple[int, list[int]]], nz: int
+               ) -> tuple[list[np.ndarray], np.ndarray, np.ndarray]:
+    """Add and subtract the means of groups of latent vectors.
 
-    Returns the vectors of each group, (len(seeds), nz), their averages, (len(terms), nz), and the
-    sum of these with their signs, (nz,). Source: Radford et al., arXiv:1511.06434, section 6.3.2:
-    averages of three, because single samples are unstable.
+    `terms` come from `parse_arithmetic`. Returns the groups, (len(seeds), nz) each, their means,
+    (len(terms), nz), and the signed sum of the means, (nz,). Source: Radford et al.,
+    arXiv:1511.06434, section 6.3.2: means of three vectors, because single samples are unstable.
     """
     groups = [np.concatenate([make_latents(1, nz, seed) for seed in seeds]) for _, seeds in terms]
-    averages = np.stack([group.mean(0) for group in groups])
+    means = np.stack([group.mean(0) for group in groups])
     total = np.zeros(nz, np.float32)
-    for (sign, _), average in zip(terms, averages):
-        total += sign * average
-    return groups, averages, total
+    for (sign, _), mean in zip(terms, means):
+        total += sign * mean
+    return groups, means, total

@@ -1,4 +1,4 @@
-"""Images in rows on white, with what they are written beside and below them."""
+"""Rows of images on white, with signs before the rows and captions below the images."""
 from __future__ import annotations
 
 from typing import Sequence
@@ -8,7 +8,7 @@ from PIL import Image, ImageDraw, ImageFont
 
 from ..visual import to_pixels
 
-_GAP, _LABEL, _CAPTION = 4, 16, 14  # pixels between images, for a row's sign, for a line of text
+_GAP, _SIGN, _CAPTION = 4, 16, 14  # pixels: between images, for a row's sign, for a line of text
 # Lines of each sign, (x, y) in pixels.
 _MINUS, _PLUS = ((1, 0), (10, 0)), ((5, -5), (5, 4))
 _STROKES = {"": (), "-": (_MINUS,), "+": (_MINUS, _PLUS),
@@ -21,14 +21,14 @@ def draw_rows(rows: Sequence[np.ndarray], signs: Sequence[str] = (),
 
     Parameters
     ----------
-    rows : of (n, C, H, W), float
-        In [-1, 1]; C is 1 or 3 (RGB); of different lengths.
-    signs : of '+', '-', '=' and ''
-        Before each row; none if left out.
+    rows : sequence of (n, C, H, W), float
+        In [-1, 1]; C is 1 or 3 (RGB), and n may differ.
+    signs : sequence of '+', '-', '=' or ''
+        A sign before each row; default: none.
     captions
-        A word below each image; none if left out.
+        A word below each image; default: none.
     last_apart
-        Put the last image of every row into a column of its own, right of all others.
+        Put the last image of every row into a separate column on the right.
 
     Returns
     -------
@@ -36,7 +36,7 @@ def draw_rows(rows: Sequence[np.ndarray], signs: Sequence[str] = (),
     """
     height, width = rows[0].shape[2:]
     columns = max(map(len, rows))
-    left = _LABEL * any(signs) + _GAP
+    left = _SIGN * any(signs) + _GAP
     line = height + _GAP + _CAPTION * bool(captions)
     size = (left + columns * (width + _GAP) + 2 * _GAP * last_apart, len(rows) * line + _GAP)
     canvas = Image.new("RGB" if rows[0].shape[1] == 3 else "L", size, "white")
@@ -48,10 +48,10 @@ def draw_rows(rows: Sequence[np.ndarray], signs: Sequence[str] = (),
         for i, pixels in enumerate(to_pixels(row)):
             apart = last_apart and i == len(row) - 1
             x = left + (columns - 1 if apart else i) * (width + _GAP) + 2 * _GAP * apart
-            image = Image.fromarray(pixels if pixels.shape[2] == 3 else pixels[..., 0])
-            canvas.paste(image, (x, y))
+            canvas.paste(Image.fromarray(pixels.squeeze(2) if pixels.shape[2] == 1 else pixels),
+                         (x, y))
             if captions:
                 pen.text((x + width // 2, y + height + 1), captions[r][i], "black", font,
                          anchor="ma")
-    drawn = np.asarray(canvas)
-    return drawn if drawn.ndim == 3 else drawn[..., None]
+    drawn: np.ndarray = np.atleast_3d(np.asarray(canvas))
+    return drawn

@@ -7,7 +7,7 @@ def test_animate_rejects_invalid_runs(call, one_line_error, tmp_path):
     run = Run(tmp_path)
     for step, kind, side in ((25, "fixed", 81), (50, "fixed", 81), (25, "gout", 32)):
         run.draw(kind, step, np.zeros((1, 3, side, side), np.float32))
-    one_line_error(call("animate", tmp_path / "nothing"), tmp_path / "nothing")
+    one_line_error(call("animate", tmp_path / "nothing"), "nothing is not a directory")
     one_line_error(call("animate", tmp_path, "--kind", "diff"), "has no diff-*.png")
     one_line_error(call("animate", tmp_path, "--seconds", 0), "--seconds: invalid value '0'")
     one_line_error(call("animate", tmp_path, "--width", 8), "--width", ">= 16 and < 16384")

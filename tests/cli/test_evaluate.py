@@ -56,6 +56,7 @@ def test_checkpoint_of_the_best_step_is_kept(discs):
     best = min(evaluated, key=lambda record: record["swd"])["step"]
     kept = [int(path.name[5:]) for path in Run(discs).list_checkpoints()]
     assert kept == sorted({best, 20})
+    assert f"The best evaluated step is {best}" in (discs / "report.html").read_text()
 
 
 @pytest.mark.parametrize("stop", [8, 17])
@@ -145,9 +146,9 @@ def test_invalid_flags_of_evaluate(flags, parts, discs, call, one_line_error):
 
 def test_invalid_checkpoints_and_evaluations(discs, run_dir, call, one_line_error, tmp_path):
     (tmp_path / "empty").mkdir()
-    one_line_error(call("evaluate", tmp_path / "empty"), tmp_path / "empty")
+    one_line_error(call("evaluate", tmp_path / "empty"), "has no checkpoint")
     one_line_error(call("evaluate", run_dir), "config.json", "No such file")
-    one_line_error(call("evaluate", tmp_path / "none"), tmp_path / "none")
+    one_line_error(call("evaluate", tmp_path / "none"), "is not a directory")
     plain = tmp_path / "plain"
     assert call("train", *SMALL, "--max-steps", 1, "--run-dir", plain).returncode == 0
     one_line_error(call("evaluate", plain, "--weights", "ema"), "has no averaged weights")

@@ -107,7 +107,7 @@ def test_html_needs_no_onnx(averaged, call, one_line_error, monkeypatch, tmp_pat
     out = tmp_path / "digits.html"
     assert call("export", averaged, out).returncode == 0
     text = out.read_text()
-    assert "Generator of step 3, averaged weights, 16 x 16 pixels, grey" in text
+    assert "Training step 3, averaged weights, 16 x 16 pixels, grey" in text
     assert "DATA" not in text and f"dcgan-mx {__version__}" in text
     assert call("export", averaged, out, "--weights", "raw", "--force").returncode == 0
     assert "step 3, last weights" in out.read_text()
@@ -145,7 +145,7 @@ def test_existing_file_is_replaced_only_with_force(run_dir, call, one_line_error
     (("out",), ("OUT: invalid name 'out'",)),
     (("o.html", "--network", "D"), ("--network: D makes no images",)),
     (("o.onnx", "--network", "X"), ("--network", "'X'")),
-    (("o.onnx", "--weights", "ema"), ("--weights", "raw")),
+    (("o.onnx", "--weights", "ema"), ("--weights: ", "has no averaged weights")),
     (("o.onnx", "--network", "D", "--weights", "ema"), ("--weights: only the generator",)),
     (("nofolder/o.onnx",), ("nofolder/o.onnx", "No such file")), ((), ("OUT",))])
 def test_invalid_flags_of_export(flags, parts, run_dir, call, one_line_error, tmp_path):
@@ -155,7 +155,7 @@ def test_invalid_flags_of_export(flags, parts, run_dir, call, one_line_error, tm
 
 def test_invalid_checkpoint_of_export(run_dir, call, one_line_error, tmp_path):
     out = tmp_path / "o.onnx"
-    one_line_error(call("export", tmp_path / "nothing", out), tmp_path / "nothing")
+    one_line_error(call("export", tmp_path / "nothing", out), "nothing is not a directory")
     folder = shutil.copytree(checkpoint.list_checkpoints(run_dir)[-1], tmp_path / "step-00000005")
     (folder / "D-symbol.json").unlink()
     one_line_error(call("export", folder, out, "--network", "D"), "D-symbol.json", "No such file")

@@ -22,4 +22,4 @@ def test_report_rejects_invalid_runs(call, one_line_error, tmp_path):
                    "No such file")
     (tmp_path / "empty").mkdir()
     Run(tmp_path / "empty").write_config({"flags": {}})
-    one_line_error(call("report", tmp_path / "empty"), "no log line and no grid")
+    one_line_error(call("report", tmp_path / "empty"), "neither a log line nor a grid")

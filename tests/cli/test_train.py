@@ -153,7 +153,7 @@ def test_fixed_noise_and_tensorboard_show_and_change_nothing(call, tmp_path):
         assert done.returncode == 0, done.stderr
     for name, value in final(plain).items():
         np.testing.assert_array_equal(value, final(shown)[name])
-    generator, step = load_generator(shown, bn="batch")
+    generator, step = load_generator(shown, bn_stats="batch")
     grid = make_grid(generator.generate(make_latents(64, 100, 1234)))
     assert step == 4 and sorted(Run(shown).list_grids("fixed")) == [1, 2, 3, 4]
     np.testing.assert_array_equal(read_png(shown / "grids" / "fixed-00000004.png"), grid)

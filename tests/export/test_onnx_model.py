@@ -1,4 +1,4 @@
-"""ONNX models against MXNet, and networks that are none of ours."""
+"""ONNX models against MXNet, and networks that cannot be exported."""
 import itertools
 import json
 import sys
@@ -32,24 +32,16 @@ def check_equal(n, network, width, nc, size, **options):
 
 
 @pytest.mark.parametrize("network, nc, size", [*itertools.product("GD", (1, 3), SIZES)])
-def test_every_size_is_equal_to_mxnet(network, nc, size):
+def test_every_size_matches_mxnet(network, nc, size):
     check_equal(3, network, 4, nc, size, **BOTH[nc == 1])
 
 
 @pytest.mark.parametrize("network, nc, options", [*itertools.product("GD", (1, 3), BOTH)])
-def test_a_thousand_vectors_are_equal_to_mxnet(network, nc, options):
-    check_equal(1000, network, 4, nc, 16, **options)
+def test_many_inputs_match_mxnet(network, nc, options):
+    check_equal(300, network, 4, nc, 16, **options)
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("network, nc, size", [*itertools.product("GD", (1, 3), SIZES)])
-def test_a_thousand_vectors_of_every_size_are_equal_to_mxnet(network, nc, size):
-    for seed in range(10):
-        check_equal(100, network, 16, nc, size, seed=seed)
-
-
-def test_gamma_is_1_where_it_is_fixed():
-    """Whatever the parameters say, as MXNet has it."""
+def test_fixed_gamma_is_exported_as_one():
     for fixed in (True, False):
         sym, _, params = make_network("G", 2, 3, 16, fix_gamma=fixed)
         params["arg:gbn1_gamma"][:] = 7
@@ -58,7 +50,7 @@ def test_gamma_is_1_where_it_is_fixed():
 
 
 @pytest.mark.parametrize("nc", [1, 3])
-def test_what_is_in_the_file(nc):
+def test_content_of_model(nc):
     sym, _, params = make_network("G", 2, nc, 32)
     model = onnx.load_from_string(make_model(read_network(sym.tojson(), params), "images",
                                              {"step": 5, "latent": "normal"}, "1.2"))
@@ -77,7 +69,7 @@ def test_what_is_in_the_file(nc):
 @pytest.mark.parametrize("changes, message", [
     ({"op": "SoftmaxOutput"}, "layer gact4 is SoftmaxOutput, .* give a network of make_dcgan_sym"),
     ({"attrs": {"act_type": "softrelu"}}, "layer gact4 is softrelu, which cannot be exported")])
-def test_other_layers_are_refused(changes, message):
+def test_rejects_other_layers(changes, message):
     sym, _, params = make_network("G", 2, 3, 32)
     graph = json.loads(sym.tojson())
     graph["nodes"][-1].update(changes)
@@ -85,14 +77,14 @@ def test_other_layers_are_refused(changes, message):
         read_network(json.dumps(graph), params)
 
 
-def test_without_onnx(monkeypatch):
+def test_missing_onnx(monkeypatch):
     monkeypatch.setitem(sys.modules, "onnx", None)
     with pytest.raises(ValueError, match=r"cannot be imported .*: pip install 'dcgan-mx\[export"):
         import_onnx()
 
 
-def test_another_age_of_onnx(monkeypatch):
-    """Not the package, but what this one would meet if it lost a name."""
+def test_incompatible_onnx(monkeypatch):
+    """Simulates a version of onnx without one of the functions."""
     monkeypatch.delattr(onnx.helper, "make_opsetid")
     monkeypatch.setattr(onnx, "__version__", "9.9")
     sym, _, params = make_network("G", 2, 3, 16)

@@ -1,4 +1,4 @@
-"""What is in a page, taken out of its text or seen in a browser."""
+"""The content of a page, from its markup or from a browser."""
 import base64
 import re
 from html.parser import HTMLParser
@@ -8,7 +8,7 @@ import numpy as np
 
 
 def attributes(markup, name):
-    """The values of an attribute, in the order of the document."""
+    """The values of an attribute, in document order."""
     found = []
     parser = HTMLParser()
     parser.handle_starttag = lambda tag, attrs: found.extend(v for k, v in attrs if k == name)
@@ -17,7 +17,7 @@ def attributes(markup, name):
 
 
 def decode(uri):
-    """The pixels of a data URI, RGB or grey, and the kind of its file."""
+    """The pixels of a data URI, RGB or grey, and its media type."""
     head, text = uri.split(",")
     pixels = cv2.imdecode(np.frombuffer(base64.b64decode(text, validate=True), np.uint8),
                           cv2.IMREAD_UNCHANGED)
@@ -25,7 +25,7 @@ def decode(uri):
 
 
 def captions(text):
-    """The captions of all sliders, as one list each."""
+    """The captions of each slider."""
     return [attributes(part, "data-caption") for part in text.split("<figure")
             if part.startswith(' class="slider"')]
 
@@ -49,7 +49,7 @@ def read_path(text):
 
 
 def shown(browser):
-    """For each slider, its caption and the one picture that is to be seen."""
+    """For each slider, its caption and its one visible image."""
     state = []
     for figure in browser.find_elements("css selector", ".slider"):
         images = [image for image in figure.find_elements("css selector", "img")

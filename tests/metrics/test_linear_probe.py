@@ -7,15 +7,15 @@ from sklearn.svm import LinearSVC
 from dcgan_mx.data.datasets import read_mnist
 from dcgan_mx.metrics.linear_probe import Features, svm_error
 from dcgan_mx.runs import checkpoint
+from dcgan_mx.runs.checkpoint_folders import list_checkpoints
 from dcgan_mx.system.runtime import mx
 
 
-def test_layers_are_pooled_to_four_by_four_places(run_dir):
-    """Against the network itself, layer by layer, with NumPy's maxima."""
+def test_features_are_layers_pooled_to_4x4(run_dir):
     features = Features(run_dir, (3, 16, 16))
     images = np.random.default_rng(0).uniform(-1, 1, (120, 3, 16, 16)).astype(np.float32)
-    found = features.describe(images)
-    text, params, _ = checkpoint.load_network(checkpoint.list(run_dir)[0], "D")
+    found = features.extract(images)
+    text, params, _ = checkpoint.load_network(list_checkpoints(run_dir)[0], "D")
     internals = mx.sym.load_json(text).get_internals()
     parts = []
     for name in ("dact1", "dact2"):  # 8x8 and 4x4 places
@@ -33,7 +33,7 @@ def test_layers_are_pooled_to_four_by_four_places(run_dir):
     np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-6)
 
 
-def test_a_linear_machine_separates_what_is_separable():
+def test_svm_separates_separable_points():
     rng = np.random.default_rng(0)
     labels = np.arange(300) % 3
     centres = np.array([[0, 0, 9], [5, 0, 9], [0, 5, 9]], np.float32)
@@ -43,28 +43,28 @@ def test_a_linear_machine_separates_what_is_separable():
     assert svm_error(points[:200].copy(), shuffled, points[200:].copy(), labels[200:]) > 0.3
 
 
-def test_it_is_the_machine_of_scikit_learn(mnist_root):
-    """The same function has the same minimum: predictions differ where scores are all but equal."""
+def test_svm_matches_scikit_learn(mnist_root):
+    """Predictions differ only where scores are almost equal."""
     images, labels, tests, test_labels = read_mnist(mnist_root)
     examples, tests = (part[:600].reshape(600, -1).astype(np.float32) for part in (images, tests))
     found = svm_error(examples, labels[:600], tests, test_labels[:600], c=100)
-    # Both arrays are scaled now; LinearSVC sums the loss, where ours is the mean.
+    # Both arrays are normalized now. LinearSVC sums the loss, ours is the mean.
     theirs = LinearSVC(C=100 / 600, loss="squared_hinge", dual=False, tol=1e-6)
     expected = (theirs.fit(examples, labels[:600]).predict(tests) != test_labels[:600]).mean()
     assert found == pytest.approx(expected, abs=0.007) and 0.1 < found < 0.3
 
 
 @pytest.mark.parametrize("shape", [(1, 16, 16), (3, 8, 8)])
-def test_images_that_d_does_not_take_are_one_line(shape, run_dir):
-    with pytest.raises(ValueError, match="not the parameters|not fit this network") as caught:
+def test_rejects_images_of_other_shape_in_one_line(shape, run_dir):
+    with pytest.raises(ValueError, match="not fit this network") as caught:
         Features(run_dir, shape)
     assert "\n" not in str(caught.value)
 
 
-def test_a_run_without_d(run_dir, tmp_path):
-    with pytest.raises(ValueError, match="is no checkpoint, and has none"):
+def test_rejects_run_without_d(run_dir, tmp_path):
+    with pytest.raises(ValueError, match="has no checkpoint"):
         Features(tmp_path, (3, 16, 16))
-    folder = shutil.copytree(checkpoint.list(run_dir)[0], tmp_path / "step-00000005")
+    folder = shutil.copytree(list_checkpoints(run_dir)[0], tmp_path / "step-00000005")
     (folder / "D-0000.params").unlink()
     with pytest.raises(ValueError, match="D-0000.params: No such file"):
         Features(folder, (3, 16, 16))

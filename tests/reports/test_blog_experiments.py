@@ -11,7 +11,7 @@ def check(symG, symD):
     return [holds for holds, _ in blog_experiments.check_rules(symG, symD).values()]
 
 
-def test_the_rules_hold_for_ours_and_are_broken_by_others():
+def test_rules_hold_for_dcgan_only():
     symG, symD = make_dcgan_sym(64, 64, 3)
     assert check(symG, symD) == check(*make_dcgan_sym(8, 8, 1, size=32)) == [True] * 5
     x = mx.sym.Variable("data")
@@ -21,7 +21,7 @@ def test_the_rules_hold_for_ours_and_are_broken_by_others():
     assert check(dense, symD) == [False, False, False, False, True]
 
 
-def test_shapes_are_the_papers():
+def test_shapes_match_the_paper():
     """Source: Radford et al., arXiv:1511.06434, figure 1, with half the channels."""
     shapes = blog_experiments.find_shapes(make_dcgan_sym(64, 64, 3)[0])
     assert [shape for _, shape in shapes] == [(100, 1, 1), (512, 4, 4), (256, 8, 8), (128, 16, 16),
@@ -29,22 +29,22 @@ def test_shapes_are_the_papers():
 
 
 def make_trainer(width, size):
-    """A trainer of the post's batches, on networks of a width, for images of a size."""
+    """A trainer with batches of 16."""
     mx.random.seed(3)
-    return Trainer(*make_dcgan_sym(width, width, 3, size=size), 64, (3, size, size))
+    return Trainer(*make_dcgan_sym(width, width, 3, size=size), 16, (3, size, size))
 
 
 @pytest.fixture(scope="module")
 def trained(make_batches):
     """A trainer after one step, its probe, and its batches."""
-    trainer = make_trainer(64, 64)
-    pair, = make_batches(1, 64, (3, 64, 64))
+    trainer = make_trainer(32, 32)
+    pair, = make_batches(1, 16, (3, 32, 32))
     probe = blog_experiments.Probe(trainer)
     trainer.step(*pair)
     return trainer, probe, pair
 
 
-def test_question_1_the_negated_gradient_is_the_minimax_losses(trained):
+def test_negated_gradient_matches_minimax_loss(trained):
     trainer, probe, _ = trained
     exact = probe.analytic(trainer.outG)
     assert abs(exact).max() > 0
@@ -52,8 +52,7 @@ def test_question_1_the_negated_gradient_is_the_minimax_losses(trained):
                                atol=1e-6 * abs(exact).max())
 
 
-def test_question_2_label_1_gives_the_gradient_of_minus_log_d(trained):
-    """And it is the stronger one, in the beginning."""
+def test_label_one_gives_gradient_of_minus_log_d(trained):
     trainer, probe, _ = trained
     symD = trainer.modD.symbol
     logit = symD.get_internals()[blog_experiments.find_layers(symD)[-2][0] + "_output"]
@@ -66,10 +65,10 @@ def test_question_2_label_1_gives_the_gradient_of_minus_log_d(trained):
     exact = mod.get_input_grads()[0].asnumpy()
     strong = probe.nonsaturating(trainer.outG)
     np.testing.assert_allclose(strong, exact, rtol=0, atol=1e-6 * abs(exact).max())
-    assert np.linalg.norm(strong) > 3 * np.linalg.norm(probe.saturating(trainer.outG))
+    assert np.linalg.norm(strong) > 2 * np.linalg.norm(probe.saturating(trainer.outG))
 
 
-def test_the_loss_is_the_formulas(trained):
+def test_measured_loss_obeys_jensen(trained):
     trainer, _, pair = trained
     loss = blog_experiments.measure_loss(trainer, *pair)
     assert 0 < loss["D(x)"] < 1 and 0 < loss["D(G(z))"] < 1
@@ -77,15 +76,15 @@ def test_the_loss_is_the_formulas(trained):
     assert loss["loss"] <= np.log(loss["D(x)"]) + np.log(1 - loss["D(G(z))"])
 
 
-def test_the_probe_measures_and_leaves_the_training_alone(parameters, make_batches):
+def test_probe_does_not_change_training(parameters, make_batches):
     ends = []
     for probed in (False, True):
-        trainer = make_trainer(32, 32)
+        trainer = make_trainer(8, 16)
         probe = blog_experiments.Probe(trainer, steps=2)
-        for pair in make_batches(3, 64, (3, 32, 32)):
+        for pair in make_batches(3, 16, (3, 16, 16)):
             trainer.step(*pair)
             if probed:
-                probe(trainer)
+                probe.on_step(trainer)
         ends.append({name: array for name, array in parameters(trainer).items()
                      if "moving" not in name})
     for name, array in ends[0].items():

@@ -9,13 +9,14 @@ from dcgan_mx import Trainer, make_dcgan_sym
 from dcgan_mx.engine.module_state import get_parameters
 from dcgan_mx.runs import checkpoint
 from dcgan_mx.runs.checkpoint_files import encode_state
+from dcgan_mx.runs.checkpoint_folders import list_checkpoints
 from dcgan_mx.runs.params import dump_params, parse_params
 from dcgan_mx.sampling.generator import Generator, load_generator, load_network
 from dcgan_mx.sampling.latent import make_latents
 
 
-def by_hand(z, params, batch_statistics):
-    """The generator's definition in NumPy: deconvolution, BatchNorm, ReLU; tanh."""
+def run_in_numpy(z, params, batch_statistics):
+    """The generator in NumPy: deconvolution, BatchNorm, ReLU; tanh."""
     x = z.reshape(len(z), -1, 1, 1).astype(np.float64)
     for i, name in enumerate(("g1", "g2", "g3"), 1):
         w = params[f"arg:{name}_weight"]
@@ -36,16 +37,17 @@ def by_hand(z, params, batch_statistics):
     return None
 
 
-@pytest.mark.parametrize("bn", ["moving", "batch"])
-def test_images_are_the_definitions(bn, run_dir):
-    generator, step = load_generator(run_dir, bn=bn, batch_size=6)
-    _, params, _ = checkpoint.load_network(checkpoint.list(run_dir)[0], "G")
+@pytest.mark.parametrize("bn_stats", ["moving", "batch"])
+def test_images_match_numpy(bn_stats, run_dir):
+    generator, step = load_generator(run_dir, bn_stats=bn_stats, batch_size=6)
+    _, params, _ = checkpoint.load_network(list_checkpoints(run_dir)[0], "G")
     z = make_latents(6, 10, seed=2)
     assert step == 5 and generator.nz == 10
-    np.testing.assert_allclose(generator.generate(z), by_hand(z, params, bn == "batch"), atol=1e-5)
+    expected = run_in_numpy(z, params, bn_stats == "batch")
+    np.testing.assert_allclose(generator.generate(z), expected, atol=1e-5)
 
 
-def test_moving_statistics_give_the_same_one_by_one_and_those_of_a_batch_do_not(run_dir):
+def test_images_depend_on_their_batch_only_with_batch_statistics(run_dir):
     z = make_latents(70, 10, seed=3)
     generator, _ = load_generator(run_dir)
     together = generator.generate(z)
@@ -53,11 +55,11 @@ def test_moving_statistics_give_the_same_one_by_one_and_those_of_a_batch_do_not(
     np.testing.assert_array_equal(load_generator(run_dir)[0].generate(z), together)
     one_by_one = np.concatenate([generator.generate(z[i:i + 1]) for i in range(70)])
     np.testing.assert_allclose(one_by_one, together, atol=1e-5)
-    generator, _ = load_generator(run_dir, bn="batch", batch_size=4)
+    generator, _ = load_generator(run_dir, bn_stats="batch", batch_size=4)
     assert abs(generator.generate(z[:8])[:1] - generator.generate(z[:1])).max() > 1e-3
 
 
-def test_parameters_can_be_changed(run_dir):
+def test_set_params_replaces_parameters(run_dir):
     symG, params, _ = load_network(run_dir, "G")
     changed = {name: array * 2 for name, array in params.items()}
     generator = Generator(symG, params)
@@ -67,9 +69,9 @@ def test_parameters_can_be_changed(run_dir):
     assert generator.find_shape() == {"size": 16, "nc": 3, "nz": 10, "ngf": 8}
 
 
-def test_a_checkpoint_without_d_is_enough(run_dir, tmp_path):
+def test_loads_checkpoint_without_d(run_dir, tmp_path):
     folder = tmp_path / "step-00000005"
-    shutil.copytree(checkpoint.list(run_dir)[0], folder)
+    shutil.copytree(list_checkpoints(run_dir)[0], folder)
     for name in ("D-symbol.json", "D-0000.params", "D-optimizer.params", "G-optimizer.params"):
         (folder / name).unlink()
     z = make_latents(3, 10)
@@ -80,25 +82,25 @@ def test_a_checkpoint_without_d_is_enough(run_dir, tmp_path):
         load_generator(folder)
 
 
-def seal(folder, **changes):
-    """Give state.json what a stranger who knows the format would: other values, right digests."""
-    document = json.loads((folder / "state.json").read_bytes())
-    del document["sha256"]
-    for name in document["files"]:
-        document["files"][name] = hashlib.sha256((folder / name).read_bytes()).hexdigest()
-    (folder / "state.json").write_bytes(encode_state({**document, **changes}))
+def rewrite_state(folder, **changes):
+    """Rewrite state.json with changed values and valid checksums, as an attacker could."""
+    state = json.loads((folder / "state.json").read_bytes())
+    del state["sha256"]
+    for name in state["files"]:
+        state["files"][name] = hashlib.sha256((folder / name).read_bytes()).hexdigest()
+    (folder / "state.json").write_bytes(encode_state({**state, **changes}))
 
 
-def test_another_latent_distribution_is_refused(run_dir, tmp_path):
-    folder = shutil.copytree(checkpoint.list(run_dir)[0], tmp_path / "step-00000005")
-    seal(folder, latent="uniform")
-    with pytest.raises(ValueError, match="latent vectors are 'uniform'.* give one of 'normal'"):
+def test_rejects_other_latent_distribution(run_dir, tmp_path):
+    folder = shutil.copytree(list_checkpoints(run_dir)[0], tmp_path / "step-00000005")
+    rewrite_state(folder, latent="uniform")
+    with pytest.raises(ValueError, match="distribution 'uniform'; this version supports 'normal'"):
         load_generator(folder)
 
 
 @pytest.mark.parametrize("size, nc, options", [
     (16, 3, {}), (32, 1, {"no_bias": False}), (64, 3, {"fix_gamma": False, "eps": 1e-3})])
-def test_networks_come_back_as_they_were(size, nc, options, tmp_path):
+def test_loaded_networks_equal_saved_ones(size, nc, options, tmp_path):
     symbols = make_dcgan_sym(2, 3, nc, size=size, **options)
     checkpoint.save(tmp_path, Trainer(*symbols, 2, (nc, size, size), nz=4))
     for network, symbol in zip("GD", symbols):
@@ -106,7 +108,7 @@ def test_networks_come_back_as_they_were(size, nc, options, tmp_path):
 
 
 def edit(change):
-    """Change the JSON of a network as the function of its nodes and its whole graph says."""
+    """Return a function that changes the JSON of a network by its nodes or its graph."""
     def edited(text):
         graph = json.loads(text)
         change(graph["nodes"], graph)
@@ -118,10 +120,10 @@ def edit(change):
     lambda text: "", lambda text: "[" * 5000, lambda text: "[]", lambda text: '{"nodes": [{}]}',
     lambda text: '{"' + "\u4e2d" * 200 + text[1:],
     edit(lambda nodes, graph: graph["heads"][0].__setitem__(0, len(nodes))),
-    # MXNet would read memory of others, or die
+    # MXNet would read outside its memory, or crash.
     edit(lambda nodes, _: nodes[-1]["inputs"][0].__setitem__(1, 2**31)),
     edit(lambda nodes, _: nodes[-1].update(op="scatter_nd", attrs={"shape": "(1, 1)"})),
-    # other networks
+    # Other networks
     edit(lambda nodes, _: nodes[-1]["attrs"].update(act_type="relu")),
     edit(lambda nodes, _: nodes[2]["attrs"].update(num_filter="5")),
     edit(lambda nodes, _: [node["attrs"].update(eps=10**400) for node in nodes
@@ -129,38 +131,38 @@ def edit(change):
     edit(lambda nodes, _: [node["attrs"].update(fix_gamma="False") for node in nodes
                            if node["name"] == "gbn1"])])
 @pytest.mark.parametrize("ema", [0, 0.9])
-def test_another_network_in_a_sealed_checkpoint(change, ema, tiny, tmp_path):
-    """Whoever knows the format can seal any graph: MXNet is never given it."""
+def test_rejects_other_graphs_with_valid_checksums(change, ema, tiny, tmp_path):
+    """An attacker can compute valid checksums; MXNet must never execute such a graph."""
     folder = shutil.copytree(tiny[ema], tmp_path / "step-00000000")
     symbol = folder / "G-symbol.json"
     symbol.write_text(change(symbol.read_text()), encoding="utf-8")
-    seal(folder)
+    rewrite_state(folder)
     with pytest.raises(ValueError, match="G-symbol.json is not a network of make_dcgan_sym with"
-                                         " the parameters beside it: give another") as caught:
+                                         " these parameters: give another") as caught:
         load_generator(folder)
     assert "\n" not in str(caught.value)
 
 
 @pytest.fixture(scope="module")
 def tiny(tmp_path_factory):
-    """Checkpoints of tiny networks by their decay of averages."""
+    """Checkpoints of tiny networks by their EMA decay."""
+    symbols = make_dcgan_sym(2, 2, 3, size=16)
     return {ema: checkpoint.save(tmp_path_factory.mktemp("tiny"), Trainer(
-        *make_dcgan_sym(2, 2, 3, size=16), 2, (3, 16, 16), nz=4, ema_decay=ema)) for ema in (0, 0.9)}
+        *symbols, 2, (3, 16, 16), nz=4, ema_decay=ema)) for ema in (0, 0.9)}
 
 
 @pytest.mark.parametrize("file, name, shape, words", [
-    ("G-0000", "arg:gbn1_beta", (3,), r"arg:gbn1_beta is \(3,\), expected \(4,\)"),
-    ("G-0000", "aux:gbn2_moving_var", None, r"moving_var is None, expected \(2,\)"),
-    ("G-0000", "arg:more", (1,), r"arg:more is \(1,\), expected None"),
+    ("G-0000", "arg:gbn1_beta", (3,), r"arg:gbn1_beta has shape \(3,\), expected \(4,\)"),
+    ("G-0000", "aux:gbn2_moving_var", None, r"moving_var has shape None, expected \(2,\)"),
+    ("G-0000", "arg:more", (1,), r"arg:more has shape \(1,\), expected None"),
     ("G-0000", "arg:g1_weight", (0, 4, 4, 4), "is not a network"),
     ("G-0000", "arg:g3_weight", (2**28, 3, 0, 4), "is not a network"),
-    ("G-0000", "arg:g2_weight", (), "not the parameters of this network"),
+    ("G-0000", "arg:g2_weight", (), "parameters do not fit this network"),
     ("G-0000", "arg:g3_weight", None, "is not a network"),
-    ("G-ema", "arg:g1_weight", (), "arg:g1_weight is"),
-    ("G-ema", "arg:g1_weight", (4, 4, 4), "arg:g1_weight is"),
-    ("G-ema", "arg:other", (1,), "arg:other is")])
-def test_parameters_of_other_shapes_in_a_sealed_checkpoint(file, name, shape, words, tiny,
-                                                           tmp_path):
+    ("G-ema", "arg:g1_weight", (), "arg:g1_weight has"),
+    ("G-ema", "arg:g1_weight", (4, 4, 4), "arg:g1_weight has"),
+    ("G-ema", "arg:other", (1,), "arg:other has")])
+def test_rejects_other_parameters_with_valid_checksums(file, name, shape, words, tiny, tmp_path):
     folder = shutil.copytree(tiny[0.9], tmp_path / "step-00000000")
     path = folder / f"{file}.params"
     params = parse_params(path.read_bytes(), path)
@@ -168,15 +170,15 @@ def test_parameters_of_other_shapes_in_a_sealed_checkpoint(file, name, shape, wo
     if shape is None:
         del params[name]
     path.write_bytes(b"".join(map(bytes, dump_params(params))))
-    seal(folder)
+    rewrite_state(folder)
     with pytest.raises(ValueError, match=words) as caught:
         load_generator(folder)
     assert "\n" not in str(caught.value)
 
 
-def test_parameters_of_another_network():
+def test_rejects_parameters_of_another_network():
     symG, _ = make_dcgan_sym(8, 8, 3, size=16)
     other = Trainer(*make_dcgan_sym(4, 4, 3, size=16), 4, (3, 16, 16), nz=10)
     for params in (get_parameters(other.modG), {}, get_parameters(other.modD)):
-        with pytest.raises(ValueError, match="not the parameters of this network"):
+        with pytest.raises(ValueError, match="parameters do not fit this network"):
             Generator(symG, params)

@@ -1,4 +1,4 @@
-"""Generators in the package: what is there, and what is read and written there."""
+"""Bundled generators: the files of the package, reading and writing."""
 import hashlib
 import subprocess
 import sys
@@ -18,55 +18,55 @@ from dcgan_mx.sampling.pretrained import (
     write_pretrained,
 )
 
-FACTS = {"dataset": "mnist", "step": 7, "weights": "ema", "size": 16, "nc": 1, "nz": 3, "ngf": 2}
+METADATA = {"dataset": "mnist", "step": 7, "weights": "ema", "size": 16, "nc": 1, "nz": 3, "ngf": 2}
 
 
 @pytest.fixture
-def box(tmp_path, monkeypatch):
-    """A folder with one small generator, and its numbers before they were rounded."""
+def bundle(tmp_path, monkeypatch):
+    """A directory with one small generator, and its parameters before rounding."""
     monkeypatch.setattr(pretrained, "FOLDER", tmp_path)
     rng = np.random.default_rng(0)
     params = {"arg:g1_weight": rng.normal(0, 0.02, (3, 4, 4, 4)).astype(np.float32),
               "aux:gbn1_moving_mean": rng.normal(size=4).astype(np.float32)}
-    assert write_pretrained("tiny", round_weights(params), FACTS) == tmp_path / "tiny.params"
+    assert write_pretrained("tiny", round_weights(params), METADATA) == tmp_path / "tiny.params"
     return tmp_path, params
 
 
-def test_weights_are_float16_and_statistics_are_not(box):
-    folder, params = box
-    facts, found = read_pretrained("pretrained:tiny")
-    assert {name: facts[name] for name in FACTS} == FACTS and facts["latent"] == "normal"
+def test_weights_are_float16_and_statistics_float32(bundle):
+    folder, params = bundle
+    metadata, found = read_pretrained("pretrained:tiny")
+    assert metadata == {**METADATA, "format": 1, "latent": "normal"}
     np.testing.assert_array_equal(found["arg:g1_weight"],
                                   params["arg:g1_weight"].astype(np.float16))
     np.testing.assert_array_equal(found["aux:gbn1_moving_mean"], params["aux:gbn1_moving_mean"])
     assert {array.dtype for array in found.values()} == {np.dtype(np.float32)}
     assert (folder / "tiny.params").stat().st_size < 2 * 192 + 4 * 4 + 200
-    config = find_settings(facts).config
+    config = find_settings(metadata).config
     assert (config.dataset, config.size, config.nc, config.nz, config.ngf) == ("mnist", 16, 1, 3, 2)
 
 
 @pytest.mark.parametrize("name", ["tiny.json", "tiny.params"])
 @pytest.mark.parametrize("changes", [
     [(0.3, b"", 1)], [(0.5, b"x", 1)], [(0.99, b"x", 0)], [(0, b"", 10**6)], [(0.7, b"", 10**6)]])
-def test_damage_is_named(name, changes, box):
-    path = box[0] / name
+def test_rejects_damaged_files(name, changes, bundle):
+    path = bundle[0] / name
     path.write_bytes(mutate(path.read_bytes(), changes))
     with pytest.raises(ValueError, match=f"{name} is damaged: install the package again"):
         read_pretrained("pretrained:tiny")
 
 
-def test_what_is_missing_or_foreign_is_named(box):
-    folder, _ = box
+def test_rejects_foreign_metadata_and_missing_files(bundle):
+    folder, _ = bundle
     good = (folder / "tiny.json").read_bytes()
-    facts = {**read_pretrained("pretrained:tiny")[0], "files": {
+    metadata = {**read_pretrained("pretrained:tiny")[0], "files": {
         "tiny.params": hashlib.sha256((folder / "tiny.params").read_bytes()).hexdigest()}}
-    assert encode_state(facts) == good
+    assert encode_state(metadata) == good
     for changed, words in (
             ({"format": 2}, "of another version"), ({"latent": "uniform"}, "of another version"),
             *(({name: value}, "damaged") for name, value in (
                 ("nc", 2), ("size", 48), ("ngf", "2"), ("dataset", "x"), ("more", 1),
                 ("files", {"other.params": ""})))):
-        (folder / "tiny.json").write_bytes(encode_state({**facts, **changed}))
+        (folder / "tiny.json").write_bytes(encode_state({**metadata, **changed}))
         with pytest.raises(ValueError, match=f"tiny.json is {words}: install the package"):
             read_pretrained("pretrained:tiny")
     (folder / "tiny.json").write_bytes(good)
@@ -74,36 +74,36 @@ def test_what_is_missing_or_foreign_is_named(box):
     with pytest.raises(ValueError, match="tiny.params: No such file.*: install the package"):
         read_pretrained("pretrained:tiny")
     for name in ("", "none", "../tiny", f"{folder}/tiny"):
-        with pytest.raises(ValueError, match="no such pretrained generator: give one of pretrained:"
+        with pytest.raises(ValueError, match="no such bundled generator: choose from pretrained:"
                                              "tiny"):
             read_pretrained(f"pretrained:{name}")
 
 
-def test_what_does_not_belong_there_is_refused(box):
-    folder, params = box
+def test_write_rejects_bad_input_and_keeps_files(bundle):
+    folder, params = bundle
     before = {path.name: path.read_bytes() for path in folder.iterdir()}
     rounded = round_weights(params)
     for name, weights, words in (
-            ("tiny", rounded, "pretrained:tiny is there already: .*--force"),
-            ("other", params, "params are not rounded"),
-            *((name, rounded, "is no name") for name in ("", "../other", "a.b", "-")),
+            ("tiny", rounded, "pretrained:tiny exists: .*force"),
+            ("other", params, "weights are not rounded"),
+            *((name, rounded, "invalid name") for name in ("", "../other", "a.b", "-")),
             ("other", {"arg:w": np.zeros(4_000_000, np.float32)},
-             r"would take 8000\d\d\d bytes, and 8000000 .*--ngf")):
+             r"has 8000\d\d\d bytes, .* limit of 8000000: .* ngf")):
         with pytest.raises(ValueError, match=words):
-            write_pretrained(name, weights, FACTS)
+            write_pretrained(name, weights, METADATA)
     for value in (65520, np.nan, -np.inf):
         with pytest.raises(ValueError, match="arg:w is not finite as float16"):
             round_weights({"arg:w": np.array([0, value], np.float32)})
     assert round_weights({"arg:w": np.array([65519], np.float32)})["arg:w"] == 65504
     assert {path.name: path.read_bytes() for path in folder.iterdir()} == before
-    write_pretrained("tiny", rounded, {**FACTS, "step": 8}, force=True)
+    write_pretrained("tiny", rounded, {**METADATA, "step": 8}, force=True)
     assert read_pretrained("pretrained:tiny")[0]["step"] == 8
 
 
-def test_the_package_has_digits_and_an_installation_has_them_too(tmp_path):
+def test_installation_has_bundled_models(tmp_path):
     assert list_pretrained() == ["mnist"]
-    facts, params = read_pretrained("pretrained:mnist")
-    assert facts["dataset"] == "mnist" and facts["weights"] == "ema"
+    metadata, params = read_pretrained("pretrained:mnist")
+    assert metadata["dataset"] == "mnist" and metadata["weights"] == "ema"
     assert all(np.isfinite(array).all() for array in params.values())
     subprocess.run([sys.executable, "setup.py", "--quiet", "build_py", "--build-lib", tmp_path],
                    cwd=ROOT, check=True, capture_output=True)

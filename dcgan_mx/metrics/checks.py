@@ -1,0 +1,43 @@
+"""Checks that all metrics make of their inputs."""
+from __future__ import annotations
+
+import numpy as np
+
+MIN_SIZE = 16  # pixels: smaller images have no level of a Laplacian pyramid
+
+
+def check_images(name: str, images: np.ndarray) -> None:
+    """Raise ValueError unless an array holds images, (N, C, H, W), float32, in [-1, 1]."""
+    if images.ndim != 4 or images.dtype != np.float32:
+        raise ValueError(f"{name} has dtype {images.dtype} and shape {images.shape}: expected "
+                         "float32 and (N, C, H, W)")
+    if len(images) < 2 or min(images.shape[2:]) < MIN_SIZE:
+        raise ValueError(f"{name} has shape {images.shape}: expected at least 2 images of at "
+                         f"least {MIN_SIZE} pixels a side")
+    for part in chunks(images):
+        if not np.abs(images[part]).max() <= 1 + 1e-3:  # false for nan, too
+            raise ValueError(f"{name} has values outside [-1, 1]: rescale the images")
+
+
+def check_features(real: np.ndarray, fake: np.ndarray) -> list[np.ndarray]:
+    """Return two sets of features as float64; raise ValueError unless both are finite (N, d)."""
+    for name, features in (("real", real), ("fake", fake)):
+        if features.ndim != 2 or len(features) < 2 or features.shape[1] != real.shape[1]:
+            raise ValueError(f"{name} has shape {features.shape}: expected (N, d) with N at least "
+                             "2, and the same d for both")
+        if not np.isfinite(features).all():
+            raise ValueError(f"{name} has values that are not finite: remove those images")
+    return [features.astype(np.float64) for features in (real, fake)]
+
+
+def check_at_least(least: int, **values: int) -> None:
+    """Raise ValueError if a value is too small."""
+    for name, value in values.items():
+        if value < least:
+            raise ValueError(f"{name} is {value}: expected at least {least}")
+
+
+def chunks(images: np.ndarray) -> list[slice]:
+    """Return slices of a set of images with about a million values each, but at least one image."""
+    step = max(1, 2**20 // int(np.prod(images.shape[1:])))
+    return [slice(start, start + step) for start in range(0, len(images), step)]
