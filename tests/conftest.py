@@ -161,10 +161,12 @@ def call(capfd, monkeypatch):
 
 @pytest.fixture
 def script():
-    """Run a script as a user does; returns its status, its output and its errors."""
-    def run(name, *args, **kwargs):
-        return subprocess.run([sys.executable, str(ROOT / "scripts" / name), *map(str, args)],
-                              capture_output=True, text=True, timeout=300, check=False, **kwargs)
+    """Run a file of scripts/, or a module, in a new process; return the CompletedProcess."""
+    def run(name, *args, env=os.environ, **kwargs):
+        program = [str(ROOT / "scripts" / name)] if name.endswith(".py") else ["-m", name]
+        return subprocess.run([sys.executable, *program, *map(str, args)], capture_output=True,
+                              text=True, timeout=300, check=False,
+                              env={**env, "PYTHONPATH": str(ROOT)}, **kwargs)
     return run
 
 

@@ -1,6 +1,6 @@
 import numpy as np
 import pytest
-from helpers.blog_loop import BlogLoop
+from tools.benchmark.blog_loop import BlogLoop
 
 from dcgan_mx import MnistIter, RandIter, Trainer, make_dcgan_sym
 from dcgan_mx.system.runtime import mx

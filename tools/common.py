@@ -2,6 +2,7 @@
 from __future__ import annotations
 
 import argparse
+import importlib.metadata
 import os
 import subprocess
 import sys
@@ -31,13 +32,15 @@ def run_python(*args: str, env: dict[str, str] | None = None, **options: Any) ->
     """Run Python in a new process and return its output; CalledProcessError if it fails."""
     done = subprocess.run([sys.executable, *args], stdout=subprocess.PIPE, text=True, check=True,
                           env=python_env(**env or {}), **options)
-    return done.stdout
+    return str(done.stdout)
 
 
 def find_pytorch() -> str | None:
-    """Return the version of PyTorch, found without importing it here; None if not installed."""
-    code = "import importlib.util as u\nif u.find_spec('torch'): import torch; print(torch.__version__)"
-    return run_python("-c", code).strip() or None
+    """Return the version of PyTorch; None if it is not installed."""
+    try:
+        return importlib.metadata.version("torch")
+    except importlib.metadata.PackageNotFoundError:
+        return None
 
 
 def has_bfloat16() -> bool:

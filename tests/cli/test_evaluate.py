@@ -194,12 +194,12 @@ def test_two_workers_evaluate_and_average_alike(script, tmp_path):
     """The first one evaluates, all save, and all have the average that resuming needs."""
     flags = [str(flag) for flag in (*FLAGS, "--kv-store", "dist_sync", "--run-dir", "run")]
     train = ["--", sys.executable, str(ROOT / "scripts" / "train.py")]
-    done = script("launch.py", "-n", 2, *train, *flags, "--max-steps", 10, cwd=tmp_path)
+    done = script("dcgan_mx", "launch", "-n", 2, *train, *flags, "--max-steps", 10, cwd=tmp_path)
     assert done.returncode == 0, done.stderr
-    done = script("launch.py", "-n", 2, *train, "--resume", "--run-dir", "run", "--max-steps", 20,
+    done = script("dcgan_mx", "launch", "-n", 2, *train, "--resume", "--run-dir", "run", "--max-steps", 20,
                   cwd=tmp_path)
     assert done.returncode == 0, done.stderr
-    done = script("launch.py", "-n", 2, *train, *flags[:-1], "whole", "--max-steps", 20,
+    done = script("dcgan_mx", "launch", "-n", 2, *train, *flags[:-1], "whole", "--max-steps", 20,
                   cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     assert read_numbers(tmp_path / "run") == read_numbers(tmp_path / "whole")

@@ -1,13 +1,12 @@
 """Generators that come with the package: how they get there, and all that begins with them."""
 import json
 import os
-import runpy
 import shutil
 
 import numpy as np
 import pytest
-from helpers.common import ROOT
 from helpers.small import SMALL, final
+from tools.quality.make_pretrained import make_pretrained
 
 from dcgan_mx import Trainer, load_pretrained, make_dcgan_sym
 from dcgan_mx.cli.main import run as run_command
@@ -25,7 +24,6 @@ from dcgan_mx.system.runtime import mx
 from dcgan_mx.visual import make_grid, read_png
 
 GREY = (*SMALL, "--nc", 1, "--batch-size", 16)
-make_pretrained = runpy.run_path(str(ROOT / "scripts" / "make_pretrained.py"))["make_pretrained"]
 
 
 @pytest.fixture(scope="module")
@@ -191,4 +189,4 @@ def test_resume_begins_again_only_where_there_is_no_checkpoint(box, call, one_li
 
 
 def test_the_script_names_what_it_cannot_take(box, script, one_line_error, tmp_path):
-    one_line_error(script("make_pretrained.py", tmp_path, "discs"), tmp_path, "no checkpoint")
+    one_line_error(script("tools.quality.make_pretrained", tmp_path, "discs"), tmp_path, "no checkpoint")

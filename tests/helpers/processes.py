@@ -29,7 +29,7 @@ def make_env(**more):
 def start_job(flags, command, env=None, cwd=None, program=()):
     """Start the launcher."""
     return subprocess.Popen(
-        [*program, sys.executable, str(ROOT / "scripts" / "launch.py"), *map(str, flags), "--",
+        [*program, sys.executable, "-m", "dcgan_mx", "launch", *map(str, flags), "--",
          *map(str, command)],
         env=env or make_env(), cwd=cwd, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
         # these tests, too, may run behind nohup
@@ -62,7 +62,7 @@ def find_processes(mark, role=None, holder=False):
             environ = (folder / "environ").read_bytes()
         except OSError:
             continue
-        if str(mark).encode() in line + environ and b"scripts/launch.py" not in line and (
+        if str(mark).encode() in line + environ and b"\0dcgan_mx\0launch\0" not in line and (
                 role is None or (b'"DMLC_ROLE": "%s"' if holder else b"DMLC_ROLE=%s\0")
                 % role.encode() in environ):
             found.append(int(folder.name))

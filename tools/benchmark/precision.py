@@ -2,7 +2,7 @@
 
 Both steps start from the same weights on the same images. PyTorch's networks and its autocast are
 compared in the same way if PyTorch is installed. On a processor with AMX, two float32 trainings
-follow, in one process that has enabled AMX and one that has not: their parameters are bit-identical.
+follow, one in a process that has enabled AMX: their parameters must be bit-identical.
 """
 from __future__ import annotations
 

@@ -1,14 +1,13 @@
-"""Feed every reader of files with mutated ones, and watch what it does.
+"""Feed every reader of foreign files with mutated files, and check its behavior.
 
-A reader may take a file or refuse it, with an error of its own in one line. It may not raise
+A reader may accept a file or reject it with one of its own errors, in one line. It must not raise
 anything else, end the process, take more than ten seconds or more than 200 MB beyond the file's
 size, start a program, open a connection, or write outside its folder. It runs in a process of its
-own, which is started again where it dies. What was done is noted, so that the same command goes on
-where it was stopped; every mutation is a function of the seed, the reader and its number.
+own, which is restarted if it dies. Results are recorded, so the same command continues an
+interrupted run. Every mutation is a function of the seed, the reader and its number.
 """
 from __future__ import annotations
 
-import argparse
 import collections
 import contextlib
 import faulthandler
@@ -25,16 +24,17 @@ import warnings
 from pathlib import Path
 from typing import Any
 
-from mutate import mutate
-from readers import READERS, Reader
-
 from dcgan_mx.system.files import parse_json, write_atomic
 
-SECONDS = 10
-_PATIENCE = 12  # times as many seconds, for the one that seemed to hang, on a busy machine
-_MEGABYTES = 200  # beyond the file's size
-_ADDRESS_SPACE = 4 << 30  # bytes beyond what there is before the first file
-_PART = 1000  # mutations until another reader has its turn
+from ..common import make_parser, python_env, read_status
+from .fuzz_targets import TARGETS, Target
+from .mutate import mutate
+
+TIMEOUT = 10  # seconds
+_RETRY_FACTOR = 12  # a second try with a longer timeout: the machine may be busy
+_MEMORY = 200  # MB beyond the file's size
+_ADDRESS_SPACE = 4 << 30  # bytes beyond those in use before the first file
+_PART = 1000  # mutations of a reader before the next reader's turn
 _WRITING = os.O_WRONLY | os.O_RDWR | os.O_CREAT | os.O_TRUNC
 _CHANGES = {"os.chmod", "os.chown", "os.link", "os.mkdir", "os.remove", "os.rename", "os.rmdir",
             "os.symlink", "os.truncate", "os.utime"}
@@ -44,20 +44,14 @@ _FORBIDDEN = {"os.exec", "os.fork", "os.forkpty", "os.kill", "os.posix_spawn", "
 
 
 class Guard:
-    """Hears of everything that Python code does to files and to the world outside.
-
-    Attributes
-    ----------
-    breaches : list of str
-        What must not have happened, since somebody emptied the list.
-    """
+    """An audit hook that records forbidden actions in `breaches`."""
 
     def __init__(self, *allowed: Path) -> None:
         self.breaches: list[str] = []
         self._allowed = tuple(os.path.realpath(path) + os.sep for path in allowed)
-        sys.addaudithook(self._hear)
+        sys.addaudithook(self._audit)
 
-    def _hear(self, event: str, args: tuple[Any, ...]) -> None:
+    def _audit(self, event: str, args: tuple[Any, ...]) -> None:
         if event in _FORBIDDEN:
             self.breaches.append(f"{event} {args!r:.200}")
         elif event in _CHANGES or (event == "open" and isinstance(args[2], int)
@@ -65,30 +59,24 @@ class Guard:
             paths = args[:2] if event in ("os.link", "os.rename", "os.symlink") else args[:1]
             for path in map(os.fsdecode, (p for p in paths if not isinstance(p, int))):
                 inside = (os.path.realpath(path) + os.sep).startswith(self._allowed)
-                # shutil.rmtree names what it removes by its folder's descriptor
+                # shutil.rmtree removes files relative to the descriptor of their folder.
                 relative = not os.path.isabs(path) and event in ("os.remove", "os.rmdir")
                 if not inside and not relative and path != os.devnull:
                     self.breaches.append(f"{event} {path!r:.200}")
 
 
-def read_memory(name: str) -> float:
-    """Return a number of /proc/self/status in MB."""
-    line = re.search(rf"{name}:\s+(\d+) kB", Path("/proc/self/status").read_text())
-    return int(line[1]) / 1e3 if line else 0.0
-
-
-def examine(reader: Reader, path: Path, content: bytes, guard: Guard, seconds: float
-            ) -> tuple[bool, str | None]:
-    """Let a reader have a file; return whether it took it, and what is wrong with how it did."""
+def check(target: Target, path: Path, content: bytes, guard: Guard, timeout: float
+          ) -> tuple[bool, str | None]:
+    """Feed a reader with a file; return whether it accepted the file, and what it did wrong."""
     path.write_bytes(content)
-    Path("/proc/self/clear_refs").write_text("5")  # the peak begins anew
+    Path("/proc/self/clear_refs").write_text("5")  # resets the peak of the memory
     guard.breaches.clear()
-    before = read_memory("VmRSS")
-    taken, problem = False, None
-    faulthandler.dump_traceback_later(seconds, exit=True)
+    before = read_status("VmRSS")
+    accepted, problem = False, None
+    faulthandler.dump_traceback_later(timeout, exit=True)
     try:
-        reader.read(path)
-        taken = True
+        target.read(path)
+        accepted = True
     except SystemExit:  # --help
         pass
     except (ValueError, OSError) as error:
@@ -101,31 +89,29 @@ def examine(reader: Reader, path: Path, content: bytes, guard: Guard, seconds: f
         faulthandler.cancel_dump_traceback_later()
     if problem is None and guard.breaches:
         problem = guard.breaches[0]
-    memory = read_memory("VmHWM") - before
-    if problem is None and memory > _MEGABYTES + len(content) / 1e6:
-        problem = f"needs more than {_MEGABYTES} MB"
-    return taken, problem
+    if problem is None and read_status("VmHWM") - before > _MEMORY + len(content) / 1e6:
+        problem = f"needs more than {_MEMORY} MB"
+    return accepted, problem
 
 
 def _describe(error: BaseException) -> str:
-    """What was raised, and where: two of the same are one finding."""
+    """Describe an error by its type and place, which identify a finding."""
     places = traceback.extract_tb(error.__traceback__)
     place = [place for place in places if "dcgan_mx" in place.filename or place is places[-1]][-1]
     return f"{type(error).__name__} at {Path(place.filename).name}:{place.lineno}: {error!s:.200}"
 
 
-def serve(name: str, begin: int, end: int, seed: int, folder: Path, seconds: float) -> None:
-    """Examine a reader with mutations `begin` to `end`; say after each what came out."""
+def serve(name: str, begin: int, end: int, seed: int, folder: Path, timeout: float) -> None:
+    """Check a reader with mutations `begin` to `end`; print a line of JSON after each."""
     report = os.fdopen(os.dup(1), "w", buffering=1)
-    null = os.open(os.devnull, os.O_WRONLY)
-    os.dup2(null, 1)  # MXNet prints, and so does --help
+    os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # MXNet prints, and so does --help
     sys.dont_write_bytecode = True
     warnings.simplefilter("ignore")
-    reader = READERS[name]
-    path = folder / "run" / reader.file
-    shutil.rmtree(folder / "run")  # mutated files may be left in it
+    target = TARGETS[name]
+    path = folder / "run" / target.file
+    shutil.rmtree(folder / "run")  # an earlier process may have left mutated files
     path.parent.mkdir(parents=True)
-    contents = [*reader.make(folder / "run")]
+    contents = [*target.make(folder / "run")]
     if not (folder / "seeds").exists():
         (folder / "seeds.tmp").mkdir(exist_ok=True)
         for n, content in enumerate(contents):
@@ -134,134 +120,130 @@ def serve(name: str, begin: int, end: int, seed: int, folder: Path, seconds: flo
     seeds = [seed_file.read_bytes() for seed_file in sorted((folder / "seeds").iterdir())]
     path.write_bytes(seeds[0])
     with contextlib.suppress(SystemExit):
-        reader.read(path)  # what is imported and made once is nobody's fault
+        target.read(path)  # imports and caches are not charged to the first mutation
     guard = Guard(folder / "run", folder / "tmp")
-    limit = int(read_memory("VmSize") * 1e6) + _ADDRESS_SPACE
+    limit = int(read_status("VmSize") * 1e6) + _ADDRESS_SPACE
     resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
     for n in range(begin, end):
         content = mutate(random.Random(f"{seed} {name} {n}"), seeds)
-        taken, problem = examine(reader, path, content, guard, seconds)
+        accepted, problem = check(target, path, content, guard, timeout)
         if problem is None and os.listdir(folder / "elsewhere"):
             problem = f"wrote outside: {os.listdir(folder / 'elsewhere')!r:.200}"
-        report.write(json.dumps([n, taken, problem, content.hex() if problem else ""]) + "\n")
+        report.write(json.dumps([n, accepted, problem, content.hex() if problem else ""]) + "\n")
 
 
 class Notes:
-    """What was done and found, in a file that the next start goes on from."""
+    """Counts and findings, in a file from which the next start continues."""
 
     def __init__(self, folder: Path, seed: int) -> None:
-        self._path, self._folder = folder / "notes.json", folder
+        self._path, self._folder, self._seed = folder / "notes.json", folder, seed
         self.done: dict[str, int] = collections.defaultdict(int)
-        self.taken: dict[str, int] = collections.defaultdict(int)
+        self.accepted: dict[str, int] = collections.defaultdict(int)
         self.findings: dict[str, dict[str, Any]] = {}
         if self._path.exists():
             saved = parse_json(self._path.read_bytes())
             if saved["seed"] != seed:
-                raise SystemExit(f"error: --seed is {seed}, and {self._path} is of "
-                                 f"{saved['seed']}: give that, or another folder")
+                raise SystemExit(f"error: --seed: {seed} differs from {saved['seed']} in "
+                                 f"{self._path}: give that seed, or another --notes")
             self.done.update(saved["done"])
-            self.taken.update(saved["taken"])
+            self.accepted.update(saved["accepted"])
             self.findings.update(saved["findings"])
-        self._seed = seed
 
-    def find(self, reader: str, n: int, problem: str, content: bytes) -> None:
-        """Note a problem; the first file of each kind is kept."""
-        key = f"{reader}: {problem.split(': ', maxsplit=1)[0]}"
+    def add(self, name: str, n: int, problem: str, content: bytes) -> None:
+        """Count a problem; keep the first file of each kind."""
+        key = f"{name}: {problem.split(': ', maxsplit=1)[0]}"
         if key not in self.findings:
-            name = f"finding-{len(self.findings):03d}"
-            write_atomic(self._folder / name, content)
-            self.findings[key] = {"first": n, "file": name, "count": 0, "problem": problem}
-            print(f"FOUND {reader}, mutation {n}, in {self._folder / name}: {problem}", flush=True)
+            file = f"finding-{len(self.findings):03d}"
+            write_atomic(self._folder / file, content)
+            self.findings[key] = {"first": n, "file": file, "count": 0, "problem": problem}
+            print(f"FOUND {name}, mutation {n}, in {self._folder / file}: {problem}", flush=True)
         self.findings[key]["count"] += 1
 
     def save(self) -> None:
-        """Write them."""
+        """Write the file."""
         write_atomic(self._path, json.dumps({
-            "seed": self._seed, "done": self.done, "taken": self.taken,
+            "seed": self._seed, "done": self.done, "accepted": self.accepted,
             "findings": self.findings}, indent=1).encode())
 
 
-def run_part(name: str, begin: int, end: int, seed: int, folder: Path, notes: Notes,
-             again: bool = False) -> int:
-    """Have a process examine some mutations; return the number behind the last one."""
+def run_part(name: str, begin: int, end: int, folder: Path, notes: Notes, seed: int,
+             retry: bool = False) -> int:
+    """Check some mutations in a process; return the number after the last one."""
     for part in ("run", "tmp", "elsewhere"):
         (folder / part).mkdir(parents=True, exist_ok=True)
     outside, tmp = str(folder / "elsewhere"), str(folder / "tmp")
-    environ = {**os.environ, "TMPDIR": tmp, "HOME": outside, "XDG_CACHE_HOME": outside,
-               "MPLCONFIGDIR": tmp, "OPENCV_LOG_LEVEL": "OFF"}
+    env = python_env(TMPDIR=tmp, HOME=outside, XDG_CACHE_HOME=outside, MPLCONFIGDIR=tmp,
+                     OPENCV_LOG_LEVEL="OFF")
     with open(folder / "errors", "w+", errors="replace") as errors:
         process = subprocess.Popen(
-            [sys.executable, "-X", "faulthandler", str(Path(__file__).resolve()), "--serve", name,
-             str(begin), str(end), str(folder), str(SECONDS * (_PATIENCE if again else 1)),
-             "--seed", str(seed)],
-            stdout=subprocess.PIPE, stderr=errors, env=environ, cwd=outside, text=True)
-        assert process.stdout is not None
+            [sys.executable, "-X", "faulthandler", "-m", "tools.fuzz", "--serve", name, str(begin),
+             str(end), str(folder), str(TIMEOUT * (_RETRY_FACTOR if retry else 1)), "--seed",
+             str(seed)], stdout=subprocess.PIPE, stderr=errors, env=env, cwd=outside, text=True)
+        assert process.stdout  # for mypy
         for line in process.stdout:
-            n, taken, problem, content = json.loads(line)
+            n, accepted, problem, content = json.loads(line)
             begin = n + 1
-            notes.taken[name] += taken
+            notes.accepted[name] += accepted
             if problem:
-                notes.find(name, n, problem, bytes.fromhex(content))
+                notes.add(name, n, problem, bytes.fromhex(content))
         status = process.wait()
         errors.seek(0)
-        told = errors.read()
+        printed = errors.read()
     shutil.rmtree(tmp)
-    if begin < end:  # it died
+    if begin < end:  # the process died
         if not (folder / "seeds").exists():
-            raise RuntimeError(f"{name} cannot be examined: {told}")
-        hangs = "Timeout (" in told
-        if hangs and not again:  # or was the machine busy?
-            return run_part(name, begin, begin + 1, seed, folder, notes, again=True)
-        where = re.findall(r'File ".*?([^/"]+)", line (\d+)', told)[:1]
+            raise RuntimeError(f"{name} cannot be checked: {printed}")
+        hangs = "Timeout (" in printed
+        if hangs and not retry:
+            return run_part(name, begin, begin + 1, folder, notes, seed, retry=True)
+        where = re.findall(r'File ".*?([^/"]+)", line (\d+)', printed)[:1]
         place = ":".join(where[0]) if where else "an unknown place"
-        notes.find(name, begin, (
-            f"hangs at {place}: longer than {SECONDS} s" if hangs else
-            f"ends the process with status {status} at {place}: {told.strip()[:300]}"),
-            (folder / "run" / READERS[name].file).read_bytes())
+        notes.add(name, begin, (
+            f"hangs at {place}: longer than {TIMEOUT} s" if hangs else
+            f"ends the process with status {status} at {place}: {printed.strip()[:300]}"),
+            (folder / "run" / TARGETS[name].file).read_bytes())
         begin += 1
     return begin
 
 
 def main() -> None:
-    """Parse the flags; examine all readers by turns until each has had its share."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--count", type=int, default=100_000, help="of mutations, of all readers "
-                        "together; default: %(default)s")
-    parser.add_argument("--seed", type=int, default=0, help="default: %(default)s")
-    parser.add_argument("--readers", help="names with commas between; default: all")
-    parser.add_argument("--notes", type=Path, default=Path("build/mutations"),
-                        help="folder for what was done and found; default: %(default)s")
-    parser.add_argument("--serve", nargs=5, help=argparse.SUPPRESS)
+    """Parse the flags; check all readers in turn until each has had its share of mutations."""
+    parser = make_parser(__doc__)
+    parser.add_argument("--count", type=int, default=100_000, help="mutations of all readers")
+    parser.add_argument("--seed", type=int, default=0, help="seed of the mutations")
+    parser.add_argument("--readers", help="names with commas between; all if not given")
+    parser.add_argument("--notes", type=Path, default=Path("build/fuzz"),
+                        help="folder for records and findings")
+    parser.add_argument("--serve", nargs=5,
+                        help="check mutations in this process: NAME BEGIN END FOLDER TIMEOUT")
     args = parser.parse_args()
     if args.serve:
-        name, begin, end, folder, seconds = args.serve
-        serve(name, int(begin), int(end), args.seed, Path(folder), float(seconds))
+        name, begin, end, folder, timeout = args.serve
+        serve(name, int(begin), int(end), args.seed, Path(folder), float(timeout))
         return
-    names = args.readers.split(",") if args.readers else list(READERS)
-    unknown = {*names} - {*READERS}
+    names = args.readers.split(",") if args.readers else list(TARGETS)
+    unknown = {*names} - {*TARGETS}
     if unknown:
-        parser.error(f"--readers {','.join(unknown)}: give some of {', '.join(READERS)}")
+        parser.error(f"--readers: unknown {', '.join(unknown)}: give some of {', '.join(TARGETS)}")
     args.notes.mkdir(parents=True, exist_ok=True)
     notes, share = Notes(args.notes, args.seed), -(-args.count // len(names))
     while any(notes.done[name] < share for name in names):
         for name in names:
-            begin = notes.done[name]
             folder = args.notes.resolve() / re.sub(r"[^\w.]", "-", name)
-            end = min(begin + _PART, share)
+            end = min(notes.done[name] + _PART, share)
             while notes.done[name] < end:
-                notes.done[name] = run_part(name, notes.done[name], end, args.seed, folder, notes)
+                notes.done[name] = run_part(name, notes.done[name], end, folder, notes, args.seed)
                 notes.save()
         print(f"{sum(notes.done[name] for name in names)} of {share * len(names)} mutations, "
               f"findings: {len(notes.findings)}", flush=True)
     for name in names:
-        print(f"{name}: {notes.done[name]} mutations, {notes.taken[name]} of them taken")
+        print(f"{name}: {notes.done[name]} mutations, {notes.accepted[name]} of them accepted")
     print(f"{len(names)} readers, {sum(notes.done[name] for name in names)} mutations, "
           f"findings: {len(notes.findings)}")
     for key, finding in notes.findings.items():
         print(f"{key} ({finding['count']} times), {args.notes / finding['file']}: "
               f"{finding['problem']}")
-    if notes.findings:
-        sys.exit(1)
+    sys.exit(bool(notes.findings))
 
 
 if __name__ == "__main__":
