@@ -12,6 +12,8 @@ import traceback
 import warnings
 from typing import Sequence
 
+from ..system.job_role import run_server
+
 COMMANDS = {
     "train": "train a DCGAN as in the blog post",
     "sample": "make images with a trained generator",
@@ -57,6 +59,7 @@ def run(name: str, argv: Sequence[str]) -> int:
         warnings.simplefilter("always", RuntimeWarning)
         warnings.showwarning = lambda message, *_, **__: tell(f"warning: {message}")
         try:
+            run_server()  # does not return in a server or scheduler of a job
             status: int = importlib.import_module(f"dcgan_mx.cli.{name}").main(argv)
         except BaseException as error:
             status = _explain(error)
@@ -76,7 +79,7 @@ def _explain(error: BaseException) -> int:
         message = error.strerror or str(error)
         if error.filename is not None:
             message = f"{error.filename}: {error.strerror}; mend that, or give another path"
-    elif isinstance(error, ValueError) or hasattr(error, "trouble"):  # MXNet cannot be loaded here
+    elif isinstance(error, ValueError) or hasattr(error, "problem"):  # MXNet cannot be loaded here
         from .parser import print_skipped
         print_skipped(getattr(error, "skipped", ()))
         message = str(error)
