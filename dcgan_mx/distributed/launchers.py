@@ -21,7 +21,7 @@ from . import supervisor
 PROGRAMS = {"local": None, "ssh": "ssh", "mpi": "mpirun", "slurm": "srun"}
 _FLAGS = {"hostfile": ("ssh", "mpi"), "host_ip": ("ssh", "mpi", "slurm"), "nodes": ("slurm",)}
 _HOST = re.compile(r"((?:\w[\w.-]*@)?\w[\w.-]*)(?::(\d{1,5})|\s+slots=\d+)?", re.ASCII)
-_SUPERVISOR = [sys.executable, "-I", "-S", supervisor.__file__]
+_START = [sys.executable, "-I", "-S", supervisor.__file__]
 Starter = Tuple[str, "subprocess.Popen[bytes]"]  # name in messages, process
 
 
@@ -49,35 +49,35 @@ def check_launcher(launcher: str, **flags: Any) -> None:
     if flags.get("hostfile") is not None:
         check_hosts(flags["hostfile"])
     elif launcher == "ssh":
-        raise ArgumentError("launcher", "ssh needs --hostfile: give a file with a host on each line")
+        raise ArgumentError("launcher", "ssh needs --hostfile, a file with a host on each line")
     program = PROGRAMS[launcher]
     if program and shutil.which(program) is None:
-        raise ArgumentError("launcher", f"{launcher} needs {program}, which is not on PATH: install "
-                            "it, or use a different launcher")
+        raise ArgumentError("launcher", f"{launcher} needs {program}, which is not on PATH: "
+                            "install it, or use a different launcher")
 
 
 def start(launcher: str, jobs: Mapping[str, str], counts: Mapping[str, int],
           hostfile: StrPath | None = None, nodes: int | None = None) -> Iterator[Starter]:
     """Start the scheduler here and the others with the launcher; `jobs` has the JSON by role."""
-    yield "the scheduler's supervisor", _run(_SUPERVISOR, jobs["scheduler"])
+    yield "the scheduler's supervisor", _run(_START, jobs["scheduler"])
     hosts = itertools.cycle(check_hosts(hostfile) if launcher == "ssh" and hostfile else [])
     for role in ("server", "worker"):
         count = counts[role]
         if launcher == "mpi":
             among = ["--hostfile", str(hostfile)] if hostfile else []
-            yield "mpirun", _run(["mpirun", "-n", str(count), *among, "-x", supervisor.JOB, *_SUPERVISOR],
-                                 jobs[role])
+            yield "mpirun", _run(
+                ["mpirun", "-n", str(count), *among, "-x", supervisor.JOB, *_START], jobs[role])
         elif launcher == "slurm":
             yield "srun", _run(["srun", "--exclusive=user", "--export=ALL", "-N",
-                                str(nodes or count), "-n", str(count), *_SUPERVISOR], jobs[role])
+                                str(nodes or count), "-n", str(count), *_START], jobs[role])
         elif launcher == "local":
             for _ in range(count):
-                yield f"a {role}'s supervisor", _run(_SUPERVISOR, jobs[role])
+                yield f"a {role}'s supervisor", _run(_START, jobs[role])
         else:
             for host, port in itertools.islice(hosts, count):
                 yield f"ssh to {host}", _run(
                     ["ssh", "-o", "BatchMode=yes", "-o", "StrictHostKeyChecking=accept-new",
-                     *(["-p", port] if port else []), host, " ".join(map(shlex.quote, _SUPERVISOR))],
+                     *(["-p", port] if port else []), host, " ".join(map(shlex.quote, _START))],
                     jobs[role], by_stdin=True)
 
 

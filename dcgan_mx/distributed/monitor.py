@@ -99,7 +99,7 @@ class JobMonitor:
             self.signals.append(number)
 
     def run(self, listener: socket.socket, starters: list[Starter]) -> None:
-        """Return when all workers have succeeded or a signal has ended the job; or raise JobError."""
+        """Return when all workers have succeeded or a signal ends the job; else raise JobError."""
         deadline = time.monotonic() + self.start_timeout
         with selectors.DefaultSelector() as selector, contextlib.ExitStack() as connections:
             selector.register(listener, selectors.EVENT_READ)
@@ -123,6 +123,8 @@ class JobMonitor:
                     if peer and (peer.lost or not peer.trusted
                                  and now > peer.since + _TOKEN_TIMEOUT):
                         peer.lost = True
+                        if not peer.role:
+                            self.peers.remove(peer)
                         selector.unregister(key.fileobj)
                         peer.connection.close()
                 ended = [m for m in self._list("worker") if m.status in self._good()]
@@ -197,8 +199,8 @@ class JobMonitor:
             if (peer.status == 0 and waiting and not self._stopped
                     and now > peer.ended + self.start_timeout):
                 raise JobError(f"{peer} ended too early, with status 0, while "
-                               f"{' and '.join(map(str, waiting))} waited for it; the job is "
-                               "ended")
+                               f"{' and '.join(map(str, waiting))} waited for it; the job "
+                               "was stopped")
 
     def _list_missing(self) -> list[str]:
         missing = []

@@ -6,7 +6,6 @@ import shutil
 import numpy as np
 import pytest
 from helpers.small import SMALL, final
-from tools.quality.make_pretrained import make_pretrained
 
 from dcgan_mx import Trainer, load_pretrained, make_dcgan_sym
 from dcgan_mx.cli.main import run as run_command
@@ -22,6 +21,7 @@ from dcgan_mx.sampling.generator import Generator, load_generator
 from dcgan_mx.sampling.latent import make_latents
 from dcgan_mx.system.runtime import mx
 from dcgan_mx.visual import make_grid, read_png
+from tools.quality.make_pretrained import make_pretrained
 
 GREY = (*SMALL, "--nc", 1, "--batch-size", 16)
 

@@ -1,4 +1,4 @@
-"""Training in jobs of several processes, as scripts/launch.py starts them."""
+"""Training in jobs of several processes, as `dcgan-mx launch` starts them."""
 import json
 import os
 import re
@@ -33,7 +33,7 @@ def run(*command, **variables):
 
 @pytest.fixture(scope="module")
 def job(tmp_path_factory):
-    """The folder in which tests/helpers/worker.py has left what two workers had, with and without."""
+    """The folder with the results of tests/helpers/worker.py, with and without broadcast."""
     folder = tmp_path_factory.mktemp("job")
     for broadcast in ("yes", "no"):
         done = run(ROOT / "tests" / "helpers" / "worker.py", folder, broadcast)
@@ -131,7 +131,7 @@ def test_a_job_goes_on_to_the_bit(tmp_path, call):
         output, errors = process.communicate(timeout=300)
         if number == signal.SIGTERM:
             assert process.returncode == 143 and "stopped after step" in output
-            assert re.search(fr"to go on: \S*python {ROOT}/scripts/launch.py -n 2 -s 1 -- "
+            assert re.search(fr"to go on: \S*python -m dcgan_mx launch -n 2 -s 1 -- "
                              fr"\S*python {TRAIN[0]} --resume --run-dir {pieces}\n", output)
         else:
             assert process.returncode == 1

@@ -71,7 +71,7 @@ def test_the_system_check_names_packages(monkeypatch):
     monkeypatch.setitem(requirements._LIBRARIES, requirements.platform.machine(),
                         ("libgomp.so.no", "libquadmath.so.no"))
     assert requirements.find_problem() == (
-        "MXNet needs libgomp.so.no and libquadmath.so.no, which this system lacks: apt install "
+        "MXNet needs libgomp.so.no and libquadmath.so.no: apt install "
         "libgomp1 libquadmath0 (Debian, Ubuntu) or dnf install libgomp libquadmath (Fedora)")
 
 

@@ -24,7 +24,7 @@ def test_maxwell_to_ada_run_the_machine_code(capability):
     ((3, 7), "sm_37 is too old"), ((9, 0), "sm_90 is too new"), ((12, 0), "sm_120 is too new")])
 def test_others_do_not(capability, text):
     assert cuda.unsupported_reason(capability) == (
-        f"{text}: MXNet 1.9.1 has machine code for sm_50 to sm_86, and no PTX",
+        f"{text}: MXNet 1.9.1 has machine code for sm_50 to sm_86, without PTX",
         "train on the CPU, without --gpu, or on a GPU of sm_50 to sm_89")
 
 
@@ -68,8 +68,8 @@ def test_two_builds_are_refused(other, tmp_path):
     write_package(tmp_path, "mxnet")
     write_package(tmp_path, other)
     assert load(tmp_path).endswith(
-        f"BuildError: mxnet and {other} are both installed, and hold the same files: pip uninstall "
-        f"--yes mxnet {other}, as uninstalling one takes files of the other along; then pip "
+        f"BuildError: mxnet and {other} are both installed, but contain the same files: pip "
+        f"uninstall --yes mxnet {other}; then pip "
         "install --no-deps mxnet==1.9.1 for the CPU, or DCGAN_MX_GPU=1 pip install --editable . && "
         "pip install --no-deps mxnet-cu117==1.9.1 for a GPU")
 
@@ -117,9 +117,9 @@ def test_a_missing_package_leaves_it_to_the_system(gpu_build):
 def test_a_build_for_cuda_needs_a_driver(gpu_build):
     (gpu_build / "libcuda.so.1").write_bytes(b"")
     assert load(gpu_build).endswith(
-        f"BuildError: there is no NVIDIA driver ({gpu_build}/libcuda.so.1: file too short), and "
-        "mxnet-cu117 cannot be imported without one: install the driver of your card, or take the "
-        "build for the CPU, with pip uninstall --yes mxnet-cu117 && pip install --no-deps "
+        f"BuildError: mxnet-cu117 needs an NVIDIA driver, which is not installed ({gpu_build}/"
+        "libcuda.so.1: file too short): install the driver of your GPU, or the CPU build: "
+        "pip uninstall --yes mxnet-cu117 && pip install --no-deps "
         "mxnet==1.9.1")
 
 
@@ -130,7 +130,7 @@ def test_cudnn_needs_another_name_of_the_driver(gpu_build):
     link = gpu_build / "nvidia" / "cudnn" / "lib" / "libcuda.so"
     said = load(gpu_build)
     assert said.endswith(
-        f"BuildError: cuDNN needs the NVIDIA driver under the name libcuda.so, too ({gpu_build}/"
+        f"BuildError: cuDNN needs the NVIDIA driver also as libcuda.so ({gpu_build}/"
         f"libcuda.so: file too short): ln -sf {gpu_build}/libcuda.so.1 {link}")
     subprocess.run(said.rpartition(": ")[2].split(), check=True)
     assert load(gpu_build) == ""
@@ -151,23 +151,23 @@ def test_the_driver_lists_its_gpus(stub_driver):
 
 
 @pytest.mark.parametrize("driver, problem", [
-    ({"status": 100}, "the NVIDIA driver answers cuInit with error 100, the stub's error"),
-    ({"version": 11040}, "the NVIDIA driver is for CUDA 11.4, which is too old"),
-    ({}, "the NVIDIA driver lists 2 of them")])
+    ({"status": 100}, "the NVIDIA driver's cuInit returns error 100, the stub's error"),
+    ({"version": 11040}, "the NVIDIA driver supports only CUDA 11.4"),
+    ({}, "the NVIDIA driver lists 2 GPUs")])
 def test_why_no_gpu(driver, problem, stub_driver):
     assert ask(stub_driver(*CARDS, **driver), "no_gpu_reason(True)")[0] == problem
     other = f", and {problem}" if driver else ""
     assert ask(stub_driver(*CARDS, **driver), "no_gpu_reason(False)")[0] == (
-        f"this is MXNet's build without CUDA{other}")
+        f"MXNet's CPU build is installed{other}")
 
 
 def test_no_driver_is_told(tmp_path):
     (tmp_path / "libcuda.so.1").write_bytes(b"")
     assert ask({**os.environ, "LD_LIBRARY_PATH": str(tmp_path)}, "no_gpu_reason(True)") == [
-        f"there is no NVIDIA driver ({tmp_path}/libcuda.so.1: file too short)",
-        "install the driver of your card"]
+        f"the NVIDIA driver is not installed ({tmp_path}/libcuda.so.1: file too short)",
+        "install the driver of your GPU"]
     assert ask({**os.environ, "LD_LIBRARY_PATH": str(tmp_path)}, "no_gpu_reason(False)")[1] == (
-        "install the driver of your card, then pip uninstall --yes mxnet && DCGAN_MX_GPU=1 pip "
+        "install the driver of your GPU, then pip uninstall --yes mxnet && DCGAN_MX_GPU=1 pip "
         "install --editable . && pip install --no-deps mxnet-cu117==1.9.1")
 
 
@@ -196,8 +196,9 @@ def test_setup_asks_for_one_build(value, build, libraries, tmp_path):
 def test_setup_refuses_another_value(tmp_path):
     done = run_setup("yes", tmp_path)
     assert done.returncode == 1
-    assert done.stderr.splitlines()[-1] == ("ValueError: DCGAN_MX_GPU is 'yes': give 1 for MXNet's "
-                                            "build for CUDA, or unset it")
+    assert done.stderr.splitlines()[-1] == (
+        "ValueError: DCGAN_MX_GPU: invalid value 'yes': expected 1 for MXNet's GPU build, 0 or "
+        "nothing for its CPU build")
 
 
 def run_setup(value, folder):

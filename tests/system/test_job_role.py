@@ -41,7 +41,7 @@ def test_a_name_that_is_misspelt_is_told(name, meant):
         with pytest.raises(ValueError) as error:
             read_role(environ)
         assert str(error.value) == (
-            f"{name!r} is set, and {meant} is not: name it so, or unset it")
+            f"{name!r} is set, but {meant} is not: rename or unset it")
 
 
 def test_other_names_of_mxnets_are_left_alone():
@@ -62,7 +62,7 @@ def test_other_names_of_mxnets_are_left_alone():
     ("DMLC_NUM_WORKER", "-1"), ("DMLC_NUM_SERVER", "two"), ("DMLC_NUM_SERVER", "1.5"),
     ("DMLC_PS_ROOT_PORT", "65536"), ("DMLC_PS_ROOT_PORT", "²")])
 def test_a_bad_value_is_named(name, value):
-    with pytest.raises(ValueError, match=f"{name} is .{value}"):
+    with pytest.raises(ValueError, match=f"{name}: invalid value .{value}"):
         read_role({**JOB, name: value})
 
 

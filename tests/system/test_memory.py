@@ -92,9 +92,9 @@ def test_a_training_that_ulimit_does_not_allow_is_refused_before_it_begins():
                           check=False)
     line = done.stderr.splitlines()[-1]
     assert line.startswith("ValueError: training 57,")
-    assert "parameters with batch_size 4 takes 961 MB of memory or more, and " in line
-    assert line.endswith("MB are free: give a lower one, or smaller networks, or end what else has "
-                         "memory")
+    assert "parameters with batch_size 4 needs at least 961 MB of memory, but only " in line
+    assert line.endswith("MB are available: give a lower one, or smaller networks, "
+                         "or end what else has memory")
 
 
 @pytest.mark.parametrize("devices", [1, 2])
@@ -122,15 +122,15 @@ def test_images_that_do_not_fit_are_not_made(monkeypatch):
     size = 4 * 3 * 16 * 16
     monkeypatch.setattr(memory, "read_available", lambda: 3 * size)
     assert generator.generate(np.zeros((3, 5), np.float32)).shape == (3, 3, 16, 16)
-    with pytest.raises(ValueError, match="z has 4 vectors, .* are free: give fewer at once"):
+    with pytest.raises(ValueError, match="z has 4 vectors, .* are available: give fewer at once"):
         generator.generate(np.zeros((4, 5), np.float32))
 
 
 def test_the_error_is_one_line(monkeypatch):
     monkeypatch.setattr(memory, "read_available", lambda: 1_500_000_000)
     check_memory("it", 1_500_000_000, "take less")
-    with pytest.raises(ValueError, match="^it takes 2,000 MB of memory or more, and 1,500 MB "
-                                         "are free: take less$"):
+    with pytest.raises(ValueError, match="^it needs at least 2,000 MB of memory, but only "
+                                         "1,500 MB are available: take less$"):
         check_memory("it", 2_000_000_000, "take less")
 
 
