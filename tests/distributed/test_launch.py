@@ -6,6 +6,7 @@ import re
 import shlex
 import signal
 import socket
+import subprocess
 import sys
 import time
 from pathlib import Path
@@ -14,7 +15,7 @@ import pytest
 from helpers.processes import find_processes, finish, make_env, start_job, wait_until
 
 from dcgan_mx.distributed.launch import launch
-from dcgan_mx.distributed.launchers import check_hosts, check_launcher
+from dcgan_mx.distributed.launchers import check_hosts, check_launcher, exit_status
 from dcgan_mx.distributed.monitor import JobError, JobMonitor, Peer
 from dcgan_mx.system.cpu import physical_cores
 
@@ -431,6 +432,14 @@ def test_os_error_without_a_file_name():
     launcher = start_job(["-n", 1], ["true"],
                          program=["bash", "-c", 'ulimit -n 7; exec "$@"', "bash"])
     assert finish(launcher) == (2, "error: Too many open files\n")
+
+
+def test_exit_status_does_not_reap():
+    """The number of a zombie cannot be reused, so its process group can be signalled."""
+    process = subprocess.Popen(["sh", "-c", "kill -9 $$"])
+    wait_until(lambda: exit_status(process) is not None)
+    assert exit_status(process) == -9 and process.returncode is None
+    assert process.wait() == exit_status(process) == -9
 
 
 @pytest.mark.parametrize("name", ["DMLC_ROLE", "DCGAN_MX_JOB"])

@@ -1,4 +1,4 @@
-"""Training in jobs of several processes, as `dcgan-mx launch` starts them."""
+"""Distributed training with real processes, started by `dcgan-mx launch`."""
 import json
 import os
 import re
@@ -20,12 +20,12 @@ from dcgan_mx.runs.checkpoint_files import REPLICAS, STATE
 
 
 def start(*command, **variables):
-    """Start a job of two workers and a server."""
+    """Start a job with two workers and a server."""
     return start_job(["-n", 2, "-s", 1], [sys.executable, *command], make_env(**variables))
 
 
 def run(*command, **variables):
-    """Run a job to its end; return the launcher."""
+    """Run a job; return the completed launcher."""
     launcher = start(*command, **variables)
     output, errors = launcher.communicate(timeout=300)
     return subprocess.CompletedProcess(command, launcher.returncode, output, errors)
@@ -42,7 +42,7 @@ def job(tmp_path_factory):
 
 
 def check_two_contexts(folder):
-    """Batches of 32, ten steps: equal; and the workers to one another, to the bit."""
+    """Ten steps of two batches of 32 equal one context pair; both workers are bit-identical."""
     first, second, contexts = (dict(np.load(folder / f"{name}.npz"))
                                for name in ("yes-0", "yes-1", "contexts"))
     assert first.keys() == second.keys() == contexts.keys()
@@ -51,12 +51,12 @@ def check_two_contexts(folder):
         assert first[name].tobytes() == second[name].tobytes()
 
 
-def test_two_workers_are_two_contexts(job):
+def test_two_workers_equal_two_contexts(job):
     check_two_contexts(job)
 
 
-def test_without_the_first_ones_weights_they_are_not(job):
-    """What the test above sees if nobody sends initial weights."""
+def test_workers_differ_without_a_broadcast_of_initial_weights(job):
+    """The test above detects a missing broadcast."""
     first, second, contexts = (np.load(job / f"{name}.npz")["g1_weight"]
                                for name in ("no-0", "no-1", "contexts"))
     assert abs(first - second).max() > 0.01
@@ -65,13 +65,13 @@ def test_without_the_first_ones_weights_they_are_not(job):
 
 @pytest.mark.slow
 @needs_bfloat16
-def test_two_workers_are_two_contexts_in_bfloat16(tmp_path):
+def test_two_workers_equal_two_contexts_in_bfloat16(tmp_path):
     done = run(ROOT / "tests" / "helpers" / "worker.py", tmp_path, "yes", "bfloat16")
     assert done.returncode == 0, done.stderr
     check_two_contexts(tmp_path)
 
 
-def test_what_workers_tell_each_other(job):
+def test_collectives_between_workers(job):
     for rank in (0, 1):
         heard = dict(np.load(job / f"speech-{rank}.npz"))
         values = np.array([[0.0, -0.0, 1e-45, 3.4e38, own] for own in (0, 1)], np.float32)
@@ -93,7 +93,7 @@ def test_what_workers_tell_each_other(job):
             assert average == pytest.approx(expected, abs=1e-5)
 
 
-def test_workers_that_differ_in_terminals_and_logs_stop_and_save_together(job):
+def test_workers_with_different_hooks_stop_and_save_together(job):
     assert [str(np.load(job / f"speech-{rank}.npz")["trouble"]) for rank in (0, 1)] == [
         "no paper", ""]
     assert [path.name for path in checkpoint.list(job)] == ["step-00000021"]
@@ -110,12 +110,12 @@ def read_run(run_dir):
     return [(folder / name).read_bytes() for name in (*PARAMS, REPLICAS, STATE)]
 
 
-def test_a_job_goes_on_to_the_bit(tmp_path, call):
-    """Stopped by SIGTERM, by the death of a worker, by the sleep of one: as if never stopped."""
+def test_resumed_job_is_bit_identical(tmp_path, call):
+    """After SIGTERM, after the death of a worker, and with a worker that pauses."""
     whole, pieces = tmp_path / "whole", tmp_path / "pieces"
 
     def resume():
-        """Start again, until a checkpoint is written."""
+        """Resume, and wait for a new checkpoint."""
         before = len(checkpoint.list(pieces))
         process = start(*TRAIN, "--run-dir", pieces, "--resume")
         wait_until(lambda: len(checkpoint.list(pieces)) > before, process)
@@ -145,12 +145,12 @@ def test_a_job_goes_on_to_the_bit(tmp_path, call):
     process = resume()
     sleeper = find_processes(pieces, "worker")[-1]
     os.kill(sleeper, signal.SIGSTOP)
-    time.sleep(2)  # however long
+    time.sleep(1)  # any pause is tolerated
     assert process.poll() is None
     os.kill(sleeper, signal.SIGCONT)
     output, errors = process.communicate(timeout=300)
     assert process.returncode == 0, errors
-    # said by the first worker only, which alone would show anything
+    # only the first worker would show images, so only it warns
     assert errors.count("warning: --show: matplotlib can open no window here") == 1
     assert f"going on from {pieces}" in output
     assert read_run(whole) == read_run(pieces)
@@ -166,8 +166,8 @@ def test_a_job_goes_on_to_the_bit(tmp_path, call):
     assert not (checkpoint.list(pieces)[-1] / REPLICAS).exists()
 
 
-def test_images_that_cannot_be_read_cost_a_job_no_step(photo_rec, tmp_path):
-    """The last 101 of 381: the worker that meets the first of them has all stop, and both save."""
+def test_job_saves_before_it_fails_on_damaged_images(photo_rec, tmp_path):
+    """Damaged are the last 101 of 381 images; the first worker that reads one stops both."""
     rec, run_dir, temporary = (tmp_path / name for name in ("a.rec", "run", "tmp"))
     temporary.mkdir()
     rec.write_bytes(photo_rec.read_bytes()
@@ -186,7 +186,7 @@ def test_images_that_cannot_be_read_cost_a_job_no_step(photo_rec, tmp_path):
     assert (run_dir / "report.html").exists()
 
 
-def test_a_saved_job_asks_for_its_launcher(tmp_path, call, one_line_error):
+def test_dist_kvstore_without_a_job_is_rejected(tmp_path, call, one_line_error):
     done = call("train", *TRAIN[1:], "--kv-store", "dist_sync", "--run-dir", tmp_path / "run")
-    one_line_error(done, "--kv-store dist_sync", "dcgan-mx launch", "--kv-store local")
+    one_line_error(done, "dist_sync needs a distributed job", "dcgan-mx launch", "--kv-store local")
     assert not (tmp_path / "run").exists()
