@@ -1,10 +1,10 @@
-"""The first hour of somebody who has just cloned the project: every command of the README.
+"""Run every command of the README, as a new user does.
 
     python tests/helpers/first_hour.py            in a fresh clone; 40 minutes on two cores
     python tests/helpers/first_hour.py --quick    20 steps of every training instead of an epoch
 
-Each command is run as it stands there, and has to end well and to print what its pattern says.
-`tests/test_docs.py` holds the list against the README.
+Each command must exit with its status and print its pattern. `tests/test_docs.py` compares the list
+with the README.
 """
 import os
 import re
