@@ -70,7 +70,7 @@ def test_doctor_without_a_gpu(run, stub_driver):
     assert done.returncode == 0, done.stdout
     print(done.stdout)
     assert "mxnet-cu117 1.9.1, numpy" in one_line(done)
-    for words in ("MXNet sees no GPU: the NVIDIA driver's cuInit returns error 100, the stub's error",
+    for words in ("MXNet sees no GPU: the NVIDIA driver's cuInit returns error 100, the stub's",
                   "check that nvidia-smi lists the GPU and CUDA_VISIBLE_DEVICES does not hide it"):
         assert words in one_line(done)
     facts = json.loads(run("-m", "dcgan_mx", "doctor", "--json", env=env).stdout)
@@ -159,7 +159,7 @@ def test_a_missing_library_is_named(run, stub_driver):
         library.with_suffix(".away").rename(library)
     assert done.returncode == 1
     assert "mxnet-cu117 needs libcufft.so.10, which cannot be loaded (" in one_line(done)
-    assert ("pip install --force-reinstall --no-deps nvidia-cufft-cu11==10.9.0.58") in one_line(done)
+    assert "pip install --force-reinstall --no-deps nvidia-cufft-cu11==10.9.0.58" in one_line(done)
 
 
 def test_machine_code_in_the_library():

@@ -16,13 +16,13 @@ LOAD = f"import runpy; runpy.run_path({CUDA!r})['load_libraries']()"
 
 @pytest.mark.parametrize("capability", [
     (5, 0), (5, 2), (6, 1), (7, 0), (7, 5), (8, 0), (8, 6), (8, 9)])
-def test_maxwell_to_ada_run_the_machine_code(capability):
+def test_supported_gpus(capability):
     assert cuda.unsupported_reason(capability) is None
 
 
 @pytest.mark.parametrize("capability, text", [
     ((3, 7), "sm_37 is too old"), ((9, 0), "sm_90 is too new"), ((12, 0), "sm_120 is too new")])
-def test_others_do_not(capability, text):
+def test_unsupported_gpus(capability, text):
     assert cuda.unsupported_reason(capability) == (
         f"{text}: MXNet 1.9.1 has machine code for sm_50 to sm_86, without PTX",
         "train on the CPU, without --gpu, or on a GPU of sm_50 to sm_89")
@@ -57,14 +57,14 @@ def gpu_build(tmp_path, stub_driver):
     return tmp_path
 
 
-def test_the_build_without_cuda_needs_nothing(tmp_path):
+def test_cpu_build_loads_nothing(tmp_path):
     assert load(tmp_path) == ""
     write_package(tmp_path, "mxnet")
     assert load(tmp_path) == ""
 
 
 @pytest.mark.parametrize("other", ["mxnet-cu117", "mxnet-cu112"])
-def test_two_builds_are_refused(other, tmp_path):
+def test_two_builds_are_rejected(other, tmp_path):
     write_package(tmp_path, "mxnet")
     write_package(tmp_path, other)
     assert load(tmp_path).endswith(
@@ -74,7 +74,7 @@ def test_two_builds_are_refused(other, tmp_path):
         "pip install --no-deps mxnet-cu117==1.9.1 for a GPU")
 
 
-def test_all_libraries_are_loaded_each_after_those_it_needs(gpu_build):
+def test_libraries_are_loaded_after_their_dependencies(gpu_build):
     code = f"""
 import ctypes
 real, paths = ctypes.CDLL, []
@@ -93,7 +93,7 @@ print(*(path.replace({str(gpu_build)!r}, "") for path in paths if path in mapped
             "nccl/lib/libnccl.so.2")), "libcuda.so"]
 
 
-def test_a_missing_library_is_named_with_its_package(gpu_build):
+def test_missing_library_is_named_with_its_package(gpu_build):
     library = gpu_build / "nvidia" / "cudnn" / "lib" / "libcudnn.so.8"
     library.unlink()
     assert load(gpu_build).endswith(
@@ -102,8 +102,8 @@ def test_a_missing_library_is_named_with_its_package(gpu_build):
         "--no-deps nvidia-cudnn-cu11==8.5.0.96")
 
 
-def test_a_missing_package_leaves_it_to_the_system(gpu_build):
-    """Libraries of CUDA that an administrator installed do as well."""
+def test_missing_package_falls_back_to_the_system(gpu_build):
+    """An administrator may have installed CUDA."""
     info, = gpu_build.glob("nvidia_cuda_runtime_cu11*")
     (info / "METADATA").unlink()
     info.rmdir()
@@ -114,7 +114,7 @@ def test_a_missing_package_leaves_it_to_the_system(gpu_build):
     assert load(gpu_build) == ""
 
 
-def test_a_build_for_cuda_needs_a_driver(gpu_build):
+def test_gpu_build_needs_a_driver(gpu_build):
     (gpu_build / "libcuda.so.1").write_bytes(b"")
     assert load(gpu_build).endswith(
         f"BuildError: mxnet-cu117 needs an NVIDIA driver, which is not installed ({gpu_build}/"
@@ -123,8 +123,8 @@ def test_a_build_for_cuda_needs_a_driver(gpu_build):
         "mxnet==1.9.1")
 
 
-def test_cudnn_needs_another_name_of_the_driver(gpu_build):
-    """It would abort the process at the first convolution."""
+def test_cudnn_needs_the_short_name_of_the_driver(gpu_build):
+    """Otherwise the first convolution aborts the process."""
     (gpu_build / "libcuda.so").unlink()
     (gpu_build / "libcuda.so").write_bytes(b"")  # hides that of a machine with a driver
     link = gpu_build / "nvidia" / "cudnn" / "lib" / "libcuda.so"
@@ -137,14 +137,14 @@ def test_cudnn_needs_another_name_of_the_driver(gpu_build):
 
 
 def ask(env, call):
-    """Let a process with another driver evaluate something of `cuda`."""
+    """Evaluate a call of `cuda` in a process with the stub driver."""
     code = f"import json; from dcgan_mx.system import cuda; print(json.dumps(cuda.{call}))"
     done = subprocess.run([sys.executable, "-c", code], env=env, capture_output=True, text=True,
                           timeout=60, check=True)
     return json.loads(done.stdout)
 
 
-def test_the_driver_lists_its_gpus(stub_driver):
+def test_driver_lists_its_gpus(stub_driver):
     assert ask(stub_driver(*CARDS), "ask_driver()") == [
         12040, [[name, [*capability], memory] for name, capability, memory in CARDS], None]
     assert cuda.dotted(12040) == "12.4"
@@ -154,14 +154,14 @@ def test_the_driver_lists_its_gpus(stub_driver):
     ({"status": 100}, "the NVIDIA driver's cuInit returns error 100, the stub's error"),
     ({"version": 11040}, "the NVIDIA driver supports only CUDA 11.4"),
     ({}, "the NVIDIA driver lists 2 GPUs")])
-def test_why_no_gpu(driver, problem, stub_driver):
+def test_no_gpu_reason(driver, problem, stub_driver):
     assert ask(stub_driver(*CARDS, **driver), "no_gpu_reason(True)")[0] == problem
     other = f", and {problem}" if driver else ""
     assert ask(stub_driver(*CARDS, **driver), "no_gpu_reason(False)")[0] == (
         f"MXNet's CPU build is installed{other}")
 
 
-def test_no_driver_is_told(tmp_path):
+def test_missing_driver(tmp_path):
     (tmp_path / "libcuda.so.1").write_bytes(b"")
     assert ask({**os.environ, "LD_LIBRARY_PATH": str(tmp_path)}, "no_gpu_reason(True)") == [
         f"the NVIDIA driver is not installed ({tmp_path}/libcuda.so.1: file too short)",
@@ -174,8 +174,8 @@ def test_no_driver_is_told(tmp_path):
 @pytest.mark.parametrize("value, build, libraries", [
     ("", "mxnet==1.9.1", []), ("0", "mxnet==1.9.1", []),
     ("1", "mxnet-cu117==1.9.1", cuda.GPU_REQUIREMENTS)])
-def test_setup_asks_for_one_build(value, build, libraries, tmp_path):
-    """On Python 3.12; on 3.13 for what MXNet needs, because MXNet is installed by itself there."""
+def test_setup_requires_one_build(value, build, libraries, tmp_path):
+    """On Python 3.13 users install MXNet separately, so setup requires its dependencies."""
     done = run_setup(value, tmp_path)
     assert done.returncode == 0, done.stderr
     lines = (tmp_path / "dcgan_mx.egg-info" / "requires.txt").read_text().splitlines()
@@ -193,7 +193,7 @@ def test_setup_asks_for_one_build(value, build, libraries, tmp_path):
     assert find("3.13") == {"requests", "numpy", *libraries}
 
 
-def test_setup_refuses_another_value(tmp_path):
+def test_setup_rejects_other_values(tmp_path):
     done = run_setup("yes", tmp_path)
     assert done.returncode == 1
     assert done.stderr.splitlines()[-1] == (
