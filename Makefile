@@ -1,35 +1,35 @@
-# Every target sets up what it needs in .venv; PYTHON names the interpreter to make it with.
+# Every target installs what it needs into .venv; PYTHON names the interpreter that makes it.
 PYTHON ?= python3
 ARGS ?=
 VENV ?= .venv
 BIN = $(VENV)/bin
 PIP = $(BIN)/python -m pip --disable-pip-version-check --quiet
-# For setup.py, every time: a pip without it would install MXNet's other build over this one.
+# setup.py reads this each time: without it pip would install MXNet's CPU build over the GPU build.
 export DCGAN_MX_GPU := $(if $(wildcard $(VENV)/.gpu),1)
-# Its metadata ask for NumPy below 2; it works with NumPy 2, which Python 3.13 and newer need.
+# MXNet's metadata require NumPy below 2. It works with NumPy 2, which Python 3.13 and newer need.
 INSTALL_MXNET = $(PIP) install --no-deps mxnet$(if $(DCGAN_MX_GPU),-cu117)==1.9.1
 
-.PHONY: help train doctor install-gpu test test-slow test-all test-cuda test-launchers check docs flags notebooks first-hour mutations benchmark quality soak endurance clean
+.PHONY: help train doctor install-gpu test test-slow test-all test-cuda test-launchers check docs flags notebooks first-hour fuzz benchmark quality soak endurance clean
 
 help:
-	@echo "make train        train on MNIST for one epoch; more flags: ARGS=\"--batch-size 32\""
-	@echo "make doctor       say whether training can start here, and on which GPU"
-	@echo "make install-gpu  put MXNet for CUDA 11.7 in the place of its build for the CPU"
-	@echo "make test         run the tests, but for the slow ones"
-	@echo "make test-slow    run those"
-	@echo "make check        lint and check types"
-	@echo "make docs         make a site of the pages in docs and of the reference"
-	@echo "make flags        write docs/flags.md anew"
-	@echo "make notebooks    execute docs/walkthrough.ipynb, store what it shows in both languages and pages"
-	@echo "make first-hour   run every command of the README; ARGS=--quick: with short trainings"
-	@echo "make soak         kill runs 1,000 times, resume them, compare the end; goes on where it was stopped"
-	@echo "make mutations    feed every reader of files with 100,000 mutated ones; goes on where it was stopped"
-	@echo "make endurance    train for 100,000 steps, see that nothing grows"
-	@echo "make benchmark    measure speed and memory; PyTorch takes part if .venv has it"
-	@echo "make quality      train three programs, compare their pictures; hours; PyTorch takes part likewise"
-	@echo "make test-all     run the tests on every Python from 3.8 to 3.15 that is here, with NumPy 1 and 2"
-	@echo "make test-cuda    load the build for CUDA without a GPU; downloads 1.5 GB"
-	@echo "make test-launchers  train through real sshd, Open MPI and Slurm on this machine"
+	@echo "make train           train on MNIST for one epoch; add flags with ARGS=\"--batch-size 32\""
+	@echo "make doctor          check whether training can start here, and on which GPU"
+	@echo "make install-gpu     replace MXNet's CPU build by its build for CUDA 11.7"
+	@echo "make test            run the tests, except the slow ones"
+	@echo "make test-slow       run the slow tests"
+	@echo "make check           check style, types, spelling and the layers of the package"
+	@echo "make docs            build the documentation site"
+	@echo "make flags           write docs/flags.md"
+	@echo "make notebooks       execute the notebooks in docs and store their output"
+	@echo "make first-hour      run every command of the README; ARGS=--quick trains less"
+	@echo "make soak            kill and resume runs 1,000 times, and compare the results"
+	@echo "make fuzz            feed every reader of foreign files with 100,000 mutated files"
+	@echo "make endurance       train for 100,000 steps, and check that no resource grows"
+	@echo "make benchmark       measure speed and memory, also PyTorch's if it is installed"
+	@echo "make quality         compare the image quality of whole trainings; takes hours"
+	@echo "make test-all        run the tests on every installed Python, with NumPy 1 and 2"
+	@echo "make test-cuda       load MXNet's CUDA build without a GPU; downloads 1.5 GB"
+	@echo "make test-launchers  train through sshd, Open MPI and Slurm on this machine"
 
 train: $(VENV)/.package
 	$(BIN)/python scripts/train.py --dataset mnist --gpu 0 --num-epochs 1 $(ARGS)
@@ -37,7 +37,7 @@ train: $(VENV)/.package
 doctor: $(VENV)/.package
 	$(BIN)/dcgan-mx doctor $(ARGS)
 
-# The two builds hold the same files: uninstalling one while the other is there would break both.
+# Both builds install the same files: uninstalling one while the other is there breaks both.
 install-gpu: export DCGAN_MX_GPU = 1
 install-gpu:
 	@$(PYTHON) dcgan_mx/system/requirements.py
@@ -56,7 +56,7 @@ test: $(VENV)/.test
 test-slow: $(VENV)/.test
 	$(BIN)/python -m pytest --quiet -m slow $(ARGS)
 
-# What a user does who trains on the CPU first, then asks for the GPU, then for another extra.
+# The steps of a user who trains on the CPU first, then installs the GPU build, then an extra.
 test-cuda: $(VENV)/.test
 	rm -rf .venv-cuda
 	$(MAKE) VENV=.venv-cuda .venv-cuda/.package
@@ -70,6 +70,8 @@ test-launchers: $(VENV)/.test
 check: $(VENV)/.check
 	$(BIN)/ruff check .
 	$(BIN)/mypy
+	$(BIN)/codespell
+	$(BIN)/lint-imports
 
 docs: $(VENV)/.docs
 	rm -rf docs/_build
@@ -85,26 +87,18 @@ notebooks: $(VENV)/.test
 first-hour:
 	$(PYTHON) tests/helpers/first_hour.py $(ARGS)
 
-soak: $(VENV)/.package
-	$(BIN)/python scripts/soak.py $(ARGS)
-
-mutations: $(VENV)/.package
-	$(BIN)/python scripts/mutations.py $(ARGS)
+# soak and fuzz continue where they were interrupted.
+soak fuzz benchmark quality: $(VENV)/.package
+	$(BIN)/python -m tools.$@ $(ARGS)
 
 endurance: $(VENV)/.package
-	$(BIN)/python scripts/endurance.py $(ARGS)
-
-benchmark: $(VENV)/.package
-	$(BIN)/python scripts/benchmark.py $(ARGS)
-
-quality: $(VENV)/.package
-	$(BIN)/python scripts/quality.py $(ARGS)
+	$(BIN)/python -m tools.soak.endurance $(ARGS)
 
 test-all: $(VENV)/.nox
 	$(BIN)/nox --no-error-on-missing-interpreters $(ARGS)
 
 clean:
-	rm -rf .venv .venv-cuda .nox .mypy_cache .pytest_cache .ruff_cache .hypothesis build docs/_build dcgan_mx.egg-info
+	rm -rf .venv .venv-cuda .nox .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .hypothesis build dist docs/_build dcgan_mx.egg-info
 
 $(VENV)/.package: setup.py pyproject.toml dcgan_mx/system/cuda.py
 	@$(PYTHON) dcgan_mx/system/requirements.py

@@ -1,12 +1,12 @@
-"""Run the tests on every supported Python that is here, with NumPy 1 and NumPy 2."""
+"""Run the tests on every installed Python that is supported, with NumPy 1 and NumPy 2."""
 from __future__ import annotations
 
 import nox
 
-# virtualenv has given up the older of these interpreters; their own venv has not.
+# virtualenv no longer supports the older interpreters; their own venv does.
 nox.options.default_venv_backend = "venv"
 nox.options.sessions = ["tests", "same_numbers"]
-# MXNet's metadata ask for NumPy below 2, so pip installs that up to Python 3.12.
+# MXNet's metadata require NumPy below 2, so pip installs NumPy 1 up to Python 3.12.
 COMBINATIONS = [("3.8", "1"), *((python, numpy) for python in ("3.9", "3.10", "3.11", "3.12")
                                 for numpy in ("1", "2")),
                 ("3.13", "2"), ("3.14", "2"), ("3.15", "2")]
@@ -14,20 +14,20 @@ COMBINATIONS = [("3.8", "1"), *((python, numpy) for python in ("3.9", "3.10", "3
 
 def install(session: nox.Session, *extras: str) -> None:
     """Install the package as a user does."""
-    session.install("--upgrade", "pip")  # the one of Python 3.8's venv resolves for minutes
+    session.install("--upgrade", "pip")  # the pip of Python 3.8's venv resolves for minutes
     session.install(f".[{','.join(extras)}]" if extras else ".")
     session.install("--no-deps", "mxnet==1.9.1")
 
 
 def install_numpy(session: nox.Session, numpy: str) -> None:
-    """Install a major version of NumPy, whatever MXNet's metadata say."""
+    """Install a major version of NumPy, regardless of MXNet's metadata."""
     session.install("--upgrade", f"numpy=={numpy}.*")
 
 
 @nox.session
 @nox.parametrize("python, numpy", COMBINATIONS)
 def tests(session: nox.Session, numpy: str) -> None:
-    """Run the tests; `-- tests/runs` runs some of them only."""
+    """Run the tests; `-- tests/runs` selects some of them."""
     install(session, "test")
     install_numpy(session, numpy)
     session.run("python", "-m", "pytest", "-q", "-n", "auto", "--dist", "worksteal",
@@ -44,4 +44,4 @@ def same_numbers(session: nox.Session) -> None:
         results.append(session.run("python", "tests/helpers/numpy_digests.py", silent=True))
     print(*results, sep="\n")
     if len({result.partition("\n")[2] for result in results}) != 1:  # the first line: versions
-        session.error("NumPy 1 and NumPy 2 give other numbers")
+        session.error("NumPy 1 and NumPy 2 give different numbers")

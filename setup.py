@@ -11,29 +11,41 @@ VERSION = re.search(r'__version__ = "(.*)"', (HERE / "dcgan_mx" / "__init__.py")
 BUILDS = runpy.run_path(str(HERE / "dcgan_mx" / "system" / "cuda.py"))
 GPU = os.environ.get("DCGAN_MX_GPU", "")
 if GPU not in ("", "0", "1"):
-    raise ValueError(f"DCGAN_MX_GPU is {GPU!r}: give 1 for MXNet's build for CUDA, or unset it")
+    raise ValueError(f"DCGAN_MX_GPU: invalid value {GPU!r}: expected 1 for MXNet's GPU build, 0 or "
+                     "nothing for its CPU build")
 
 setup(
     name="dcgan-mx",
     version=VERSION,
-    description="DCGAN on MXNet's Module API: exact, fast, and at home on today's Python",
+    description="DCGAN on MXNet's Module API: exact, fast, for current Python and NumPy",
     long_description=(HERE / "README.md").read_text(encoding="utf-8"),
     long_description_content_type="text/markdown",
     license="Apache-2.0",
+    keywords="dcgan gan mxnet generative-adversarial-network mnist image-generation",
     packages=find_packages(include=["dcgan_mx", "dcgan_mx.*"]),
     package_data={"dcgan_mx": ["py.typed", "templates/*.html", "pretrained/*"]},
     entry_points={"console_scripts": ["dcgan-mx = dcgan_mx.cli.main:main"]},
     python_requires=">=3.8",
     classifiers=[
+        "Development Status :: 4 - Beta",
+        "Environment :: Console",
+        "Environment :: GPU :: NVIDIA CUDA :: 11.7",
+        "Intended Audience :: Developers",
+        "Intended Audience :: Education",
+        "Intended Audience :: Science/Research",
         "License :: OSI Approved :: Apache Software License",
         "Operating System :: POSIX :: Linux",
+        "Programming Language :: Python :: 3",
+        "Programming Language :: Python :: 3 :: Only",
         *(f"Programming Language :: Python :: 3.{minor}" for minor in range(8, 15)),
         "Topic :: Scientific/Engineering :: Artificial Intelligence",
+        "Topic :: Scientific/Engineering :: Image Processing",
+        "Typing :: Typed",
     ],
     install_requires=[
-        # Two builds of one package: an extra could add one, but not take the other away. MXNet's
-        # metadata ask for NumPy below 2, which has no wheels for Python 3.13 and newer: there it
-        # is installed by a command of its own, `pip install --no-deps mxnet==1.9.1`.
+        # Two builds of one package: an extra can add one, but cannot remove the other. MXNet's
+        # metadata require NumPy below 2, which has no wheels for Python 3.13 and newer: there users
+        # install MXNet separately, with `pip install --no-deps mxnet==1.9.1`.
         f"{BUILDS['GPU_BUILD' if GPU == '1' else 'CPU_BUILD']}=={BUILDS['VERSION']}"
         "; python_version < '3.13'",
         "requests; python_version >= '3.13'",  # MXNet imports it
@@ -47,13 +59,13 @@ setup(
         "tqdm",
     ],
     extras_require={
-        "test": ["onnx", "hypothesis", "onnxruntime", "pytest", "pytest-xdist",
-                 "scikit-image", "scikit-learn", "selenium", "nbclient", "nbformat", "ipykernel",
-                 "ipywidgets", "setuptools", "tensorboardX"],
+        "test": ["build", "hypothesis", "ipykernel", "ipywidgets", "nbclient", "nbformat", "onnx",
+                 "onnxruntime", "pytest", "pytest-xdist", "scikit-image", "scikit-learn",
+                 "selenium", "setuptools", "tensorboardX", "twine", "wheel"],
         "tensorboard": ["tensorboardX"],
         "features": ["scipy"],
         "export": ["onnx"],
-        "check": ["ruff==0.17.6", "mypy"],
+        "check": ["codespell[toml]", "import-linter", "mypy", "ruff==0.17.6"],
         "docs": ["sphinx", "numpydoc", "myst-parser", "furo"],
     },
 )

@@ -5,7 +5,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-if "PYTEST_XDIST_WORKER" in os.environ:  # a core each, before MXNet reads it
+if "PYTEST_XDIST_WORKER" in os.environ:  # one core per worker; set before MXNet reads it
     os.environ.setdefault("OMP_NUM_THREADS", "1")
 # Messages name dcgan-mx, which is then on the PATH.
 os.environ["PATH"] = os.pathsep.join([os.path.dirname(sys.executable), os.environ["PATH"]])
@@ -39,7 +39,7 @@ int cuDeviceTotalMem_v2(size_t *memory, int i) {{ *memory = gpus[i].memory; retu
 int cuDeviceGetAttribute(int *value, int attribute, int i)
 {{ *value = attribute == 75 ? gpus[i].major : attribute == 76 ? gpus[i].minor : 0; return 0; }}
 int cuGetErrorString(int error, const char **text) {{ *text = "the stub's error"; return 0; }}
-/* The rest of what libmxnet.so and cuDNN link to; none is called where there is no GPU. */
+/* More symbols that libmxnet.so and cuDNN link to; they are not called without a GPU. */
 int cuDevicePrimaryCtxRetain() {{ return 999; }}
 int cuGraphKernelNodeGetParams() {{ return 999; }}
 int cuGraphNodeGetType() {{ return 999; }}
@@ -53,31 +53,31 @@ int cuOccupancyMaxActiveBlocksPerMultiprocessor() {{ return 999; }}
 
 
 def pytest_terminal_summary(terminalreporter):
-    """Say in the last lines what was left out, and what it takes to have it run."""
+    """Summarize skipped tests by reason in the last lines."""
     reasons = {}
     for report in terminalreporter.stats.get("skipped", []):
         reason = str(report.longrepr[2]).partition(": ")[2]
         reasons[reason] = reasons.get(reason, 0) + 1
     for reason, count in sorted(reasons.items()):
-        terminalreporter.write_line(f"{count} tests were left out: {reason}", yellow=True)
+        terminalreporter.write_line(f"{count} tests were skipped: {reason}", yellow=True)
 
 
 @pytest.fixture(scope="session")
 def mnist_root():
-    """The folder with the real digits, fetched into the checkout once."""
+    """The folder of MNIST in the checkout; downloads missing files once."""
     get_mnist(ROOT / "data")
     return ROOT / "data"
 
 
 @pytest.fixture(scope="session")
 def mnist(mnist_root):
-    """The real training digits."""
+    """MNIST's training set."""
     return get_mnist(mnist_root)[0]
 
 
 @pytest.fixture(scope="session")
 def cut_photographs():
-    """Cut patches out of the photographs of scikit-image, by turns; RGB, (side, side, 3)."""
+    """A generator of patches of scikit-image's photographs; RGB, (side, side, 3)."""
     def cut(n, side, seed=0):
         rng = np.random.default_rng(seed)
         photographs = [getattr(data, name)() for name in PHOTOGRAPHS]
@@ -90,7 +90,7 @@ def cut_photographs():
 
 @pytest.fixture(scope="session")
 def photo_folder(cut_photographs, tmp_path_factory):
-    """A folder of 280 patches of 256x256 pixels, lossless."""
+    """A folder of 280 PNG files of 256x256 pixels."""
     folder = tmp_path_factory.mktemp("photographs")
     for i, patch in enumerate(cut_photographs(280, 256)):
         Image.fromarray(patch).save(folder / f"{i:03d}.png", compress_level=1)
@@ -99,7 +99,7 @@ def photo_folder(cut_photographs, tmp_path_factory):
 
 @pytest.fixture(scope="session")
 def photo_rec(photo_folder, tmp_path_factory):
-    """The patches in a record file."""
+    """A record file of the same images."""
     path = tmp_path_factory.mktemp("packed") / "photographs.rec"
     assert packing.pack(photo_folder, path, threads=2) == (280, [])
     return path
@@ -107,7 +107,7 @@ def photo_rec(photo_folder, tmp_path_factory):
 
 @pytest.fixture(scope="session")
 def run_dir(tmp_path_factory):
-    """A run of five steps, whose moving statistics are neither 0 nor 1."""
+    """A checkpoint after five steps; its moving statistics are neither 0 nor 1."""
     mx.random.seed(1)
     trainer = Trainer(*make_dcgan_sym(8, 8, 3, size=16), 8, (3, 16, 16), nz=10,
                       initializer=mx.init.Normal(0.3))
@@ -122,7 +122,7 @@ def run_dir(tmp_path_factory):
 
 @pytest.fixture
 def bounded_memory():
-    """Assert that a test of small files takes at most 200 MB; the peak is reset first (Linux)."""
+    """Assert that a test needs less than 200 MB; resets the peak of the memory first (Linux)."""
     def status(name):
         line = re.search(rf"{name}:\s+(\d+) kB", Path("/proc/self/status").read_text())
         return int(line.group(1)) / 1e3
@@ -134,7 +134,7 @@ def bounded_memory():
 
 @pytest.fixture
 def stub_driver(tmp_path):
-    """Build a libcuda.so.1 that has some GPUs; returns the environment to find it first."""
+    """A function that builds a libcuda.so.1 with some GPUs, and returns an environment for it."""
     def build(*gpus, status=0, version=12040):
         listed = ", ".join(f'{{"{name}", {major}, {minor}, {memory}ul}}'
                            for name, (major, minor), memory in gpus)
@@ -148,7 +148,7 @@ def stub_driver(tmp_path):
 
 @pytest.fixture
 def call(capfd, monkeypatch):
-    """Run a command of dcgan-mx in this process; returns its status, its output and its errors."""
+    """Run a command of dcgan-mx in this process; return a CompletedProcess."""
     def run(name, *args, cwd=None, env=None):
         with monkeypatch.context() as patch:
             if cwd is not None:
@@ -174,7 +174,7 @@ def script():
 
 @pytest.fixture
 def one_line_error():
-    """Assert that a finished script failed the way house rules say; returns the line."""
+    """Assert that a command failed with one error line and exit code 2; return the line."""
     def check(done, *parts):
         assert done.returncode == 2, done.stderr
         lines = [line for line in done.stderr.splitlines() if not line.startswith("warning: ")]
@@ -187,7 +187,7 @@ def one_line_error():
 
 @pytest.fixture(scope="session")
 def make_batches():
-    """Make pairs of a real batch and a noise batch from a seed."""
+    """A function that makes pairs of a real batch and a noise batch from a seed."""
     def make(n, batch_size, data_shape, nz=100, seed=0):
         rng = np.random.default_rng(seed)
         return [(mx.io.DataBatch([mx.nd.array(rng.uniform(-1, 1, (batch_size, *data_shape)))], []),
@@ -198,7 +198,7 @@ def make_batches():
 
 @pytest.fixture
 def parameters():
-    """All parameters and moving statistics of a trainer (or the blog's loop), as NumPy arrays."""
+    """A function that returns all parameters and moving statistics of a trainer as arrays."""
     def get(trainer):
         mx.nd.waitall()
         return {name: array.asnumpy()

@@ -1,9 +1,9 @@
 import numpy as np
 import pytest
-from helpers.blog_loop import BlogLoop
 
 from dcgan_mx import MnistIter, RandIter, Trainer, make_dcgan_sym
 from dcgan_mx.system.runtime import mx
+from tools.benchmark.blog_loop import BlogLoop
 
 SHAPE = (3, 16, 16)
 

@@ -87,7 +87,7 @@ def probe_mxnet() -> None:
         from ..system.runtime import mx
         from . import train  # noqa: F401
     except cuda.BuildError as error:
-        print(json.dumps({"problem": error.trouble}))
+        print(json.dumps({"problem": error.problem}))
         return
     ones = mx.nd.ones((1, 3, 8, 8))
     mx.nd.Convolution(ones, ones, no_bias=True, num_filter=1, kernel=(8, 8)).wait_to_read()

@@ -14,6 +14,7 @@ import warnings
 from typing import Sequence
 
 from ..system.errors import ArgumentError
+from ..system.job_role import run_server
 
 COMMANDS = {
     "train": "train a DCGAN as in the blog post",
@@ -55,6 +56,7 @@ def run(name: str, argv: Sequence[str]) -> int:
         warnings.simplefilter("always", RuntimeWarning)
         warnings.showwarning = lambda message, *_, **__: print_stderr(f"warning: {message}")
         try:
+            run_server()  # does not return in a server or scheduler of a job
             status: int = importlib.import_module(f"dcgan_mx.cli.{name}").main(argv)
         except BaseException as error:
             status = _report_error(name, error)

@@ -1,4 +1,4 @@
-"""Start a distributed job, have it watched, leave nothing of it behind."""
+"""Start a distributed job, monitor it, and end all of its processes."""
 from __future__ import annotations
 
 import contextlib
@@ -9,47 +9,62 @@ import secrets
 import shutil
 import signal
 import socket
-import subprocess
 import time
 
 from ..system.command_line import LAUNCHED_BY
 from ..system.cpu import THREADS, physical_cores
+from ..system.errors import ArgumentError
 from ..system.files import StrPath
 from . import launchers, supervisor
 from .monitor import JobMonitor
 
-# What travels from this process's environment to all others.
-_TRAVEL = re.compile(r"OMP_NUM_THREADS|KMP_AFFINITY|PYTHONPATH|LD_LIBRARY_PATH|(MXNET|PS)_\w+")
+# Variables that all processes of the job get from this one.
+_INHERITED = re.compile(r"OMP_NUM_THREADS|KMP_AFFINITY|PYTHONPATH|LD_LIBRARY_PATH|(MXNET|PS)_\w+")
 
 
 def launch(command: list[str], num_workers: int, num_servers: int | None = None,
            launcher: str = "local", hostfile: StrPath | None = None, host_ip: str | None = None,
            start_timeout: float = 60.0, nodes: int | None = None, launched_by: str | None = None,
            stop_timeout: float = 300.0) -> int:
-    """Start a job, watch it, and return when nothing of it is left.
+    """Start a job, monitor it, and return when all of its processes have ended.
 
-    The flags are those of `dcgan-mx launch`; `launched_by` begins the line that workers say to go
-    on with. Returns 0, or 128 + n if signal n ended the job; raises ValueError, or JobError.
+    Parameters
+    ----------
+    command
+        The command that every worker, server and scheduler runs.
+    num_workers, num_servers
+        Numbers of processes; as many servers as workers by default.
+    launcher : {"local", "ssh", "mpi", "slurm"}
+    hostfile, host_ip, nodes
+        The flags of `dcgan-mx launch`.
+    start_timeout, stop_timeout
+        Seconds for all processes to start, and for workers to save and exit after a signal.
+    launched_by
+        The launch command, for the resume command that workers print.
+
+    Returns
+    -------
+    0, or 128 + n if signal n ended the job. Raises ArgumentError for invalid arguments, JobError if
+    the job fails.
     """
     ours = [name for name in os.environ if name.startswith("DMLC_") or name == supervisor.JOB]
     if ours:
-        raise ValueError(f"{ours[0]} is set: unset it, the launcher sets such variables itself")
+        raise ValueError(f"{ours[0]} is already set: unset it; the launcher sets it itself")
     launchers.check_launcher(launcher, hostfile=hostfile, host_ip=host_ip, nodes=nodes)
     if shutil.which(command[0]) is None:
-        raise ValueError(f"the command {command[0]!r} is no program here: give one on PATH, or "
-                         "its path")
+        raise ValueError(f"command not found: {command[0]!r}: give a program on PATH, or its path")
     host = host_ip or ("127.0.0.1" if launcher == "local" else _find_address())
     counts = {"scheduler": 1, "server": num_servers or num_workers, "worker": num_workers}
     token = secrets.token_hex(16)
-    watch = JobMonitor(token, counts, start_timeout, stop_timeout)
+    monitor = JobMonitor(token, counts, start_timeout, stop_timeout)
     with contextlib.ExitStack() as stack:
         listener = stack.enter_context(_bind(host))
         listener.listen(256)
-        host = listener.getsockname()[0]  # it may have been a name
-        # Nobody else gets the scheduler's port while this is bound; the scheduler does, because
-        # both set SO_REUSEADDR and this one does not listen.
+        host = listener.getsockname()[0]  # host_ip may be a name
+        # Reserves the scheduler's port. The scheduler can still bind it, because both sockets set
+        # SO_REUSEADDR and this one does not listen.
         reserved = stack.enter_context(_bind(host))
-        environ = {name: value for name, value in os.environ.items() if _TRAVEL.fullmatch(name)}
+        environ = {name: value for name, value in os.environ.items() if _INHERITED.fullmatch(name)}
         environ.update(DMLC_PS_ROOT_URI=host, DMLC_PS_ROOT_PORT=str(reserved.getsockname()[1]),
                        DMLC_NUM_WORKER=str(num_workers), DMLC_NUM_SERVER=str(counts["server"]))
         if launcher == "local" and not {*THREADS} & {*os.environ}:
@@ -62,17 +77,17 @@ def launch(command: list[str], num_workers: int, num_servers: int | None = None,
         for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
             if number != signal.SIGHUP or signal.getsignal(number) is not signal.SIG_IGN:  # nohup
                 stack.callback(signal.signal, number, signal.signal(
-                    number, lambda number, _: watch.hear(number)))
+                    number, lambda number, _: monitor.add_signal(number)))
         starters: list[launchers.Starter] = []
         stack.callback(_end, starters)
         for starter in launchers.start(launcher, jobs, counts, hostfile, nodes):
             starters.append(starter)  # noqa: PERF402  one by one: the next may fail
-        watch.run(listener, starters)
-    return 128 + watch.signals[0] if watch.signals else 0
+        monitor.run(listener, starters)
+    return 128 + monitor.signals[0] if monitor.signals else 0
 
 
 def _find_address() -> str:
-    """Return the address of this host that others reach."""
+    """Return an address of this host that other hosts reach."""
     try:
         address = socket.gethostbyname(socket.gethostname())
         if address.startswith("127."):  # of Debian's /etc/hosts
@@ -81,10 +96,12 @@ def _find_address() -> str:
                 address = route.getsockname()[0]
         return address
     except OSError as error:
-        raise ValueError(f"this host has no known address ({error}): give --host-ip") from None
+        raise ArgumentError("host_ip", f"the address of this host is unknown ({error}): give one"
+                            ) from None
 
 
 def _bind(host: str) -> socket.socket:
+    """Return a socket that is bound to a free port."""
     bound = socket.socket()
     try:
         bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -92,18 +109,19 @@ def _bind(host: str) -> socket.socket:
         return bound
     except OSError as error:
         bound.close()
-        raise ValueError(f"--host-ip {host} is no address of this host: {error.strerror}"
-                         ) from None
+        raise ArgumentError("host_ip", f"{host} is not an address of this host: {error.strerror}"
+                            ) from None
 
 
 def _end(starters: list[launchers.Starter]) -> None:
-    """Wait for what was started and for what that has started; ask, then kill, what is left."""
+    """Wait for the started programs and their process groups; signal, then kill what is left."""
     for number in (signal.SIGTERM, signal.SIGKILL):
-        deadline = time.monotonic() + 2.5  # for what ends by itself
+        deadline = time.monotonic() + 2.5  # for those that end by themselves
         for _, process in starters:
-            with contextlib.suppress(subprocess.TimeoutExpired):
-                process.wait(max(0.0, deadline - time.monotonic()))
-            with contextlib.suppress(ProcessLookupError):
-                os.killpg(process.pid, number)  # the leader of its session
+            while launchers.exit_status(process) is None and time.monotonic() < deadline:
+                time.sleep(0.01)
+            if process.returncode is None:  # not reaped: the number of its group is still ours
+                with contextlib.suppress(ProcessLookupError):
+                    os.killpg(process.pid, number)
     for _, process in starters:
         process.wait()

@@ -1,4 +1,4 @@
-"""What starts the processes of a job: this machine itself, ssh, Open MPI or Slurm."""
+"""Programs that start the processes of a job: Python on this machine, ssh, Open MPI or Slurm."""
 from __future__ import annotations
 
 import itertools
@@ -13,19 +13,20 @@ import tempfile
 from pathlib import Path
 from typing import Any, Iterator, Mapping, Tuple
 
+from ..system.errors import ArgumentError
 from ..system.files import StrPath
 from . import supervisor
 
-# What each launcher needs on PATH.
+# The program that each launcher needs on PATH.
 PROGRAMS = {"local": None, "ssh": "ssh", "mpi": "mpirun", "slurm": "srun"}
 _FLAGS = {"hostfile": ("ssh", "mpi"), "host_ip": ("ssh", "mpi", "slurm"), "nodes": ("slurm",)}
 _HOST = re.compile(r"((?:\w[\w.-]*@)?\w[\w.-]*)(?::(\d{1,5})|\s+slots=\d+)?", re.ASCII)
-_HOLD = [sys.executable, "-I", "-S", supervisor.__file__]
-Starter = Tuple[str, "subprocess.Popen[bytes]"]  # a program's name in messages, and the program
+_START = [sys.executable, "-I", "-S", supervisor.__file__]
+Starter = Tuple[str, "subprocess.Popen[bytes]"]  # name in messages, process
 
 
 def check_hosts(path: StrPath) -> list[tuple[str, str]]:
-    """Return the hosts of a file and their ports, "" where none is given; or ValueError."""
+    """Return the hosts of a file and their ports ("" by default); ArgumentError if invalid."""
     text = Path(path).read_text(encoding="utf-8-sig", errors="replace")
     hosts = []
     for number, line in enumerate(map(str.strip, text.splitlines()), 1):
@@ -33,61 +34,70 @@ def check_hosts(path: StrPath) -> list[tuple[str, str]]:
         if host and 1 <= int(host[2] or 1) < 2**16:
             hosts.append((host[1], host[2] or ""))
         elif line:
-            raise ValueError(f"--hostfile {path}, line {number} is {line!r}: give HOST, HOST:PORT "
-                             "or HOST slots=N")
+            raise ArgumentError("hostfile", f"{path}, line {number}: invalid host {line!r}: "
+                                "expected HOST, HOST:PORT or HOST slots=N")
     if not hosts:
-        raise ValueError(f"--hostfile {path} is empty: give a host on each line")
+        raise ArgumentError("hostfile", f"{path} is empty: write a host on each line")
     return hosts
 
 
 def check_launcher(launcher: str, **flags: Any) -> None:
-    """Raise ValueError if a launcher lacks what it needs, or has no use for a flag."""
+    """Raise ArgumentError if a launcher lacks a program or a flag, or does not support a flag."""
     for name, value in flags.items():
         if value is not None and launcher not in _FLAGS[name]:
-            raise ValueError(f"--{name.replace('_', '-')} is not for --launcher {launcher}: leave "
-                             "it out")
+            raise ArgumentError(name, f"not supported by --launcher {launcher}: omit it")
     if flags.get("hostfile") is not None:
         check_hosts(flags["hostfile"])
     elif launcher == "ssh":
-        raise ValueError("--launcher ssh needs --hostfile: give a file with a host on each line")
+        raise ArgumentError("launcher", "ssh needs --hostfile, a file with a host on each line")
     program = PROGRAMS[launcher]
     if program and shutil.which(program) is None:
-        raise ValueError(f"--launcher {launcher} needs {program}, which is not on PATH: install "
-                         "it, or take another launcher")
+        raise ArgumentError("launcher", f"{launcher} needs {program}, which is not on PATH: "
+                            "install it, or use a different launcher")
 
 
 def start(launcher: str, jobs: Mapping[str, str], counts: Mapping[str, int],
           hostfile: StrPath | None = None, nodes: int | None = None) -> Iterator[Starter]:
-    """Start the scheduler here, all others by the launcher; `jobs`: what `hold` needs, by role."""
-    yield "the scheduler's holder", _run(_HOLD, jobs["scheduler"])
+    """Start the scheduler here and the others with the launcher; `jobs` has the JSON by role."""
+    yield "the scheduler's supervisor", _run(_START, jobs["scheduler"])
     hosts = itertools.cycle(check_hosts(hostfile) if launcher == "ssh" and hostfile else [])
     for role in ("server", "worker"):
         count = counts[role]
         if launcher == "mpi":
             among = ["--hostfile", str(hostfile)] if hostfile else []
-            yield "mpirun", _run(["mpirun", "-n", str(count), *among, "-x", supervisor.JOB, *_HOLD],
-                                 jobs[role])
+            yield "mpirun", _run(
+                ["mpirun", "-n", str(count), *among, "-x", supervisor.JOB, *_START], jobs[role])
         elif launcher == "slurm":
             yield "srun", _run(["srun", "--exclusive=user", "--export=ALL", "-N",
-                                str(nodes or count), "-n", str(count), *_HOLD], jobs[role])
+                                str(nodes or count), "-n", str(count), *_START], jobs[role])
         elif launcher == "local":
             for _ in range(count):
-                yield f"a {role}'s holder", _run(_HOLD, jobs[role])
+                yield f"a {role}'s supervisor", _run(_START, jobs[role])
         else:
             for host, port in itertools.islice(hosts, count):
                 yield f"ssh to {host}", _run(
                     ["ssh", "-o", "BatchMode=yes", "-o", "StrictHostKeyChecking=accept-new",
-                     *(["-p", port] if port else []), host, " ".join(map(shlex.quote, _HOLD))],
+                     *(["-p", port] if port else []), host, " ".join(map(shlex.quote, _START))],
                     jobs[role], by_stdin=True)
 
 
 def _run(command: list[str], job: str, by_stdin: bool = False) -> subprocess.Popen[bytes]:
-    """Start a program in a session of its own: a terminal's Ctrl-C reaches the launcher only."""
+    """Start a program in a new session, so that Ctrl-C reaches the launcher only."""
     with tempfile.TemporaryFile() as f:
-        if by_stdin:  # ssh would show it on its command line, and the other host, too
+        if by_stdin:  # it would be visible on the command lines of ssh and of the other host
             f.write(f"{job}\n".encode())
             f.seek(0)
         return subprocess.Popen(
-            command, stdin=f, env=dict(os.environ) if by_stdin else {**os.environ, supervisor.JOB: job},
+            command, stdin=f, env={**os.environ, **({} if by_stdin else {supervisor.JOB: job})},
             start_new_session=True,
             preexec_fn=lambda: supervisor.die_with_parent(signal.SIGTERM))  # noqa: PLW1509
+
+
+def exit_status(process: subprocess.Popen[bytes]) -> int | None:
+    """Return the status of an ended program without reaping it: its number cannot be reused."""
+    if process.returncode is not None:
+        return process.returncode
+    ended = os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOHANG | os.WNOWAIT)
+    if ended is None:
+        return None
+    return ended.si_status if ended.si_code == os.CLD_EXITED else -ended.si_status

@@ -1,4 +1,4 @@
-"""Watch every process of a job: its start, its reports, its end."""
+"""Monitor all processes of a job: start, reports, exit."""
 from __future__ import annotations
 
 import contextlib
@@ -13,57 +13,60 @@ from typing import Any
 
 from ..system.job_role import ROLES
 from . import supervisor
-from .launchers import Starter
+from .launchers import Starter, exit_status
 
-_LINE = 4096  # bytes; longer ones are from strangers
+_MAX_LINE = 4096  # bytes; strangers may send more
+_TOKEN_TIMEOUT = 3.0  # seconds for a peer to send the token
 _STOPPED = (0, -signal.SIGTERM, 128 + signal.SIGHUP, 128 + signal.SIGINT, 128 + signal.SIGTERM)
-# What a process may tell of itself.
+# The facts that a process may report, and their types.
 _FACTS = {"role": str, "host": str, "pid": int, "up": bool, "rank": int, "ready": bool,
           "status": int}
 
 
 class JobError(RuntimeError):
-    """A job that failed; one line says what failed first, and how."""
+    """A job has failed; the message names the first failure."""
 
 
 @dataclasses.dataclass(eq=False)
 class Peer:
-    """A process of the job, or who claims to be one, at the other end of a connection."""
+    """The other end of a connection: a supervised process, or a stranger."""
 
     connection: socket.socket
     buffer: bytes = b""
-    trusted: bool = False  # it knows the token
+    trusted: bool = False  # has sent the token
     lost: bool = False
-    ended: float = 0.0  # when the status came
+    ended: float = 0.0  # time of the exit status
     role: str = ""
     host: str = ""
     pid: int = 0
     up: bool = False
-    rank: Any = None  # an int, when it is known
+    rank: Any = None  # int, once known
     ready: bool = False
-    status: Any = None  # likewise
+    status: Any = None  # int, once known
+    since: float = dataclasses.field(default_factory=time.monotonic)
 
     def __str__(self) -> str:
         rank = "" if self.rank is None else f" {self.rank}"
         return f"{self.role}{rank} (process {self.pid} on {self.host})"
 
     def read(self, token: bytes) -> None:
-        """Take in what has arrived; `lost` says that there will be no more."""
+        """Read and apply new lines; set `lost` at the end, or for a stranger."""
         try:
-            data = self.connection.recv(_LINE)
+            data = self.connection.recv(_MAX_LINE)
             *lines, self.buffer = (self.buffer + data).split(b"\n")
             for line in lines:
-                if self.trusted:  # nothing of a stranger's is parsed
-                    self._take(json.loads(line))
+                if self.trusted:  # never parse a stranger's data
+                    self._apply(json.loads(line))
                 elif hmac.compare_digest(line, token):
                     self.trusted = True
                 else:
                     raise ValueError
-            self.lost = not data or len(self.buffer) > _LINE
+            self.lost = not data or len(self.buffer) > _MAX_LINE
         except (OSError, ValueError, RecursionError):
             self.lost = True
 
-    def _take(self, facts: object) -> None:
+    def _apply(self, facts: object) -> None:
+        """Store reported facts; ValueError if they are invalid."""
         if not (isinstance(facts, dict) and facts.get("role", self.role) in ROLES
                 and all(type(value) is _FACTS.get(name) for name, value in facts.items())):
             raise ValueError
@@ -76,19 +79,19 @@ class Peer:
 
 
 class JobMonitor:
-    """All members of a job, and the signals that have arrived here or have ended a worker."""
+    """All processes of a job, and the signals that the launcher or a worker has received."""
 
     def __init__(self, token: str, counts: dict[str, int], start_timeout: float,
                  stop_timeout: float) -> None:
         self.token, self.counts = token.encode(), counts
         self.start_timeout, self.stop_timeout = start_timeout, stop_timeout
         self.signals: list[int] = []
-        self.members: list[Peer] = []
-        self._since = 0.0  # when the first signal came
+        self.peers: list[Peer] = []
+        self._since = 0.0  # time of the first signal
         self._stopped = False
 
-    def hear(self, number: int) -> None:
-        """Take in a signal; within a second of the first it is the same, from shell and system."""
+    def add_signal(self, number: int) -> None:
+        """Record a signal; within a second of the first it is a repetition by shell or system."""
         now = time.monotonic()
         if not self.signals:
             self._since = now
@@ -96,102 +99,108 @@ class JobMonitor:
             self.signals.append(number)
 
     def run(self, listener: socket.socket, starters: list[Starter]) -> None:
-        """Return when all workers have ended well, or when a signal asks to; else JobError."""
+        """Return when all workers have succeeded or a signal ends the job; else raise JobError."""
         deadline = time.monotonic() + self.start_timeout
         with selectors.DefaultSelector() as selector, contextlib.ExitStack() as connections:
             selector.register(listener, selectors.EVENT_READ)
             while True:
-                # Looked at before the members are read: what one of them says comes first.
-                failed = [f"{name} ended with status {process.returncode}"
-                          for name, process in starters if process.poll()]
+                # Checked before the peers are read, whose errors take precedence.
+                failed = [f"{name} ended with status {exit_status(process)}"
+                          for name, process in starters if exit_status(process)]
                 for key, _ in selector.select(0.1):
                     if key.data:
                         key.data.read(self.token)
-                        if key.data.lost:
-                            selector.unregister(key.fileobj)
-                            key.data.connection.close()
                         continue
                     with contextlib.suppress(OSError):
                         connection = connections.enter_context(listener.accept()[0])
                         supervisor.keep_alive(connection)
                         connection.setblocking(False)
-                        self.members.append(Peer(connection))
-                        selector.register(connection, selectors.EVENT_READ, self.members[-1])
+                        self.peers.append(Peer(connection))
+                        selector.register(connection, selectors.EVENT_READ, self.peers[-1])
                 now = time.monotonic()
+                for key in [*selector.get_map().values()]:
+                    peer = key.data
+                    if peer and (peer.lost or not peer.trusted
+                                 and now > peer.since + _TOKEN_TIMEOUT):
+                        peer.lost = True
+                        if not peer.role:
+                            self.peers.remove(peer)
+                        selector.unregister(key.fileobj)
+                        peer.connection.close()
                 ended = [m for m in self._list("worker") if m.status in self._good()]
                 if len(ended) == self.counts["worker"]:
-                    return  # servers have nothing to keep
+                    return  # servers have nothing to save
                 self._check_stopped(now)
-                self._check_members()
+                self._check_peers()
                 self._check_early(now)
                 if self.signals and self._stop():
                     return
                 if failed and not self._stopped:
-                    raise JobError(f"{failed[0]}: see its message above; the job is ended")
+                    raise JobError(f"{failed[0]}: see its message above; the job was stopped")
                 missing = self._list_missing()
                 if missing and now > deadline:
                     raise JobError(f"{' and '.join(missing)} not started within "
-                                   f"{self.start_timeout:g} s: see what keeps them, or give a "
-                                   "longer --start-timeout")
+                                   f"{self.start_timeout:g} s: check their hosts, or give a longer "
+                                   "--start-timeout")
 
     def _good(self) -> tuple[int, ...]:
         return _STOPPED if self._stopped else (0,)
 
     def _list(self, role: str) -> list[Peer]:
-        return [member for member in self.members if member.role == role]
+        return [peer for peer in self.peers if peer.role == role]
 
     def _list_waiting(self) -> list[Peer]:
-        return [member for member in self._list("worker") if member.status is None]
+        return [peer for peer in self._list("worker") if peer.status is None]
 
     def _stop(self) -> bool:
-        """Have the workers save and end; return whether there is nothing to wait for."""
+        """Make the workers save and exit; return whether the job can end at once."""
         workers = self._list("worker")
-        # No step is made before all are there, and ready to save; one that ends before that leaves
-        # those that are ready waiting for ever.
+        # Nothing is trained before all workers are ready to save. A worker that exits earlier would
+        # leave the ready ones waiting forever.
         if len(self.signals) > 1 or len(workers) < self.counts["worker"]:
             return True
         if not self._stopped:
             self._stopped = True
-            for member in self._list_waiting():
+            for peer in self._list_waiting():
                 with contextlib.suppress(OSError):
-                    member.connection.sendall(supervisor.STOP)
+                    peer.connection.sendall(supervisor.STOP)
         return (any(m.ready for m in workers)
                 and any(m.status is not None and not m.ready for m in workers))
 
     def _check_stopped(self, now: float) -> None:
-        """Find who was told alone to stop, and who does not come to an end after a signal."""
+        """Detect a worker that received a signal itself, and workers that do not stop in time."""
         workers, waiting = self._list("worker"), self._list_waiting()
-        for member in workers:
-            if not self.signals and member.status in _STOPPED[2:]:
-                self.hear(member.status - 128)
-                self._stopped = True  # it had the others stop at the same step: they save now
+        for peer in workers:
+            if not self.signals and peer.status in _STOPPED[2:]:
+                self.add_signal(peer.status - 128)
+                self._stopped = True  # the others stop at the same step, and save now
         since = max([self._since, *(m.ended for m in workers)])
         if self._stopped and waiting and now > since + self.stop_timeout:
             raise JobError(f"{' and '.join(map(str, waiting))} not ended within "
-                           f"{self.stop_timeout:g} s of the signal: see what keeps them, or give a "
+                           f"{self.stop_timeout:g} s of the signal: check their hosts, or give a "
                            "longer --stop-timeout")
 
-    def _check_members(self) -> None:
-        for member in self.members:
-            status = member.status
-            if status is None and member.lost and member.role:
-                raise JobError(f"lost {member}: it or its host has died; the job is ended")
+    def _check_peers(self) -> None:
+        for peer in self.peers:
+            status = peer.status
+            if status is None and peer.lost and peer.role:
+                raise JobError(f"lost {peer}: it or its host has died; the job was stopped")
             if status not in (None, *self._good()):
                 how = (f"was killed by {signal.Signals(-status).name}" if status < 0 else
                        f"ended with status {status}: see its message above")
-                raise JobError(f"{member} {how}; the job is ended")
+                raise JobError(f"{peer} {how}; the job was stopped")
 
     def _check_early(self, now: float) -> None:
-        """Find who ended well, but before those that now wait for it, for ever and in silence."""
-        for member in self.members:
-            # None has a rank before all have joined; thereafter each worker may end when it likes.
+        """Detect a process that exited with 0 while others wait for it forever."""
+        for peer in self.peers:
+            # Ranks are assigned when all have joined. After that each worker may exit at any time.
             waiting = [m for m in self._list_waiting() if m.up and (
-                member.role != "worker" or m.rank is member.rank is None)]
-            if (member.status == 0 and waiting and not self._stopped
-                    and now > member.ended + self.start_timeout):
-                raise JobError(f"{member} ended too early, with status 0, while "
-                               f"{' and '.join(map(str, waiting))} waited for it; the job is "
-                               "ended")
+                peer.role != "worker" or m.rank is peer.rank is None)]
+            if (peer.status == 0 and waiting and not self._stopped
+                    and now > peer.ended + self.start_timeout):
+                raise JobError(f"{peer} ended too early, with status 0, while "
+                               f"{' and '.join(map(str, waiting))} waited for it; the job "
+                               "was stopped")
 
     def _list_missing(self) -> list[str]:
         missing = []

@@ -1,1 +1,1 @@
-"""The machine and the process: MXNet's import, processors, GPUs, files, signals."""
+"""Everything about the machine and the process: MXNet's import, CPU, GPUs, files, signals."""

@@ -1,8 +1,8 @@
-"""bfloat16 on this processor, with Intel's matrix units (AMX) at work where they are.
+"""bfloat16 on this processor, with Intel's matrix units (AMX).
 
-oneDNN 2.4.4, inside MXNet 1.9.1, has kernels for AMX, but uses them only where `DNNL_MAX_CPU_ISA`
-names them, and does not ask Linux for the permission, without which the first one ends the process
-(SIGILL). It reads the variable once, for its first kernel.
+oneDNN 2.4.4, which MXNet 1.9.1 contains, has kernels for AMX. It uses them only if
+`DNNL_MAX_CPU_ISA` names AMX when the first kernel runs. It does not ask Linux for permission to use
+AMX; without the permission the first such kernel dies of SIGILL.
 """
 from __future__ import annotations
 
@@ -18,70 +18,70 @@ import numpy as np
 from .cpu import check_bfloat16, cpu_flags, slow_bf16_reason
 from .runtime import mx
 
-BFLOAT16 = np.dtype([("bfloat16", np.uint16)])  # what MXNet takes for the name of the type
+BFLOAT16 = np.dtype([("bfloat16", np.uint16)])  # MXNet's spelling of the type
 _VARIABLE, _AMX = "DNNL_MAX_CPU_ISA", "AVX512_CORE_AMX"
 # Linux, arch/x86/include/uapi/asm/prctl.h and asm/fpu/types.h; the system call's number on x86-64.
 _ARCH_PRCTL, _ARCH_GET_XCOMP_PERM, _ARCH_REQ_XCOMP_PERM, _XTILEDATA = 158, 0x1022, 0x1023, 18
 
 
 def prepare_bfloat16(gpu: bool) -> None:
-    """Prepare this process for bfloat16, before it computes anything.
+    """Prepare this process for bfloat16; call this before MXNet computes anything.
 
-    Raises ValueError where bfloat16 is impossible; warns if AMX cannot be used, or float32 is
+    Raises ArgumentError if bfloat16 is impossible here. Warns if AMX stays disabled or float32 is
     faster.
     """
     check_bfloat16(gpu)
-    amx = "amx_bf16" in cpu_flags()
-    hindrance = enable() if amx else None
-    for text in (hindrance, slow_bf16_reason(amx and hindrance is None)):
+    has_amx = "amx_bf16" in cpu_flags()
+    failure = enable() if has_amx else None
+    for text in (failure, slow_bf16_reason(has_amx and failure is None)):
         if text:
-            _tell(text)
+            _warn_once(text)
 
 
 @functools.lru_cache(maxsize=None)
-def _tell(text: str) -> None:
-    """Warn once in a process: the command and each trainer prepare it."""
+def _warn_once(text: str) -> None:
+    """Warn once in a process: the command and each trainer call `prepare_bfloat16`."""
     warnings.warn(text, RuntimeWarning, stacklevel=4)
 
 
 def enable() -> str | None:
-    """Enable AMX for MXNet's bfloat16 kernels; return one line that says why not, or None."""
-    chosen = os.environ.get(_VARIABLE)
-    if chosen not in (None, "", _AMX):
-        return f"AMX stays asleep: you set {_VARIABLE}={chosen}: unset it"
-    refusal = _ask_permission()
-    if refusal:  # the variable must not be set: the first kernel would end the process
-        return f"AMX stays asleep: Linux does not allow it here ({refusal})"
+    """Enable AMX for MXNet's bfloat16 kernels; return the reason in one line if that fails."""
+    before = os.environ.get(_VARIABLE)
+    if before not in (None, "", _AMX):
+        return f"AMX stays disabled: {_VARIABLE} is {before}: unset it"
+    refusal = _request_permission()
+    if refusal:  # the variable must stay unset: the first kernel would end the process
+        return f"AMX stays disabled: Linux does not permit it here ({refusal})"
     os.environ[_VARIABLE] = _AMX
     try:
-        awake = _computes_with_amx()
+        enabled = _uses_amx()
     finally:
-        if chosen is None:  # it is read; a child of this process would not have the permission
+        if before is None:  # child processes would not have the permission
             del os.environ[_VARIABLE]
         else:
-            os.environ[_VARIABLE] = chosen
-    return None if awake else ("AMX stays asleep: this process has computed before it was asked "
-                               "for bfloat16: ask in a new one")
+            os.environ[_VARIABLE] = before
+    return None if enabled else ("AMX stays disabled: MXNet has already computed in this process: "
+                                 "use bfloat16 in a new process")
 
 
-def _ask_permission() -> str | None:
-    """Ask Linux for AMX's tiles, for all threads of this process; return why it refuses."""
-    error = _call_kernel(_ARCH_REQ_XCOMP_PERM, ctypes.c_ulong(_XTILEDATA))
+def _request_permission() -> str | None:
+    """Ask Linux for AMX's tiles for all threads of this process; return why it refuses."""
+    error = _arch_prctl(_ARCH_REQ_XCOMP_PERM, ctypes.c_ulong(_XTILEDATA))
     if error:
         return os.strerror(error)
-    return None if is_allowed() else "the call has no effect"  # as in some sandboxes
+    return None if is_permitted() else "the call has no effect"  # as in some sandboxes
 
 
-def is_allowed() -> bool:
+def is_permitted() -> bool:
     """Tell whether this process may use AMX's tiles."""
-    allowed = ctypes.c_uint64()
-    error = _call_kernel(_ARCH_GET_XCOMP_PERM, ctypes.byref(allowed))
-    return not error and bool(allowed.value >> _XTILEDATA & 1)
+    permitted = ctypes.c_uint64()
+    error = _arch_prctl(_ARCH_GET_XCOMP_PERM, ctypes.byref(permitted))
+    return not error and bool(permitted.value >> _XTILEDATA & 1)
 
 
-def _call_kernel(code: int, argument: object) -> int:
-    """Call arch_prctl; return the error's number, or 0."""
-    if platform.machine() != "x86_64":  # the number is another call's there
+def _arch_prctl(code: int, argument: object) -> int:
+    """Call arch_prctl; return its errno, or 0."""
+    if platform.machine() != "x86_64":  # this number is a different system call there
         return errno.ENOSYS
     libc = ctypes.CDLL(None, use_errno=True)
     libc.syscall.restype = ctypes.c_long
@@ -89,17 +89,15 @@ def _call_kernel(code: int, argument: object) -> int:
     return ctypes.get_errno() if failed else 0
 
 
-def _computes_with_amx() -> bool:
-    """Distinguish AMX from AVX-512 by the order in which they add three products.
-
-    VDPBF16PS adds the second product of each pair first: 2^30 + 1 - 2^30 is 0 in float32.
-    TDPBF16PS adds the first one first, or both by themselves: 2^30 - 2^30 + 1 is 1. (Intel,
-    Software Developer's Manual, volume 2.)
-    """
+def _uses_amx() -> bool:
+    """Run a convolution and tell whether AMX computed it."""
+    # AMX and AVX-512 add three products in different orders (Intel, Software Developer's Manual,
+    # volume 2). VDPBF16PS adds the second product of a pair first: 2^30 + 1 - 2^30 is 0 in float32.
+    # TDPBF16PS adds the first one first, or adds both separately: 2^30 - 2^30 + 1 is 1.
     weight = np.zeros((128, 64, 4, 4), np.float32)
     weight[:, 0], weight[:, 2], weight[:, 3] = 2**30, -2**30, 1
     image = np.zeros((2, 64, 8, 8), np.float32)
-    image[:, :, ::4, ::4] = 1  # one pixel under each kernel
+    image[:, :, ::4, ::4] = 1  # each kernel covers one pixel that is not 0
     inputs = {"x": mx.nd.array(image), "w": mx.nd.array(weight)}
     casts = (mx.sym.amp_cast(mx.sym.Variable(name), dtype=BFLOAT16) for name in inputs)
     product = mx.sym.Convolution(*casts, no_bias=True, num_filter=128, kernel=(4, 4),

@@ -1,6 +1,6 @@
-"""Names that MXNet 1.9.1 expects and that newer releases of NumPy and Python removed.
+"""Names that MXNet 1.9.1 needs and newer releases of NumPy and Python have removed.
 
-The package sets them when it is imported, so that a plain `import mxnet` after it works, too.
+Importing the package adds them, so a plain `import mxnet` after it works, too.
 """
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from typing import Any, Sequence
 
 import numpy as np
 
-_RENAMED = {  # read in mxnet/numpy/*.py and numpy_dispatch_protocol.py
-    "bool": bool,  # removed in NumPy 1.24; NumPy 2 has another `bool` of its own
+_RENAMED = {  # used in mxnet/numpy/*.py and numpy_dispatch_protocol.py
+    "bool": bool,  # removed in NumPy 1.24; NumPy 2 has a different `bool`
     # Removed in NumPy 2.0: https://numpy.org/doc/stable/numpy_2_0_migration_guide.html
     "PZERO": 0.0, "NZERO": -0.0, "PINF": np.inf, "NINF": -np.inf, "Inf": np.inf,
     "NAN": np.nan, "NaN": np.nan,
@@ -27,28 +27,28 @@ _FINANCIAL = ("mirr", "npv", "pmt", "ppmt", "pv", "rate")
 
 
 def add_missing_names() -> None:
-    """Add what MXNet 1.9.1 needs to be imported; names that exist are left alone."""
+    """Add the names that MXNet 1.9.1 needs, except those that exist."""
     names = vars(np)  # hasattr would raise NumPy's deprecation warnings
     for name, value in _RENAMED.items():
         names.setdefault(name, value)
     for name in _FINANCIAL:
         names.setdefault(name, _make_removed(name))
     if sys.version_info >= (3, 12) and "distutils.version" not in sys.modules:
-        # Only this submodule: setuptools warns if it finds a `distutils` that it did not make.
+        # Not `distutils` itself: setuptools warns about a `distutils` that is not its own.
         sys.modules["distutils.version"] = _make_distutils_version()
     if _RecordIOFinder not in sys.meta_path:
         sys.meta_path.insert(0, _RecordIOFinder)
 
 
 def _make_removed(name: str) -> Any:
-    """Return a placeholder for a function that nothing in MXNet calls."""
+    """Return a placeholder for a function that MXNet copies but never calls."""
     def removed(*_: Any, **__: Any) -> None:
-        raise RuntimeError(f"numpy.{name} was removed from NumPy: use numpy_financial.{name}")
+        raise RuntimeError(f"NumPy has removed {name}: use numpy_financial.{name}")
     return removed
 
 
 def _make_distutils_version() -> types.ModuleType:
-    """Return a stand-in for distutils.version, which MXNet compares NumPy's versions with."""
+    """Return a replacement of distutils.version, with which MXNet compares NumPy's versions."""
     from packaging.version import Version
     module = types.ModuleType("distutils.version")
     vars(module).update(LooseVersion=Version, StrictVersion=Version)
@@ -56,7 +56,7 @@ def _make_distutils_version() -> types.ModuleType:
 
 
 class _RecordIOLoader(SourceFileLoader):
-    """mxnet.recordio without ndarray.tostring, which NumPy deprecated and 2.3 removed."""
+    """Load mxnet.recordio without ndarray.tostring, which NumPy 2.3 removed."""
 
     def get_code(self, fullname: str) -> types.CodeType:
         source = self.get_data(self.path).replace(b".tostring()", b".tobytes()")
@@ -65,7 +65,7 @@ class _RecordIOLoader(SourceFileLoader):
 
 
 class _RecordIOFinder:
-    """Find mxnet.recordio with the loader above, and nothing else."""
+    """Find only mxnet.recordio, with the loader above."""
 
     @staticmethod
     def find_spec(name: str, path: Sequence[str] | None = None,

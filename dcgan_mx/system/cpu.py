@@ -1,17 +1,19 @@
-"""What the processor offers, read without loading anything."""
+"""Facts about the processor, read without loading MXNet."""
 from __future__ import annotations
 
 import os
 import platform
 
-THREADS = ("OMP_NUM_THREADS", "MXNET_OMP_MAX_THREADS")  # whichever a user sets wins
-# Instruction sets that matter for bfloat16, in Linux's spelling.
+from .errors import ArgumentError
+
+THREADS = ("OMP_NUM_THREADS", "MXNET_OMP_MAX_THREADS")  # the first one that is set wins
+# Instruction sets that matter for bfloat16, as Linux spells them.
 ISA = ("avx512f", "avx512_bf16", "amx_bf16")
 _CPUINFO = "/proc/cpuinfo"
 
 
 def _read_cpuinfo() -> dict[str, str]:
-    """Return Linux's description of the first processor; empty elsewhere."""
+    """Return Linux's description of the first processor; {} on other systems."""
     try:
         with open(_CPUINFO, errors="replace") as f:
             text = f.read()
@@ -27,50 +29,48 @@ def cpu_model() -> str:
 
 
 def cpu_flags() -> frozenset[str]:
-    """Return which of `ISA` the processor and the kernel offer; empty where that is unknown."""
+    """Return those of `ISA` that the processor and Linux support; empty if unknown."""
     return frozenset(ISA) & {*_read_cpuinfo().get("flags", "").split()}
 
 
 def check_bfloat16(gpu: bool) -> None:
-    """Raise ValueError if bfloat16 training is impossible here, or is asked for on a GPU."""
-    mend = "train in float32, or on a processor that has AVX512-BF16 or AMX"
+    """Raise ArgumentError if bfloat16 training is impossible on the GPU, or on this processor."""
+    fix = "use float32, or a processor with AVX512-BF16 or AMX"
     if gpu:
-        raise ValueError("--precision bfloat16 with --gpu: MXNet 1.9.1 has no bfloat16 on a GPU: "
-                         + mend)
+        raise ArgumentError("precision", "MXNet 1.9.1 does not support bfloat16 on a GPU: " + fix)
     if not cpu_flags() & {"avx512_bf16", "amx_bf16"}:
-        raise ValueError(f"--precision bfloat16: {cpu_model()} has no instructions for "
-                         f"it: {mend}")
+        raise ArgumentError("precision", f"{cpu_model()} does not support bfloat16: {fix}")
 
 
 def slow_bf16_reason(amx: bool) -> str | None:
-    """Say why bfloat16 would be slower than float32 here; None where it is not.
+    """Return why bfloat16 is slower than float32 here; None if it is faster.
 
-    Intel's AVX512-BF16 without AMX is slower than its float32 (docs/benchmarks.md); AMD's, in Zen 4
-    and later, is faster.
+    AVX512-BF16 without AMX is slower than float32 on Intel's processors (docs/benchmarks.md), and
+    faster on AMD's (Zen 4 and later).
     """
     if amx or _read_cpuinfo().get("vendor_id") != "GenuineIntel":
         return None
-    return ("--precision bfloat16: slower than float32 on an Intel processor whose AMX units are "
-            "not at work (48 images/s against 62, where it was measured): float32 is the better "
-            "choice here")
+    return ("--precision bfloat16 is slower than float32 on an Intel processor without AMX (48 "
+            "images/s instead of 62 in our measurement): use float32")
 
 
 def read_threads() -> str | None:
-    """Return the user's number of threads as NAME=NUMBER, None if unset; ValueError if invalid."""
+    """Return the number of threads that the user set as NAME=NUMBER; ValueError if invalid."""
     for name in THREADS:
         value = os.environ.get(name)
         if value:
             if not (value.isascii() and value.isdigit() and int(value)):  # MXNet would abort
-                raise ValueError(f"{name} is {value!r}: give a whole number from 1, or unset it")
+                raise ValueError(f"{name}: invalid value {value!r}: expected a positive integer; "
+                                 "change or unset it")
             return f"{name}={value}"
     return None
 
 
 def physical_cores() -> int:
-    """Count the physical cores in this process's affinity mask.
+    """Return the number of physical cores in this process's affinity mask.
 
-    Hardware threads of one core count once (Linux, Documentation/admin-guide/cputopology.rst);
-    where the system does not tell them apart, processors count.
+    Hardware threads of a core count once (Linux, Documentation/admin-guide/cputopology.rst). If the
+    topology is unknown, all processors count.
     """
     if not hasattr(os, "sched_getaffinity"):
         return os.cpu_count() or 1

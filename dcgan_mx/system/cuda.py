@@ -1,7 +1,7 @@
-"""MXNet's builds, the CUDA libraries that one of them needs, and the NVIDIA driver.
+"""MXNet's CPU and GPU builds, the CUDA libraries of the GPU build, and the NVIDIA driver.
 
-The build for CUDA brings machine code for some GPUs, but no CUDA library; those come as packages
-of their own. They lie where no loader looks, so they are loaded by path before MXNet is.
+The GPU build contains machine code for some GPUs, but no CUDA libraries. NVIDIA's packages install
+these outside of the loader's path, so they are loaded by path before MXNet.
 """
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ CPU_BUILD = "mxnet"
 GPU_BUILD = "mxnet-cu117"
 VERSION = "1.9.1"
 _BUILDS = (CPU_BUILD, *(f"mxnet-cu{number}" for number in (100, 101, 102, 110, 112, 117)))
-# Package, version, its libraries; each library after those that it needs.
+# Package, version, libraries; each library comes after its dependencies.
 _LIBRARIES = (
     ("nvidia-cuda-runtime-cu11", "11.7.99", "libcudart.so.11.0"),
     ("nvidia-cuda-nvrtc-cu11", "11.7.99", "libnvrtc.so.11.2"),
@@ -27,36 +27,35 @@ _LIBRARIES = (
     ("nvidia-cusolver-cu11", "11.4.0.1", "libcusolver.so.11"),
     ("nvidia-cudnn-cu11", "8.5.0.96", "libcudnn.so.8"),
     ("nvidia-nccl-cu11", "2.14.3", "libnccl.so.2"))
-# What setup.py asks for beside MXNet.
+# setup.py adds these to the GPU build.
 GPU_REQUIREMENTS = [f"{name}=={version}" for name, version, *_ in _LIBRARIES]
-# Compute capabilities that libmxnet.so of GPU_BUILD has machine code for; it has no PTX.
+# Compute capabilities of the machine code in the GPU build, which contains no PTX.
 _CODE = ((5, 0), (6, 0), (7, 0), (8, 0), (8, 6))
-_LEAST_DRIVER = 11070  # MXNet compiles fused operators to PTX of CUDA 11.7 while it runs
+_MIN_DRIVER = 11070  # MXNet compiles fused operators to PTX of CUDA 11.7 at run time
 _DRIVER = "libcuda.so.1"
-# MXNet's metadata ask for NumPy below 2, which has no wheels for Python 3.13 and newer: there pip
-# has to be told to ignore them, and on older Pythons it may.
+# --no-deps: MXNet's metadata require NumPy below 2, which has no wheels for Python 3.13 and newer.
 INSTALL_CPU = f"pip install --no-deps {CPU_BUILD}=={VERSION}"
 _INSTALL_GPU = ("DCGAN_MX_GPU=1 pip install --editable . && "
                 f"pip install --no-deps {GPU_BUILD}=={VERSION}")
 
 
 class Problem(NamedTuple):
-    """What is wrong, and what mends it."""
+    """A problem and its fix, both as parts of a sentence."""
 
     problem: str
-    mend: str
+    fix: str
 
 
 class BuildError(ImportError):
-    """MXNet's build, as it is installed, cannot be loaded here; `trouble` says why."""
+    """The installed build of MXNet cannot be loaded; `problem` has the reason and the fix."""
 
-    def __init__(self, *trouble: str) -> None:
-        self.trouble = Problem(*trouble)
-        super().__init__(": ".join(trouble))
+    def __init__(self, problem: str, fix: str) -> None:
+        self.problem = Problem(problem, fix)
+        super().__init__(f"{problem}: {fix}")
 
 
 class Gpu(NamedTuple):
-    """A GPU as the driver describes it; `memory` in bytes."""
+    """A GPU as the driver describes it; `memory` is in bytes."""
 
     name: str
     capability: tuple[int, int]
@@ -64,11 +63,11 @@ class Gpu(NamedTuple):
 
 
 class Driver(NamedTuple):
-    """The NVIDIA driver: the CUDA version that it is for, as 11070, and what keeps it from use."""
+    """The NVIDIA driver: its CUDA version, such as 11070, and the problem that prevents its use."""
 
     version: int | None
     gpus: list[Gpu]
-    trouble: Problem | None
+    problem: Problem | None
 
 
 def find_builds() -> list[str]:
@@ -82,22 +81,22 @@ def find_builds() -> list[str]:
 
 
 def load_libraries() -> None:
-    """Load the libraries that MXNet's CUDA build needs; BuildError if that is impossible."""
+    """Load the CUDA libraries that the installed build of MXNet needs, or raise BuildError."""
     builds = find_builds()
     if len(builds) > 1:
         raise BuildError(
-            f"{' and '.join(builds)} are both installed, and hold the same files",
-            f"pip uninstall --yes {' '.join(builds)}, as uninstalling one takes files of the "
-            f"other along; then {INSTALL_CPU} for the CPU, or {_INSTALL_GPU} for a GPU")
+            f"{' and '.join(builds)} are both installed, but contain the same files",
+            f"pip uninstall --yes {' '.join(builds)}; then {INSTALL_CPU} for the CPU, or "
+            f"{_INSTALL_GPU} for a GPU")
     if builds in ([], [CPU_BUILD]):
         return
     try:
         ctypes.CDLL(_DRIVER)
     except OSError as error:
         raise BuildError(
-            f"there is no NVIDIA driver ({error}), and {builds[0]} cannot be imported without one",
-            f"install the driver of your card, or take the build for the CPU, with pip uninstall "
-            f"--yes {builds[0]} && {INSTALL_CPU}") from None
+            f"{builds[0]} needs an NVIDIA driver, which is not installed ({error})",
+            f"install the driver of your GPU, or the CPU build: pip uninstall --yes {builds[0]} && "
+            f"{INSTALL_CPU}") from None
     if builds == [GPU_BUILD]:
         for package, version, *libraries in _LIBRARIES:
             for library in libraries:
@@ -106,7 +105,7 @@ def load_libraries() -> None:
 
 
 def _find(package: str, library: str) -> Path:
-    """Return the path of a package's library, or its name for the system's loader."""
+    """Return the path of a package's library; its plain name if the package is not installed."""
     try:
         found = importlib.metadata.distribution(package)
     except importlib.metadata.PackageNotFoundError:
@@ -116,6 +115,7 @@ def _find(package: str, library: str) -> Path:
 
 
 def _load(package: str, version: str, library: str) -> None:
+    """Load a library, or raise BuildError."""
     try:
         ctypes.CDLL(str(_find(package, library)), ctypes.RTLD_GLOBAL)
     except OSError as error:
@@ -125,12 +125,9 @@ def _load(package: str, version: str, library: str) -> None:
 
 
 def _check_short_name() -> None:
-    """Raise BuildError if cuDNN cannot find the driver.
-
-    cuDNN 8.5 loads it as libcuda.so, from its own folder or the system's, before the first
-    convolution on a GPU, and aborts the process if it is not there; not every driver comes with
-    this name.
-    """
+    """Raise BuildError if cuDNN cannot find the driver."""
+    # Before the first convolution on a GPU, cuDNN 8.5 loads the driver as libcuda.so, from its own
+    # folder or the system's, and aborts the process if that fails. Some drivers lack this name.
     link = _find("nvidia-cudnn-cu11", "libcuda.so").absolute()
     try:
         ctypes.CDLL("libcuda.so")
@@ -140,23 +137,23 @@ def _check_short_name() -> None:
                 driver = next(Path(line.split(maxsplit=5)[5].rstrip("\n")) for line in maps
                               if "libcuda.so" in line)
             raise BuildError(
-                f"cuDNN needs the NVIDIA driver under the name libcuda.so, too ({error})",
+                f"cuDNN needs the NVIDIA driver also as libcuda.so ({error})",
                 f"ln -sf {driver.with_name(_DRIVER)} {link}") from None
 
 
 def unsupported_reason(capability: tuple[int, int]) -> Problem | None:
-    """Say why MXNet's CUDA build cannot use a GPU of this compute capability; None if it can.
+    """Return why the GPU build does not support a compute capability; None if it does.
 
-    Machine code runs on GPUs of the same major and the same or a higher minor number (CUDA C++
-    Programming Guide, "Binary Compatibility"); PTX would run on all later ones.
+    Machine code runs on GPUs with the same major and the same or a higher minor number (CUDA C++
+    Programming Guide, "Binary Compatibility").
     """
     major, minor = capability
-    if any(major == of and minor >= least for of, least in _CODE):
+    if any(major == code[0] and minor >= code[1] for code in _CODE):
         return None
     age = "new" if capability > _CODE[-1] else "old"
     return Problem(
         f"sm_{major}{minor} is too {age}: MXNet {VERSION} has machine code for sm_50 to sm_86, "
-        "and no PTX", "train on the CPU, without --gpu, or on a GPU of sm_50 to sm_89")
+        "without PTX", "train on the CPU, without --gpu, or on a GPU of sm_50 to sm_89")
 
 
 def ask_driver() -> Driver:
@@ -164,18 +161,18 @@ def ask_driver() -> Driver:
     try:
         driver = ctypes.CDLL(_DRIVER)
     except OSError as error:
-        return Driver(None, [], Problem(f"there is no NVIDIA driver ({error})",
-                                        "install the driver of your card"))
+        return Driver(None, [], Problem(
+            f"the NVIDIA driver is not installed ({error})", "install the driver of your GPU"))
     version, count, capability = ctypes.c_int(), ctypes.c_int(), (ctypes.c_int * 2)()
     driver.cuDriverGetVersion(ctypes.byref(version))
     status = driver.cuInit(0)
     if status:
         text = ctypes.c_char_p()
         driver.cuGetErrorString(status, ctypes.byref(text))
-        said = (text.value or b"unknown").decode()
+        message = (text.value or b"unknown").decode()
         return Driver(version.value, [], Problem(
-            f"the NVIDIA driver answers cuInit with error {status}, {said}",
-            "see that nvidia-smi lists the card, and that CUDA_VISIBLE_DEVICES does not hide it"))
+            f"the NVIDIA driver's cuInit returns error {status}, {message}",
+            "check that nvidia-smi lists the GPU and CUDA_VISIBLE_DEVICES does not hide it"))
     driver.cuDeviceGetCount(ctypes.byref(count))
     gpus = []
     for number in range(count.value):
@@ -188,25 +185,25 @@ def ask_driver() -> Driver:
                 ctypes.byref(capability, i * ctypes.sizeof(ctypes.c_int)), attribute, device)
         gpus.append(Gpu(name.value.decode(errors="replace"), (capability[0], capability[1]),
                         memory.value))
-    return Driver(version.value, gpus, None if version.value >= _LEAST_DRIVER else Problem(
-        f"the NVIDIA driver is for CUDA {dotted(version.value)}, which is too old",
-        f"install one for CUDA {dotted(_LEAST_DRIVER)} or newer: version 515 or newer"))
+    return Driver(version.value, gpus, None if version.value >= _MIN_DRIVER else Problem(
+        f"the NVIDIA driver supports only CUDA {dotted(version.value)}",
+        f"install a driver of version 515 or newer, for CUDA {dotted(_MIN_DRIVER)}"))
 
 
 def dotted(version: int) -> str:
-    """Return a version of CUDA as NVIDIA writes it: '11.7' for 11070."""
+    """Format a CUDA version: '11.7' for 11070."""
     return f"{version // 1000}.{version % 1000 // 10}"
 
 
 def no_gpu_reason(with_cuda: bool) -> Problem:
-    """Say why MXNet, built with or without CUDA, sees no GPU."""
+    """Return why MXNet, built with or without CUDA, sees no GPU."""
     driver = ask_driver()
     if not with_cuda:
-        problem = "this is MXNet's build without CUDA"
+        problem = "MXNet's CPU build is installed"
         install = f"pip uninstall --yes {CPU_BUILD} && {_INSTALL_GPU}"
-        if driver.trouble:  # the other build cannot even be imported without a driver
-            return Problem(f"{problem}, and {driver.trouble.problem}",
-                           f"{driver.trouble.mend}, then {install}")
-        return Problem(problem, f"to get one with it, {install}")
-    return driver.trouble or Problem(
-        f"the NVIDIA driver lists {len(driver.gpus)} of them", "install the driver anew")
+        if driver.problem:  # without a driver, the GPU build cannot even be imported
+            return Problem(f"{problem}, and {driver.problem.problem}",
+                           f"{driver.problem.fix}, then {install}")
+        return Problem(problem, f"install the GPU build: {install}")
+    return driver.problem or Problem(
+        f"the NVIDIA driver lists {len(driver.gpus)} GPUs", "reinstall the driver")

@@ -1,4 +1,4 @@
-"""From the text of --gpu and --kv-store to MXNet's contexts and KVStore."""
+"""MXNet's contexts and KVStore for the values of --gpu and --kv-store."""
 from __future__ import annotations
 
 import warnings
@@ -7,78 +7,93 @@ from typing import Any
 from . import job_role
 from .command_line import command_line
 from .cuda import Gpu, ask_driver, no_gpu_reason, unsupported_reason
+from .errors import ArgumentError
 from .runtime import disable_exit_barrier, mx
 
 
 def make_contexts(gpu: str | int | None = None, cpu_devices: int | None = None,
                   require_gpu: bool = False) -> list[Any]:
-    """Return the MXNet contexts for the values of --gpu, --cpu-devices and --require-gpu.
+    """Return MXNet contexts.
 
-    Where MXNet sees no GPU, a RuntimeWarning says why and the CPU is used, unless `require_gpu`.
+    Parameters
+    ----------
+    gpu
+        Numbers of GPUs, such as 0 or "0,1"; None for the CPU.
+    cpu_devices
+        Number of contexts on the CPU; 1 by default.
+    require_gpu
+        Raise ArgumentError if MXNet sees no GPU. By default a RuntimeWarning gives the reason, and
+        the CPU is used.
     """
     if gpu is None:
         if require_gpu:
-            raise ValueError("--require-gpu without --gpu: say which one, as in --gpu 0")
+            raise ArgumentError("require_gpu", "--gpu is missing: give a GPU, as in --gpu 0")
         return [mx.cpu(i) for i in range(cpu_devices or 1)]
     if cpu_devices is not None:
-        raise ValueError(f"--cpu-devices {cpu_devices} with --gpu {gpu}: give one of the two")
+        raise ArgumentError("cpu_devices", f"{cpu_devices} conflicts with --gpu {gpu}: give only "
+                            "one of them")
     numbers = parse_gpus(str(gpu))
     if _count_gpus():
         gpus = ask_driver().gpus
         for number in numbers:
             check_gpu(number, gpus)
         return [mx.gpu(number) for number in numbers]
-    trouble = no_gpu_reason(mx.runtime.Features().is_enabled("CUDA"))
-    reason = f"--gpu {gpu}: MXNet sees no GPU: {trouble.problem}; {trouble.mend}"
+    problem = no_gpu_reason(mx.runtime.Features().is_enabled("CUDA"))
+    reason = f"MXNet sees no GPU: {problem.problem}; {problem.fix}"
     if require_gpu:
-        raise ValueError(reason)
-    warnings.warn(f"{reason}; GOING ON WITH THE CPU", RuntimeWarning, stacklevel=2)
+        raise ArgumentError("gpu", f"{gpu}: {reason}")
+    warnings.warn(f"--gpu {gpu}: {reason}; TRAINING ON THE CPU", RuntimeWarning, stacklevel=2)
     return [mx.cpu()]
 
 
 def parse_gpus(text: str) -> list[int]:
-    """Return the numbers in the value of --gpu."""
+    """Return the numbers in the value of --gpu; ArgumentError if it is invalid."""
     parts = text.split(",")
     if not all(part.isascii() and part.isdigit() for part in parts):
-        raise ValueError(f"--gpu {text}: give numbers with commas between, as in 0 or 0,1")
+        raise ArgumentError("gpu", f"invalid value {text!r}: expected numbers separated by commas, "
+                            "as in 0 or 0,1")
     numbers = [int(part) for part in parts]
     if len({*numbers}) < len(numbers):
-        raise ValueError(f"--gpu {text}: give each GPU once")
+        raise ArgumentError("gpu", f"invalid value {text!r}: give each GPU once")
     return numbers
 
 
 def check_gpu(number: int, gpus: list[Gpu]) -> None:
-    """Raise ValueError if `gpus` has no GPU of this number, or MXNet cannot use it."""
+    """Raise ArgumentError if `gpus` lacks this number, or MXNet cannot use the GPU."""
     if not 0 <= number < len(gpus):
         numbers = "0" if len(gpus) == 1 else f"0 to {len(gpus) - 1}"
-        raise ValueError(f"--gpu {number}: there is no such GPU: give {numbers}")
-    trouble = unsupported_reason(gpus[number].capability)
-    if trouble:
-        raise ValueError(f"--gpu {number}: {gpus[number].name}: {trouble.problem}: {trouble.mend}")
+        raise ArgumentError("gpu", f"GPU {number} does not exist: expected {numbers}")
+    problem = unsupported_reason(gpus[number].capability)
+    if problem:
+        raise ArgumentError("gpu", f"GPU {number}, {gpus[number].name}: {problem.problem}: "
+                            f"{problem.fix}")
 
 
 def _count_gpus() -> int:
+    """Return the number of GPUs that MXNet sees; 0 if the driver fails."""
     try:
         count: int = mx.context.num_gpus()
         return count
-    except mx.base.MXNetError:  # the driver fails; what it says is better told by `why_no_gpu`
+    except mx.base.MXNetError:  # `no_gpu_reason` describes the failure better
         return 0
 
 
-def make_kvstore(name: str) -> Any:
-    """Return the KVStore that sums gradients for both networks; None for local.
+def make_kvstore(kv_store: str) -> Any:
+    """Return the KVStore that sums the gradients of both networks; None for "local".
 
-    `Trainer` makes a local one by itself where there are several contexts.
+    `Trainer` makes a local KVStore itself if it has several contexts. In a server or scheduler of a
+    job this function runs it until the job ends, then raises SystemExit. It raises ArgumentError if
+    the store does not fit the role of this process.
     """
-    role = job_role.read_role()
-    if name.startswith("dist"):
-        if role is None:
-            raise ValueError(f"--kv-store {name}: this process is in no job: start it with "
-                             f"{command_line('launch')}, or give --kv-store local")
-    elif role is not None:
-        raise ValueError(f"--kv-store {name}: this process is a {role} of a job (DMLC_ROLE): "
-                         "give --kv-store dist_sync, or unset all DMLC_ variables")
-    kvstore = None if name == "local" else mx.kv.create(name)
-    if role is not None:
+    job_role.run_server()
+    in_job = job_role.read_role() is not None
+    if kv_store.startswith("dist") and not in_job:
+        raise ArgumentError("kv_store", f"{kv_store} needs a distributed job: start one with "
+                            f"{command_line('launch')}, or give --kv-store local")
+    if in_job and not kv_store.startswith("dist"):
+        raise ArgumentError("kv_store", f"{kv_store} does not work in a distributed job (DMLC_ROLE "
+                            "is set): give --kv-store dist_sync, or unset all DMLC_ variables")
+    kvstore = None if kv_store == "local" else mx.kv.create(kv_store)
+    if in_job:
         disable_exit_barrier(kvstore)
     return kvstore

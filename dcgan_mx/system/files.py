@@ -1,4 +1,4 @@
-"""Files that are either complete or not there."""
+"""Atomic writes, and safe reads of foreign files."""
 from __future__ import annotations
 
 import contextlib
@@ -15,9 +15,9 @@ _MAX_BRACKETS = 1000
 
 
 def write_atomic(path: StrPath, chunks: bytes | Iterable[Any], sync: bool = False) -> None:
-    """Write a file under a temporary name beside it, then rename it over `path`.
+    """Write a file atomically: under a temporary name in the same folder, then renamed.
 
-    `chunks` are bytes, or several pieces of them; with `sync`, the disk has the file on return.
+    `chunks` are bytes, or an iterable of them. With `sync`, the file is on the disk on return.
     """
     path = Path(path)
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
@@ -41,7 +41,7 @@ def write_atomic(path: StrPath, chunks: bytes | Iterable[Any], sync: bool = Fals
 
 
 def remove_stale(path: StrPath) -> None:
-    """Remove the temporary files that killed processes of this machine left beside a file."""
+    """Remove temporary files that killed processes left beside a file."""
     path = Path(path)
     for left in path.parent.glob(f".{glob.escape(path.name)}.*.tmp"):
         process = left.name.split(".")[-2]
@@ -49,12 +49,12 @@ def remove_stale(path: StrPath) -> None:
             os.kill(int(process), 0)
         except ProcessLookupError:
             left.unlink()
-        except (ValueError, OSError):  # no name of ours, or a process of another user
+        except (ValueError, OSError):  # not our name, or a process of another user
             continue
 
 
 def append(path: StrPath, content: bytes, sync: bool = False) -> None:
-    """Append bytes to a file, all of them or none; with `sync`, the disk has them on return."""
+    """Append bytes to a file, all or none; with `sync`, they are on the disk on return."""
     before = None
     try:
         with open(path, "ab", buffering=0) as f:
@@ -67,33 +67,33 @@ def append(path: StrPath, content: bytes, sync: bool = False) -> None:
     except OSError as error:
         if before is not None:
             with contextlib.suppress(OSError):
-                os.truncate(path, before)  # no half of it
+                os.truncate(path, before)
         error.filename = str(path)
         raise
 
 
 def parse_json(raw: bytes) -> Any:
-    """Read JSON that a stranger may have written; ValueError if it is invalid or nested deeply."""
-    # Python 3.8 can abort where brackets are nested ("Cannot recover from stack overflow").
+    """Parse JSON of unknown origin; ValueError if it is invalid or nested too deeply."""
+    # Deep nesting can abort Python 3.8 ("Cannot recover from stack overflow").
     if raw.count(b"[") + raw.count(b"{") > _MAX_BRACKETS:
         raise ValueError("is nested too deeply")
     return json.loads(raw)
 
 
 def open_regular(path: StrPath, follow: bool = False) -> BinaryIO:
-    """Open a regular file for reading bytes; OSError for a pipe, a device or a link.
+    """Open a regular file for reading; OSError for a pipe, a device or a symbolic link.
 
-    `follow` accepts a link to a regular file.
+    With `follow`, a symbolic link to a regular file is accepted.
     """
     descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | (0 if follow else os.O_NOFOLLOW))
     if not stat.S_ISREG(os.fstat(descriptor).st_mode):
         os.close(descriptor)
-        raise OSError(errno.EINVAL, "is no plain file", str(path))
+        raise OSError(errno.EINVAL, "not a regular file", str(path))
     return open(descriptor, "rb")
 
 
 def sync_directory(path: StrPath) -> None:
-    """Return when the disk has the names in a directory."""
+    """Write the names in a directory to the disk."""
     descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)

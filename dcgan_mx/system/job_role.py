@@ -1,4 +1,4 @@
-"""A job of several processes: which part this one has in it."""
+"""The role of this process in a distributed job, and its reports to the launcher."""
 from __future__ import annotations
 
 import contextlib
@@ -12,13 +12,14 @@ from .command_line import command_line
 ROLES = ("worker", "server", "scheduler")
 _NUMBERS = ("DMLC_NUM_WORKER", "DMLC_NUM_SERVER", "DMLC_PS_ROOT_PORT")
 VARIABLES = ("DMLC_ROLE", "DMLC_PS_ROOT_URI", *_NUMBERS)
+_REPORT = "DCGAN_MX_REPORT"  # DESCRIPTOR:INODE of the pipe to the supervisor
 
 
 def read_role(environ: Mapping[str, str] | None = None) -> str | None:
-    """Return this process's role in a job: worker, server or scheduler; None outside of a job.
+    """Return the role of this process: worker, server or scheduler; None outside a job.
 
-    Raises ValueError if the variables that launchers set are half set, or one is bad or misspelt:
-    MXNet would end the process, wait for ever, or train alone.
+    Raises ValueError if some of the DMLC_ variables are missing, misspelled or invalid. MXNet would
+    abort, hang or train alone.
     """
     environ = os.environ if environ is None else environ
     _check_spelling(environ)
@@ -31,30 +32,42 @@ def read_role(environ: Mapping[str, str] | None = None) -> str | None:
             raise ValueError(f"{name} is not set, but {present[0]} is: start the job with "
                              f"{command_line('launch')}, or unset all DMLC_ variables")
         if name == "DMLC_ROLE" and value not in ROLES:
-            raise ValueError(f"{name} is {value!r}: give worker, server or scheduler")
+            raise ValueError(f"{name}: invalid value {value!r}: expected worker, server or "
+                             "scheduler")
         if name in _NUMBERS and not (
                 value.isascii() and value.isdigit() and 1 <= int(value) < 2**16):
-            raise ValueError(f"{name} is {value!r}: give a number from 1 to {2**16 - 1}")
+            raise ValueError(f"{name}: invalid value {value!r}: expected a number from 1 to "
+                             f"{2**16 - 1}")
     return environ["DMLC_ROLE"]
 
 
 def _check_spelling(environ: Mapping[str, str]) -> None:
-    """Raise ValueError for a name that looks like one of `VARIABLES` that is not set."""
+    """Raise ValueError for a name that resembles one of `VARIABLES` that is not set."""
     missing = [name for name in VARIABLES if not environ.get(name)]
     for name in environ:
         if name.startswith("DMLC_") and name not in VARIABLES:
-            # Below that are other names that MXNet and its own launchers know: DMLC_WORKER_ID.
-            for meant in difflib.get_close_matches(name, missing, 1, cutoff=0.8):
-                raise ValueError(f"{name!r} is set, and {meant} is not: name it so, or unset it")
+            # Names of MXNet and its launchers, such as DMLC_WORKER_ID, score below the cutoff.
+            for match in difflib.get_close_matches(name, missing, 1, cutoff=0.8):
+                raise ValueError(f"{name!r} is set, but {match} is not: rename or unset it")
 
 
-_REPORT = "DCGAN_MX_REPORT"
+def run_server() -> None:
+    """Run MXNet's server or scheduler if that is this process's role, then raise SystemExit.
+
+    In all other processes this function does nothing. In a server or scheduler it returns control
+    only when the job ends; it raises ValueError as `read_role` does.
+    """
+    if os.environ.get("DMLC_ROLE") in ROLES[1:]:
+        read_role()
+        from .runtime import mx
+        mx.kvstore.kvstore_server._init_kvstore_server_module()
 
 
 def _take_report_fd() -> int | None:
-    """Return the pipe to this process's holder (`hold`), or None; take it out of the environment.
+    """Return the pipe to the supervisor, or None; remove it from the environment.
 
-    The number alone could name anything in a process that inherited the variable, not the pipe.
+    The inode identifies the pipe: a child that inherits only the variable may have another file
+    under this descriptor.
     """
     fd, _, inode = os.environ.pop(_REPORT, "").partition(":")
     with contextlib.suppress(ValueError, OSError):
@@ -68,14 +81,21 @@ _report_fd = _take_report_fd()
 
 
 def report(**facts: object) -> bool:
-    """Tell the launcher of this job something about this process; return whether there is one.
+    """Report facts about this process to the launcher.
 
-    `up`: MXNet is about to be imported; `rank`: the worker's, which messages then name it by;
-    `ready`: a signal makes it save and end. Its process number goes with it, for its holder: a
-    shell may stand between the two.
+    Parameters
+    ----------
+    facts
+        `up`: MXNet is about to be imported. `rank`: the worker's rank, which messages show.
+        `ready`: the process saves and exits on a signal.
+
+    Returns
+    -------
+    Whether a launcher receives the report. The process number is added to each report, because a
+    shell may run between the supervisor and this process.
     """
     if _report_fd is None:
         return False
-    with contextlib.suppress(OSError):  # the holder is gone, and this process with it
+    with contextlib.suppress(OSError):  # the supervisor has died, and will take this process along
         os.write(_report_fd, json.dumps({"pid": os.getpid(), **facts}).encode() + b"\n")
     return True

@@ -1,4 +1,4 @@
-"""How much memory this process may still take."""
+"""The memory that is available to this process."""
 from __future__ import annotations
 
 import contextlib
@@ -11,20 +11,20 @@ from typing import Iterator
 from .files import StrPath
 
 
-def check_memory(what: str, needed: int, mend: str) -> None:
-    """Raise ValueError if `what` needs more bytes than are available; `mend` says how to fix it."""
+def check_memory(what: str, needed: int, fix: str) -> None:
+    """Raise ValueError if `what` needs more bytes than are available; `fix` ends the message."""
     available = read_available()
     if available is not None and needed > available:
-        raise ValueError(f"{what} takes {needed / 1e6:,.0f} MB of memory or more, and "
-                         f"{available / 1e6:,.0f} MB are free: {mend}")
+        raise ValueError(f"{what} needs at least {needed / 1e6:,.0f} MB of memory, but only "
+                         f"{available / 1e6:,.0f} MB are available: {fix}")
 
 
 def read_available(root: StrPath = "/") -> int | None:
-    """Return the bytes that this process may still take; None where the system does not say.
+    """Return the bytes of memory that are available to this process; None if unknown.
 
-    The least of what the machine, the control groups (version 2) and `ulimit -v` leave. Memory
-    that only caches files counts as free, and so does swap. Sources: Linux,
-    Documentation/filesystems/proc.rst and admin-guide/cgroup-v2.rst.
+    This is the minimum over the machine, the control groups (version 2) and `ulimit -v`. File
+    caches and swap count as available. Sources: Linux, Documentation/filesystems/proc.rst and
+    admin-guide/cgroup-v2.rst.
     """
     root = Path(root)
     try:
@@ -41,13 +41,13 @@ def read_available(root: StrPath = "/") -> int | None:
 
 
 def _read_groups(root: Path) -> Iterator[int]:
-    """Yield what each control group of this process has left, up to the top one."""
+    """Yield the available bytes of each control group of this process, up to the root."""
     path = re.search(r"^0::/(.*)$", (root / "proc/self/cgroup").read_text(), re.M)
     top = root / "sys/fs/cgroup"
-    # In a container the path may be the host's: then only the top is there, the container's own.
+    # In a container the path may be that of the host: then only the root exists.
     folder = top / path[1] if path and ".." not in path[1] else top
     while folder != top.parent:
-        with contextlib.suppress(OSError, ValueError):  # no such group here, or no limit
+        with contextlib.suppress(OSError, ValueError):  # the group is not visible, or has no limit
             left = int((folder / "memory.max").read_text()) - int(
                 (folder / "memory.current").read_text())
             numbers = _read_numbers(folder / "memory.stat")
@@ -57,13 +57,13 @@ def _read_groups(root: Path) -> Iterator[int]:
 
 
 def _read_numbers(path: Path) -> dict[str, int]:
-    """Read lines of a name and a number."""
+    """Return the lines of a file that hold a name and a number."""
     return {name: int(number)
             for name, number in re.findall(r"^(\w+):?\s+(\d+)", path.read_text(), re.M)}
 
 
 def trim_heap() -> None:
-    """Return free heap memory to the system; only glibc can."""
+    """Return free heap memory to the system (glibc only)."""
     trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
     if trim is not None:
         trim(0)

@@ -1,4 +1,4 @@
-"""The kernel of a notebook, where this process is one."""
+"""Detection of notebooks."""
 from __future__ import annotations
 
 import sys
@@ -6,7 +6,7 @@ from typing import Any
 
 
 def find_notebook_kernel() -> Any:
-    """Return IPython's shell in the kernel of a notebook; None in any other process."""
-    ipython = sys.modules.get("IPython")  # a kernel has imported it
+    """Return IPython's shell in the kernel of a notebook; None in other processes."""
+    ipython = sys.modules.get("IPython")  # every notebook kernel has imported it
     shell = ipython.get_ipython() if ipython else None
     return shell if hasattr(shell, "kernel") else None

@@ -8,23 +8,23 @@ import platform
 import sys
 from typing import Optional
 
-# Libraries that the wheel links to and does not contain.
+# Libraries that the wheel links to but does not contain.
 _LIBRARIES = {"x86_64": ("libgomp.so.1", "libquadmath.so.0"), "aarch64": ("libgomp.so.1",)}
 
 
 def find_problem() -> Optional[str]:
-    """Return one line that says what is missing and how to install it; None if nothing is."""
+    """Return the missing requirement and its fix in one line; None if nothing is missing."""
     if platform.system() != "Linux":
         return None
     if not _is_glibc():
-        return ("MXNet's wheel needs glibc, but this system has another C library (Alpine's musl?)"
-                ": use a distribution with glibc, such as Debian or Fedora")
+        return ("MXNet's wheel needs glibc, but this system has a different C library, such as "
+                "musl: use a distribution with glibc, such as Debian or Fedora")
     missing = [name for name in _LIBRARIES.get(platform.machine(), ()) if not _loads(name)]
     if not missing:
         return None
     packages = [name.split(".")[0] for name in missing]
     debian = {"libgomp": "libgomp1", "libquadmath": "libquadmath0"}
-    return (f"MXNet needs {' and '.join(missing)}, which this system lacks: "
+    return (f"MXNet needs {' and '.join(missing)}: "
             f"apt install {' '.join(debian[name] for name in packages)} (Debian, Ubuntu) "
             f"or dnf install {' '.join(packages)} (Fedora)")
 

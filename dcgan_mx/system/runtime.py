@@ -1,11 +1,9 @@
-"""Set MXNet up for this machine, then import it as `mx`.
+"""Prepare this process for MXNet, then import MXNet as `mx`.
 
-Every other module takes MXNet from here, so that what has to happen before the import happens once
-(`compat` adds the names that MXNet needs when the package itself is imported):
-
-- the number of OpenMP threads, which is read once, when the library is loaded;
-- the CUDA libraries of the build for GPUs, which it would not find by itself;
-- quiet: what MXNet says of its own age and of its graph passes is nothing a user can act on.
+All other modules take `mx` from here. Before the import this module sets the number of OpenMP
+threads, which MXNet reads once, loads the CUDA libraries of the GPU build, and silences MXNet's
+log. The import raises BuildError if MXNet cannot be loaded, and ValueError for a bad number of
+threads. (`compat` adds the names that MXNet needs when the package itself is imported.)
 """
 from __future__ import annotations
 
@@ -14,14 +12,16 @@ import os
 import sys
 import types
 import warnings
-from typing import Any, Mapping
+from typing import Any, Iterator, Mapping
 
 import numpy as np
 
 from . import requirements
 from .cpu import physical_cores, read_threads
 from .cuda import INSTALL_CPU, BuildError, load_libraries
-from .job_role import read_role, report
+from .job_role import report
+
+__all__ = ["disable_exit_barrier", "first_line", "mx", "set_parameters", "wait_all"]
 
 
 def first_line(error: BaseException) -> str:
@@ -31,25 +31,12 @@ def first_line(error: BaseException) -> str:
     return lines[0] if lines else type(error).__name__
 
 
-def _set_threads() -> None:
-    """Give OpenMP one thread per core; MXNet would take half of them (src/engine/openmp.cc)."""
-    if read_threads() is None:
-        os.environ["OMP_NUM_THREADS"] = str(physical_cores())
-
-
-def _replace_deprecated_names() -> None:
-    """Keep a name that MXNet reads for every array and SciPy 2 removes."""
-    sparse: Any = sys.modules.get("scipy.sparse")  # MXNet imports it if it is installed
-    if sparse is not None:
-        sparse.csr = types.SimpleNamespace(csr_matrix=sparse.csr_matrix)
-
-
 def wait_all() -> None:
-    """Wait until MXNet has finished all its work.
+    """Wait for all pending operations of MXNet.
 
-    Failures are not raised here but by the arrays that they concern, when these are read.
+    This function does not raise their failures. An array raises a failure when it is read.
     """
-    for _ in range(100):  # MXNet raises one failure at a time, and forgets it
+    for _ in range(100):  # each call raises one failure and forgets it
         with contextlib.suppress(mx.base.MXNetError):
             mx.nd.waitall()
             return
@@ -65,33 +52,34 @@ def set_parameters(mod: Any, arrays: Mapping[str, np.ndarray], allow_extra: bool
 def disable_exit_barrier(kv: Any) -> None:
     """Report a worker's rank to the launcher, and let the worker exit without the others.
 
-    A worker that exits waits for all others (MXNet 1.9.1, kvstore_dist.h, ~KVStoreDist), while
-    they wait for its gradients: an error in one would stop the job for ever. The launcher sees
-    how each one ends, so none has to wait.
+    By default a worker that exits waits for all others (MXNet 1.9.1, kvstore_dist.h,
+    ~KVStoreDist), which wait for its gradients: one failed worker would block the job. The barrier
+    stays enabled in a job that `dcgan-mx launch` did not start.
     """
     if report(rank=kv.rank):
         mx.base.check_call(mx.base._LIB.MXKVStoreSetBarrierBeforeExit(kv.handle, 0))
 
 
-def _announce() -> None:
-    """Report this process to the launcher; a server never returns from MXNet's import."""
-    if os.environ.get("DMLC_ROLE", "worker") != "worker":
-        read_role()
-    report(up=True)
+@contextlib.contextmanager
+def _without_role() -> Iterator[None]:
+    """Hide the role of a job: MXNet's import would run a server, and then end the process."""
+    role = os.environ.pop("DMLC_ROLE", None)
+    try:
+        yield
+    finally:
+        if role is not None:
+            os.environ["DMLC_ROLE"] = role
 
 
-try:
-    _announce()
-    _set_threads()
-except ValueError as error:  # MXNet would abort
-    print(f"error: {error}", file=sys.stderr)
-    sys.exit(2)
+if read_threads() is None:  # MXNet would use half of the cores (src/engine/openmp.cc)
+    os.environ["OMP_NUM_THREADS"] = str(physical_cores())
+report(up=True)
 load_libraries()
-# A KVStore adds gradients, Adam is each device's own: a store has one updater only, for whichever
-# network came last, and what is in a server's could not be saved.
+# A KVStore has one updater, for the network that came last, and a server's cannot be saved. So the
+# KVStore only adds gradients, and each device runs Adam.
 os.environ["MXNET_UPDATE_ON_KVSTORE"] = "0"
-os.environ.setdefault("MXNET_SUBGRAPH_VERBOSE", "0")  # a line for every bound network
-with warnings.catch_warnings():
+os.environ.setdefault("MXNET_SUBGRAPH_VERBOSE", "0")  # otherwise a line for each bound network
+with warnings.catch_warnings(), _without_role():
     warnings.simplefilter("ignore")  # distutils (below Python 3.12) is deprecated
     try:
         import mxnet as mx
@@ -102,6 +90,6 @@ with warnings.catch_warnings():
     except OSError as error:
         raise BuildError(f"MXNet's library cannot be loaded ({error})", requirements.find_problem()
                          or f"reinstall it with {INSTALL_CPU} --force-reinstall") from None
-_replace_deprecated_names()
-
-__all__ = ["wait_all", "first_line", "disable_exit_barrier", "mx", "physical_cores", "set_parameters"]
+_sparse: Any = sys.modules.get("scipy.sparse")
+if _sparse is not None:  # MXNet reads scipy.sparse.csr for each array; SciPy 2 removes it
+    _sparse.csr = types.SimpleNamespace(csr_matrix=_sparse.csr_matrix)

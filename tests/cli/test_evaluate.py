@@ -193,12 +193,12 @@ def test_divergence_is_detected_at_an_evaluation(call, tmp_path):
 def test_two_workers_evaluate_and_resume_bit_identically(script, tmp_path):
     flags = [str(flag) for flag in (*FLAGS, "--kv-store", "dist_sync", "--run-dir", "run")]
     train = ["--", sys.executable, str(ROOT / "scripts" / "train.py")]
-    done = script("launch.py", "-n", 2, *train, *flags, "--max-steps", 10, cwd=tmp_path)
+    done = script("dcgan_mx", "launch", "-n", 2, *train, *flags, "--max-steps", 10, cwd=tmp_path)
     assert done.returncode == 0, done.stderr
-    done = script("launch.py", "-n", 2, *train, "--resume", "--run-dir", "run", "--max-steps", 20,
+    done = script("dcgan_mx", "launch", "-n", 2, *train, "--resume", "--run-dir", "run", "--max-steps", 20,
                   cwd=tmp_path)
     assert done.returncode == 0, done.stderr
-    done = script("launch.py", "-n", 2, *train, *flags[:-1], "whole", "--max-steps", 20,
+    done = script("dcgan_mx", "launch", "-n", 2, *train, *flags[:-1], "whole", "--max-steps", 20,
                   cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     assert read_numbers(tmp_path / "run") == read_numbers(tmp_path / "whole")

@@ -1,12 +1,10 @@
 """Bundled generators, and trainings that start from them."""
 import json
 import os
-import runpy
 import shutil
 
 import numpy as np
 import pytest
-from helpers.common import ROOT
 from helpers.small import SMALL, final
 
 from dcgan_mx import Trainer, load_pretrained, make_dcgan_sym
@@ -23,9 +21,9 @@ from dcgan_mx.sampling.generator import Generator, load_generator
 from dcgan_mx.sampling.latent import make_latents
 from dcgan_mx.system.runtime import mx
 from dcgan_mx.visual import make_grid, read_png
+from tools.quality.make_pretrained import make_pretrained
 
 GREY = (*SMALL, "--nc", 1, "--batch-size", 16)
-make_pretrained = runpy.run_path(str(ROOT / "scripts" / "make_pretrained.py"))["make_pretrained"]
 
 
 @pytest.fixture(scope="module")

@@ -76,7 +76,7 @@ def test_a_run_that_is_killed_and_stopped_ends_as_if_it_was_not(call, tmp_path):
         output, errors = process.communicate(timeout=120)
         assert process.returncode == status and "Traceback" not in errors
         assert "warning" not in errors
-        folder = checkpoint.list(run_dir)[-1]
+        folder = checkpoint.list_checkpoints(run_dir)[-1]
         steps = int(folder.name[5:])
         assert f"stopped by {number.name} after step {steps}; saved in {folder}\n" in output
         assert re.search(fr"\nto go on: \S*python {ROOT}/scripts/train.py --resume --run-dir "
@@ -186,7 +186,7 @@ def test_of_two_resumes_at_once_one_trains(ended, call):
             process.wait()
     assert call("train", "--resume", "--run-dir", ended, "--max-steps", 10**6, "--dry-run"
                 ).returncode == 0
-    assert all(checkpoint.verify(path) for path in checkpoint.list(ended))
+    assert all(checkpoint.verify(path) for path in checkpoint.list_checkpoints(ended))
 
 
 def test_divergence_stops_within_a_display_interval(ended, call):
@@ -275,7 +275,7 @@ def test_a_kill_before_the_next_checkpoint_keeps_the_epoch_anew(ended, call):
             shutil.rmtree(ended / "checkpoints" / f"step-{step:08d}")
         done = call("train", "--resume", "--run-dir", ended, "--max-steps", last, *flags)
         assert done.returncode == 0, done.stderr
-        return checkpoint.verify(max(checkpoint.list(ended)))["nbatch"], final(ended)
+        return checkpoint.verify(max(checkpoint.list_checkpoints(ended)))["nbatch"], final(ended)
 
     assert go_on(4)[0] == 4
     begun = go_on(6, "--seed", 5, "--override", "seed")

@@ -71,7 +71,7 @@ def assert_as_whole(state, path, whole, lost=()):
     missing = files - list_files(path)
     assert all(any(f"{step:08d}" in name for step in lost) for name in missing), missing
     assert list_files(path) <= files  # and nothing half-written is left
-    for folder in checkpoint.list(path):
+    for folder in checkpoint.list_checkpoints(path):
         checkpoint.verify(folder)
 
 
@@ -108,7 +108,7 @@ def test_a_disk_that_stays_full_loses_nothing_of_what_was_there(whole, tmp_path)
             go_on(tmp_path, at({7: limit(0)}))
     finally:
         limit(None)()
-    assert [int(path.name[5:]) for path in checkpoint.list(tmp_path)] == [2, 4, 6]
+    assert [int(path.name[5:]) for path in checkpoint.list_checkpoints(tmp_path)] == [2, 4, 6]
     assert_as_whole(go_on(tmp_path), tmp_path, whole)
 
 

@@ -1,4 +1,4 @@
-"""Jobs of real processes; the programs ssh, mpirun and srun are stood in for."""
+"""Jobs of real processes; small scripts replace ssh, mpirun and srun."""
 import contextlib
 import json
 import os
@@ -6,16 +6,16 @@ import re
 import shlex
 import signal
 import socket
+import subprocess
 import sys
 import time
 from pathlib import Path
 
 import pytest
-from helpers.common import ROOT
 from helpers.processes import find_processes, finish, make_env, start_job, wait_until
 
 from dcgan_mx.distributed.launch import launch
-from dcgan_mx.distributed.launchers import check_hosts, check_launcher
+from dcgan_mx.distributed.launchers import check_hosts, check_launcher, exit_status
 from dcgan_mx.distributed.monitor import JobError, JobMonitor, Peer
 from dcgan_mx.system.cpu import physical_cores
 
@@ -26,11 +26,11 @@ ODD = ["a b", '"', "'", "$HOME", ";", "`id`", "\\", "*", "~", "é", "", "a=b", "
 ADDER = """
 import os, sys, time
 from pathlib import Path
-from dcgan_mx.system.runtime import disable_exit_barrier, mx
+from dcgan_mx.system.devices import make_kvstore
+from dcgan_mx.system.runtime import mx
 
 out = Path(sys.argv[1])
-kv = mx.kv.create("dist_sync")
-join_job(kv)
+kv = make_kvstore("dist_sync")  # runs servers
 kv.init(3, mx.nd.zeros((2, 2)))
 total = mx.nd.zeros((2, 2))
 while not (out / f"fail-{kv.rank}").exists():
@@ -150,7 +150,7 @@ def list_listening(pid):
     return [table[name] for name in files if name in table]
 
 
-def test_a_job_lets_no_stranger_in_and_ends_when_a_worker_fails(tmp_path):
+def test_job_rejects_strangers_and_ends_when_a_worker_fails(tmp_path):
     (tmp_path / "adder.py").write_text(ADDER)
     launcher = start_job(["-n", 2, "-s", 1], [sys.executable, tmp_path / "adder.py", tmp_path])
     wait_until(lambda: all((tmp_path / f"at-work-{i}").exists() for i in (0, 1)), launcher)
@@ -163,6 +163,7 @@ def test_a_job_lets_no_stranger_in_and_ends_when_a_worker_fails(tmp_path):
         ).split("\0") if "=" in item)
     spec = json.loads(environ["DCGAN_MX_JOB"])
     token = f"{spec['token']}\n".encode()
+    silent = socket.create_connection(spec["address"], timeout=60)
     claims = [b"\n" * 50, b"GET / HTTP/1.0\r\nHost: localhost:8080\r\n\r\n", b"x" * 100_000,
               b"[" * 100_000, token[:-2] + b"x\n{}", *(token + claim + b"\n" for claim in (
                   b"[]", b"7", b"[" * 3000, b"x" * 5000, b'{"role": "boss"}', b'{"rank": 1}',
@@ -174,17 +175,21 @@ def test_a_job_lets_no_stranger_in_and_ends_when_a_worker_fails(tmp_path):
             stranger.sendall(claim)
             assert stranger.recv(1) == b"", claim
 
+    with silent:  # dropped after a few seconds
+        assert silent.recv(1) == b""
+
     (tmp_path / "fail-1").touch()
     status, err = finish(launcher)
     assert re.fullmatch(fr"error: out of paper\nerror: worker 1 \(process \d+ on {re.escape(HOST)}"
-                        r"\) ended with status 3: see its message above; the job is ended\n", err)
+                        r"\) ended with status 3: see its message above; the job was stopped\n",
+                        err)
     assert status == 1
     assert find_processes(tmp_path) == []
 
 
-@pytest.mark.parametrize("holder", [False, True])
-@pytest.mark.parametrize("role", ["scheduler", "server", "worker"])
-def test_one_that_is_killed_ends_all(role, holder, tmp_path, start):
+@pytest.mark.parametrize("role, holder", [
+    ("scheduler", True), ("server", False), ("worker", False), ("worker", True)])
+def test_death_of_one_process_ends_the_job(role, holder, tmp_path, start):
     launcher = start("job_role.report(rank=7)\n" * (role == "worker") + IDLE)
     pid = find_processes(tmp_path, role, holder)[0]
     os.kill(pid, signal.SIGKILL)
@@ -192,22 +197,22 @@ def test_one_that_is_killed_ends_all(role, holder, tmp_path, start):
     message = (f"lost {member}: it or its host has died" if holder
                else f"{member} was killed by SIGKILL")
     status, err = finish(launcher)
-    assert re.fullmatch(f"error: {message}; the job is ended\n", err)
+    assert re.fullmatch(f"error: {message}; the job was stopped\n", err)
     assert (holder or f"process {pid} " in err) and status == 1
     assert find_processes(tmp_path) == []
 
 
-def test_a_launcher_that_is_killed_ends_all(tmp_path, start):
+def test_death_of_the_launcher_ends_the_job(tmp_path, start):
     launcher = start()
     launcher.kill()
     assert finish(launcher) == (-signal.SIGKILL, "")
     wait_until(lambda: not find_processes(tmp_path))
 
 
-@pytest.mark.parametrize("number, times", [(signal.SIGINT, 1), (signal.SIGHUP, 2)])
-@pytest.mark.parametrize("report", [REPORT, ""])
-def test_a_signal_asks_the_workers_to_stop(number, times, report, tmp_path, start):
-    """Only them, and whatever they have reported; one that comes twice at once is one."""
+@pytest.mark.parametrize("number, times, report", [
+    (signal.SIGINT, 1, ""), (signal.SIGHUP, 2, REPORT)])
+def test_signal_stops_the_workers(number, times, report, tmp_path, start):
+    """Only workers get the signal, with or without reports; a repeated signal counts once."""
     launcher = start(LISTEN.replace("stop", "lambda *_: (time.sleep(1), stop(*_))") + report + WAIT)
     assert os.getsid(launcher.pid) not in {os.getsid(pid) for pid in find_processes(tmp_path)}
     for _ in range(times):
@@ -217,7 +222,7 @@ def test_a_signal_asks_the_workers_to_stop(number, times, report, tmp_path, star
     assert find_processes(tmp_path) == []
 
 
-def test_workers_behind_a_shell_finish_what_they_do(tmp_path, start):
+def test_workers_behind_a_shell_stop_after_saving(tmp_path, start):
     launcher = start(shell=("bash", "-c", '"$@"; exit $?', "bash"))
     launcher.send_signal(signal.SIGTERM)
     assert finish(launcher) == (128 + signal.SIGTERM, "")
@@ -225,8 +230,8 @@ def test_workers_behind_a_shell_finish_what_they_do(tmp_path, start):
     assert find_processes(tmp_path) == []
 
 
-def test_a_signal_before_a_worker_can_save_ends_all(tmp_path, start, stand_ins):
-    """Nothing is trained yet; those that can would wait for it."""
+def test_signal_before_a_worker_can_save_ends_the_job(tmp_path, start, stand_ins):
+    """Nothing is trained yet, and the ready workers would wait for the others."""
     launcher = start("""
 def ready(*_):
     note("waits")
@@ -245,7 +250,7 @@ if first:
     assert find_processes(tmp_path) == []
 
 
-def test_a_signal_before_all_workers_are_there_ends_all(tmp_path, start, stand_ins):
+def test_signal_before_all_workers_have_started_ends_the_job(tmp_path, start, stand_ins):
     (tmp_path / "hosts").write_text("127.0.0.1:2222\nsilent\n")
     launcher = start(told=2, env=stand_ins, cwd=tmp_path, flags=[
         "-n", 1, "--launcher", "ssh", "-H", "hosts", "--host-ip", "127.0.0.1"])
@@ -254,9 +259,9 @@ def test_a_signal_before_all_workers_are_there_ends_all(tmp_path, start, stand_i
     assert find_processes(tmp_path) == []
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-def test_a_worker_that_is_told_alone_to_stop_has_all_stop(number, tmp_path, start):
-    """Workers of a training agree on it, save, and end alike, though not at the same moment."""
+def test_signal_to_one_worker_stops_all(tmp_path, start):
+    """The workers of a training agree to stop, save, and exit with the same status."""
+    number = signal.SIGINT
     launcher = start(f"""
 def told(*_):
     (out / "end").touch()
@@ -277,18 +282,18 @@ time.sleep(100)
     assert len(find("saved", tmp_path)) == 2
 
 
-def test_workers_that_do_not_end_after_a_signal_are_named(tmp_path, start):
+def test_workers_that_do_not_stop_in_time_are_named(tmp_path, start):
     launcher = start(IDLE.replace("stop", "lambda *_: time.sleep(1000)"),
                      flags=["-n", 2, "--stop-timeout", 2])
     launcher.send_signal(signal.SIGTERM)
     status, err = finish(launcher)
     worker = rf"worker \(process \d+ on {re.escape(HOST)}\)"
-    assert re.fullmatch(rf"error: {worker} and {worker} not ended within 2 s of the signal: see "
-                        r"what keeps them, or give a longer --stop-timeout\n", err), err
+    assert re.fullmatch(rf"error: {worker} and {worker} not ended within 2 s of the signal: check "
+                        r"their hosts, or give a longer --stop-timeout\n", err), err
     assert status == 1 and find_processes(tmp_path) == []
 
 
-def test_a_second_signal_ends_all_at_once(tmp_path, start):
+def test_second_signal_ends_the_job_at_once(tmp_path, start):
     launcher = start(IDLE.replace("stop", "lambda *_: (note('stopped'), time.sleep(1000))"))
     launcher.send_signal(signal.SIGTERM)
     wait_until(lambda: len(find("stopped", tmp_path)) == 2)
@@ -299,7 +304,7 @@ def test_a_second_signal_ends_all_at_once(tmp_path, start):
     assert find_processes(tmp_path) == []
 
 
-def test_nohup_keeps_a_job_without_its_terminal(tmp_path, start):
+def test_nohup_job_survives_sighup(tmp_path, start):
     launcher = start(program=["nohup"])
     launcher.send_signal(signal.SIGHUP)
     (tmp_path / "end").touch()
@@ -309,7 +314,7 @@ def test_nohup_keeps_a_job_without_its_terminal(tmp_path, start):
 
 
 @pytest.mark.parametrize("name", ["local", "ssh", "mpi", "slurm"])
-def test_every_launcher_brings_everything(name, tmp_path, start, stand_ins):
+def test_launchers_pass_arguments_and_environment(name, tmp_path, start, stand_ins):
     (tmp_path / "my hosts").write_text("127.0.0.1:2222\n\nlocalhost slots=2\n")
     flags = ["-n", "3", "-s", "2", "--launcher", name]
     flags += ["--host-ip", "127.0.0.1"] * (name != "local") + ["--nodes", "1"] * (name == "slurm")
@@ -327,31 +332,31 @@ def test_every_launcher_brings_everything(name, tmp_path, start, stand_ins):
             str(max(1, physical_cores() // 3)) if name == "local" else None)
         assert "DCGAN_MX_JOB" not in environ
         assert shlex.split(environ["DCGAN_MX_LAUNCHED_BY"])[1:] == [
-            str(ROOT / "scripts/launch.py"), *flags]
+            "-m", "dcgan_mx", "launch", *flags]
     assert [len(find("told", tmp_path, role)) for role in ("scheduler", "server", "worker")] == [
         1, 2, 3]
 
 
-def test_a_host_that_is_not_reached_is_named(tmp_path, start, stand_ins):
+def test_unreachable_host_is_named(tmp_path, start, stand_ins):
     (tmp_path / "hosts").write_text("unreachable\n")
     launcher = start(told=0, env=stand_ins, flags=["-n", 2, "--launcher", "ssh", "-H", tmp_path
                                                    / "hosts", "--host-ip", "127.0.0.1"])
     status, err = finish(launcher)
     lines = err.splitlines()
     assert lines.pop() == ("error: ssh to unreachable ended with status 255: see its message "
-                           "above; the job is ended")
+                           "above; the job was stopped")
     assert set(lines) == {"ssh: connect to host unreachable port 22: No route to host"}
     assert status == 1
     assert find_processes(tmp_path) == []
 
 
-def test_hosts_that_do_not_answer_are_not_waited_for(tmp_path, start, stand_ins):
+def test_hosts_that_do_not_answer_time_out(tmp_path, start, stand_ins):
     (tmp_path / "hosts").write_text("silent\n")
     flags = ["-n", 1, "--launcher", "ssh", "-H", tmp_path / "hosts", "--host-ip", "127.0.0.1"]
-    launcher = start(told=0, env=stand_ins, flags=[*flags, "--start-timeout", 3])
+    launcher = start(told=0, env=stand_ins, flags=[*flags, "--start-timeout", 2])
     status, err = finish(launcher)
     assert err.startswith("error: ") and err.endswith(
-        "1 of 1 server and 1 of 1 worker not started within 3 s: see what keeps them, or give a "
+        "1 of 1 server and 1 of 1 worker not started within 2 s: check their hosts, or give a "
         "longer --start-timeout\n")
     assert status == 1 and find_processes(tmp_path) == []
     launcher = start(told=1, env=stand_ins, flags=flags)
@@ -364,13 +369,13 @@ def watch(worker=(), server=({},), scheduler=({},)):
     """What watches a job of members of which so much is known."""
     roles = {"scheduler": scheduler, "server": server, "worker": worker}
     watched = JobMonitor("token", {role: len(facts) for role, facts in roles.items()}, 4, 100)
-    watched.members = [Peer(None, role=role, host="here", pid=pid, **{"up": True, **facts})
+    watched.peers = [Peer(None, role=role, host="here", pid=pid, **{"up": True, **facts})
                        for role, members in roles.items()
                        for pid, facts in enumerate(members) if facts is not None]
     return watched
 
 
-def test_processes_that_start_late_are_named():
+def test_missing_processes_are_named():
     late = {"up": False}
     assert watch(worker=[{}, late, None, {**late, "status": 0}], server=[late])._list_missing() == [
         "1 of 1 server (process 0 on here)", "2 of 4 workers (process 1 on here)"]
@@ -384,17 +389,17 @@ def test_processes_that_start_late_are_named():
      "worker (process 0 on here) and worker (process 1 on here)"),
     ({"worker": [{"status": 0, "rank": 0}, {"rank": 1}]}, None, "", ""),  # all have joined
     ({"worker": [{"status": 0}, {"up": False}]}, None, "", "")])
-def test_one_that_leaves_the_others_waiting_is_named(members, limit, name, waiting):
+def test_process_that_others_wait_for_is_named(members, limit, name, waiting):
     job = watch(**members)
     job._check_early(limit or 1000)
     if limit:
         with pytest.raises(JobError) as error:
             job._check_early(limit + 0.1)
         assert str(error.value) == (f"{name} on here) ended too early, with status 0, while "
-                                    f"{waiting} waited for it; the job is ended")
+                                    f"{waiting} waited for it; the job was stopped")
 
 
-def test_a_command_that_ends_well_before_it_starts():
+def test_command_that_does_not_join_succeeds():
     assert finish(start_job(["-n", 2], ["true"])) == (0, "")
 
 
@@ -406,61 +411,69 @@ def test_a_command_that_ends_well_before_it_starts():
     (["-n", 1, "--hostfile", "/nowhere", "--launcher", "ssh"], ["true"],
      "/nowhere: No such file or directory; fix that, or give another path"),
     (["-n", 1, "--launcher", "ssh"], ["true"],
-     "--launcher ssh needs --hostfile: give a file with a host on each line"),
+     "launcher: ssh needs --hostfile, a file with a host on each line"),
     (["-n", 1], ["no-such-program"],
-     "the command 'no-such-program' is no program here: give one on PATH, or its path"),
+     "command not found: 'no-such-program': give a program on PATH, or its path"),
     (["-n", 1, "--host-ip", "127.0.0.1"], ["true"],
-     "--host-ip is not for --launcher local: leave it out"),
+     "host_ip: not supported by --launcher local: omit it"),
     (["-n", 1, "--launcher", "mpi", "--nodes", 1], ["true"],
-     "--nodes is not for --launcher mpi: leave it out"),
+     "nodes: not supported by --launcher mpi: omit it"),
     (["-n", 1, "--launcher", "mpi", "--host-ip", "192.0.2.77"], ["true"],
-     "--host-ip 192.0.2.77 is no address of this host: Cannot assign requested address"),
+     "host_ip: 192.0.2.77 is not an address of this host: Cannot assign requested address"),
     (["-n", 1, "--launcher", "mpi", "--host-ip", "no-such-host.invalid"], ["true"],
-     "--host-ip no-such-host.invalid is no address of this host: ")])
-def test_bad_flags_end_in_one_line(flags, command, message, call, stand_ins):
+     "host_ip: no-such-host.invalid is not an address of this host: ")])
+def test_invalid_flags_are_one_line_errors(flags, command, message, call, stand_ins):
     done = call("launch", *flags, "--", *command, env={"PATH": stand_ins["PATH"]})
     assert done.returncode == 2 and done.stderr.startswith(f"error: {message}")
     assert done.stderr.count("\n") == 1
 
 
-def test_an_error_without_a_file_names_none():
+def test_os_error_without_a_file_name():
     launcher = start_job(["-n", 1], ["true"],
                          program=["bash", "-c", 'ulimit -n 7; exec "$@"', "bash"])
     assert finish(launcher) == (2, "error: Too many open files\n")
 
 
+def test_exit_status_does_not_reap():
+    """The number of a zombie cannot be reused, so its process group can be signalled."""
+    process = subprocess.Popen(["sh", "-c", "kill -9 $$"])
+    wait_until(lambda: exit_status(process) is not None)
+    assert exit_status(process) == -9 and process.returncode is None
+    assert process.wait() == exit_status(process) == -9
+
+
 @pytest.mark.parametrize("name", ["DMLC_ROLE", "DCGAN_MX_JOB"])
-def test_a_job_in_a_job_is_refused(name, monkeypatch):
+def test_nested_jobs_are_rejected(name, monkeypatch):
     monkeypatch.setenv(name, "worker")
-    with pytest.raises(ValueError, match=f"{name} is set: unset it, the launcher sets such"):
+    with pytest.raises(ValueError, match=f"{name} is already set: unset it"):
         launch(["true"], 1)
 
 
 @pytest.mark.parametrize("text", ["a\n-oProxyCommand=x", "a b", "a;b", "$(x)", "a:port", "#a",
                                   "a:1:2", "a slots=x", "é", "-a", "a:0", "a:65536",
                                   "a:123456"])
-def test_hosts_that_are_none_are_refused(tmp_path, text):
+def test_invalid_hosts_are_rejected(tmp_path, text):
     path = tmp_path / "hosts"
     path.write_text(text)
-    with pytest.raises(ValueError, match=rf"hosts, line {1 + text.count(chr(10))} is "):
+    with pytest.raises(ValueError, match=rf"hosts, line {1 + text.count(chr(10))}: invalid host "):
         check_hosts(path)
 
 
-def test_hosts(tmp_path):
+def test_host_file_format(tmp_path):
     path = tmp_path / "hosts"
     path.write_text("\ufeffa\n\nme@b.example:2222\n10.0.0.1 slots=4\nrack_1_node-2:65535\n")
     assert check_hosts(path) == [("a", ""), ("me@b.example", "2222"), ("10.0.0.1", ""),
                                  ("rack_1_node-2", "65535")]
-    for raw, message in ((b"\n \n", "is empty: give a host on each line"),
-                         (b"a\nb\xff\n", "hosts, line 2 is 'b\ufffd': give HOST")):
+    for raw, message in ((b"\n \n", "is empty: write a host on each line"),
+                         (b"a\nb\xff\n", "hosts, line 2: invalid host 'b\ufffd': expected HOST")):
         path.write_bytes(raw)
         with pytest.raises(ValueError, match=message):
             check_hosts(path)
 
 
 @pytest.mark.parametrize("name, program", [("ssh", "ssh"), ("mpi", "mpirun"), ("slurm", "srun")])
-def test_a_program_that_is_missing_is_named(name, program, tmp_path, monkeypatch):
+def test_missing_launcher_program_is_named(name, program, tmp_path, monkeypatch):
     monkeypatch.setenv("PATH", str(tmp_path))
     (tmp_path / "hosts").write_text("a")
-    with pytest.raises(ValueError, match=f"--launcher {name} needs {program}, which is not on"):
+    with pytest.raises(ValueError, match=f"launcher: {name} needs {program}, which is not on"):
         check_launcher(name, hostfile=tmp_path / "hosts" if name == "ssh" else None)

@@ -1,4 +1,4 @@
-"""Training in jobs of several processes, as scripts/launch.py starts them."""
+"""Distributed training with real processes, started by `dcgan-mx launch`."""
 import json
 import os
 import re
@@ -20,12 +20,12 @@ from dcgan_mx.runs.checkpoint_files import REPLICAS, STATE
 
 
 def start(*command, **variables):
-    """Start a job of two workers and a server."""
+    """Start a job with two workers and a server."""
     return start_job(["-n", 2, "-s", 1], [sys.executable, *command], make_env(**variables))
 
 
 def run(*command, **variables):
-    """Run a job to its end; return the launcher."""
+    """Run a job; return the completed launcher."""
     launcher = start(*command, **variables)
     output, errors = launcher.communicate(timeout=300)
     return subprocess.CompletedProcess(command, launcher.returncode, output, errors)
@@ -33,7 +33,7 @@ def run(*command, **variables):
 
 @pytest.fixture(scope="module")
 def job(tmp_path_factory):
-    """The folder in which tests/helpers/worker.py has left what two workers had, with and without."""
+    """The folder with the results of tests/helpers/worker.py, with and without broadcast."""
     folder = tmp_path_factory.mktemp("job")
     for broadcast in ("yes", "no"):
         done = run(ROOT / "tests" / "helpers" / "worker.py", folder, broadcast)
@@ -42,7 +42,7 @@ def job(tmp_path_factory):
 
 
 def check_two_contexts(folder):
-    """Batches of 32, ten steps: equal; and the workers to one another, to the bit."""
+    """Ten steps of two batches of 32 equal one context pair; both workers are bit-identical."""
     first, second, contexts = (dict(np.load(folder / f"{name}.npz"))
                                for name in ("yes-0", "yes-1", "contexts"))
     assert first.keys() == second.keys() == contexts.keys()
@@ -51,12 +51,12 @@ def check_two_contexts(folder):
         assert first[name].tobytes() == second[name].tobytes()
 
 
-def test_two_workers_are_two_contexts(job):
+def test_two_workers_equal_two_contexts(job):
     check_two_contexts(job)
 
 
-def test_without_the_first_ones_weights_they_are_not(job):
-    """What the test above sees if nobody sends initial weights."""
+def test_workers_differ_without_a_broadcast_of_initial_weights(job):
+    """The test above detects a missing broadcast."""
     first, second, contexts = (np.load(job / f"{name}.npz")["g1_weight"]
                                for name in ("no-0", "no-1", "contexts"))
     assert abs(first - second).max() > 0.01
@@ -65,13 +65,13 @@ def test_without_the_first_ones_weights_they_are_not(job):
 
 @pytest.mark.slow
 @needs_bfloat16
-def test_two_workers_are_two_contexts_in_bfloat16(tmp_path):
+def test_two_workers_equal_two_contexts_in_bfloat16(tmp_path):
     done = run(ROOT / "tests" / "helpers" / "worker.py", tmp_path, "yes", "bfloat16")
     assert done.returncode == 0, done.stderr
     check_two_contexts(tmp_path)
 
 
-def test_what_workers_tell_each_other(job):
+def test_collectives_between_workers(job):
     for rank in (0, 1):
         heard = dict(np.load(job / f"speech-{rank}.npz"))
         values = np.array([[0.0, -0.0, 1e-45, 3.4e38, own] for own in (0, 1)], np.float32)
@@ -93,11 +93,11 @@ def test_what_workers_tell_each_other(job):
             assert average == pytest.approx(expected, abs=1e-5)
 
 
-def test_workers_that_differ_in_terminals_and_logs_stop_and_save_together(job):
+def test_workers_with_different_hooks_stop_and_save_together(job):
     assert [str(np.load(job / f"speech-{rank}.npz")["trouble"]) for rank in (0, 1)] == [
         "no paper", ""]
-    assert [path.name for path in checkpoint.list(job)] == ["step-00000021"]
-    checkpoint.verify(checkpoint.list(job)[0])
+    assert [path.name for path in checkpoint.list_checkpoints(job)] == ["step-00000021"]
+    checkpoint.verify(checkpoint.list_checkpoints(job)[0])
 
 
 TRAIN = [ROOT / "scripts" / "train.py", "--dataset", "synthetic", "--size", 16, "--ngf", 4,
@@ -106,19 +106,19 @@ TRAIN = [ROOT / "scripts" / "train.py", "--dataset", "synthetic", "--size", 16, 
 
 
 def read_run(run_dir):
-    folder = checkpoint.list(run_dir)[-1]
+    folder = checkpoint.list_checkpoints(run_dir)[-1]
     return [(folder / name).read_bytes() for name in (*PARAMS, REPLICAS, STATE)]
 
 
-def test_a_job_goes_on_to_the_bit(tmp_path, call):
-    """Stopped by SIGTERM, by the death of a worker, by the sleep of one: as if never stopped."""
+def test_resumed_job_is_bit_identical(tmp_path, call):
+    """After SIGTERM, after the death of a worker, and with a worker that pauses."""
     whole, pieces = tmp_path / "whole", tmp_path / "pieces"
 
     def resume():
-        """Start again, until a checkpoint is written."""
-        before = len(checkpoint.list(pieces))
+        """Resume, and wait for a new checkpoint."""
+        before = len(checkpoint.list_checkpoints(pieces))
         process = start(*TRAIN, "--run-dir", pieces, "--resume")
-        wait_until(lambda: len(checkpoint.list(pieces)) > before, process)
+        wait_until(lambda: len(checkpoint.list_checkpoints(pieces)) > before, process)
         return process
     done = run(*TRAIN, "--run-dir", whole)
     assert done.returncode == 0, done.stderr
@@ -131,26 +131,26 @@ def test_a_job_goes_on_to_the_bit(tmp_path, call):
         output, errors = process.communicate(timeout=300)
         if number == signal.SIGTERM:
             assert process.returncode == 143 and "stopped after step" in output
-            assert re.search(fr"to go on: \S*python {ROOT}/scripts/launch.py -n 2 -s 1 -- "
+            assert re.search(fr"to go on: \S*python -m dcgan_mx launch -n 2 -s 1 -- "
                              fr"\S*python {TRAIN[0]} --resume --run-dir {pieces}\n", output)
         else:
             assert process.returncode == 1
             message, = re.findall("error: .*", errors)
             assert re.search("worker [01] .*killed by SIGKILL", message)
         assert find_processes(pieces) == []
-    assert int(checkpoint.list(pieces)[-1].name[5:]) < 150
+    assert int(checkpoint.list_checkpoints(pieces)[-1].name[5:]) < 150
     config = json.loads((pieces / "config.json").read_text())
     config["flags"]["show"] = True
     (pieces / "config.json").write_text(json.dumps(config))
     process = resume()
     sleeper = find_processes(pieces, "worker")[-1]
     os.kill(sleeper, signal.SIGSTOP)
-    time.sleep(2)  # however long
+    time.sleep(1)  # any pause is tolerated
     assert process.poll() is None
     os.kill(sleeper, signal.SIGCONT)
     output, errors = process.communicate(timeout=300)
     assert process.returncode == 0, errors
-    # said by the first worker only, which alone would show anything
+    # only the first worker would show images, so only it warns
     assert errors.count("warning: --show: matplotlib can open no window here") == 1
     assert f"going on from {pieces}" in output
     assert read_run(whole) == read_run(pieces)
@@ -162,12 +162,12 @@ def test_a_job_goes_on_to_the_bit(tmp_path, call):
     assert ("warning: --resume: workers x devices is 1 x 1, and was 2 x 1: BatchNorm sees other "
             "parts") in alone.stderr
     assert "the epoch begins anew" in alone.stderr
-    assert [path.name for path in checkpoint.list(pieces)][-1] == "step-00000202"
-    assert not (checkpoint.list(pieces)[-1] / REPLICAS).exists()
+    assert [path.name for path in checkpoint.list_checkpoints(pieces)][-1] == "step-00000202"
+    assert not (checkpoint.list_checkpoints(pieces)[-1] / REPLICAS).exists()
 
 
-def test_images_that_cannot_be_read_cost_a_job_no_step(photo_rec, tmp_path):
-    """The last 101 of 381: the worker that meets the first of them has all stop, and both save."""
+def test_job_saves_before_it_fails_on_damaged_images(photo_rec, tmp_path):
+    """Damaged are the last 101 of 381 images; the first worker that reads one stops both."""
     rec, run_dir, temporary = (tmp_path / name for name in ("a.rec", "run", "tmp"))
     temporary.mkdir()
     rec.write_bytes(photo_rec.read_bytes()
@@ -178,7 +178,7 @@ def test_images_that_cannot_be_read_cost_a_job_no_step(photo_rec, tmp_path):
     first, last = re.findall("error: .*", done.stderr)
     assert first.startswith(f"error: {rec}: 100 images in a row cannot be read")
     assert re.match(r"error: worker [01] .* ended with status 2: see its message above", last)
-    folder, = checkpoint.list(run_dir)
+    folder, = checkpoint.list_checkpoints(run_dir)
     step = int(folder.name[5:])
     assert f"; saved in {folder}\n" in done.stdout
     assert step == read_numbers(run_dir)[-1]["step"] and step > 1
@@ -186,7 +186,7 @@ def test_images_that_cannot_be_read_cost_a_job_no_step(photo_rec, tmp_path):
     assert (run_dir / "report.html").exists()
 
 
-def test_a_saved_job_asks_for_its_launcher(tmp_path, call, one_line_error):
+def test_dist_kvstore_without_a_job_is_rejected(tmp_path, call, one_line_error):
     done = call("train", *TRAIN[1:], "--kv-store", "dist_sync", "--run-dir", tmp_path / "run")
-    one_line_error(done, "--kv-store dist_sync", "dcgan-mx launch", "--kv-store local")
+    one_line_error(done, "dist_sync needs a distributed job", "dcgan-mx launch", "--kv-store local")
     assert not (tmp_path / "run").exists()

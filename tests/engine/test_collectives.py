@@ -119,7 +119,7 @@ def test_statistics_are_averaged_when_saved_and_a_damaged_file_of_them_is_found(
     assert rows.shape == (2, 8) and (rows[0] != rows[1]).any()
     np.testing.assert_array_equal(
         state["D"]["aux:dbn2_moving_mean"], rows.astype(float).mean(0).astype(np.float32))
-    folder, = checkpoint.list(tmp_path)
+    folder, = checkpoint.list_checkpoints(tmp_path)
     _, aux = mx.model.load_checkpoint(str(folder / "D"), 0)[1:]
     np.testing.assert_array_equal(aux["dbn2_moving_mean"].asnumpy(),
                                   state["D"]["aux:dbn2_moving_mean"])
@@ -148,7 +148,7 @@ def test_a_run_on_two_contexts_goes_on_on_one(tmp_path):
 
 def test_a_place_in_an_epoch_is_of_so_many_workers_and_so_large_batches(tmp_path):
     trainer = fit([0], [3], tmp_path)
-    assert not (checkpoint.list(tmp_path)[0] / REPLICAS).exists()
+    assert not (checkpoint.list_checkpoints(tmp_path)[0] / REPLICAS).exists()
     state = trainer.get_state()
     for name, value, nbatch in (("workers", 1, 3), ("workers", 2, 0), ("batch_size", 4, 0)):
         trainer.set_state({**state, "counters": {**state["counters"], name: value}})

@@ -1,4 +1,4 @@
-"""The real build for CUDA, on any machine: `make test-cuda` makes .venv-cuda and runs this."""
+"""MXNet's real GPU build, on any machine: `make test-cuda` makes .venv-cuda and runs this."""
 import json
 import mmap
 import os
@@ -17,7 +17,7 @@ SITE, = VENV.glob("lib/python*/site-packages")
 
 @pytest.fixture
 def run(tmp_path):
-    """Run the Python of .venv-cuda away from the checkout, whose egg-info pip would take."""
+    """Run the Python of .venv-cuda outside the checkout, whose egg-info pip would find."""
     def run(*args, env=os.environ):
         env = {name: value for name, value in env.items() if name != "PYTHONPATH"}
         return subprocess.run([str(PYTHON), *map(str, args)], cwd=tmp_path, env=env,
@@ -27,7 +27,7 @@ def run(tmp_path):
 
 @pytest.fixture
 def no_driver(tmp_path):
-    """Hide the driver, where there is one."""
+    """Hide the driver, if there is one."""
     (tmp_path / "libcuda.so.1").write_bytes(b"")
     return {**os.environ, "LD_LIBRARY_PATH": str(tmp_path)}
 
@@ -36,7 +36,7 @@ def one_line(done):
     return " ".join(done.stdout.split())
 
 
-def test_pip_installed_one_build_and_is_content(run):
+def test_pip_installs_one_build_without_conflicts(run):
     assert one_line(run("-m", "pip", "check")) == "No broken requirements found."
     frozen = run("-m", "pip", "freeze").stdout.splitlines()
     assert sorted(line for line in frozen if line.startswith(("mxnet", "nvidia"))) == sorted(
@@ -48,14 +48,13 @@ def test_without_a_driver(run, no_driver):
     done = run("-c", "from dcgan_mx import Trainer", env=no_driver)
     assert done.returncode == 1
     line = done.stderr.splitlines()[-1]
-    assert "there is no NVIDIA driver (" in line
-    assert line.endswith("mxnet-cu117 cannot be imported without one: install the driver of your "
-                         "card, or take the build for the CPU, with pip uninstall --yes "
-                         "mxnet-cu117 and pip install --editable .")
+    assert "mxnet-cu117 needs an NVIDIA driver, which is not installed (" in line
+    assert line.endswith("install the driver of your GPU, or the CPU build: pip uninstall --yes "
+                         "mxnet-cu117 && pip install --no-deps mxnet==1.9.1")
     done = run("-m", "dcgan_mx", "doctor", env=no_driver)
     assert done.returncode == 1
-    assert "problem: there is no NVIDIA driver (" in one_line(done)
-    assert "mend: install the driver of your card, or take" in one_line(done)
+    assert "mxnet-cu117 needs an NVIDIA driver, which is not installed (" in one_line(done)
+    assert "install the driver of your GPU, or the CPU build" in one_line(done)
 
 
 def test_import_with_a_driver_and_no_gpu(run, stub_driver):
@@ -65,33 +64,33 @@ def test_import_with_a_driver_and_no_gpu(run, stub_driver):
     assert (done.stdout, done.stderr) == ("0 True 3.0\n", "")
 
 
-def test_the_doctor_finds_no_device(run, stub_driver):
+def test_doctor_without_a_gpu(run, stub_driver):
     env = stub_driver(status=100)
     done = run("-m", "dcgan_mx", "doctor", env=env)
     assert done.returncode == 0, done.stdout
     print(done.stdout)
     assert "mxnet-cu117 1.9.1, numpy" in one_line(done)
-    assert ("note: MXNet sees no GPU: the NVIDIA driver answers cuInit with error 100, the stub's "
-            "error mend: see that nvidia-smi lists the card, and that CUDA_VISIBLE_DEVICES does "
-            "not hide it Training can start, on the CPU.") in one_line(done)
+    for words in ("MXNet sees no GPU: the NVIDIA driver's cuInit returns error 100, the stub's",
+                  "check that nvidia-smi lists the GPU and CUDA_VISIBLE_DEVICES does not hide it"):
+        assert words in one_line(done)
     facts = json.loads(run("-m", "dcgan_mx", "doctor", "--json", env=env).stdout)
     assert facts["can_train"] and facts["gpus"] == [] and facts["driver"] == "12.4"
 
 
 @pytest.mark.parametrize("driver, note", [
-    ({"version": 10020}, "the NVIDIA driver is for CUDA 10.2, which is too old"),
-    ({"status": 803}, "the NVIDIA driver answers cuInit with error 803, the stub's error")])
-def test_the_doctor_names_what_a_driver_lacks(driver, note, run, stub_driver):
+    ({"version": 10020}, "the NVIDIA driver supports only CUDA 10.2"),
+    ({"status": 803}, "the NVIDIA driver's cuInit returns error 803, the stub's error")])
+def test_doctor_reports_problems_of_the_driver(driver, note, run, stub_driver):
     done = run("-m", "dcgan_mx", "doctor", env=stub_driver(**driver))
     assert done.returncode == 0
-    assert f"note: MXNet sees no GPU: {note} mend: " in one_line(done)
+    assert f"MXNet sees no GPU: {note}" in one_line(done)
 
 
-def test_the_doctor_tells_that_a_gpu_is_too_new(run, stub_driver):
+def test_doctor_reports_a_gpu_that_is_too_new(run, stub_driver):
     done = run("-m", "dcgan_mx", "doctor", env=stub_driver(("NVIDIA H100", (9, 0), 2**36)))
     assert done.returncode == 0
     assert "GPU 0: NVIDIA H100, sm_90, 64.0 GiB: cannot be used, see below" in one_line(done)
-    assert "note: GPU 0, NVIDIA H100: sm_90 is too new" in one_line(done)
+    assert "GPU 0, NVIDIA H100: sm_90 is too new" in one_line(done)
 
 
 def test_train_without_a_gpu_is_one_line(run, stub_driver):
@@ -99,11 +98,11 @@ def test_train_without_a_gpu_is_one_line(run, stub_driver):
                "--require-gpu", "--dry-run", env=stub_driver(status=100))
     assert done.returncode == 2
     line, = done.stderr.splitlines()
-    assert line.startswith("error: --gpu 0: MXNet sees no GPU: the NVIDIA driver answers cuInit "
-                           "with error 100, the stub's error; see that nvidia-smi")
+    assert line.startswith("error: --gpu: 0: MXNet sees no GPU: the NVIDIA driver's cuInit returns "
+                           "error 100, the stub's error; check that nvidia-smi")
 
 
-def test_it_trains_on_the_cpu_as_the_other_build_does(run, script, stub_driver, tmp_path):
+def test_training_on_the_cpu_equals_the_cpu_build(run, script, stub_driver, tmp_path):
     flags = ("--dataset", "synthetic", "--size", 16, "--ngf", 4, "--ndf", 4, "--batch-size", 8,
              "--max-steps", 20, "--disp-batches", 1, "--run-dir")
     for done in (run(ROOT / "scripts" / "train.py", *flags, tmp_path / "gpu",
@@ -159,9 +158,8 @@ def test_a_missing_library_is_named(run, stub_driver):
     finally:
         library.with_suffix(".away").rename(library)
     assert done.returncode == 1
-    assert "problem: mxnet-cu117 needs libcufft.so.10, which cannot be loaded (" in one_line(done)
-    assert ("mend: pip install --force-reinstall --no-deps nvidia-cufft-cu11==10.9.0.58 Training "
-            "cannot start") in one_line(done)
+    assert "mxnet-cu117 needs libcufft.so.10, which cannot be loaded (" in one_line(done)
+    assert "pip install --force-reinstall --no-deps nvidia-cufft-cu11==10.9.0.58" in one_line(done)
 
 
 def test_machine_code_in_the_library():
@@ -180,8 +178,8 @@ def test_machine_code_in_the_library():
     assert found == {("machine code", 10 * major + minor) for major, minor in cuda._CODE}
 
 
-def test_the_other_build_beside_it_is_refused_and_mended(run, stub_driver):
-    """What pip does that is not told of the choice; last, as it takes the build apart."""
+def test_two_builds_are_rejected_and_repaired(run, stub_driver):
+    """The last test, because it breaks the GPU build, as a plain pip install does."""
     done = run("-m", "pip", "install", "--quiet", "--no-deps", f"{cuda.CPU_BUILD}=={cuda.VERSION}")
     assert done.returncode == 0, done.stderr
     env = stub_driver(status=100)
@@ -189,7 +187,7 @@ def test_the_other_build_beside_it_is_refused_and_mended(run, stub_driver):
     assert "mxnet and mxnet-cu117 are both installed" in done.stderr.splitlines()[-1]
     done = run("-m", "dcgan_mx", "doctor", env=env)
     assert done.returncode == 1
-    assert "problem: mxnet and mxnet-cu117 are both installed" in one_line(done)
+    assert "mxnet and mxnet-cu117 are both installed" in one_line(done)
     subprocess.run(["make", f"VENV={VENV.name}", "install-gpu"], cwd=ROOT,
                    env=env, check=True, timeout=500)
     test_import_with_a_driver_and_no_gpu(run, stub_driver)

@@ -1,10 +1,10 @@
-"""The first hour after cloning the project: every command of the README.
+"""Run every command of the README, as a new user does.
 
     python tests/helpers/first_hour.py            in a fresh clone; 40 minutes on two cores
     python tests/helpers/first_hour.py --quick    20 steps of every training instead of an epoch
 
-Each command has to succeed and to print text that matches its pattern. `tests/test_docs.py`
-compares the list with the README.
+Each command must exit with its status and print its pattern. `tests/test_docs.py` compares the list
+with the README.
 """
 import os
 import re

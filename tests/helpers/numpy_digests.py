@@ -1,6 +1,6 @@
-"""Print digests of what must not depend on NumPy's version: `make test-all` compares them.
+"""Print digests of results that must not depend on NumPy; `make test-all` compares them.
 
-The first line names the versions. A digest depends on the processor, so none is stored.
+The first line names the versions. Digests depend on the processor, so they are not stored.
 """
 import hashlib
 import os
@@ -15,7 +15,8 @@ import dcgan_mx
 from dcgan_mx import RandIter, frechet_distance, ms_ssim, precision_recall, sliced_wasserstein
 
 SMALL = ["--dataset", "synthetic", "--size", "32", "--ngf", "16", "--ndf", "16", "--batch-size",
-         "16", "--disp-batches", "5", "--checkpoint-steps", "10", "--ema-decay", "0.9", "--seed", "3"]
+         "16", "--disp-batches", "5", "--checkpoint-steps", "10", "--ema-decay", "0.9", "--seed",
+         "3"]
 
 
 def digest(*contents):
@@ -58,7 +59,7 @@ def main():
     rng = np.random.default_rng(0)
     real, fake = (rng.uniform(-1, 1, (256, 1, 64, 64)).astype(np.float32) for _ in range(2))
     features = [rng.normal(size=(500, 64)) for _ in range(2)]
-    # Rounded: each NumPy brings an OpenBLAS of its own, which may add in another order.
+    # Rounded: the OpenBLAS of each NumPy may add in a different order.
     print("metrics             ", *(f"{value:.7g}" for value in (
         sliced_wasserstein(real, fake).mean, ms_ssim(real),
         frechet_distance(*features), *precision_recall(*features))))

@@ -1,4 +1,4 @@
-"""Jobs of real processes in tests: to start them, to find them, to wait for what they do."""
+"""Start, find and await the processes of distributed jobs."""
 import os
 import signal
 import subprocess
@@ -10,7 +10,7 @@ from helpers.common import ROOT
 
 
 def wait_until(true, process=None):
-    """Wait for a condition, which a process that has ended would never meet."""
+    """Wait for a condition; fail if `process` ends first."""
     deadline = time.monotonic() + 100
     while not true():
         assert time.monotonic() < deadline
@@ -19,7 +19,7 @@ def wait_until(true, process=None):
 
 
 def make_env(**more):
-    """The environment without what the launcher sets itself."""
+    """Return the environment without the variables that the launcher sets."""
     ours = ("OMP_NUM_THREADS", "MXNET_OMP_MAX_THREADS", "DCGAN_MX_JOB", "DCGAN_MX_REPORT")
     clean = {name: value for name, value in os.environ.items()
              if not name.startswith("DMLC_") and name not in ours}
@@ -27,23 +27,23 @@ def make_env(**more):
 
 
 def start_job(flags, command, env=None, cwd=None, program=()):
-    """Start the launcher."""
+    """Start `dcgan-mx launch`."""
     return subprocess.Popen(
         [*program, sys.executable, "-m", "dcgan_mx", "launch", *map(str, flags), "--",
          *map(str, command)],
         env=env or make_env(), cwd=cwd, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
-        # these tests, too, may run behind nohup
+        # the tests may run under nohup, which ignores SIGHUP
         preexec_fn=lambda: signal.signal(signal.SIGHUP, signal.SIG_DFL))  # noqa: PLW1509
 
 
 def finish(launcher):
-    """Wait for the launcher's end; its status and what it and the job said on standard error."""
+    """Wait for the launcher; return its exit status and the standard error of the job."""
     _, err = launcher.communicate(timeout=100)
     return launcher.returncode, err
 
 
 def is_alive(pid):
-    """Whether there is a process of this number that is no zombie."""
+    """Whether a process with this number exists and is not a zombie."""
     try:
         return Path(f"/proc/{pid}/stat").read_text().rsplit(")")[1].split()[0] != "Z"
     except FileNotFoundError:
@@ -51,9 +51,9 @@ def is_alive(pid):
 
 
 def find_processes(mark, role=None, holder=False):
-    """Numbers of a job's processes, or of those of a role, that have a mark in what they are told.
+    """Return the processes of a job that have a mark in arguments or environment.
 
-    The launcher is none of them.
+    The launcher is not included. `holder` selects supervisors.
     """
     found = []
     for folder in Path("/proc").glob("[0-9]*"):

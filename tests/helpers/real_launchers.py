@@ -1,8 +1,8 @@
-"""Trainings started by real sshd, Open MPI and Slurm on this machine: `make test-launchers`.
+"""Training through real sshd, Open MPI and Slurm on this machine: `make test-launchers`.
 
-Each gets servers of its own in a temporary folder, with its own keys and ports; nothing of the
-system's is changed. Two workers add two gradients, in either order the same: whatever starts them,
-the parameters are those of the local launcher, to the bit.
+The servers run in a temporary folder with their own keys and ports; the system is not changed. A
+sum of two gradients does not depend on their order, so the parameters are bit-identical to those of
+the local launcher.
 """
 import contextlib
 import getpass
@@ -151,7 +151,7 @@ def train(run_dir, flags, **environ):
                     make_env(OMP_NUM_THREADS="1", **environ))
     status, err = finish(job)
     assert status == 0, err
-    saved = checkpoint.list(run_dir)[-1]
+    saved = checkpoint.list_checkpoints(run_dir)[-1]
     return [(saved / name).read_bytes() for name in PARAMS]
 
 
@@ -173,15 +173,15 @@ def launcher(request, folder, servers):
     return ["--launcher", request.param, "--host-ip", "127.0.0.1", *flags], environ
 
 
-def test_two_workers_train_what_local_ones_do(launcher, local, folder):
+def test_training_is_bit_identical_to_the_local_launcher(launcher, local, folder):
     flags, environ = launcher
     run_dir = folder / f"run-{flags[1]}"
     assert train(run_dir, flags, **environ) == local
     wait_until(lambda: not find_processes(run_dir))
 
 
-def test_a_worker_that_fails_is_named_and_nothing_is_left(launcher, folder):
-    """Odd words arrive as they are; the token is on no command line."""
+def test_failed_worker_is_named_and_all_processes_end(launcher, folder):
+    """Arguments arrive unchanged; no command line shows the token."""
     flags, environ = launcher
     mark, words = folder / f"mark-{flags[1]}", ["a b", "$HOME;'\"", "é", ""]
     code = ("import os, pathlib, sys, time\n"
@@ -199,6 +199,6 @@ def test_a_worker_that_fails_is_named_and_nothing_is_left(launcher, folder):
     mark.touch()
     status, err = finish(job)
     assert re.search(r"error: worker \(process \d+ on \S+\) ended with status 3: see its message "
-                     r"above; the job is ended\n$", err), err
+                     r"above; the job was stopped\n$", err), err
     assert status == 1
     wait_until(lambda: not find_processes(mark))

@@ -26,7 +26,7 @@ def fit(trainer, *all_hooks, max_steps=6):
 
 
 def list_steps(run_dir):
-    return [int(path.name[5:]) for path in checkpoint.list(run_dir)]
+    return [int(path.name[5:]) for path in checkpoint.list_checkpoints(run_dir)]
 
 
 @pytest.mark.parametrize("every, steps", [(None, [4, 8, 9]), (3, [3, 6, 9]), (100, [9])])
@@ -35,7 +35,7 @@ def test_saved_at_every_epochs_end_or_every_n_steps_and_at_the_end(every, steps,
     trainer, hook = small(), Saver(tmp_path, every, seed=7)
     fit(trainer, hook, max_steps=9)
     assert list_steps(tmp_path) == steps and hook.step == 9
-    written = {p.name: p.read_bytes() for p in checkpoint.list(tmp_path)[-1].iterdir()}
+    written = {p.name: p.read_bytes() for p in checkpoint.list_checkpoints(tmp_path)[-1].iterdir()}
     (tmp_path / "by-hand").mkdir()
     by_hand = checkpoint.save(tmp_path / "by-hand", trainer, seed=7)
     assert written == {p.name: p.read_bytes() for p in by_hand.iterdir()}

@@ -1,7 +1,6 @@
-"""AMX is woken where bfloat16 asks for it, and only where the kernel allows it.
+"""AMX is enabled for bfloat16 only, and only if Linux permits it.
 
-All of it happens once in a process, so that most tests start one. They hold on processors without
-AMX, too, where its kernels never run.
+This happens once in a process, so most tests start one. They pass on processors without AMX, too.
 """
 import ctypes
 import errno
@@ -15,16 +14,17 @@ import pytest
 from helpers.common import needs_bfloat16
 
 from dcgan_mx.system import amx
+from dcgan_mx.system.cpu import cpu_flags
 
-# A processor that says it has AMX.
+# A processor that reports AMX.
 CLAIM = "amx.cpu_flags = lambda: frozenset({'amx_bf16', 'avx512_bf16'})\n"
-# The kernel's yes without its meaning it; only for processes that have computed already.
-ALLOW = "amx._ask_permission = lambda: None\n"
+# A permission without effect; only for processes whose kernels do not use AMX.
+ALLOW = "amx._request_permission = lambda: None\n"
 COMPUTE = """
 x = mx.nd.ones((2, 3, 8, 8))
 mx.nd.Convolution(x, x, no_bias=True, num_filter=2, kernel=(8, 8)).wait_to_read()
 """
-# A filter of system calls, as a container has it, that answers arch_prctl with an error.
+# A seccomp filter, as in a container, that fails arch_prctl with an error.
 SECCOMP = """
 import ctypes, struct
 def forbid(error):
@@ -48,55 +48,55 @@ def run(code, **env):
 
 
 def is_offered():
-    """Whether the processor has AMX and Linux gives it to whoever asks (ARCH_GET_XCOMP_SUPP)."""
+    """Whether the processor has AMX and Linux supports it (ARCH_GET_XCOMP_SUPP)."""
     offered = ctypes.c_uint64()
-    error = amx._call_kernel(0x1021, ctypes.byref(offered))
+    error = amx._arch_prctl(0x1021, ctypes.byref(offered))
     return "amx_bf16" in amx.cpu_flags() and not error and bool(offered.value >> 18 & 1)
 
 
-def test_kernels_use_amx_where_it_is_awake_and_nowhere_else():
-    """By oneDNN's own word; the variable does not stay for children, who lack the permission."""
-    told = run("print('hindrance:', amx.enable() if 'amx_bf16' in amx.cpu_flags() else 'no AMX')\n"
-               "print('seen:', amx.cpu_flags() >= {'avx512_bf16'} and amx._computes_with_amx())\n"
+def test_kernels_use_amx_only_if_it_is_enabled():
+    """By the kernels that oneDNN reports. Children lack the permission, so they get no variable."""
+    output = run("print('failure:', amx.enable() if 'amx_bf16' in amx.cpu_flags() else 'no AMX')\n"
+               "print('seen:', amx.cpu_flags() >= {'avx512_bf16'} and amx._uses_amx())\n"
                "print(os.environ.get('DNNL_MAX_CPU_ISA'))", DNNL_VERBOSE="1")
-    used = bool(re.search("exec,cpu,convolution,[^,]*amx", told))
-    assert used == ("hindrance: None\n" in told) == ("seen: True\n" in told)
+    used = bool(re.search("exec,cpu,convolution,[^,]*amx", output))
+    assert used == ("failure: None\n" in output) == ("seen: True\n" in output)
     assert used or not is_offered()
-    assert told.endswith("\nNone\n")
+    assert output.endswith("\nNone\n")
 
 
-def test_the_order_of_sums_tells_the_two_apart():
+def test_order_of_sums_distinguishes_amx_from_avx512():
     """The three products that the weights make, in float32, in either order."""
     large, small = np.float32(2**30), np.float32(1)
     assert (large + small) - large == 0
     assert (large - large) + small == 1
 
 
-def test_a_kernel_that_refuses_leaves_amx_asleep():
-    """A real filter; what is computed afterwards is computed, the variable is not set.
+def test_amx_stays_disabled_without_permission():
+    """A real seccomp filter refuses; convolutions still work, and the variable stays unset.
 
-    Of several filters, the one that was set last answers; a sandbox may answer yes and do nothing.
+    The last of several filters answers. A sandbox may answer yes and do nothing.
     """
-    told = run(f"{SECCOMP}{CLAIM}"
+    output = run(f"{SECCOMP}{CLAIM}"
                "for error in (1, 38, 0):\n    forbid(error)\n    print(amx.enable())"
-               f"{COMPUTE}print(os.environ.get('DNNL_MAX_CPU_ISA'), amx.is_allowed())")
+               f"{COMPUTE}print(os.environ.get('DNNL_MAX_CPU_ISA'), amx.is_permitted())")
     whys = [os.strerror(errno.EPERM), os.strerror(errno.ENOSYS), "the call has no effect"]
-    assert told.splitlines() == [
-        *(f"AMX stays asleep: Linux does not allow it here ({why})" for why in whys), "None False"]
+    assert output.splitlines() == [
+        *(f"AMX stays disabled: Linux does not permit it here ({why})" for why in whys),
+        "None False"]
 
 
-def test_a_users_choice_is_left_and_told(monkeypatch):
+def test_a_variable_set_by_the_user_is_kept_and_reported(monkeypatch):
     monkeypatch.setenv("DNNL_MAX_CPU_ISA", "AVX512_CORE_BF16")
     assert amx.enable() == (
-        "AMX stays asleep: you set DNNL_MAX_CPU_ISA=AVX512_CORE_BF16: unset it")
+        "AMX stays disabled: DNNL_MAX_CPU_ISA is AVX512_CORE_BF16: unset it")
     assert os.environ["DNNL_MAX_CPU_ISA"] == "AVX512_CORE_BF16"
 
 
 @needs_bfloat16
-@pytest.mark.parametrize("before, in_time", [("", True), (COMPUTE, False)])
-def test_the_command_wakes_it_before_it_computes(before, in_time, tmp_path):
-    """By oneDNN's word: it names the limit that the variable sets, here one below AMX."""
-    told = run(f"""{CLAIM}{ALLOW}amx._AMX = "AVX512_CORE"{before}
+def test_train_command_enables_amx_before_it_computes(tmp_path):
+    """By the report of oneDNN: it names the limit that the variable sets, here one below AMX."""
+    output = run(f"""{CLAIM}{ALLOW}amx._AMX = "AVX512_CORE"
 from dcgan_mx.cli import main
 flags = ("--dataset synthetic --size 16 --ngf 2 --ndf 2 --nz 2 --batch-size 4 --eval-steps 1 "
          "--max-steps 1 --precision bfloat16 --run-dir")
@@ -104,40 +104,37 @@ import sys
 sys.stderr = sys.stdout
 print("status", main.run("train", [*flags.split(), {str(tmp_path / "run")!r}]))
 """, DNNL_VERBOSE="1")
-    assert "\nstatus 0\n" in told
+    assert "\nstatus 0\n" in output
     limited = "isa:Intel AVX-512 with AVX512BW, AVX512VL, and AVX512DQ extensions\n"
-    assert (limited in told) == in_time
+    assert limited in output
 
 
-@needs_bfloat16
-def test_after_the_first_kernel_it_is_too_late():
-    told = run(f"{CLAIM}{ALLOW}{COMPUTE}print(amx.enable())\n"
-               "print(os.environ.get('DNNL_MAX_CPU_ISA'))")
-    assert told == ("AMX stays asleep: this process has computed before it was asked for "
-                    "bfloat16: ask in a new one\nNone\n")
-
-
-def test_float32_never_asks():
-    """A training in float32 leaves the process without permission and without the variable."""
-    told = run("""
+def test_float32_does_not_enable_amx_and_later_is_too_late():
+    """Permission and variable stay unset in a float32 training; then `enable` has no effect."""
+    output = run(f"""
 from dcgan_mx import Trainer, make_dcgan_sym
 trainer = Trainer(*make_dcgan_sym(2, 2, 3, size=16), 2, (3, 16, 16), nz=2)
 trainer.step(mx.io.DataBatch([mx.nd.ones((2, 3, 16, 16))], []),
              mx.io.DataBatch([mx.nd.ones((2, 2, 1, 1))], []))
 mx.nd.waitall()
-print(os.environ.get("DNNL_MAX_CPU_ISA"), amx.is_allowed())
+print(os.environ.get("DNNL_MAX_CPU_ISA"), amx.is_permitted())
+if amx.cpu_flags() & {{"avx512_bf16", "amx_bf16"}}:
+    {CLAIM}    {ALLOW}    print(amx.enable())
+    print(os.environ.get("DNNL_MAX_CPU_ISA"))
 """, DNNL_VERBOSE="1")
-    assert told.endswith("\nNone False\n")
-    assert "exec,cpu,convolution," in told and not re.search("exec,[^\n]*amx", told)
+    training, _, later = output.partition("\nNone False\n")
+    assert "exec,cpu,convolution," in training and not re.search("exec,[^\n]*amx", training)
+    assert "amx_bf16" not in cpu_flags() or "has already computed in this process" in later
+    assert later.endswith("\nNone\n") or not later
 
 
-def test_what_is_told_where_bfloat16_is_asked_for(monkeypatch):
+def test_prepare_bfloat16_warns_if_amx_is_disabled(monkeypatch):
     monkeypatch.setattr(amx, "cpu_flags", lambda: frozenset({"amx_bf16"}))
     monkeypatch.setattr(amx, "check_bfloat16", lambda gpu: None)
-    monkeypatch.setattr(amx, "wake", lambda: "AMX stays asleep: tests")
-    monkeypatch.setattr(amx, "explain_slowness", lambda amx: None if amx else "slower")
-    with pytest.warns(RuntimeWarning) as told:
+    monkeypatch.setattr(amx, "enable", lambda: "AMX stays disabled: tests")
+    monkeypatch.setattr(amx, "slow_bf16_reason", lambda amx: None if amx else "slower")
+    with pytest.warns(RuntimeWarning) as output:
         amx.prepare_bfloat16(gpu=False)
-    assert [str(warning.message) for warning in told] == ["AMX stays asleep: tests", "slower"]
-    monkeypatch.setattr(amx, "wake", lambda: None)
+    assert [str(warning.message) for warning in output] == ["AMX stays disabled: tests", "slower"]
+    monkeypatch.setattr(amx, "enable", lambda: None)
     amx.prepare_bfloat16(gpu=False)

@@ -17,7 +17,7 @@ def run(code):
 
 
 def test_a_plain_import_of_mxnet_works_after_the_package():
-    """And array labels can be packed and images encoded, which called ndarray.tostring."""
+    """mx.recordio works, too, which called ndarray.tostring."""
     assert run("""
 import warnings
 import dcgan_mx, sys
@@ -35,15 +35,15 @@ print((mx.recordio.unpack_img(packed)[1] == image).all())
 """) == "3 [1.0, 2.5, -3.0] 7 b'content'\nTrue\n"
 
 
-def test_names_that_exist_are_left_alone():
+def test_existing_names_are_kept():
     before = {name: vars(np)[name] for name in compat._RENAMED}
     compat.add_missing_names()
     assert all(vars(np)[name] is value for name, value in before.items())
     assert np.dtype(np.bool) == np.dtype("?")
 
 
-@pytest.mark.filterwarnings("ignore::DeprecationWarning")  # those that NumPy still has
-def test_the_old_names_mean_what_they_meant():
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")  # from the names that NumPy still has
+def test_old_names_behave_as_before():
     a = np.array([[3.0, 1.0], [2.0, 4.0]])
     assert (np.PZERO, np.PINF, np.NINF, np.Inf) == (0.0, np.inf, -np.inf, np.inf)
     assert np.signbit(np.NZERO) and np.isnan(np.NAN) and np.isnan(np.NaN)
@@ -54,8 +54,8 @@ def test_the_old_names_mean_what_they_meant():
     assert np.trapz([1.0, 2.0, 4.0]) == 4.5
 
 
-def test_distutils_is_replaced_only_where_python_lacks_it():
-    """The package itself stays away: setuptools warns of a `distutils` that it did not make."""
+def test_distutils_is_replaced_only_if_python_lacks_it():
+    """Not `distutils` itself: setuptools warns about a `distutils` that is not its own."""
     assert run("""
 import dcgan_mx, sys
 assert "distutils" not in sys.modules
@@ -66,25 +66,25 @@ print("distutils.version" in sys.modules)
     assert version.StrictVersion("2.5.0") < version.StrictVersion("2.10")
 
 
-def test_the_system_check_names_packages(monkeypatch):
+def test_missing_libraries_are_named_with_their_packages(monkeypatch):
     assert requirements.find_problem() is None
     monkeypatch.setitem(requirements._LIBRARIES, requirements.platform.machine(),
                         ("libgomp.so.no", "libquadmath.so.no"))
     assert requirements.find_problem() == (
-        "MXNet needs libgomp.so.no and libquadmath.so.no, which this system lacks: apt install "
+        "MXNet needs libgomp.so.no and libquadmath.so.no: apt install "
         "libgomp1 libquadmath0 (Debian, Ubuntu) or dnf install libgomp libquadmath (Fedora)")
 
 
-def test_the_system_check_needs_the_standard_library_alone():
-    """As the system's Python runs it, in a clone where nothing is installed."""
+def test_requirements_need_only_the_standard_library():
+    """`make` runs the file with the system's Python, before anything is installed."""
     python = Path(sysconfig.get_config_var("BINDIR"), "python{}.{}".format(*sys.version_info))
     done = subprocess.run([str(python), "-S", "-E", requirements.__file__], capture_output=True,
                           text=True, timeout=60, check=False)
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
 
 
-def test_a_missing_mxnet_is_one_line(tmp_path):
-    """Python without this environment's packages finds the package, NumPy and no MXNet."""
+def test_missing_mxnet_is_a_one_line_error(tmp_path):
+    """An import hook hides MXNet."""
     code = f"""
 import sys
 class Hide:

@@ -1,4 +1,4 @@
-"""What is told from /proc/cpuinfo, of texts such as some processors have."""
+"""Facts from /proc/cpuinfo, on texts of several processors."""
 import pytest
 
 from dcgan_mx.system import cpu
@@ -66,7 +66,7 @@ CPU part\t: 0xd40
 
 @pytest.fixture
 def cpuinfo(tmp_path, monkeypatch):
-    """Have a text stand for /proc/cpuinfo."""
+    """A function that replaces /proc/cpuinfo by a text."""
     def write(text):
         (tmp_path / "cpuinfo").write_text(text)
         monkeypatch.setattr(cpu, "_CPUINFO", str(tmp_path / "cpuinfo"))
@@ -77,45 +77,45 @@ def cpuinfo(tmp_path, monkeypatch):
     (EMERALD_RAPIDS, {"avx512f", "avx512_bf16", "amx_bf16"}),
     (COOPER_LAKE, {"avx512f", "avx512_bf16"}), (ZEN_4, {"avx512f", "avx512_bf16"}),
     (ZEN_3, set()), (NEOVERSE_V1, set()), ("", set())])
-def test_instructions(text, isa, cpuinfo):
+def test_cpu_flags_and_bfloat16_check(text, isa, cpuinfo):
     cpuinfo(text)
     assert cpu.cpu_flags() == isa
     if "avx512_bf16" in isa:
         cpu.check_bfloat16(gpu=False)
     else:
-        with pytest.raises(ValueError, match=r"^--precision bfloat16: .+ has no instructions for "
-                           "it: train in float32, or on a processor that has AVX512-BF16 or AMX$"):
+        with pytest.raises(ValueError, match=r"^precision: .+ does not support bfloat16: use "
+                           "float32, or a processor with AVX512-BF16 or AMX$"):
             cpu.check_bfloat16(gpu=False)
 
 
-def test_the_first_line_that_names_it_is_the_processors_name(cpuinfo):
+def test_cpu_model_is_the_first_model_name(cpuinfo):
     cpuinfo(EMERALD_RAPIDS)
     assert cpu.cpu_model() == "Intel(R) Xeon(R) Processor"
     cpuinfo(ZEN_3)
-    with pytest.raises(ValueError, match="AMD EPYC 7R13 Processor has no"):
+    with pytest.raises(ValueError, match="AMD EPYC 7R13 Processor does not"):
         cpu.check_bfloat16(gpu=False)
 
 
-def test_a_system_that_does_not_tell(tmp_path, monkeypatch):
+def test_unknown_processor(tmp_path, monkeypatch):
     monkeypatch.setattr(cpu, "_CPUINFO", str(tmp_path / "none"))
     assert cpu.cpu_flags() == frozenset()
     assert cpu.cpu_model()
     assert cpu.slow_bf16_reason(amx=False) is None
 
 
-def test_a_gpu_is_refused_whatever_the_processor_has(cpuinfo):
+def test_bfloat16_on_a_gpu_is_rejected(cpuinfo):
     cpuinfo(EMERALD_RAPIDS)
-    with pytest.raises(ValueError, match="^--precision bfloat16 with --gpu: MXNet 1.9.1 has no "
-                       "bfloat16 on a GPU: train in float32, or "):
+    with pytest.raises(ValueError, match="^precision: MXNet 1.9.1 does not support bfloat16 on a "
+                       "GPU: use float32, or "):
         cpu.check_bfloat16(gpu=True)
 
 
 @pytest.mark.parametrize("text, amx, slow", [
     (EMERALD_RAPIDS, True, False), (EMERALD_RAPIDS, False, True), (COOPER_LAKE, False, True),
     (ZEN_4, False, False)])
-def test_where_bfloat16_is_slower_than_float32(text, amx, slow, cpuinfo):
+def test_slow_bf16_reason(text, amx, slow, cpuinfo):
     cpuinfo(text)
     explained = cpu.slow_bf16_reason(amx)
     assert (explained is not None) == slow
     if slow:
-        assert "48 images/s against 62" in explained and "\n" not in explained
+        assert "48 images/s instead of 62" in explained and "\n" not in explained

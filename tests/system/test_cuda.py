@@ -16,15 +16,15 @@ LOAD = f"import runpy; runpy.run_path({CUDA!r})['load_libraries']()"
 
 @pytest.mark.parametrize("capability", [
     (5, 0), (5, 2), (6, 1), (7, 0), (7, 5), (8, 0), (8, 6), (8, 9)])
-def test_maxwell_to_ada_run_the_machine_code(capability):
+def test_supported_gpus(capability):
     assert cuda.unsupported_reason(capability) is None
 
 
 @pytest.mark.parametrize("capability, text", [
     ((3, 7), "sm_37 is too old"), ((9, 0), "sm_90 is too new"), ((12, 0), "sm_120 is too new")])
-def test_others_do_not(capability, text):
+def test_unsupported_gpus(capability, text):
     assert cuda.unsupported_reason(capability) == (
-        f"{text}: MXNet 1.9.1 has machine code for sm_50 to sm_86, and no PTX",
+        f"{text}: MXNet 1.9.1 has machine code for sm_50 to sm_86, without PTX",
         "train on the CPU, without --gpu, or on a GPU of sm_50 to sm_89")
 
 
@@ -57,24 +57,24 @@ def gpu_build(tmp_path, stub_driver):
     return tmp_path
 
 
-def test_the_build_without_cuda_needs_nothing(tmp_path):
+def test_cpu_build_loads_nothing(tmp_path):
     assert load(tmp_path) == ""
     write_package(tmp_path, "mxnet")
     assert load(tmp_path) == ""
 
 
 @pytest.mark.parametrize("other", ["mxnet-cu117", "mxnet-cu112"])
-def test_two_builds_are_refused(other, tmp_path):
+def test_two_builds_are_rejected(other, tmp_path):
     write_package(tmp_path, "mxnet")
     write_package(tmp_path, other)
     assert load(tmp_path).endswith(
-        f"BuildError: mxnet and {other} are both installed, and hold the same files: pip uninstall "
-        f"--yes mxnet {other}, as uninstalling one takes files of the other along; then pip "
+        f"BuildError: mxnet and {other} are both installed, but contain the same files: pip "
+        f"uninstall --yes mxnet {other}; then pip "
         "install --no-deps mxnet==1.9.1 for the CPU, or DCGAN_MX_GPU=1 pip install --editable . && "
         "pip install --no-deps mxnet-cu117==1.9.1 for a GPU")
 
 
-def test_all_libraries_are_loaded_each_after_those_it_needs(gpu_build):
+def test_libraries_are_loaded_after_their_dependencies(gpu_build):
     code = f"""
 import ctypes
 real, paths = ctypes.CDLL, []
@@ -93,7 +93,7 @@ print(*(path.replace({str(gpu_build)!r}, "") for path in paths if path in mapped
             "nccl/lib/libnccl.so.2")), "libcuda.so"]
 
 
-def test_a_missing_library_is_named_with_its_package(gpu_build):
+def test_missing_library_is_named_with_its_package(gpu_build):
     library = gpu_build / "nvidia" / "cudnn" / "lib" / "libcudnn.so.8"
     library.unlink()
     assert load(gpu_build).endswith(
@@ -102,8 +102,8 @@ def test_a_missing_library_is_named_with_its_package(gpu_build):
         "--no-deps nvidia-cudnn-cu11==8.5.0.96")
 
 
-def test_a_missing_package_leaves_it_to_the_system(gpu_build):
-    """Libraries of CUDA that an administrator installed do as well."""
+def test_missing_package_falls_back_to_the_system(gpu_build):
+    """An administrator may have installed CUDA."""
     info, = gpu_build.glob("nvidia_cuda_runtime_cu11*")
     (info / "METADATA").unlink()
     info.rmdir()
@@ -114,68 +114,68 @@ def test_a_missing_package_leaves_it_to_the_system(gpu_build):
     assert load(gpu_build) == ""
 
 
-def test_a_build_for_cuda_needs_a_driver(gpu_build):
+def test_gpu_build_needs_a_driver(gpu_build):
     (gpu_build / "libcuda.so.1").write_bytes(b"")
     assert load(gpu_build).endswith(
-        f"BuildError: there is no NVIDIA driver ({gpu_build}/libcuda.so.1: file too short), and "
-        "mxnet-cu117 cannot be imported without one: install the driver of your card, or take the "
-        "build for the CPU, with pip uninstall --yes mxnet-cu117 && pip install --no-deps "
+        f"BuildError: mxnet-cu117 needs an NVIDIA driver, which is not installed ({gpu_build}/"
+        "libcuda.so.1: file too short): install the driver of your GPU, or the CPU build: "
+        "pip uninstall --yes mxnet-cu117 && pip install --no-deps "
         "mxnet==1.9.1")
 
 
-def test_cudnn_needs_another_name_of_the_driver(gpu_build):
-    """It would abort the process at the first convolution."""
+def test_cudnn_needs_the_short_name_of_the_driver(gpu_build):
+    """Otherwise the first convolution aborts the process."""
     (gpu_build / "libcuda.so").unlink()
     (gpu_build / "libcuda.so").write_bytes(b"")  # hides that of a machine with a driver
     link = gpu_build / "nvidia" / "cudnn" / "lib" / "libcuda.so"
     said = load(gpu_build)
     assert said.endswith(
-        f"BuildError: cuDNN needs the NVIDIA driver under the name libcuda.so, too ({gpu_build}/"
+        f"BuildError: cuDNN needs the NVIDIA driver also as libcuda.so ({gpu_build}/"
         f"libcuda.so: file too short): ln -sf {gpu_build}/libcuda.so.1 {link}")
     subprocess.run(said.rpartition(": ")[2].split(), check=True)
     assert load(gpu_build) == ""
 
 
 def ask(env, call):
-    """Let a process with another driver evaluate something of `cuda`."""
+    """Evaluate a call of `cuda` in a process with the stub driver."""
     code = f"import json; from dcgan_mx.system import cuda; print(json.dumps(cuda.{call}))"
     done = subprocess.run([sys.executable, "-c", code], env=env, capture_output=True, text=True,
                           timeout=60, check=True)
     return json.loads(done.stdout)
 
 
-def test_the_driver_lists_its_gpus(stub_driver):
+def test_driver_lists_its_gpus(stub_driver):
     assert ask(stub_driver(*CARDS), "ask_driver()") == [
         12040, [[name, [*capability], memory] for name, capability, memory in CARDS], None]
     assert cuda.dotted(12040) == "12.4"
 
 
 @pytest.mark.parametrize("driver, problem", [
-    ({"status": 100}, "the NVIDIA driver answers cuInit with error 100, the stub's error"),
-    ({"version": 11040}, "the NVIDIA driver is for CUDA 11.4, which is too old"),
-    ({}, "the NVIDIA driver lists 2 of them")])
-def test_why_no_gpu(driver, problem, stub_driver):
+    ({"status": 100}, "the NVIDIA driver's cuInit returns error 100, the stub's error"),
+    ({"version": 11040}, "the NVIDIA driver supports only CUDA 11.4"),
+    ({}, "the NVIDIA driver lists 2 GPUs")])
+def test_no_gpu_reason(driver, problem, stub_driver):
     assert ask(stub_driver(*CARDS, **driver), "no_gpu_reason(True)")[0] == problem
     other = f", and {problem}" if driver else ""
     assert ask(stub_driver(*CARDS, **driver), "no_gpu_reason(False)")[0] == (
-        f"this is MXNet's build without CUDA{other}")
+        f"MXNet's CPU build is installed{other}")
 
 
-def test_no_driver_is_told(tmp_path):
+def test_missing_driver(tmp_path):
     (tmp_path / "libcuda.so.1").write_bytes(b"")
     assert ask({**os.environ, "LD_LIBRARY_PATH": str(tmp_path)}, "no_gpu_reason(True)") == [
-        f"there is no NVIDIA driver ({tmp_path}/libcuda.so.1: file too short)",
-        "install the driver of your card"]
+        f"the NVIDIA driver is not installed ({tmp_path}/libcuda.so.1: file too short)",
+        "install the driver of your GPU"]
     assert ask({**os.environ, "LD_LIBRARY_PATH": str(tmp_path)}, "no_gpu_reason(False)")[1] == (
-        "install the driver of your card, then pip uninstall --yes mxnet && DCGAN_MX_GPU=1 pip "
+        "install the driver of your GPU, then pip uninstall --yes mxnet && DCGAN_MX_GPU=1 pip "
         "install --editable . && pip install --no-deps mxnet-cu117==1.9.1")
 
 
 @pytest.mark.parametrize("value, build, libraries", [
     ("", "mxnet==1.9.1", []), ("0", "mxnet==1.9.1", []),
     ("1", "mxnet-cu117==1.9.1", cuda.GPU_REQUIREMENTS)])
-def test_setup_asks_for_one_build(value, build, libraries, tmp_path):
-    """On Python 3.12; on 3.13 for what MXNet needs, because MXNet is installed by itself there."""
+def test_setup_requires_one_build(value, build, libraries, tmp_path):
+    """On Python 3.13 users install MXNet separately, so setup requires its dependencies."""
     done = run_setup(value, tmp_path)
     assert done.returncode == 0, done.stderr
     lines = (tmp_path / "dcgan_mx.egg-info" / "requires.txt").read_text().splitlines()
@@ -193,11 +193,12 @@ def test_setup_asks_for_one_build(value, build, libraries, tmp_path):
     assert find("3.13") == {"requests", "numpy", *libraries}
 
 
-def test_setup_refuses_another_value(tmp_path):
+def test_setup_rejects_other_values(tmp_path):
     done = run_setup("yes", tmp_path)
     assert done.returncode == 1
-    assert done.stderr.splitlines()[-1] == ("ValueError: DCGAN_MX_GPU is 'yes': give 1 for MXNet's "
-                                            "build for CUDA, or unset it")
+    assert done.stderr.splitlines()[-1] == (
+        "ValueError: DCGAN_MX_GPU: invalid value 'yes': expected 1 for MXNet's GPU build, 0 or "
+        "nothing for its CPU build")
 
 
 def run_setup(value, folder):

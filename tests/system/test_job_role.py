@@ -11,19 +11,19 @@ JOB = {"DMLC_ROLE": "worker", "DMLC_PS_ROOT_URI": "127.0.0.1", "DMLC_PS_ROOT_POR
        "DMLC_NUM_WORKER": "2", "DMLC_NUM_SERVER": "1"}
 
 
-def test_no_variable_is_no_job():
+def test_no_variables_mean_no_job():
     assert read_role({}) is None
     assert read_role(dict.fromkeys(JOB, "")) is None
 
 
 @pytest.mark.parametrize("role", ["worker", "server", "scheduler"])
-def test_the_role_is_told(role):
+def test_role(role):
     assert read_role({**JOB, "DMLC_ROLE": role}) == role
 
 
 @pytest.mark.parametrize("name", VARIABLES)
 @pytest.mark.parametrize("value", [None, ""])
-def test_a_job_half_told_is_refused(name, value):
+def test_incomplete_variables_are_rejected(name, value):
     environ = {**JOB, name: value} if value is not None else {
         k: v for k, v in JOB.items() if k != name}
     with pytest.raises(ValueError, match=f"{name} is not set"):
@@ -34,18 +34,18 @@ def test_a_job_half_told_is_refused(name, value):
     ("DMLC_ROL", "DMLC_ROLE"), ("DMLC_PS_ROOT_URL", "DMLC_PS_ROOT_URI"),
     ("DMLC_PS_ROOT_PROT", "DMLC_PS_ROOT_PORT"), ("DMLC_NUM_WORKERS", "DMLC_NUM_WORKER"),
     ("DMLC_NUM_SEVER", "DMLC_NUM_SERVER"), ("DMLC_NUM\n_WORKER", "DMLC_NUM_WORKER")])
-def test_a_name_that_is_misspelt_is_told(name, meant):
-    """By itself it would be no job, and every process train alone."""
+def test_misspelled_names_are_rejected(name, meant):
+    """Otherwise every process would train alone."""
     others = {k: v for k, v in JOB.items() if k != meant}
     for environ in ({name: JOB[meant]}, {**others, name: JOB[meant]}):
         with pytest.raises(ValueError) as error:
             read_role(environ)
         assert str(error.value) == (
-            f"{name!r} is set, and {meant} is not: name it so, or unset it")
+            f"{name!r} is set, but {meant} is not: rename or unset it")
 
 
-def test_other_names_of_mxnets_are_left_alone():
-    """All that are in MXNet 1.9.1's library and its tracker."""
+def test_other_names_of_mxnet_are_accepted():
+    """All names in MXNet 1.9.1's library and its tracker."""
     names = ["HDFS_OPTS", "INTERFACE", "JOB_ARCHIVES", "JOB_CLUSTER", "JSON_ENABLE_ANY", "LOCAL",
              "NODE_HOST", "LOG_STACK_TRACE_DEPTH", "NUM_ATTEMPT", "PS_VAN_TYPE", "PS_WATER_MARK",
              "RANK", "SERVER_CORES", "SERVER_ID", "SERVER_MEMORY_MB", "SUBMIT_CLUSTER", "TASK_ID",
@@ -61,13 +61,13 @@ def test_other_names_of_mxnets_are_left_alone():
     ("DMLC_ROLE", "boss"), ("DMLC_ROLE", "Worker"), ("DMLC_NUM_WORKER", "0"),
     ("DMLC_NUM_WORKER", "-1"), ("DMLC_NUM_SERVER", "two"), ("DMLC_NUM_SERVER", "1.5"),
     ("DMLC_PS_ROOT_PORT", "65536"), ("DMLC_PS_ROOT_PORT", "²")])
-def test_a_bad_value_is_named(name, value):
-    with pytest.raises(ValueError, match=f"{name} is .{value}"):
+def test_invalid_values_are_rejected(name, value):
+    with pytest.raises(ValueError, match=f"{name}: invalid value .{value}"):
         read_role({**JOB, name: value})
 
 
 def report(fd, inode, code="", **passed):
-    """What a process writes into a pipe that it is told of."""
+    """Return the output of a process that gets a report pipe."""
     code = "import os; from dcgan_mx.system import job_role; " + (
         code or "print(job_role.report(up=True, rank=1), os.getpid())")
     done = subprocess.run([sys.executable, "-c", code], timeout=60, check=True, text=True,
@@ -76,7 +76,7 @@ def report(fd, inode, code="", **passed):
     return done.stdout
 
 
-def test_reports_go_into_the_holders_pipe_only(tmp_path):
+def test_reports_go_only_into_the_supervisors_pipe(tmp_path):
     here, there = os.pipe()
     inode = os.fstat(there).st_ino
     there_is_one, pid = report(there, inode, pass_fds=[there]).split()

@@ -19,7 +19,7 @@ MACHINE = 5_000_007 * KB
 
 @pytest.fixture
 def root(tmp_path):
-    """A folder with what a machine without control groups has to say."""
+    """A folder with the files of a machine without control groups."""
     write(tmp_path, {"proc/meminfo": MEMINFO, "proc/self/cgroup": "0::/",
                      "proc/self/statm": "10 5 3"})
     return tmp_path
@@ -39,7 +39,7 @@ def make_group(root, name, limit, used, cached=0):
                                           f"active_file {cached // 2}\nx y"})
 
 
-def test_a_machine_by_itself(root):
+def test_machine_without_control_groups(root):
     assert read_available(root) == MACHINE
     assert read_available(root / "nowhere") is None
     (root / "proc/meminfo").write_text("MemTotal:  8 kB\n")  # before Linux 3.14
@@ -54,7 +54,7 @@ def test_a_machine_by_itself(root):
     ("0::/a/b", [("a/b", "max", 30 * MB), ("a", 60 * MB, 40 * MB)], 20 * MB),
     ("0::/host/path", [("", 50 * MB, 10 * MB)], 40 * MB),  # a container sees its own as the top
     ("0::/../b", [("", 50 * MB, 10 * MB), ("../b", 1, 1)], 40 * MB),
-    ("0::/a", [("b", 1, 1)], None),  # of others
+    ("0::/a", [("b", 1, 1)], None),  # the group of another process
     ("0::/a", [("a", 10 * MB, 11 * MB)], 0)])
 def test_control_groups(root, line, groups, left):
     write(root, {"proc/self/cgroup": line})
@@ -66,8 +66,8 @@ def test_control_groups(root, line, groups, left):
     assert read_available(root) == expected
 
 
-def test_this_machine_says_something():
-    """Not more than it has, and what is taken is missing thereafter."""
+def test_available_memory_of_this_machine():
+    """More than nothing, and less than twice the physical memory (swap)."""
     pages = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
     assert 0 < read_available() < 2 * pages
 
@@ -87,19 +87,19 @@ Trainer(*make_dcgan_sym(128, 128, 3, size=128), 4, (3, 128, 128))
 """
 
 
-def test_a_training_that_ulimit_does_not_allow_is_refused_before_it_begins():
+def test_training_beyond_ulimit_is_rejected():
     done = subprocess.run([sys.executable, "-c", LIMITED], capture_output=True, text=True,
                           check=False)
     line = done.stderr.splitlines()[-1]
     assert line.startswith("ValueError: training 57,")
-    assert "parameters with batch_size 4 takes 961 MB of memory or more, and " in line
-    assert line.endswith("MB are free: give a lower one, or smaller networks, or end what else has "
-                         "memory")
+    assert "parameters with batch_size 4 needs at least 961 MB of memory, but only " in line
+    assert line.endswith("MB are available: give a lower one, or smaller networks, "
+                         "or end what else has memory")
 
 
 @pytest.mark.parametrize("devices", [1, 2])
-def test_what_a_training_takes_at_the_least(devices, monkeypatch):
-    """Counted by hand: parameters of the layers, and what these put out, an image each."""
+def test_memory_estimate_of_a_training(devices, monkeypatch):
+    """Counted by hand: parameters, and outputs of the layers for each image."""
     g = 5 * 4 * 16 + 2 * 4 + 4 * 2 * 16 + 2 * 2 + 2 * 3 * 16
     d = 3 * 3 * 16 + 3 * 6 * 16 + 2 * 6 + 6 * 16
     made = 3 * 4 * 4**2 + 3 * 2 * 8**2 + 2 * 3 * 16**2
@@ -116,7 +116,7 @@ def test_what_a_training_takes_at_the_least(devices, monkeypatch):
                 Trainer(*arguments)
 
 
-def test_images_that_do_not_fit_are_not_made(monkeypatch):
+def test_too_many_images_are_rejected(monkeypatch):
     trainer = Trainer(*make_dcgan_sym(2, 2, 3, size=16), 4, (3, 16, 16), nz=5)
     generator = Generator(trainer.modG.symbol, get_parameters(trainer.modG), batch_size=2)
     size = 4 * 3 * 16 * 16
@@ -126,16 +126,16 @@ def test_images_that_do_not_fit_are_not_made(monkeypatch):
         generator.generate(np.zeros((4, 5), np.float32))
 
 
-def test_the_error_is_one_line(monkeypatch):
+def test_check_memory(monkeypatch):
     monkeypatch.setattr(memory, "read_available", lambda: 1_500_000_000)
     check_memory("it", 1_500_000_000, "take less")
-    with pytest.raises(ValueError, match="^it takes 2,000 MB of memory or more, and 1,500 MB "
-                                         "are free: take less$"):
+    with pytest.raises(ValueError, match="^it needs at least 2,000 MB of memory, but only "
+                                         "1,500 MB are available: take less$"):
         check_memory("it", 2_000_000_000, "take less")
 
 
-def test_what_is_free_is_given_back():
-    """100 MB in small pieces; one at the end keeps the heap from shrinking by itself."""
+def test_trim_heap_returns_memory():
+    """100 MB in small pieces; a last one prevents the heap from shrinking by itself."""
     code = ("import ctypes; from dcgan_mx.system.memory import trim_heap\n"
             "def resident(): return int(open('/proc/self/statm').read().split()[1]) * 4096 >> 20\n"
             "pieces = [ctypes.create_string_buffer(b'x' * 60000) for _ in range(1700)]\n"

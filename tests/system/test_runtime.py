@@ -5,11 +5,12 @@ from pathlib import Path
 
 import pytest
 
-from dcgan_mx.system.runtime import physical_cores
+from dcgan_mx.system.cpu import physical_cores
+from dcgan_mx.system.job_role import run_server
 
 
 def run(code, cpus=None, **env):
-    """Run Python code in a new process, on some processors only."""
+    """Run Python code in a new process, optionally on some CPUs only; return its output."""
     clean = {k: v for k, v in os.environ.items()
              if k not in ("OMP_NUM_THREADS", "MXNET_OMP_MAX_THREADS")}
     done = subprocess.run(
@@ -19,12 +20,34 @@ def run(code, cpus=None, **env):
     return done.stdout + done.stderr
 
 
-THREADS = "import os, dcgan_mx.system.runtime; print(os.environ.get('OMP_NUM_THREADS'))"
+THREADS = """
+import ctypes, os, dcgan_mx.system.runtime
+print(os.environ.get("OMP_NUM_THREADS"), ctypes.CDLL("libgomp.so.1").omp_get_max_threads(),
+      os.environ.get("DMLC_ROLE"))
+"""
 
 
-def test_one_thread_for_each_core_of_the_affinity_mask():
-    assert run(THREADS, cpus={min(os.sched_getaffinity(0))}) == "1\n"
-    assert run(THREADS) == f"{physical_cores()}\n"
+def test_one_thread_per_core_unless_the_user_sets_a_number():
+    cores = physical_cores()
+    assert run(THREADS, cpus={min(os.sched_getaffinity(0))}) == "1 1 None\n"
+    assert run(THREADS) == f"{cores} {cores} None\n"
+
+
+def test_import_and_new_trainer_print_nothing_and_keep_the_users_threads():
+    code = ("from dcgan_mx import make_dcgan_sym, Trainer; "
+            "Trainer(*make_dcgan_sym(1, 1, 3, size=16), 2, (3, 16, 16)); import os; "
+            "print(os.environ.get('OMP_NUM_THREADS'))")
+    assert run(code, PYTHONWARNINGS="default", MXNET_OMP_MAX_THREADS="1") == "None\n"
+
+
+def test_import_in_a_server_of_a_job_returns():
+    assert run(THREADS, OMP_NUM_THREADS="3", DMLC_ROLE="server") == "3 3 server\n"
+
+
+def test_server_with_missing_variables_raises(monkeypatch):
+    monkeypatch.setenv("DMLC_ROLE", "server")
+    with pytest.raises(ValueError, match="^DMLC_PS_ROOT_URI is not set, but DMLC_ROLE is: start "):
+        run_server()
 
 
 def test_hardware_threads_of_a_core_count_once():
@@ -37,51 +60,21 @@ def test_hardware_threads_of_a_core_count_once():
     assert physical_cores() == len(siblings)
 
 
-def test_a_users_number_of_threads_wins():
-    assert run(THREADS, OMP_NUM_THREADS="7") == "7\n"
-    assert run(THREADS, MXNET_OMP_MAX_THREADS="1") == "None\n"
-
-
-def test_mxnet_takes_the_threads():
-    code = ("import ctypes, dcgan_mx.system.runtime; "
-            "print(ctypes.CDLL('libgomp.so.1').omp_get_max_threads())")
-    assert run(code, OMP_NUM_THREADS="3") == "3\n"
-    assert run(code) == f"{physical_cores()}\n"
-
-
-def test_the_launcher_loads_neither_mxnet_nor_what_changes_the_environment():
+def test_launcher_imports_neither_mxnet_nor_changes_the_environment():
     code = ("import os, sys; before = dict(os.environ); import dcgan_mx.distributed.launch; "
             "print({'mxnet', 'cv2'} & {*sys.modules}, before == dict(os.environ))")
     assert run(code) == "set() True\n"
 
 
-def test_a_job_half_told_ends_in_one_line():
+def test_invalid_number_of_threads_raises():
     done = subprocess.run([sys.executable, "-c", "import dcgan_mx.system.runtime"], timeout=100,
-                          env={**os.environ, "DMLC_ROLE": "server"}, capture_output=True, text=True,
-                          check=False)
-    assert done.returncode == 2
-    assert done.stderr == ("error: DMLC_PS_ROOT_URI is not set, but DMLC_ROLE is: start the job "
-                           "with dcgan-mx launch, or unset all DMLC_ variables\n")
-
-
-@pytest.mark.parametrize("value", ["abc", "0", "-1", "1.5"])
-def test_a_bad_number_of_threads_ends_in_one_line(value):
-    done = subprocess.run([sys.executable, "-c", "import dcgan_mx.system.runtime"], timeout=100,
-                          env={**os.environ, "OMP_NUM_THREADS": value}, capture_output=True,
+                          env={**os.environ, "OMP_NUM_THREADS": "1.5"}, capture_output=True,
                           text=True, check=False)
-    assert done.returncode == 2
-    assert done.stderr == (f"error: OMP_NUM_THREADS is {value!r}: give a whole number from 1, or "
-                           "unset it\n")
+    assert done.stderr.splitlines()[-1] == ("ValueError: OMP_NUM_THREADS: invalid value '1.5': "
+                                            "expected a positive integer; change or unset it")
 
 
-def test_quiet_start():
-    code = ("from dcgan_mx import make_dcgan_sym, Trainer; "
-            "Trainer(*make_dcgan_sym(1, 1, 3, size=16), 2, (3, 16, 16))")
-    assert run(code) == ""
-    assert run(code, PYTHONWARNINGS="default") == ""
-
-
-def test_public_names_are_imported_when_they_are_used():
+def test_public_names_are_imported_lazily():
     code = """
 import sys
 import dcgan_mx

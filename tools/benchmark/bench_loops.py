@@ -1,9 +1,8 @@
-"""What scripts/benchmark.py compares: each loop trains or samples so many batches when asked to."""
+"""The loops that the benchmark compares; each trains or samples a number of batches on request."""
 from __future__ import annotations
 
 import sys
 import time
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Callable
 
 if TYPE_CHECKING:
@@ -27,12 +26,11 @@ def make_ours(**options: Any) -> Callable[[int], None]:
 
 
 def make_blog() -> Callable[[int], None]:
-    """The blog's loop, metrics read in every iteration, with batches that cost nothing."""
-    sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "tests"))
-    from blog_loop import BlogLoop
-
+    """The reference loop, metrics read in every iteration, with a batch that costs nothing."""
     from dcgan_mx import make_dcgan_sym
     from dcgan_mx.system.runtime import mx
+
+    from .blog_loop import BlogLoop
     loop = BlogLoop(*make_dcgan_sym(64, 64, 3), BATCH_SIZE, (3, 64, 64))
     batch = mx.io.DataBatch([mx.nd.random.uniform(-1, 1, (BATCH_SIZE, 3, 64, 64))], [])
 
@@ -71,10 +69,9 @@ def make_pytorch_networks() -> tuple[Any, Any]:
 
 def make_pytorch_step(channels_last: bool = False, bfloat16: bool = False
                       ) -> tuple[Callable[[Any], None], Any]:
-    """A step of PyTorch's DCGAN example (examples/dcgan) on some real images, and its generator.
+    """A step of PyTorch's DCGAN example (examples/dcgan) on real images, and its generator.
 
-    The example has neither of the two options; they are what PyTorch's guide to tuning for
-    processors begins with.
+    The example has neither option. PyTorch's guide to tuning for CPUs recommends both.
     """
     import torch
     from torch import nn
@@ -151,11 +148,11 @@ def make_pytorch_sampler() -> Callable[[int], list[np.ndarray]]:
 
 
 def serve(train: Callable[[int], object]) -> None:
-    """Train as many steps as each line of the input says, after one more; print the seconds."""
+    """Train the number of steps of each input line, and print the seconds."""
     train(WARM_UP)
     print("ready", flush=True)
     for line in sys.stdin:
-        train(1)  # finds the caches as the one before left them
+        train(1)  # not timed: another candidate has filled the caches
         start = time.perf_counter()
         train(int(line))
         print(time.perf_counter() - start, flush=True)

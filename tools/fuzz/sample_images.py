@@ -1,4 +1,4 @@
-"""Small pictures in every format that `dcgan-mx pack` reads: seeds for scripts/readers.py."""
+"""Small images in every format that `dcgan-mx pack` reads, as seeds of the fuzz targets."""
 from __future__ import annotations
 
 import io
@@ -9,13 +9,13 @@ from PIL import Image
 
 
 def draw(kind: str) -> Iterator[bytes]:
-    """Draw small pictures in one of the formats, in the modes and ways that it has."""
+    """Yield small images in one of the formats, in its color modes and variants."""
     rng = np.random.default_rng(0)
-    grey, colour = rng.integers(256, size=(17, 20)), rng.integers(256, size=(17, 20, 4))
-    image = Image.fromarray(colour.astype(np.uint8), "RGBA")
+    gray, color = rng.integers(256, size=(17, 20)), rng.integers(256, size=(17, 20, 4))
+    image = Image.fromarray(color.astype(np.uint8), "RGBA")
     exif = Image.Exif()
     exif[0x0112] = 6
-    ways: dict[str, list[tuple[str, dict[str, Any]]]] = {
+    variants: dict[str, list[tuple[str, dict[str, Any]]]] = {
         "BMP": [("RGB", {}), ("P", {}), ("1", {}), ("RGBA", {})],
         "GIF": [("P", {}), ("P", {"save_all": True, "append_images": [image.convert("P")]})],
         "JPEG": [("RGB", {}), ("L", {"progressive": True}), ("CMYK", {}), ("RGB", {"exif": exif})],
@@ -26,9 +26,9 @@ def draw(kind: str) -> Iterator[bytes]:
                  ("RGB", {"compression": "tiff_deflate"}), ("1", {"compression": "group4"}),
                  ("RGB", {"compression": "jpeg"}), ("I;16", {})],
         "WEBP": [("RGB", {}), ("RGBA", {"lossless": True})]}
-    for mode, options in ways[kind]:
-        picture = (Image.fromarray((257 * grey).astype(np.uint16)) if mode == "I;16" else
+    for mode, options in variants[kind]:
+        image_in_mode = (Image.fromarray((257 * gray).astype(np.uint16)) if mode == "I;16" else
                    image.convert("RGB").convert(mode) if mode != "RGBA" else image)
         buffer = io.BytesIO()
-        picture.save(buffer, kind, **options)
+        image_in_mode.save(buffer, kind, **options)
         yield buffer.getvalue()

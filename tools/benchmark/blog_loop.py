@@ -1,15 +1,20 @@
-"""The blog's training loop on plain Modules: the trainer's oracle, the benchmark's baseline.
+"""The reference loop on plain Modules: the oracle of the tests, the baseline of the benchmark.
 
-Written from the description of MXNet 1.0.0, example/gan/dcgan.py: one Module for each network, D
-bound with gradients for its weights and its input, nothing skipped.
+Written after MXNet 1.0.0, example/gan/dcgan.py: one Module for each network, D bound with gradients
+for its weights and its input, nothing skipped.
 """
+from __future__ import annotations
+
+from typing import Any
+
 from dcgan_mx.system.runtime import mx
 
 
 class BlogLoop:
     """modG, modD and one iteration of the example, on one context."""
 
-    def __init__(self, symG, symD, batch_size, data_shape, nz=100, ctx=None, lr=2e-4, beta1=0.5):
+    def __init__(self, symG: Any, symD: Any, batch_size: int, data_shape: tuple[int, ...],
+                 nz: int = 100, ctx: Any = None, lr: float = 2e-4, beta1: float = 0.5) -> None:
         ctx = ctx or mx.cpu()
         self.label = mx.nd.zeros((batch_size,), ctx=ctx)
         self.modG = mx.mod.Module(symG, data_names=("rand",), label_names=None, context=ctx)
@@ -22,8 +27,8 @@ class BlogLoop:
             mod.init_optimizer(optimizer="adam", optimizer_params={
                 "learning_rate": lr, "wd": 0.0, "beta1": beta1})
 
-    def step(self, batch, rbatch):
-        """One iteration; returns D's three predictions (fake, real, fake after D's update)."""
+    def step(self, batch: Any, rbatch: Any) -> list[Any]:
+        """Run one iteration; return D's three predictions (fake, real, fake after D's update)."""
         modG, modD, label = self.modG, self.modD, self.label
         preds = []
         modG.forward(rbatch, is_train=True)

@@ -1,4 +1,4 @@
-"""The readers that scripts/mutations.py feeds: for each, good files to begin with, and the call."""
+"""The readers of foreign files that are fuzzed: for each, valid files and the call."""
 from __future__ import annotations
 
 import contextlib
@@ -15,7 +15,6 @@ from pathlib import Path
 from typing import Any, Callable, Iterable, Iterator, NamedTuple
 
 import numpy as np
-from drawings import draw
 
 from dcgan_mx import ImagenetIter, MnistIter, RandIter, Trainer, make_dcgan_sym
 from dcgan_mx.cli import train_args
@@ -43,20 +42,22 @@ from dcgan_mx.system.job_role import read_role
 from dcgan_mx.system.runtime import mx
 from dcgan_mx.visual import read_png
 
-FIGURES = {"frechet": 3.5, "precision": 0.5, "recall": 0.25, "swd": 12.5, "ms_ssim": 0.125}
+from .sample_images import draw
+
+METRICS = {"frechet": 3.5, "precision": 0.5, "recall": 0.25, "swd": 12.5, "ms_ssim": 0.125}
 
 
-class Reader(NamedTuple):
-    """What reads files that anybody may have written.
+class Target(NamedTuple):
+    """A reader of files from untrusted sources.
 
     Attributes
     ----------
     file
-        Where the mutated file goes, below a folder of the reader's own.
+        Path of the mutated file below the reader's folder.
     make
-        Puts what else has to be there into that folder, and returns good files.
+        Writes the other files that the reader needs into that folder; returns valid files.
     read
-        Takes the file's path; may raise ValueError, where this package says so, and OSError.
+        Takes the file's path; may raise ValueError or OSError.
     """
 
     file: str
@@ -73,7 +74,7 @@ def _make_params(_: Path) -> Iterator[bytes]:
 
 @functools.lru_cache(maxsize=None)
 def _trainer() -> Trainer:
-    """Make a tiny trainer, whose checkpoints have all files but `replicas.params`."""
+    """Return a tiny trainer, whose checkpoints have all files except `replicas.params`."""
     mx.random.seed(0)
     trainer = Trainer(*make_dcgan_sym(2, 2, 3, size=16), 4, (3, 16, 16), nz=4, ema_decay=0.9)
     trainer.fit(MnistIter(make_discs(8), 4, (3, 16, 16)), RandIter(4, 4), 1)
@@ -83,14 +84,14 @@ def _trainer() -> Trainer:
 def _make_checkpoint(*names: str) -> Callable[[Path], Iterator[bytes]]:
     def make(folder: Path) -> Iterator[bytes]:
         saved = checkpoint.save(folder, _trainer(), seed=1)
-        shutil.copy(saved / STATE, folder / "sealed.json")
+        shutil.copy(saved / STATE, folder / "checksums.json")
         return iter([(saved / name).read_bytes() for name in names])
     return make
 
 
-def _seal(path: Path) -> Path:
-    """Give state.json the digest of a mutated file, as a stranger who knows the format would."""
-    document = json.loads((path.parents[2] / "sealed.json").read_bytes())
+def _checksum(path: Path) -> Path:
+    """Write the digest of a mutated file into state.json, as an attacker would."""
+    document = json.loads((path.parents[2] / "checksums.json").read_bytes())
     del document["sha256"]
     document["files"][path.name] = hashlib.sha256(path.read_bytes()).hexdigest()
     (path.parent / STATE).write_bytes(encode_state(document))
@@ -98,7 +99,7 @@ def _seal(path: Path) -> Path:
 
 
 def _read_state(path: Path) -> None:
-    """Read it as it is, or, every second time, with a digest that fits."""
+    """Read the file as it is, or, every second time, with a matching digest."""
     raw = path.read_bytes()
     if zlib.crc32(raw) % 2:
         with contextlib.suppress(ValueError, AttributeError, TypeError, RecursionError):
@@ -108,9 +109,9 @@ def _read_state(path: Path) -> None:
     checkpoint.load(path.parent, _trainer())
 
 
-def _sealed(file: str, read: Callable[[Path], object]) -> Reader:
+def _checksummed(file: str, read: Callable[[Path], object]) -> Target:
     folder = "checkpoints/step-00000002/"
-    return Reader(folder + file, _make_checkpoint(file), lambda path: read(_seal(path)))
+    return Target(folder + file, _make_checkpoint(file), lambda path: read(_checksum(path)))
 
 
 def _load(folder: Path) -> None:
@@ -118,9 +119,9 @@ def _load(folder: Path) -> None:
 
 
 def _generate(folder: Path) -> None:
-    """As `sample` does, on a stranger's checkpoint: the networks are in it."""
+    """Generate as `sample` does; the networks come from the checkpoint."""
     loaded, _ = load_generator(folder.parents[1])
-    with contextlib.suppress(mx.base.MXNetError):  # for want of memory: commands say so
+    with contextlib.suppress(mx.base.MXNetError):  # too little memory: commands report that
         loaded.generate(np.zeros((1, loaded.nz), np.float32))
 
 
@@ -128,24 +129,24 @@ def _make_pretrained(suffix: str) -> Callable[[Path], list[bytes]]:
     def make(folder: Path) -> list[bytes]:
         pretrained.FOLDER = folder
         params = pretrained.round_weights(_trainer().get_state()["G"])
-        facts = {"dataset": "mnist", "size": 16, "nc": 3, "nz": 4, "ngf": 2, "step": 2,
+        metadata = {"dataset": "mnist", "size": 16, "nc": 3, "nz": 4, "ngf": 2, "step": 2,
                  "weights": "ema"}
-        path = pretrained.write_pretrained("mutated", params, facts, force=True)
+        path = pretrained.write_pretrained("mutated", params, metadata, force=True)
         return [path.with_suffix(suffix).read_bytes()]
     return make
 
 
 def _read_pretrained(path: Path) -> None:
-    """Read it as it is, or, every second time, with a digest that fits."""
+    """Read the file as it is, or, every second time, with a matching digest."""
     pretrained.FOLDER = path.parent
-    facts = path.with_suffix(".json")
+    metadata = path.with_suffix(".json")
     if zlib.crc32(path.read_bytes()) % 2:
         with contextlib.suppress(ValueError, AttributeError, TypeError, KeyError, RecursionError):
-            document = json.loads(facts.read_bytes())
+            document = json.loads(metadata.read_bytes())
             document.pop("sha256", None)
-            if path != facts:
+            if path != metadata:
                 document["files"][path.name] = hashlib.sha256(path.read_bytes()).hexdigest()
-            facts.write_bytes(encode_state(document))
+            metadata.write_bytes(encode_state(document))
     load_generator(f"{pretrained.PREFIX}mutated")
 
 
@@ -158,16 +159,16 @@ def _make_run(folder: Path) -> Run:
         run.log({"epoch": 0, "step": step, "acc": 0.5, "d_entropy": 0.1, "g_entropy": None,
                  "images_per_s": 64.0, "seconds": step / 2})
         run.draw("gout", step, np.zeros((2, 3, 16, 16), np.float32))
-    run.log({"step": 30, "epoch": 0, "seconds": 16.0, **FIGURES})
+    run.log({"step": 30, "epoch": 0, "seconds": 16.0, **METRICS})
     run.write_result(StopReason("max_steps", 30, 0, 30))
-    run.write_evaluation({"step": 30, "images": 64, "baseline": {**FIGURES, "class_counts": [2, 1]},
-                          "class_counts": [1, 2], "svm_errors": {"10": 0.5}, **FIGURES},
+    run.write_evaluation({"step": 30, "images": 64, "baseline": {**METRICS, "class_counts": [2, 1]},
+                          "class_counts": [1, 2], "svm_errors": {"10": 0.5}, **METRICS},
                          np.zeros((8, 8, 3), np.uint8))
     return run
 
 
-def _in_run(file: str, read: Callable[[Run], object]) -> Reader:
-    """A file of a run, read as such, and by the report."""
+def _in_run(file: str, read: Callable[[Run], object]) -> Target:
+    """Return a target for a file of a run, which its own reader and the report read."""
     def make(folder: Path) -> list[bytes]:
         return [(_make_run(folder).path / file).read_bytes()]
 
@@ -175,15 +176,15 @@ def _in_run(file: str, read: Callable[[Run], object]) -> Reader:
         run = Run(path.parent)
         read(run)
         write_report(run.path)
-    return Reader(file, make, read_both)
+    return Target(file, make, read_both)
 
 
 def _make_records(_: Path) -> Iterator[bytes]:
-    pictures = [next(draw("JPEG")), next(draw("PNG")), struct.pack("<I", 0xced7230a) * 3]
-    yield b"".join(recordio.encode_record(picture, n) for n, picture in enumerate(pictures[:2]))
-    yield b"".join(recordio.encode_record(picture, n) for n, picture in enumerate(pictures))
-    header = struct.pack("<IIIfQQ", 0xced7230a, 24 + len(pictures[0]), 0, 1.0, 5, 0)  # no checksum
-    yield header + pictures[0] + bytes(-len(pictures[0]) % 4)
+    images = [next(draw("JPEG")), next(draw("PNG")), struct.pack("<I", 0xced7230a) * 3]
+    yield b"".join(recordio.encode_record(image, n) for n, image in enumerate(images[:2]))
+    yield b"".join(recordio.encode_record(image, n) for n, image in enumerate(images))
+    header = struct.pack("<IIIfQQ", 0xced7230a, 24 + len(images[0]), 0, 1.0, 5, 0)  # no checksum
+    yield header + images[0] + bytes(-len(images[0]) % 4)
 
 
 def _read_records(path: Path) -> None:
@@ -191,7 +192,7 @@ def _read_records(path: Path) -> None:
 
 
 def _train_on_records(path: Path) -> None:
-    """As a training does; what cannot be read is warned of."""
+    """Read as a training does; a warning names a damaged image."""
     batches = ImagenetIter(path, 1, (3, 16, 16), crop=(16, 16))
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", RuntimeWarning)
@@ -199,8 +200,8 @@ def _train_on_records(path: Path) -> None:
             batches.next().data[0].wait_to_read()
 
 
-def _read_picture(path: Path) -> None:
-    """Pack it, scaled or not."""
+def _read_image(path: Path) -> None:
+    """Pack the image, scaled or not."""
     resize = (0, 16, 40)[zlib.crc32(path.read_bytes()) % 3]
     packing.pack(path.parent, path.parents[1] / "packed.rec", resize)
 
@@ -213,12 +214,12 @@ def _make_grids(folder: Path) -> list[bytes]:
 
 
 def _animate(path: Path) -> None:
-    os.environ["PATH"] = ""  # no ffmpeg is started
+    os.environ["PATH"] = ""  # ffmpeg is not started
     animate(path.parents[1])
 
 
 def _export(folder: Path) -> None:
-    """As `export` does with a stranger's checkpoint: a list of layers, or the stages of a page."""
+    """Read the networks as `export` does, as a list of layers or as stages of a page."""
     for network in ("G", "D"):
         symbol, params, _ = load_network(folder, network)
         layers = read_network(symbol.tojson(), params)
@@ -227,12 +228,12 @@ def _export(folder: Path) -> None:
 
 
 def _describe(folder: Path) -> None:
-    """As `evaluate --linear-probe` does."""
+    """Compute features as `evaluate --linear-probe` does."""
     Features(folder, (3, 16, 16)).extract(np.zeros((1, 3, 16, 16), np.float32))
 
 
 def _begin(folder: Path) -> None:
-    """As `train --init-from` does."""
+    """Load weights as `train --init-from` does."""
     settings = {"init_from": str(folder), "size": 16, "nc": 3, "nz": 4, "ngf": 2}
     load_init_weights(DEFAULTS.replace(settings).config, *make_contexts())
 
@@ -265,30 +266,30 @@ def _read_role(path: Path) -> None:
 
 
 _STATE_FILE = f"checkpoints/step-00000002/{STATE}"
-READERS: dict[str, Reader] = {
-    "params": Reader("a.params", _make_params, lambda path: parse_params(path.read_bytes(), path)),
-    "state.json": Reader(_STATE_FILE, _make_checkpoint(STATE), _read_state),
-    **{file: _sealed(file, _load) for file in (*SYMBOLS, *PARAMS, OPTIONAL[1])},
-    "generator's symbol": _sealed(SYMBOLS[0], _generate),
-    "generator's params": _sealed(PARAMS[0], _generate),
-    "pretrained's facts": Reader("mutated.json", _make_pretrained(".json"), _read_pretrained),
-    "pretrained's params": Reader("mutated.params", _make_pretrained(".params"), _read_pretrained),
+TARGETS: dict[str, Target] = {
+    "params": Target("a.params", _make_params, lambda path: parse_params(path.read_bytes(), path)),
+    "state.json": Target(_STATE_FILE, _make_checkpoint(STATE), _read_state),
+    **{file: _checksummed(file, _load) for file in (*SYMBOLS, *PARAMS, OPTIONAL[1])},
+    "generator's symbol": _checksummed(SYMBOLS[0], _generate),
+    "generator's params": _checksummed(PARAMS[0], _generate),
+    "pretrained's metadata": Target("mutated.json", _make_pretrained(".json"), _read_pretrained),
+    "pretrained's params": Target("mutated.params", _make_pretrained(".params"), _read_pretrained),
     "config.json": _in_run("config.json", Run.read_settings),
     "log.jsonl": _in_run("log.jsonl", Run.read_log),
     "result.json": _in_run("result.json", Run.read_result),
     "evaluation.json": _in_run("evaluation.json", Run.read_evaluation),
-    "records": Reader("a.rec", _make_records, _read_records),
-    "records in training": Reader("a.rec", _make_records, _train_on_records),
-    **{kind: Reader("pictures/a", lambda _, kind=kind: draw(kind),  # type: ignore[misc]
-                    _read_picture) for kind in FORMATS},
-    "grid": Reader("a.png", _make_grids, read_png),
-    "grid of a film": Reader("grids/gout-00000002.png", _make_grids, _animate),
-    **{f"exported {file}": _sealed(file, _export) for file in (*SYMBOLS, *PARAMS)},
-    **{f"{file} for features": _sealed(file, _describe) for file in (SYMBOLS[1], PARAMS[1])},
-    **{f"{file} for --init-from": _sealed(file, _begin) for file in (SYMBOLS[0], PARAMS[0])},
-    "hosts": Reader("hosts", _make_hosts, check_hosts),
-    "flags": Reader("flags", _make_flags, _read_flags),
-    "variables": Reader("variables", lambda _: [
+    "records": Target("a.rec", _make_records, _read_records),
+    "records in training": Target("a.rec", _make_records, _train_on_records),
+    **{kind: Target("images/a", lambda _, kind=kind: draw(kind),  # type: ignore[misc]
+                    _read_image) for kind in FORMATS},
+    "grid": Target("a.png", _make_grids, read_png),
+    "grid of an animation": Target("grids/gout-00000002.png", _make_grids, _animate),
+    **{f"exported {file}": _checksummed(file, _export) for file in (*SYMBOLS, *PARAMS)},
+    **{f"{file} for features": _checksummed(file, _describe) for file in (SYMBOLS[1], PARAMS[1])},
+    **{f"{file} for --init-from": _checksummed(file, _begin) for file in (SYMBOLS[0], PARAMS[0])},
+    "hosts": Target("hosts", _make_hosts, check_hosts),
+    "flags": Target("flags", _make_flags, _read_flags),
+    "variables": Target("variables", lambda _: [
         b"DMLC_ROLE=worker\0DMLC_PS_ROOT_URI=a\0DMLC_PS_ROOT_PORT=9000\0DMLC_NUM_WORKER=1\0"
         b"DMLC_NUM_SERVER=1"], _read_role),
 }

@@ -1,4 +1,4 @@
-"""What scripts/mutations.py does to a file: one change after another, decided by a generator."""
+"""Random changes of a file, decided by a random number generator."""
 from __future__ import annotations
 
 import contextlib
@@ -24,19 +24,11 @@ Change = Callable[[random.Random, bytes, Sequence[bytes]], bytes]
 
 
 class _Pairs(List[Tuple[str, Any]]):
-    """An object of JSON whose keys may come twice."""
+    """A JSON object that may repeat a key."""
 
 
 def mutate(rng: random.Random, seeds: Sequence[bytes]) -> bytes:
-    """Return one of some files with a few changes, seldom many.
-
-    Parameters
-    ----------
-    rng
-        Decides everything.
-    seeds
-        Good files; parts of one get into another.
-    """
+    """Return one of the valid files in `seeds` with a few changes, rarely many."""
     content = rng.choice(seeds)
     if content.startswith(_PACKED) and rng.random() < 0.7:
         with contextlib.suppress(OSError, EOFError, zlib.error):
@@ -48,7 +40,7 @@ def mutate(rng: random.Random, seeds: Sequence[bytes]) -> bytes:
 
 
 def change_json(rng: random.Random, content: bytes) -> bytes:
-    """Take a key away, repeat it, or give it another value, on one line or in the whole text."""
+    """Remove a key, repeat it, or change its value, in one line of JSON or in the whole text."""
     lines = content.splitlines(keepends=True)
     one_a_line = len(lines) > 1 and all(line[:1] == b"{" for line in lines)
     place = rng.randrange(len(lines)) if one_a_line else 0
@@ -57,7 +49,7 @@ def change_json(rng: random.Random, content: bytes) -> bytes:
         _change_value(rng, value)
         changed = _dump(value).encode(errors="surrogatepass") + b"\n"
     except (ValueError, RecursionError):
-        return content  # no JSON any more
+        return content  # an earlier change broke the JSON
     return b"".join([*lines[:place], changed, *lines[place + 1:]]) if one_a_line else changed
 
 
@@ -93,7 +85,7 @@ def _dump(value: Any) -> str:
 
 
 def _place(rng: random.Random, content: bytes) -> int:
-    """Headers are at the beginning, and some at the end: these get more than their share."""
+    """Choose a position, more often near the ends, where headers are."""
     n = len(content)
     return rng.choice((rng.randrange(n + 1), rng.randrange(min(n, 64) + 1),
                        n - rng.randrange(min(n, 64) + 1)))
@@ -131,7 +123,7 @@ def _splice(rng: random.Random, content: bytes, seeds: Sequence[bytes]) -> bytes
 
 
 def _write_number(rng: random.Random, content: bytes, _: Sequence[bytes]) -> bytes:
-    """Write a number that sizes seldom are over what is there, as binary formats hold it."""
+    """Overwrite bytes with an extreme number, in one of the layouts of binary formats."""
     i, layout = _place(rng, content), rng.choice(("<B", "<H", ">H", "<I", ">I", "<Q", ">Q"))
     size = struct.calcsize(layout)
     number = rng.choice(_NUMBERS) % 2**(8 * size)

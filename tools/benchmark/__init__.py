@@ -1,0 +1,1 @@
+"""Training speed against other implementations, layer times, precision and scaling."""

@@ -1,0 +1,78 @@
+"""What several tools use: argument parsers, processes, the processor and PyTorch."""
+from __future__ import annotations
+
+import argparse
+import importlib.metadata
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+from dcgan_mx.system.cpu import ISA, check_bfloat16, cpu_flags, cpu_model, physical_cores
+
+ROOT = Path(__file__).resolve().parents[1]
+TRAIN = [sys.executable, "-m", "dcgan_mx", "train"]
+# A training of a few milliseconds a step.
+SMALL = ["--dataset", "synthetic", "--size", "16", "--ngf", "4", "--ndf", "4", "--batch-size", "8"]
+
+
+def make_parser(description: str | None) -> argparse.ArgumentParser:
+    """Return a parser whose help begins with a module's first line and shows all defaults."""
+    return argparse.ArgumentParser(description=(description or "").splitlines()[0],
+                                   formatter_class=argparse.ArgumentDefaultsHelpFormatter)
+
+
+def python_env(**variables: str) -> dict[str, str]:
+    """Return an environment in which Python finds this checkout from any folder."""
+    return {**os.environ, "PYTHONPATH": str(ROOT), **variables}
+
+
+def run_python(*args: str, env: dict[str, str] | None = None, **options: Any) -> str:
+    """Run Python in a new process and return its output; CalledProcessError if it fails."""
+    done = subprocess.run([sys.executable, *args], stdout=subprocess.PIPE, text=True, check=True,
+                          env=python_env(**env or {}), **options)
+    return str(done.stdout)
+
+
+def find_pytorch() -> str | None:
+    """Return the version of PyTorch; None if it is not installed."""
+    try:
+        return importlib.metadata.version("torch")
+    except importlib.metadata.PackageNotFoundError:
+        return None
+
+
+def has_bfloat16() -> bool:
+    """Tell whether bfloat16 training is possible here; print the reason if not."""
+    try:
+        check_bfloat16(gpu=False)
+    except ValueError as error:
+        print(f"bfloat16 is skipped: {error}")
+        return False
+    return True
+
+
+def describe_processor() -> str:
+    """Return the processor's name, its cores and its instruction sets that matter for bfloat16."""
+    flags = cpu_flags()
+    return (f"{cpu_model()}, {physical_cores()} cores, "
+            + (", ".join(name for name in ISA if name in flags) or "no AVX-512"))
+
+
+def read_status(name: str, pid: int | str = "self") -> float:
+    """Return a number of /proc/PID/status, in MB where it is a size; 0 if the process has ended."""
+    try:
+        lines = Path(f"/proc/{pid}/status").read_text().splitlines()
+    except OSError:
+        return 0.0
+    fields = next((line.split() for line in lines if line.startswith(f"{name}:")), ["", "0"])
+    return int(fields[1]) / (1e3 if fields[-1] == "kB" else 1)
+
+
+def load_pyplot() -> Any:
+    """Return matplotlib.pyplot, set up to draw into files."""
+    import matplotlib
+    matplotlib.use("agg")
+    from matplotlib import pyplot
+    return pyplot

@@ -1,0 +1,1 @@
+"""Image quality of whole trainings, and the bundled models."""

@@ -1,0 +1,1 @@
+"""Runs that are killed and resumed, and runs that are very long."""
