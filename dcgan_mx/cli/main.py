@@ -56,7 +56,8 @@ def run(name: str, argv: Sequence[str]) -> int:
         warnings.simplefilter("always", RuntimeWarning)
         warnings.showwarning = lambda message, *_, **__: print_stderr(f"warning: {message}")
         try:
-            run_server()  # does not return in a server or scheduler of a job
+            if name == "train":
+                run_server()  # does not return in a server or scheduler of a job
             status: int = importlib.import_module(f"dcgan_mx.cli.{name}").main(argv)
         except BaseException as error:
             status = _report_error(name, error)

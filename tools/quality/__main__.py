@@ -143,7 +143,7 @@ def make_evaluator(args: argparse.Namespace) -> Callable[[str, int, int], dict[s
             generate = read_images if name == "pytorch" else generate_ours
             images, seconds = generate(name, seed, step, n, args)
         return {"name": name, "seed": seed, "step": step, "seconds": seconds,
-                **evaluators[n].judge(images)}
+                **evaluators[n].evaluate(images)}
     return evaluate
 
 
