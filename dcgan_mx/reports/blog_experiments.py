@@ -8,7 +8,7 @@ import numpy as np
 
 from ..engine.module_state import get_parameters
 from ..system.runtime import mx, set_parameters
-from ..trainer import Trainer
+from ..trainer import Hook, Trainer
 
 LOSSES = ("-log D(G(z))", "log(1 - D(G(z)))")
 
@@ -77,7 +77,7 @@ def measure_loss(trainer: Trainer, batch: Any, rbatch: Any) -> dict[str, float]:
             "loss": float((np.log(real) + np.log(1 - fake)).mean())}
 
 
-class Probe:
+class Probe(Hook):
     """A hook that measures the gradients of both losses at G's images, beside the training.
 
     Parameters
@@ -124,7 +124,7 @@ class Probe:
         set_parameters(self._minimax, get_parameters(self._trainer.modD))
         return _get_gradient(self._minimax, images, [])
 
-    def __call__(self, trainer: Trainer) -> None:
+    def on_step(self, trainer: Trainer) -> None:
         """Measure after a step."""
         if trainer.global_step == 1:
             exact = self.analytic(trainer.outG)

@@ -185,7 +185,7 @@ def test_a_training_that_diverges_says_so_at_an_evaluation(call, tmp_path):
     done = call("train", *SMALL, "--lr", 1e30, "--eval-steps", 5, "--max-steps", 20, "--run-dir",
                 tmp_path / "run")
     assert done.returncode == 2
-    assert re.search(r"\nerror: step 5: \S+ of G is no longer finite: give a lower --lr\n$",
+    assert re.search(r"\nerror: step 5: \S+ of G is not finite: use a lower learning rate\n$",
                      done.stderr)
 
 

@@ -50,7 +50,7 @@ def test_pictures_that_changed_are_not_resumed_on(photo_rec, call, one_line_erro
     again = ("train", *command, "--resume", "--override", "data-path", "--max-steps")
     done = call(*again, 3)
     assert done.returncode == 0, done.stderr
-    assert "--override data_path: the epoch, of which 1 batches were done, begins anew" in (
+    assert "--override data_path: the epoch restarts, after 1 of its batches" in (
         done.stderr)
     assert "finished: step 3 of 3" in done.stdout
     shutil.rmtree(tmp_path / "run" / "checkpoints" / "step-00000003")  # killed before it was there

@@ -85,7 +85,7 @@ def test_the_probe_measures_and_leaves_the_training_alone(parameters, make_batch
         for pair in make_batches(3, 64, (3, 32, 32)):
             trainer.step(*pair)
             if probed:
-                probe(trainer)
+                probe.on_step(trainer)
         ends.append({name: array for name, array in parameters(trainer).items()
                      if "moving" not in name})
     for name, array in ends[0].items():
