@@ -259,9 +259,8 @@ def test_a_restarted_epoch_survives_a_kill_before_the_next_checkpoint(ended, cal
 
 
 def test_the_end_is_reported_on_the_screen_and_in_the_report(call, tmp_path):
-    """Also after one step only."""
     run_dir = tmp_path / "run"
-    done = call("train", *SMALL, "--max-steps", 1, "--run-dir", run_dir)
+    done = call("train", *SMALL, "--max-steps", 1, "--disp-batches", 1, "--run-dir", run_dir)
     _, see, finished, resume = done.stdout.splitlines()
     assert see == f"see {run_dir / 'report.html'}" and "warning" not in done.stderr
     assert finished.startswith("finished: step 1 of 1")

@@ -151,7 +151,7 @@ def test_a_job_goes_on_to_the_bit(tmp_path, call):
     output, errors = process.communicate(timeout=300)
     assert process.returncode == 0, errors
     # said by the first worker only, which alone would show anything
-    assert errors.count("warning: --show: matplotlib can open no window here") == 1
+    assert errors.count("warning: --show: matplotlib cannot open a window here") == 1
     assert f"resuming from {pieces}" in output
     assert read_run(whole) == read_run(pieces)
     assert read_numbers(whole) == read_numbers(pieces)

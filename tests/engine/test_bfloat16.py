@@ -57,30 +57,39 @@ LAYERS = {
 FLOAT32 = ("the first deconvolution", "the last convolution", "tanh")  # these stay float32
 
 
+def run(module, symbol, inputs, scale):
+    """Output and gradients of a network, for random weights and output gradient."""
+    mod = module(symbol, data_names=[name for name in inputs if name != "label"],
+                 label_names=[name for name in inputs if name == "label"])
+    shapes = [(name, array.shape) for name, array in inputs.items()]
+    mod.bind(shapes[:1], shapes[1:] or None, inputs_need_grad=True)
+    mx.random.seed(0)
+    mod.init_params(mx.init.Normal(scale))
+    arrays = [mx.nd.array(array) for array in inputs.values()]
+    mod.forward(mx.io.DataBatch(arrays[:1], arrays[1:]), is_train=True)
+    output = mod.get_outputs()[0]
+    mod.backward([mx.nd.array(np.random.default_rng(1).normal(size=output.shape))])
+    return {"output": output.asnumpy(), "input": mod.get_input_grads()[0].asnumpy(),
+            **gradients(mod)}
+
+
+def find_errors(symbol, inputs, scale):
+    """Relative errors of the output and of all gradients, against float32."""
+    expected, found = (run(module, symbol, inputs, scale)
+                       for module in (mx.mod.Module, Bfloat16Module))
+    assert {array.dtype for array in found.values()} == {np.dtype(np.float32)}
+    return {name: distance(found[name], array) for name, array in expected.items()
+            if "gamma" not in name or array.any()}
+
+
 @pytest.mark.parametrize("layer", LAYERS)
 def test_a_layer_and_its_gradients_match_float32(layer):
     """Input, weight, output and gradient are each rounded by at most 2^-9: below 1 %."""
-    (shape, make), rng = LAYERS[layer], np.random.default_rng(0)
-    symbol, results = make(mx.sym.Variable("data")), []
-    data, params = rng.normal(size=(16, *shape)), {}
-    for module in (mx.mod.Module, Bfloat16Module):
-        mod = module(symbol, data_names=["data"], label_names=None)
-        mod.bind([("data", data.shape)], inputs_need_grad=True)
-        mod.init_params(mx.init.Normal(0.5))
-        params = params or {name: mx.nd.array(rng.normal(size=array.shape)) for name, array
-                            in mod.get_params()[0].items()}
-        mod.set_params(params, mod.get_params()[1])
-        mod.forward(mx.io.DataBatch([mx.nd.array(data)], []), is_train=True)
-        output = mod.get_outputs()[0]
-        head = np.random.default_rng(1).normal(size=output.shape)
-        mod.backward([mx.nd.array(head)])
-        results.append({"output": output.asnumpy(), "data": mod.get_input_grads()[0].asnumpy(),
-                        **gradients(mod)})
-    for name, expected in results[0].items():
-        assert results[1][name].dtype == np.float32
-        error = distance(results[1][name], expected)
-        assert error < 1e-6 if layer in FLOAT32 else error < 0.01, (name, error)
-    assert (distance(results[1]["data"], results[0]["data"]) > 1e-4) != (layer in FLOAT32)
+    shape, make = LAYERS[layer]
+    inputs = {"data": np.random.default_rng(0).normal(size=(16, *shape))}
+    errors = find_errors(make(mx.sym.Variable("data")), inputs, 0.5)
+    assert max(errors.values()) < (1e-6 if layer in FLOAT32 else 0.01), errors
+    assert (errors["input"] > 1e-4) != (layer in FLOAT32)
 
 
 @pytest.mark.parametrize("nc", [1, 3])
@@ -127,22 +136,6 @@ def straighten(symbol):
     return mx.sym.load_json(json.dumps(graph))
 
 
-def pass_both_ways(module, symbol, inputs):
-    """Output and gradients of a network with given inputs and a random gradient of its output."""
-    mod = module(symbol, data_names=[name for name in inputs if name != "label"],
-                 label_names=[name for name in inputs if name == "label"])
-    shapes = [(name, array.shape) for name, array in inputs.items()]
-    mod.bind(shapes[:1], shapes[1:] or None, inputs_need_grad=True)
-    mx.random.seed(0)
-    mod.init_params(mx.init.Normal(0.1))
-    arrays = [mx.nd.array(array) for array in inputs.values()]
-    mod.forward(mx.io.DataBatch(arrays[:1], arrays[1:]), is_train=True)
-    output = mod.get_outputs()[0]
-    mod.backward([mx.nd.array(np.random.default_rng(1).normal(size=output.shape))])
-    return {"output": output.asnumpy(), "input": mod.get_input_grads()[0].asnumpy(),
-            **gradients(mod)}
-
-
 @pytest.mark.parametrize("straight", [True, False])
 @pytest.mark.parametrize("network", ["G", "D"])
 def test_network_errors_above_2_percent_come_from_slopes(network, straight):
@@ -154,10 +147,7 @@ def test_network_errors_above_2_percent_come_from_slopes(network, straight):
     symbol = dict(zip("GD", make_dcgan_sym(8, 8, 3, size=32)))[network]
     inputs = ({"rand": rng.normal(size=(32, 20, 1, 1))} if network == "G" else
               {"data": rng.uniform(-1, 1, (32, 3, 32, 32)), "label": np.ones(32)})
-    expected, found = (pass_both_ways(module, straighten(symbol) if straight else symbol, inputs)
-                       for module in (mx.mod.Module, Bfloat16Module))
-    errors = {name: distance(found[name], array) for name, array in expected.items()
-              if "gamma" not in name}
+    errors = find_errors(straighten(symbol) if straight else symbol, inputs, 0.1)
     assert (max(errors.values()) < 0.02) == straight, errors
     assert max(errors.values()) < 0.2 and errors["output"] < 0.02
 
@@ -194,8 +184,7 @@ def test_updates_below_the_resolution_of_bfloat16_are_kept(make_batches, paramet
 
 STEPS = """
 import sys
-import numpy as np
-from dcgan_mx import make_dcgan_sym
+from dcgan_mx import Trainer, make_dcgan_sym
 from dcgan_mx.system.runtime import mx
 for text in sys.argv[1:]:
     size, nc, n = map(int, text.split(","))

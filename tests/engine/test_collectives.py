@@ -174,16 +174,6 @@ def test_networks_that_share_names_are_rejected():
         Trainer(symG, both, 8, SHAPE, nz=5, ctx=[mx.cpu(0), mx.cpu(1)])
 
 
-def test_stores_on_host_and_devices_give_the_same_gradients(make_batches):
-    states = []
-    for name in ("local", "device"):
-        trainer = small([0, 1], kvstore=mx.kv.create(name))
-        for pair in make_batches(2, 8, SHAPE, nz=5):
-            trainer.step(*pair)
-        states.append(trainer.get_state())
-    assert_same(*states)
-
-
 class FakeWorkers(Workers):
     """One of several workers; the others have the rows of `others`."""
 

@@ -29,10 +29,10 @@ for precision in sys.argv[1:]:
 def test_d_has_weight_gradients_for_fakes_and_reals_only():
     """As listed by oneDNN for two steps. In bfloat16 D's last layer is not a convolution."""
     layers = {"bfloat16": 4, "float32": 5} if HAS_BFLOAT16 else {"float32": 5}
-    told = subprocess.run([sys.executable, "-c", STEPS, *layers], check=True,
-                          env={**os.environ, "DNNL_VERBOSE": "1"}, capture_output=True,
-                          text=True, timeout=300).stdout
-    for part, (precision, count) in zip(told.split("end of "), layers.items()):
+    listing = subprocess.run([sys.executable, "-c", STEPS, *layers], check=True,
+                             env={**os.environ, "DNNL_VERBOSE": "1"}, capture_output=True,
+                             text=True, timeout=300).stdout
+    for part, (precision, count) in zip(listing.split("end of "), layers.items()):
         found = re.findall("exec,cpu,convolution,[^,]*,backward_weights", part)
         assert len(found) == 2 * 2 * count, precision
 

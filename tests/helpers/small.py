@@ -11,7 +11,6 @@ from dcgan_mx.runs.params import parse_params
 from dcgan_mx.system.runtime import mx
 
 SMALL = ("--dataset", "synthetic", "--size", 16, "--ngf", 4, "--ndf", 4, "--batch-size", 64)
-LONG = (*SMALL, "--max-steps", 60, "--disp-batches", 1)
 PHOTOS = ("--size", 32, "--ngf", 4, "--ndf", 4, "--disp-batches", 2)
 
 
