@@ -64,7 +64,7 @@ def test_resume_with_averages_and_evaluations_is_exact(stop, discs, call, tmp_pa
     run_dir = tmp_path / "run"
     assert call("train", *FLAGS, "--max-steps", stop, "--run-dir", run_dir).returncode == 0
     done = call("train", "--resume", "--run-dir", run_dir, "--max-steps", 20)
-    assert done.returncode == 0 and "the best step of those evaluated" in done.stdout
+    assert done.returncode == 0 and "best evaluated step" in done.stdout
     assert read_numbers(run_dir) == read_numbers(discs)
     for name in ("G-0000.params", "G-ema.params", "D-optimizer.params"):
         last = "checkpoints", "step-00000020", name
