@@ -186,7 +186,7 @@ def check_resume_config(old: dict[str, Any], new: dict[str, Any], override: Sequ
         now, before = (data["records"] if isinstance(data, dict) and "records" in data else None
                        for data in (new["data"], old.get("data")))
         raise ArgumentError("data_path", f"{new['flags']['data_path']} has other images than the "
-                            f"run started with ({now} records now, {before} at the start): restore "
+                            f"run started with (records now {now}, at the start {before}): restore "
                             "those, start a new run, or add --override data-path")
     if new["init"] and old.get("init") != new["init"]:
         raise ArgumentError("init_from", f"{new['flags']['init_from']} has other weights than the "

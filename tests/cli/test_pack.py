@@ -55,7 +55,7 @@ def test_pictures_that_changed_are_not_resumed_on(photo_rec, call, one_line_erro
     assert "finished: step 3 of 3" in done.stdout
     shutil.rmtree(tmp_path / "run" / "checkpoints" / "step-00000003")  # killed before it was there
     done = call("train", "--resume", "--run-dir", tmp_path / "run", "--max-steps", 4)
-    assert done.returncode == 0 and "anew" not in done.stderr  # now they are the run's
+    assert done.returncode == 0 and "the epoch restarts" not in done.stderr  # now they are the run's
     assert checkpoint.verify(tmp_path / "run" / "checkpoints" / "step-00000004")["nbatch"] == 0
 
 

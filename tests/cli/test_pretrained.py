@@ -181,8 +181,8 @@ def test_resume_begins_again_only_where_there_is_no_checkpoint(box, call, one_li
     monkeypatch.setattr(pretrained, "FOLDER", tmp_path)
     make_pretrained(str(early), "discs")
     shutil.rmtree(early / "checkpoints")
-    one_line_error(call("train", "--run-dir", early, "--resume"), "--init-from pretrained:discs",
-                   "not the weights that the run began with")
+    one_line_error(call("train", "--run-dir", early, "--resume"), "pretrained:discs",
+                   "other weights than the run started with")
     # none at all: what a checkpoint has does not need it
     (tmp_path / "discs.json").unlink()
     done = call("train", "--run-dir", whole, "--resume", "--max-steps", 3)
