@@ -147,6 +147,7 @@ def test_a_run_that_is_being_trained_cannot_be_resumed(ended, call, one_line_err
     try:
         done = call("train", "--resume", "--run-dir", ended)
         one_line_error(done, ended, f"process {process.pid} ")
+        wait_for_log(ended, 2)  # it listens to signals by then
         process.terminate()
         output, _ = process.communicate()
         assert process.returncode == 143 and "stopped by SIGTERM after step" in output
