@@ -1,27 +1,41 @@
-"""Adversarial training on two Modules: the step of the blog post, and the loop around it."""
+"""Adversarial training on two Modules: the training step of the blog post, and the loop."""
 from __future__ import annotations
 
-import signal
-from typing import Any, Sequence
+import signal as signals
+import warnings
+from typing import Any, Protocol, Sequence
 
 from .engine import trainer_state
+from .engine.batches import LookaheadBatches
 from .engine.collectives import Workers
-from .engine.loop import Hook, LookaheadBatches, call_on_end, count_steps, sync_stop
 from .engine.modules import adam_options, bind_modules
+from .engine.progress import ProgressBar
 from .engine.step_metrics import Metrics
+from .engine.stop import StopRequest, choose_request, sync_stop
 from .engine.trainer_state import DivergenceError
 from .engine.weight_average import WeightAverage
-from .hooks.progress import Progress
 from .runs.config import check_settings
 from .runs.stop_reason import StopReason
+from .system.errors import ArgumentError
 from .system.runtime import mx
 
-__all__ = ["DivergenceError", "Trainer"]
+__all__ = ["DivergenceError", "Hook", "StopRequest", "Trainer"]
 
 # Steps that `fit` lets the engine's queue run ahead of the device. The queue itself has no bound,
 # and every waiting step holds its batch.
 STEPS_AHEAD = 4
-PROGRESS_STEPS = 10  # steps between two updates of the averages in `fit`'s own progress bar
+PROGRESS_STEPS = 10  # steps between two updates of the metrics in the default progress bar
+
+
+class Hook(Protocol):
+    """What `Trainer.fit` calls after every step and at the end."""
+
+    def on_step(self, trainer: Trainer) -> None:
+        """Act after a step; `trainer.request_stop()` ends the training."""
+
+    def on_end(self, trainer: Trainer) -> None:
+        """Act when the training has ended, for any reason; by default, do nothing."""
+        return None  # noqa: PLR1711, RET501  mypy takes an empty body for an abstract method
 
 
 class Trainer:
@@ -31,77 +45,77 @@ class Trainer:
     ----------
     symG, symD : mx.sym.Symbol
         As `make_dcgan_sym` returns them.
-    batch_size : at least 1
+    batch_size : int, at least 1
         Images per step, over all contexts of this process.
     data_shape : (C, H, W)
         Shape of one image.
-    nz : at least 1
-        Length of the latent vector.
+    nz : int, at least 1
+        Length of a latent vector.
     ctx : mx.Context or list of mx.Context
-        Where to train; by default MXNet's current context. Several contexts share each batch
-        equally; BatchNorm normalises each part by itself.
-    lr, beta1, wd
+        Devices; by default MXNet's current context. Several contexts share each batch equally,
+        and BatchNorm normalises each part separately.
+    lr, beta1, wd : float
         Adam's learning rate (above 0), first decay rate (in [0, 1)) and weight decay (at least 0).
-    lr_g, lr_d
+    lr_g, lr_d : float
         Learning rates of G and D; by default `lr`.
-    lr_decay_start : at least 1
-        After this many updates of a network, its learning rate falls as lr_decay_start / t. None: never.
-    ema_decay, ema_rel_std
-        Decay, or relative width, of an average of G's weights (see `Average`). 0: none; not both.
-    real_label : above 0.5, at most 1
+    lr_decay_start : int, at least 1
+        After this many updates of a network, its learning rate falls as lr_decay_start / t. None:
+        it stays constant.
+    ema_decay, ema_rel_std : float
+        Decay, or relative width, of a moving average of G's weights (see `WeightAverage`). At
+        least one of them must be 0; if both are, no average is kept.
+    real_label : float, above 0.5, at most 1
         D's label for real images. Below 1: one-sided label smoothing (Salimans et al.,
         arXiv:1606.03498, section 3.4).
-    d_steps : at least 1
-        D's updates per update of G, the k of the paper's Algorithm 1. Every call of `step` updates
+    d_steps : int, at least 1
+        Updates of D per update of G, the k of the paper's Algorithm 1. Every call of `step` updates
         D with new images and new noise; every `d_steps`-th call also updates G.
     g_loss : 'nonsaturating' or 'saturating'
         G maximises log D(G(z)), or minimises log(1 - D(G(z))).
     kvstore : mx.kv.KVStore
-        Adds up the gradients of several contexts (by default a local store) and, if its type
-        begins with dist, of several workers. All workers start from the parameters of the first,
-        and all have to call `step`, `fit`, `get_state`, `set_state` and `metrics`.
+        Sums the gradients of several contexts (by default a local store) and, if its type
+        begins with dist, of several workers. All workers start from the parameters of rank 0,
+        and all must call `step`, `fit`, `get_state`, `set_state` and `metrics`.
     initializer : mx.init.Initializer
-        Of both networks' weights; by default N(0, 0.02).
+        Initializes the weights of both networks; by default N(0, 0.02).
     precision : 'float32' or 'bfloat16'
-        In which the networks compute. Parameters, statistics and optimizer state are float32.
+        Number format of the computation. Parameters, statistics and optimizer state are float32.
 
     Attributes
     ----------
     modG, modD : mx.mod.Module
         The networks in training.
-    average : Average
-        Of G's weights.
+    average : WeightAverage
+        The moving average of G's weights.
     contexts : list of mx.Context
-        Where they train.
     workers : Workers
-        This process, or all processes that `kvstore` joins.
+        All processes that `kvstore` joins; only this one without a distributed store.
     global_step : int
-        Steps done since the networks were initialised.
+        Steps done since the networks were initialized.
     epoch, nbatch : int
         Epochs done, and steps done in the current one.
     metrics : Metrics
-        Accuracy and entropies since they were last reset.
+        D's accuracy and both cross-entropies, averaged since the last reset.
     outG : mx.nd.NDArray, (N, C, H, W), float32, or None
         The last step's generated images, in [-1, 1].
     diffD : mx.nd.NDArray, (N, C, H, W), float32, or None if that step did not update G
-        The gradient that G received for these images.
+        The gradient of G's loss at these images.
     batch : mx.io.DataBatch or None
         The last step's real images.
-    stopping : bool
-        A hook sets it to True to stop `fit`, on all workers, after the current step.
-    stop_signal : int
-        The signal that asked for this, on whichever worker; 0 for none.
-    whole : bool
-        The last step is complete, and no worker has gone further: False in the middle of a step,
-        and after one worker of several has failed alone.
-    ending : Ending, BaseException or None
+    mid_step : bool
+        A step has begun and is incomplete.
+    stop_request : StopRequest or None
+        The request by which all workers ended the last `fit`.
+    stop_synced : bool
+        All workers have ended the last `fit` after the same step.
+    result : StopReason, BaseException or None
         How the last `fit` ended, or the error that ended it; None during `fit`.
 
     Raises
     ------
     ValueError
-        If an argument is out of range, the contexts do not divide the batch, the training cannot
-        fit into memory, or the processor has no bfloat16.
+        If an argument is out of range, the contexts do not divide the batch, the training does
+        not fit into memory, or the processor does not support bfloat16.
 
     Notes
     -----
@@ -117,19 +131,21 @@ class Trainer:
                  ema_rel_std: float = 0.0, precision: str = "float32") -> None:
         ctx = ctx if isinstance(ctx, list) else [ctx or mx.current_context()]
         check_settings(batch_size=batch_size, nz=nz, lr=lr, beta1=beta1, wd=wd, d_steps=d_steps,
-                         g_loss=g_loss, ema_decay=ema_decay, ema_rel_std=ema_rel_std, real_label=real_label,
-                         lr_g=lr_g, lr_d=lr_d, lr_decay_start=lr_decay_start, precision=precision)
+                       g_loss=g_loss, ema_decay=ema_decay, ema_rel_std=ema_rel_std,
+                       real_label=real_label, lr_g=lr_g, lr_d=lr_d,
+                       lr_decay_start=lr_decay_start, precision=precision)
         if ema_decay and ema_rel_std:
-            raise ValueError(f"ema_decay is {ema_decay}, and ema_rel_std {ema_rel_std}: give one, 0 for the other")
+            raise ArgumentError("ema_decay", f"{ema_decay} excludes ema_rel_std {ema_rel_std}: "
+                                "set one of them to 0")
         if batch_size % len(ctx):
-            raise ValueError(f"batch_size is {batch_size}: give a multiple of {len(ctx)}, the "
-                             "number of devices")
+            raise ArgumentError("batch_size", f"{batch_size} is not a multiple of {len(ctx)}, the "
+                                "number of devices: choose a multiple")
         if len(ctx) > 1 and kvstore is None:
             kvstore = mx.kv.create("local")
         shared = {*symG.list_arguments()} & {*symD.list_arguments()}
         if kvstore is not None and shared:
-            raise ValueError(f"symG and symD both have {min(shared)}: give their parameters "
-                             "different names, by which the KVStore tells them apart")
+            raise ArgumentError("symD", f"its parameter {min(shared)} is also one of symG: give "
+                                "them different names, which the KVStore uses as keys")
         self.d_steps, self.g_loss, self.batch_size = d_steps, g_loss, batch_size
         self.global_step = self.epoch = self.nbatch = 0
         self.contexts, self.workers = ctx, Workers(kvstore)
@@ -137,22 +153,25 @@ class Trainer:
         self.outG: Any = None
         self.diffD: Any = None
         self.batch: Any = None
-        self.stopping, self.stop_signal, self.whole = False, 0, True
-        self.ending: StopReason | BaseException | None = None
+        self.mid_step = self.stop_synced = False
+        self.stop_request: StopRequest | None = None
+        self._requested: StopRequest | None = None  # by this worker
+        self.result: StopReason | BaseException | None = None
         self._batches: LookaheadBatches | None = None
         self.modG, self.modD, self._modD_accum, self._modDG = bind_modules(
             symG, symD, batch_size, data_shape, nz, ctx, kvstore,
             initializer or mx.init.Normal(0.02),
             {network: adam_options(rate or lr, beta1, wd, lr_decay_start)
              for network, rate in (("G", lr_g), ("D", lr_d))}, precision)
+        self._networks = {"G": self.modG, "D": self.modD}
         self.average = WeightAverage(self.modG, ema_decay, ema_rel_std)
         self._fake, self._real, self._as_real = (mx.nd.full((batch_size,), value)
                                                  for value in (0, real_label, 1))
 
     def step(self, batch: Any, rbatch: Any) -> None:
-        """Train D on `batch` and on images made from `rbatch`, then (see `d_steps`) train G.
+        """Train D on `batch` and on images generated from `rbatch`, then (see `d_steps`) train G.
 
-        Nothing here waits for the device.
+        The step does not wait for the device.
 
         Parameters
         ----------
@@ -165,12 +184,12 @@ class Trainer:
         modG.forward(rbatch, is_train=True)
         outG = modG.get_outputs()
 
-        # fake: label 0; the gradients are kept
+        # fake: label 0; modD keeps the gradients
         modD.forward(mx.io.DataBatch(outG, [self._fake]), is_train=True)
         modD.backward()
         self.metrics.update("d", 0, modD.get_outputs()[0])
 
-        # real: label 1 (`real_label`); the gradients are added to those of the fakes
+        # real: label 1 (`real_label`); modD_accum, which shares modD's arrays, adds its gradients
         modD_accum.forward(mx.io.DataBatch(batch.data, [self._real]), is_train=True)
         modD_accum.backward()
         self.metrics.update("d", 1, modD_accum.get_outputs()[0])
@@ -187,7 +206,7 @@ class Trainer:
             modDG.forward(mx.io.DataBatch(outG, [label]), is_train=True)
             modDG.backward()
             diffD = modDG.get_input_grads()
-            if saturating:  # descend log(1 - D(G(z))), which D's own loss negates
+            if saturating:  # descend log(1 - D(G(z))), the negative of D's own loss
                 diffD = [-diff for diff in diffD]
             modG.backward(diffD)
             modG.update()
@@ -207,15 +226,14 @@ class Trainer:
             this package's iterators have, it starts at the trainer's `epoch` and `nbatch`;
             otherwise it continues where the last `fit` left it.
         rand_iter : mx.io.DataIter
-            Batches of noise, without end; sought likewise, from the trainer's `global_step`.
-        num_epochs
-            None: no limit but `max_steps`.
-        hooks
-            Each is called with the trainer after every step. After the last step of an epoch,
-            `epoch` counts that epoch and `nbatch` is 0. If a hook has a method `end`, that is
-            called with the trainer when the training ends, for whatever reason. By default a
-            progress bar is shown on a terminal or in a notebook; () shows nothing.
-        max_steps
+            Batches of noise, endless; positioned likewise, by the trainer's `global_step`.
+        num_epochs : int or None
+            None: `max_steps` is the only limit.
+        hooks : sequence of Hook
+            Called in this order after every step and at the end. After the last step of an epoch,
+            `epoch` includes that epoch and `nbatch` is 0. By default a progress bar is shown on a
+            terminal or in a notebook; () shows nothing.
+        max_steps : int or None
 
         Raises
         ------
@@ -223,50 +241,143 @@ class Trainer:
             If `train_iter` has no batch.
         """
         if hooks is None:
-            hooks = [Progress(count_steps(self, train_iter, num_epochs, max_steps),
-                              self.global_step, every=PROGRESS_STEPS)]
-        self.stopping, self.stop_signal, self.ending = False, 0, None
+            total = self.count_steps(train_iter, num_epochs, max_steps)
+            hooks = [ProgressBar(total, self.global_step, every=PROGRESS_STEPS)]
+        self.stop_request = self.result = None
+        self.mid_step = self.stop_synced = False
         try:
-            self.ending = self._fit(train_iter, rand_iter, num_epochs, hooks, max_steps)
+            self.result = self._fit(train_iter, rand_iter, num_epochs, hooks, max_steps)
         except BaseException as error:
-            self.ending = error
-        call_on_end(self, hooks)
-        if isinstance(self.ending, BaseException):
-            raise self.ending
+            self.result = error
+        for hook in hooks:
+            try:
+                hook.on_end(self)
+            except Exception as error:
+                if isinstance(self.result, BaseException):
+                    warnings.warn(f"another error followed: {error}", RuntimeWarning, stacklevel=2)
+                else:
+                    self.result = error
+        self._requested = None
+        if isinstance(self.result, BaseException):
+            raise self.result
 
     def _fit(self, train_iter: Any, rand_iter: Any, num_epochs: int | None, hooks: Sequence[Hook],
              max_steps: int | None) -> StopReason:
-        alone = self.workers.count == 1  # other workers cannot know of a failure here
-        self.whole = alone
+        """Train; return how the training ended."""
         if hasattr(rand_iter, "seek"):
             rand_iter.seek(self.global_step)
         if self._batches is None or self._batches.source is not train_iter:
             self._batches = LookaheadBatches(train_iter)
         self._batches.seek(self.epoch, self.nbatch)
-        while not self.stopping:
+        while self.stop_request is None:
             for reason, done, limit in (("num_epochs", self.epoch, num_epochs),
                                         ("max_steps", self.global_step, max_steps)):
                 if limit is not None and done >= limit:
-                    self.whole = True
+                    self.stop_synced = True
                     return StopReason(reason, self.global_step, self.epoch, limit)
             batch, last = self._batches.take()
             rbatch = rand_iter.next()
-            self.whole = False
+            self.mid_step = True
             self.step(batch, rbatch)
-            self.whole = alone
+            self.mid_step = False
             self.metrics.wait(ahead=3 * STEPS_AHEAD)
             self.nbatch += 1
             if last:
                 self.epoch, self.nbatch = self.epoch + 1, 0
             for hook in hooks:
-                hook(self)
-            sync_stop(self, self._batches)
-        if self.stop_signal:
+                hook.on_step(self)
+            if self._batches.failure is not None:
+                self.request_stop("data")
+            self.stop_request = sync_stop(self.workers, self._requested)
+        self.stop_synced = True
+        if self._batches.failure is not None:
+            self._batches.take()  # raises the failure, after all workers have learnt of it
+        if self.stop_request.signal:
             return StopReason("signal", self.global_step, self.epoch,
-                          signal.Signals(self.stop_signal).name)
+                              signals.Signals(self.stop_request.signal).name)
         return StopReason("hook", self.global_step, self.epoch)
 
-    # What a checkpoint holds: checked, copied, restored.
-    check_finite = trainer_state.check_finite
-    get_state = trainer_state.get_state
-    set_state = trainer_state.set_state
+    def request_stop(self, reason: str = "hook", signal: int = 0) -> None:
+        """Ask `fit` to end, on all workers, after the current step; any thread may call this.
+
+        Parameters
+        ----------
+        reason, signal
+            See `StopRequest`. Of several requests the one that takes precedence is `stop_request`.
+        """
+        self._requested = choose_request([self._requested, StopRequest(reason, signal)])
+
+    @property
+    def can_save(self) -> bool:
+        """Whether an ended training can save its last step, with all workers.
+
+        It cannot in the middle of a step, after divergence, or after only one of several workers
+        has failed, because the state is gathered from all.
+        """
+        together = self.workers.count == 1 or self.stop_synced
+        return together and not self.mid_step and not isinstance(self.result, DivergenceError)
+
+    def count_steps(self, train_iter: Any, num_epochs: int | None, max_steps: int | None
+                    ) -> int | None:
+        """Return the value of `global_step` at which `fit` would end; None if it is unknown."""
+        limits = [] if max_steps is None else [max_steps]
+        if num_epochs is not None and hasattr(train_iter, "num_batches"):
+            begun = self.global_step - self.nbatch  # steps before the current epoch
+            limits.append(begun + (num_epochs - self.epoch) * train_iter.num_batches)
+        return min(limits, default=None)
+
+    def check_finite(self) -> None:
+        """Wait for the device; raise DivergenceError if a parameter or statistic is not finite."""
+        trainer_state.check_finite(self._networks, self.workers, self.global_step)
+
+    def get_state(self) -> dict[str, Any]:
+        """Wait for the device, and copy everything that the next step depends on.
+
+        Returns
+        -------
+        dict
+            Under `G`, `D`: parameters and moving statistics by `arg:NAME` and `aux:NAME`; the
+            statistics are averages over all contexts of all workers.
+            `G-optimizer`, `D-optimizer`: Adam's moments by `mean:NAME` and `var:NAME`; empty before
+            a network's first update. `G-ema`: the moving average of G's parameters by `arg:NAME`;
+            empty without an average. `replicas`: with several contexts or workers, the moving
+            statistics of each, (replicas, channels), by `G:aux:NAME` and `D:aux:NAME`; else empty.
+            All of these are dicts of np.ndarray, float32.
+            `symbols`: the JSON text of `G` and `D`.
+            `counters`: `step`, `epoch`, `nbatch`, `batch_size`; `workers`, their number; `updates`,
+            the numbers of Adam's updates of `G` and `D`; `metrics`, see `Metrics.get_state`.
+
+        Raises
+        ------
+        DivergenceError
+            If one of these numbers is not finite.
+        """
+        counters = {"step": self.global_step, "epoch": self.epoch, "nbatch": self.nbatch,
+                    "batch_size": self.batch_size}
+        return trainer_state.get_state(self._networks, self.average, self.metrics, counters,
+                                       self.workers)
+
+    def set_state(self, state: dict[str, Any] | None) -> None:
+        """Restore what `get_state` returned.
+
+        `symbols` is ignored. With another `batch_size` or number of `workers` the epoch starts
+        again; with another number of `replicas` each gets the averages.
+
+        Parameters
+        ----------
+        state : dict or None
+            Pass None on workers other than rank 0; they receive rank 0's state.
+
+        Raises
+        ------
+        ValueError
+            If the state is of other networks; the trainer is unchanged then.
+        """
+        counters = trainer_state.set_state(state, self._networks, self.average, self.metrics,
+                                           self.workers)
+        self.global_step, self.epoch = counters["step"], counters["epoch"]
+        # A position within an epoch is valid only for the same batches and the same data part.
+        same = ((counters["batch_size"], counters["workers"])
+                == (self.batch_size, self.workers.count))
+        self.nbatch = counters["nbatch"] if same else 0
+        self.outG = self.diffD = self.batch = None

@@ -104,8 +104,8 @@ def test_kernel_updates_images_and_progress_bar_in_place(tmp_path):
              "from dcgan_mx.hooks.progress import Progress\n"
              "bar = Progress(3)\n"
              "for step in (1, 2, 3):\n"
-             "    bar(SimpleNamespace(global_step=step))\n"
-             "bar.end(None)"]
+             "    bar.on_step(SimpleNamespace(global_step=step))\n"
+             "bar.on_end(None)"]
     path, out = tmp_path / "small.ipynb", tmp_path / "out.ipynb"
     nbformat.write(nbformat.v4.new_notebook(cells=[*map(nbformat.v4.new_code_cell, cells)]), path)
     execute(path, out, tmp_path)

@@ -1,54 +1,54 @@
-"""One training of a run, from where the run is to its end."""
+"""One training of a run, with its hooks, from its current state to its end."""
 from __future__ import annotations
 
 import warnings
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any, Sequence
 
-from ..engine.loop import Hook, count_steps
-from ..hooks import loggers
+from ..hooks.base import Hook, Logger
 from ..hooks.checkpoints import Saver
 from ..hooks.evaluation import EvaluationHook
+from ..hooks.grids import FixedNoiseLogger, GridLogger, PruneGrids, WindowLogger
+from ..hooks.loggers import JsonlLogger, MetricLogger, TensorBoardLogger
 from ..hooks.progress import Progress
 from ..metrics.evaluator import Evaluator
 from ..runs.checkpoint_files import read_files
 from ..runs.checkpoint_folders import step_of
-from ..runs.config import RunOptions, Settings, TrainConfig
+from ..runs.config import RunOptions, Settings
 from ..runs.run import Run
 from ..runs.stop_reason import StopReason
-from ..system.command_line import flag_name
+from ..system.errors import ArgumentError
 from ..system.signals import StopOnSignal
+from ..trainer import Trainer
 
-if TYPE_CHECKING:
-    from ..trainer import Trainer
+EVALUATED = 2048  # images per evaluation during a training
 
-EVALUATED = 2048  # images at each evaluation within a training
+# The order of the hooks at a step. Numbers are logged before the state is saved, so that no
+# checkpoint is ahead of the log; the evaluation saves the best step, which Saver then does not
+# save again; grids are pruned when it is known which checkpoint is the newest.
+ORDER = (Progress, MetricLogger, EvaluationHook, Saver, PruneGrids)
 
 
-def restart_epoch(trainer: Trainer, folder: Path | None = None, old: TrainConfig | None = None,
-                  new: TrainConfig | None = None, others: bool = False, restarted_at: Any = None) -> Any:
-    """Begin the epoch anew where its order or its batches are others than a checkpoint's.
+def restart_epoch(trainer: Trainer, folder: Path | None = None, changed: Sequence[str] = (),
+                  restarted_at: Any = None) -> Any:
+    """Restart the epoch if its batches or their order differ from those of the checkpoint.
 
-    The trainer is in the state of the checkpoint in `folder`; `old` and `new` are what the run had
-    and has, `others` says whether the pictures differ, and `restarted_at` is that of config.json.
-    All workers but the first have none of these. Warns where pictures may be shown again.
+    The trainer is in the state of the checkpoint in `folder`; `changed` names the overridden
+    settings on which the batches depend; `restarted_at` is from config.json. Workers other than
+    rank 0 pass the trainer only. Warns if images may be shown again.
 
-    Returns a step, or None: checkpoints up to it are of another order, or of other pictures. It is
-    for config.json, which says so until the run has newer ones, however often it is killed before.
+    Returns a step, or None: checkpoints up to it have another order, or other images. Written to
+    config.json, it survives a kill before the next checkpoint.
     """
-    changed = [name for name in ("seed", "batch_size")
-               if folder is not None and getattr(old, name) != getattr(new, name)]
-    changed += ["data_path"] * others
     nbatch = 0 if folder is None else read_files(folder, ())[0]["nbatch"]
-    anew = ("seed" in changed or others
-            or (type(restarted_at) is int and trainer.global_step <= restarted_at))
-    if trainer.workers.all_gather([anew]).any():
+    restart = (bool({"seed", "data_path"} & {*changed})
+               or (type(restarted_at) is int and trainer.global_step <= restarted_at))
+    if trainer.workers.all_gather([restart]).any():
         trainer.nbatch = 0
     if changed and nbatch:
-        warnings.warn(f"--override {','.join(changed)}: the epoch, of which {nbatch} batches were "
-                      "done, begins anew, with pictures that it has shown", RuntimeWarning,
-                      stacklevel=2)
-    return trainer.global_step if anew else restarted_at
+        warnings.warn(f"--override {','.join(changed)}: the epoch restarts, after {nbatch} of its "
+                      "batches; some images are shown twice", RuntimeWarning, stacklevel=2)
+    return trainer.global_step if restart else restarted_at
 
 
 def find_limit(trainer: Trainer, options: RunOptions) -> StopReason | None:
@@ -58,75 +58,74 @@ def find_limit(trainer: Trainer, options: RunOptions) -> StopReason | None:
             ("num_epochs", options.num_epochs, epoch, trainer.nbatch > 0),
             ("max_steps", options.max_steps, step, False)):
         if limit is not None and (done > limit or (done == limit and beyond)):
-            raise ValueError(f"{flag_name(name)} {limit}: the run is at step {step}, in epoch "
-                             f"{epoch + 1}, already: give more, or leave it out")
+            raise ArgumentError(name, f"{limit} is already exceeded: the run is at step {step}, "
+                                f"in epoch {epoch + 1}: give more, or omit it")
         if limit == done:
             return StopReason(name, step, epoch, limit)
     return None
 
 
-def run_training(trainer: Trainer, train_iter: Any, rand_iter: Any, settings: Settings,
-          run: Run | None = None, seconds: float = 0.0, judge: Evaluator | None = None) -> None:
-    """Train with all hooks that the settings ask for; note in the run how it ended.
-
-    All workers but the first have no run, which gets all that is written, and no judge of what G
-    makes. `seconds` are those that the run has taken before. Raises whatever a step, the data or a
-    hook raises; the last step is saved then, too: see `Saver`.
-    """
+def make_hooks(trainer: Trainer, total: int | None, settings: Settings, run: Run | None,
+               seconds: float, evaluator: Evaluator | None) -> list[Hook]:
+    """Make all hooks that the settings ask for, in their order."""
     config, options = settings
-    total = count_steps(trainer, train_iter, options.num_epochs, options.max_steps)
     progress = Progress(total, trainer.global_step, quiet=run is None)
-    displays = _make_displays(run, trainer, settings, progress) if run else []
-    display = loggers.MetricLogger(options.disp_batches, *displays, seconds=seconds)
-    beside: list[Hook] = []
+    loggers: list[Logger] = []
+    if run:
+        loggers += [progress, JsonlLogger(run), GridLogger(run)]
+    if run and options.fixed_noise:
+        loggers.append(FixedNoiseLogger(run, trainer, config.seed))
+    if run and options.tensorboard:
+        loggers.append(TensorBoardLogger(run, trainer.global_step))
+    if run and options.show:
+        loggers.append(WindowLogger())
+    metric_logger = MetricLogger(options.disp_batches, *loggers, seconds=seconds)
     saver = Saver(run.path if run else None, options.checkpoint_steps, config.seed,
                   options.keep_checkpoints, step=trainer.global_step)
+    hooks: list[Hook] = [progress, metric_logger, saver]
     if options.eval_steps is not None:
-        show = loggers.LoggerGroup(*(place for place in displays
-                                if isinstance(place, (loggers.JsonlLogger, loggers.TensorBoard))))
-        # Of the log's lines those whose steps are on the disk: the best one is to be kept there.
+        # Only steps whose checkpoints are on the disk: the best of them is kept there.
         saved = {*map(step_of, run.list_checkpoints())} if run else set()
-        records = [record for record in run.read_log() if record["step"] in saved] if run else []
-        beside.append(EvaluationHook(options.eval_steps, saver, display, judge, EVALUATED, show,
-                                    records))
-    beside.append(saver)
+        logged = [values for values in run.read_log() if values["step"] in saved] if run else []
+        hooks.append(EvaluationHook(options.eval_steps, saver, metric_logger, evaluator,
+                                    EVALUATED, logged))
     if run and options.keep_grids:
-        beside.append(loggers.PruneGrids(run, saver, options.keep_grids, options.disp_batches))
+        hooks.append(PruneGrids(run, saver, options.keep_grids, options.disp_batches))
+    return sorted(hooks, key=lambda hook: ORDER.index(type(hook)))
+
+
+def run_training(trainer: Trainer, train_iter: Any, rand_iter: Any, settings: Settings,
+                 run: Run | None = None, seconds: float = 0.0, evaluator: Evaluator | None = None
+                 ) -> None:
+    """Train with all hooks that the settings ask for; record in the run how it ended.
+
+    Workers other than rank 0 have no run and no evaluator. `seconds` is the duration of the run so
+    far. Raises what a step, the data or a hook raises; the last step is saved nevertheless: see
+    `Saver`.
+    """
+    options = settings.options
+    total = trainer.count_steps(train_iter, options.num_epochs, options.max_steps)
+    hooks = make_hooks(trainer, total, settings, run, seconds, evaluator)
     try:
-        with StopOnSignal() as stop:
-            trainer.fit(train_iter, rand_iter, options.num_epochs, max_steps=options.max_steps,
-                        hooks=[progress, display, *beside, stop])
+        with StopOnSignal(lambda number: trainer.request_stop("signal", number)):
+            trainer.fit(train_iter, rand_iter, options.num_epochs, hooks, options.max_steps)
     finally:
         if run:
-            _note_end(run, trainer)
+            _record_result(run, trainer)
 
 
-def _note_end(run: Run, trainer: Trainer) -> None:
-    """Write how it ended; where that fails, what ended it matters more."""
-    ending, place = trainer.ending, (trainer.global_step, trainer.epoch)
-    if not isinstance(ending, StopReason):
-        noted = StopReason("error", *place, str(ending) or type(ending).__name__)
-    elif ending.reason == "signal" and trainer.workers.count > 1:
-        noted = StopReason("hook", *place)  # the launcher asks with another signal than it had
+def _record_result(run: Run, trainer: Trainer) -> None:
+    """Write how the training ended; if it failed, only warn if this fails too."""
+    result, place = trainer.result, (trainer.global_step, trainer.epoch)
+    if not isinstance(result, StopReason):
+        recorded = StopReason("error", *place, str(result) or type(result).__name__)
+    elif result.reason == "signal" and trainer.workers.count > 1:
+        recorded = StopReason("hook", *place)  # the launcher's signal is not the one that it got
     else:
-        noted = ending
+        recorded = result
     try:
-        run.write_result(noted)
+        run.write_result(recorded)
     except OSError as error:
-        if isinstance(ending, StopReason):
+        if isinstance(result, StopReason):
             raise
-        warnings.warn(f"and then: {error}", RuntimeWarning, stacklevel=3)
-
-
-def _make_displays(run: Run, trainer: Trainer, settings: Settings, progress: Progress
-                   ) -> list[loggers.Display]:
-    options = settings.options
-    displays: list[loggers.Display] = [progress.show, loggers.JsonlLogger(run), loggers.make_grids(run)]
-    if options.fixed_noise:
-        displays.append(loggers.make_fixed_noise(run, trainer, settings.config.seed))
-    if options.tensorboard:
-        board = loggers.TensorBoard(run, trainer.global_step)
-        displays += [board, board.draw]
-    if options.show:
-        displays.append(loggers.make_windows())
-    return displays
+        warnings.warn(f"another error followed: {error}", RuntimeWarning, stacklevel=3)

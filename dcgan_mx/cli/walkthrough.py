@@ -12,6 +12,7 @@ import numpy as np
 
 from ..data.datasets import get_mnist, make_discs
 from ..export.html import EmbeddedImage, embed_image, plot, render
+from ..hooks.base import LambdaHook
 from ..hooks.progress import Progress
 from ..iterators import ImagenetIter, MnistIter, RandIter, resize_to
 from ..reports.blog_experiments import Probe, check_rules, find_layers, find_shapes, measure_loss
@@ -68,7 +69,7 @@ def main(argv: Sequence[str]) -> int:
 
     probe = Probe(trainer, probed)  # after the grids: it overwrites diffD
     trainer.fit(MnistIter(images, 64, seed=1234), RandIter(64, 100), 1000, max_steps=steps,
-                hooks=[draw, probe.on_step, Progress(steps, quiet=False, text="measuring")])
+                hooks=[LambdaHook(draw), probe, Progress(steps, quiet=False, text="measuring")])
     x, iterations = np.linspace(0.001, 0.999, 999), np.arange(1, probed + 1)
     symG, symD = trainer.modG.symbol, trainer.modD.symbol
     text = render(

@@ -1,4 +1,1 @@
-"""What the trainer leans on, and what happens beside it.
-
-The step and the loop themselves are in `dcgan_mx.trainer`.
-"""
+"""The parts of the trainer: modules, their state, metrics, workers, batches, stop requests."""

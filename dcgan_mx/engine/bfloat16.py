@@ -5,27 +5,28 @@ import json
 from typing import Any, Mapping
 
 from ..system.amx import BFLOAT16
+from ..system.errors import ArgumentError
 from ..system.runtime import mx
 
-_CODES = {"float32": "0", "bfloat16": "12"}  # of types, in a graph
+_CODES = {"float32": "0", "bfloat16": "12"}  # the graph's numbers for types
 _LAYERS = ("Convolution", "Deconvolution")
 _BETWEEN = ("BatchNorm", "Activation", "LeakyReLU")
 
 
 def to_bfloat16(symbol: Any, shapes: Mapping[str, tuple[int, ...]]) -> Any:
-    """Rewrite a float32 network, with the shapes of its inputs, to compute in bfloat16.
+    """Rewrite a float32 network, given the shapes of its inputs, to compute in bfloat16.
 
-    (De)convolutions, whose weights become bfloat16 variables, and the layers between them are
-    rewritten. Inputs, outputs, BatchNorm's parameters and statistics, tanh, the loss and other
-    operators stay float32, as do layers from or to one pixel, which become matrix products. All
-    variables keep their names and order.
+    (De)convolutions, whose weights become bfloat16 variables, and the layers between them change.
+    Inputs, outputs, BatchNorm's parameters and statistics, tanh, the loss and other operators stay
+    float32; so do layers from or to one pixel, which become matrix products. All variables keep
+    their names and order.
     """
     internals = symbol.get_internals()
     known = dict(zip(internals.list_outputs(), internals.infer_shape(**shapes)[1]))
     graph = json.loads(symbol.tojson())
     old, types = graph["nodes"], _choose_types(graph["nodes"], known)
     new: list[dict[str, Any]] = []
-    places: list[list[int]] = []  # of the old nodes among the new ones
+    places: list[list[int]] = []  # new position of each old node
     casts: dict[tuple[int, int], list[int]] = {}
 
     def add(op: str, name: str, *inputs: list[int], **attrs: str) -> list[int]:
@@ -70,7 +71,7 @@ def to_bfloat16(symbol: Any, shapes: Mapping[str, tuple[int, ...]]) -> Any:
 
 
 def _choose_types(nodes: list[dict[str, Any]], shapes: Mapping[str, tuple[int, ...]]) -> list[str]:
-    """Return the type of each node of a graph; `shapes` has those of variables and NAME_output."""
+    """Return the type of each node; `shapes` has the shapes of variables and of NAME_output."""
     def find_size(i: int) -> tuple[int, ...]:
         name = nodes[i]["name"] + ("" if nodes[i]["op"] == "null" else "_output")
         return shapes[name][2:]
@@ -79,7 +80,7 @@ def _choose_types(nodes: list[dict[str, Any]], shapes: Mapping[str, tuple[int, .
     for i, node in enumerate(nodes):
         op, inputs = node["op"], [entry[0] for entry in node["inputs"]]
         if op in _LAYERS:
-            # From one pixel to as many as the kernel has, or back, it is a matrix product.
+            # Between one pixel and the kernel's size, the layer is a matrix product.
             if {find_size(inputs[0]), find_size(i)} != {(1, 1), find_size(inputs[1])}:
                 types[i] = "bfloat16"
                 for k in inputs[1:]:
@@ -94,15 +95,15 @@ class Bfloat16Module(mx.mod.Module):
     """A Module that computes in bfloat16, with a symbol, parameters and gradients in float32.
 
     The forward pass rounds the weights into bfloat16 arrays; the backward pass casts their
-    gradients back. A cast inside the graph would do, but for two faults of MXNet 1.9.1 on a CPU: a
-    deconvolution whose weight is no variable takes the address of its gradient before that has
-    memory, and crashes (`IOLogicalSwapMKLDNNMem` in mkldnn_deconvolution-inl.h); and amp_cast's
+    gradients back. Casts inside the graph fail because of two bugs of MXNet 1.9.1 on a CPU: a
+    deconvolution whose weight is not a variable takes the address of its gradient before memory is
+    allocated, and crashes (`IOLogicalSwapMKLDNNMem` in mkldnn_deconvolution-inl.h); and amp_cast's
     backward ignores grad_req 'add'.
     """
 
     def bind(self, data_shapes: Any, label_shapes: Any = None, shared_module: Any = None,
              grad_req: Any = "write", **options: Any) -> None:
-        """Bind, by MXNet 1.9.1's private attributes of a Module, its group and its executors."""
+        """Bind; this uses private attributes of MXNet 1.9.1's Module, its group and executors."""
         symbol: Any = self._symbol
         rounded = to_bfloat16(symbol, dict([*data_shapes, *(label_shapes or ())]))
         self._adds = grad_req == "add"
@@ -115,7 +116,7 @@ class Bfloat16Module(mx.mod.Module):
                      **options)
         self._symbol = symbol
         group = self._exec_group
-        # Pairs of a float32 array, which callers see, and the bfloat16 one of an executor.
+        # Pairs of a float32 array, which callers see, and the executor's bfloat16 array.
         self._weights: list[tuple[Any, Any]] = []
         self._gradients: list[tuple[Any, Any]] = []
         for k, executor in enumerate(group.execs):
@@ -127,25 +128,25 @@ class Bfloat16Module(mx.mod.Module):
                             mx.nd.zeros(array.shape, array.context) if shared_module is None
                             else getattr(shared_module._exec_group.execs[k], kind)[i])
                         pairs.append((arrays[i], array))
-            executor._arg_dict = executor._grad_dict = None  # made of the lists when asked for
+            executor._arg_dict = executor._grad_dict = None  # rebuilt on demand
         group._collect_arrays()
         if shared_module is None:
             self._arg_params = {name: mx.nd.zeros(arrays[0].shape) for name, arrays
                                 in zip(group.param_names, group.param_arrays)}
 
     def reshape(self, data_shapes: Any, label_shapes: Any = None) -> None:
-        """Refuse another shape: Module's `reshape` would drop the float32 arrays."""
-        raise ValueError(f"data_shapes is {data_shapes}: a network that computes in bfloat16 takes "
-                         f"{self.data_shapes} only")
+        """Reject another shape: Module's `reshape` would drop the float32 arrays."""
+        raise ArgumentError("data_shapes", f"{data_shapes} is not {self.data_shapes}: a network "
+                            "that computes in bfloat16 has a fixed batch size")
 
     def forward(self, data_batch: Any, is_train: bool | None = None) -> None:
-        """Round the weights, then do what Module's `forward` does."""
+        """Round the weights, then compute as a Module."""
         for weight, rounded in self._weights:
             mx.nd.amp_cast(weight, dtype=BFLOAT16, out=rounded)
         super().forward(data_batch, is_train)
 
     def backward(self, out_grads: Any = None) -> None:
-        """Do what Module's `backward` does, then cast or add the gradients."""
+        """Compute as a Module, then cast or add the gradients."""
         super().backward(out_grads)
         for gradient, rounded in self._gradients:
             if self._adds:

@@ -1,8 +1,7 @@
-"""The state of a Module as NumPy arrays; all use of MXNet 1.9.1's private API for that is here.
+"""The state of a Module as NumPy arrays, by the private API of MXNet 1.9.1.
 
-A Module on several contexts has a copy of its parameters and of Adam's moments on each. They are
-kept identical, so the first context's stand for all. Moving statistics differ: each context has
-those of the images that it has seen.
+A Module on several contexts keeps identical copies of its parameters and of Adam's moments; those
+of the first context are read. Moving statistics differ between contexts.
 """
 from __future__ import annotations
 
@@ -20,7 +19,7 @@ def get_parameters(mod: Any) -> dict[str, np.ndarray]:
 
 
 def list_parameters(mod: Any) -> dict[str, Any]:
-    """Return the parameters on the first context, by name: the arrays that are trained."""
+    """Return the trained arrays on the first context, by name."""
     group = mod._exec_group
     return {name: arrays[0] for name, arrays in zip(group.param_names, group.param_arrays)}
 
@@ -53,7 +52,7 @@ def all_arrays(mod: Any) -> list[tuple[Any, ...]]:
 
 
 def pull_parameters(mod: Any, kvstore: Any) -> None:
-    """Set the parameters to those that the KVStore's first worker gave it."""
+    """Set the parameters to those of the KVStore's first worker."""
     group = mod._exec_group
     for name, arrays in zip(group.param_names, group.param_arrays):
         kvstore.pull(name, arrays)
@@ -64,7 +63,7 @@ def get_adam(mod: Any) -> tuple[dict[str, np.ndarray], int]:
     updater, names = mod._updater, mod._exec_group.param_names
     updater.optimizer._set_current_context(mod._context[0].device_id)
     moments: dict[str, np.ndarray] = {}
-    for i, name in enumerate(names):  # before the first update there are none
+    for i, name in enumerate(names):  # updater.states is empty before the first update
         for kind, array in zip(("mean", "var"), updater.states.get(i * len(mod._context), ())):
             moments[f"{kind}:{name}"] = array.asnumpy()
     updates: int = updater.optimizer._index_update_count.get(0, 0)

@@ -1,4 +1,4 @@
-"""Two networks as the Modules that the step works with."""
+"""The Modules of the training step."""
 from __future__ import annotations
 
 import json
@@ -13,7 +13,7 @@ from .module_state import pull_parameters
 
 
 class InverseDecay(mx.lr_scheduler.LRScheduler):
-    """A learning rate that is constant for `updates` updates, and then falls as updates / t."""
+    """A learning rate that is constant for `updates` updates, then falls as updates / t."""
 
     def __init__(self, base_lr: float, updates: int) -> None:
         super().__init__(base_lr)
@@ -25,22 +25,22 @@ class InverseDecay(mx.lr_scheduler.LRScheduler):
         return rate * min(1.0, self._updates / max(1, num_update))
 
 
-def adam_options(lr: float, beta1: float, wd: float, decay: int | None) -> dict[str, Any]:
-    """Return Adam's parameters; `decay` is the number of updates after which the rate falls."""
+def adam_options(lr: float, beta1: float, wd: float, decay_start: int | None) -> dict[str, Any]:
+    """Return Adam's parameters; the rate falls after `decay_start` updates."""
     # MXNet prints a line on stdout if the scheduler's rate is not also the learning rate.
     return {"learning_rate": lr, "beta1": beta1, "wd": wd,
-            **({"lr_scheduler": InverseDecay(lr, decay)} if decay else {})}
+            **({"lr_scheduler": InverseDecay(lr, decay_start)} if decay_start else {})}
 
 
 def add_biases(symbol: Any) -> Any:
-    """Give every convolution that has no bias one of zeros, inside the graph.
+    """Give every convolution without a bias a constant bias of zeros, inside the graph.
 
-    No number changes. Without it, MXNet 1.9.1 on a CPU reads the third of two gradient requests
-    (`req[conv::kBias]` in mkldnn_convolution.cc), and may compute weight gradients for nothing.
+    Results do not change. Without it, MXNet 1.9.1 on a CPU reads the third of two gradient requests
+    (`req[conv::kBias]` in mkldnn_convolution.cc), and may compute unused weight gradients.
     """
     graph = json.loads(symbol.tojson())
     nodes: list[dict[str, Any]] = []
-    places: list[int] = []  # of the old nodes among the new ones
+    places: list[int] = []  # new position of each old node
     for node in graph["nodes"]:
         inputs = [[places[i], *entry] for i, *entry in node["inputs"]]
         attrs = node.get("attrs", {})
@@ -59,7 +59,7 @@ def add_biases(symbol: Any) -> Any:
 
 def _check_memory(networks: Sequence[tuple[Any, Mapping[str, tuple[int, ...]]]], batch_size: int,
                   contexts: list[Any]) -> None:
-    """Raise ValueError if networks, given with the shapes of their inputs, cannot fit."""
+    """Raise ValueError if networks, given with the shapes of their inputs, need too much memory."""
     parameters = outputs = 0
     for symbol, inputs in networks:
         internals = symbol.get_internals()
@@ -68,20 +68,20 @@ def _check_memory(networks: Sequence[tuple[Any, Mapping[str, tuple[int, ...]]]],
         parameters += sum(sizes[name] for name in {*symbol.list_arguments()} - {*inputs})
         outputs += sum(size for name, size in sizes.items() if name.endswith("_output"))
     hosts = sum(context.device_type != "gpu" for context in contexts)
-    # At the least: a weight, its gradient and Adam's two moments in float32 on each context; each
+    # A lower bound: a weight, its gradient and Adam's two moments in float32 on each context; each
     # layer's output, which the backward pass needs, in two bytes.
     check_memory(f"training {parameters:,} parameters with batch_size {batch_size}",
-                   16 * parameters * hosts + 2 * outputs * hosts // len(contexts),
-                   "give a lower one, or smaller networks, or end what else has memory")
+                 16 * parameters * hosts + 2 * outputs * hosts // len(contexts),
+                 "use smaller batches or networks, or end other programs")
 
 
 def bind_modules(symG: Any, symD: Any, batch_size: int, data_shape: tuple[int, int, int], nz: int,
                  contexts: list[Any], kvstore: Any, initializer: Any,
                  adam: Mapping[str, Mapping[str, Any]], precision: str) -> tuple[Any, ...]:
-    """Return modG, modD, modD_adding and modDG, with parameters and optimizers.
+    """Return modG, modD, modD_accum and modDG, with parameters and optimizers.
 
-    The last two share modD's memory: one adds its gradients to those that are there; the other has
-    a gradient for the images only.
+    The last two share modD's memory: modD_accum adds its gradients to modD's; modDG has a gradient
+    for the images only.
     """
     if precision == "bfloat16":
         prepare_bfloat16(gpu=any(context.device_type == "gpu" for context in contexts))
@@ -99,7 +99,7 @@ def bind_modules(symG: Any, symD: Any, batch_size: int, data_shape: tuple[int, i
         mod.init_params(initializer=initializer)
         mod.init_optimizer(kvstore, optimizer="adam", optimizer_params=dict(adam[network]))
         if kvstore is not None and kvstore.type.startswith("dist"):
-            # The store adds gradients: it sends no weights by itself.
+            # The store sums gradients, and does not send weights by itself.
             pull_parameters(mod, kvstore)
     modD_accum.bind(data_shapes=data, label_shapes=label, shared_module=modD, grad_req="add")
     modDG.bind(data_shapes=data, label_shapes=label, shared_module=modD, inputs_need_grad=True,

@@ -1,4 +1,4 @@
-"""Accuracy and entropy of MXNet 1.0.0's example, averaged without making the training wait."""
+"""Accuracy and entropy of MXNet 1.0.0's example, averaged without waiting for the device."""
 from __future__ import annotations
 
 import json
@@ -15,7 +15,7 @@ _UNIT = 2.0**-30
 
 
 def facc(label: np.ndarray, pred: np.ndarray) -> float:
-    """Return the share of predictions, (N, 1), on their labels' side of 0.5."""
+    """Return the fraction of predictions, (N, 1), on their labels' side of 0.5."""
     return float(((pred.ravel() > 0.5) == label.ravel()).mean())
 
 
@@ -29,7 +29,7 @@ def fentropy(label: np.ndarray, pred: np.ndarray) -> float:
 class Metrics:
     """Averages of D's accuracy and of both entropies since the last `reset`, over all workers.
 
-    Predictions stay on their device until a number is read, which all workers do together.
+    Predictions stay on their device until the averages are read, which is collective.
     """
 
     def __init__(self, workers: Workers | None = None) -> None:
@@ -44,11 +44,11 @@ class Metrics:
         self._counts = {"d": 0, "g": 0}
 
     def update(self, net: str, label: int, pred: Any) -> None:
-        """Count D's predictions, (N, 1), for images with this label, in the update of d or g."""
+        """Count D's predictions, (N, 1), for images with a label, in the update of d or g."""
         self._pending.append((net, label, pred.copy()))
 
     def wait(self, ahead: int) -> None:
-        """Wait until at most the `ahead` newest predictions remain to be computed."""
+        """Wait until all but the `ahead` newest predictions are computed."""
         while len(self._pending) > ahead:
             net, label, pred = self._pending.popleft()
             pred = pred.asnumpy()
@@ -61,7 +61,7 @@ class Metrics:
             self._counts[net] += 1
 
     def get(self) -> dict[str, float | None]:
-        """Wait; return `acc` in [0, 1], `d_entropy`, `g_entropy` in nats; None: not counted."""
+        """Return `acc` in [0, 1], `d_entropy`, `g_entropy` in nats; None for an average of none."""
         state = self.get_state()
         counts = {name: state["counts"]["g" if name == "g_entropy" else "d"] for name in self._sums}
         return {name: state["sums"][name] / n if n else None for name, n in counts.items()}

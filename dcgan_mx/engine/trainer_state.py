@@ -3,11 +3,12 @@ from __future__ import annotations
 
 import json
 import math
-from typing import TYPE_CHECKING, Any, Mapping
+from typing import Any, Mapping
 
 import numpy as np
 
 from ..system.runtime import mx, set_parameters, wait_all
+from .collectives import Workers
 from .module_state import (
     all_arrays,
     average,
@@ -17,128 +18,98 @@ from .module_state import (
     set_adam,
     set_statistics,
 )
-
-if TYPE_CHECKING:
-    from ..trainer import Trainer
+from .step_metrics import Metrics
+from .weight_average import WeightAverage
 
 _PARTS = ("G", "D", "G-optimizer", "D-optimizer", "G-ema", "replicas")  # of arrays, in a state
+Networks = Mapping[str, Any]  # the Modules of G and D, by these names
 
 
 class DivergenceError(ValueError):
-    """A number of the training is no longer finite."""
+    """A parameter or statistic of the training is not finite."""
 
 
-def check_finite(trainer: Trainer) -> None:
-    """Wait for the device; raise DivergenceError if a parameter or statistic is not finite."""
+def check_finite(networks: Networks, workers: Workers, step: int) -> None:
+    """Raise DivergenceError, on all workers, if an array of one is not finite; collective."""
     wait_all()
     finite = all(mx.nd.multi_all_finite(*arrays, num_arrays=len(arrays)).asscalar()
-                 for _, mod in _networks(trainer) for arrays in all_arrays(mod))
-    if not trainer.workers.all_gather([finite]).all():  # all workers end, or none
-        for network, mod in _networks(trainer):
-            _check_arrays_finite(trainer, network, {**get_parameters(mod), **get_statistics(mod)})
-        raise DivergenceError(f"step {trainer.global_step}: a number of another worker is no "
-                              "longer finite: give a lower --lr")
+                 for mod in networks.values() for arrays in all_arrays(mod))
+    if not workers.all_gather([finite]).all():
+        for network, mod in networks.items():
+            _check_arrays_finite({**get_parameters(mod), **get_statistics(mod)}, network, step)
+        raise DivergenceError(f"step {step}: a number of another worker is not finite: "
+                              "use a lower learning rate")
 
 
-def get_state(trainer: Trainer) -> dict[str, Any]:
-    """Wait for the device, and copy all that the next step depends on.
-
-    Returns
-    -------
-    dict
-        Under `G`, `D`: parameters and moving statistics by `arg:NAME` and `aux:NAME`; the
-        statistics are averages over all contexts of all workers.
-        `G-optimizer`, `D-optimizer`: Adam's moments by `mean:NAME` and `var:NAME`; empty before a
-        network's first update. `G-ema`: the average of G's parameters by `arg:NAME`; empty
-        without `ema`. `replicas`: with several contexts or workers, the moving statistics of
-        each, (replicas, channels), by `G:aux:NAME` and `D:aux:NAME`; else empty. All of these are
-        dicts of np.ndarray, float32.
-        `symbols`: the JSON text of `G` and `D`.
-        `counters`: `step`, `epoch`, `nbatch`, `batch_size`; `workers`, their number; `updates`,
-        the numbers of Adam's updates of `G` and `D`; `metrics`, as `Metrics.get_state` returns it.
-
-    Raises
-    ------
-    DivergenceError
-        If one of these numbers is not finite.
-    """
+def get_state(networks: Networks, weight_average: WeightAverage, metrics: Metrics,
+              counters: Mapping[str, int], workers: Workers) -> dict[str, Any]:
+    """Copy the state that `Trainer.get_state` describes; `counters` are step, epoch and so on."""
     # On a CPU, BatchNorm's backward writes the moving statistics behind the engine's back
     # (apache/mxnet#18610): without this wait they are read before their latest updates.
     wait_all()
-    counters: dict[str, Any] = {
-        "step": trainer.global_step, "epoch": trainer.epoch, "nbatch": trainer.nbatch,
-        "batch_size": trainer.batch_size, "workers": trainer.workers.count, "updates": {},
-        "metrics": trainer.metrics.get_state()}
-    replicas = _gather_statistics(trainer)
-    averages, several = average(replicas), trainer.workers.count * len(trainer.contexts) > 1
-    state: dict[str, Any] = {"symbols": {}, "counters": counters, "G-ema": trainer.average.get(),
-                             "replicas": replicas if several else {}}
-    for network, mod in _networks(trainer):
+    updates: dict[str, int] = {}
+    replicas = _gather_statistics(networks, workers)
+    averages = average(replicas)
+    state: dict[str, Any] = {
+        "symbols": {}, "G-ema": weight_average.get(),
+        "counters": {**counters, "workers": workers.count, "updates": updates,
+                     "metrics": metrics.get_state()},
+        "replicas": replicas if _count_replicas(replicas) > 1 else {}}
+    for network, mod in networks.items():
         state["symbols"][network] = mod.symbol.tojson()
         state[network] = {name: averages.get(f"{network}:{name}", array)
                           for name, array in get_parameters(mod).items()}
-        state[f"{network}-optimizer"], counters["updates"][network] = get_adam(mod)
+        state[f"{network}-optimizer"], updates[network] = get_adam(mod)
         for part in (network, f"{network}-optimizer"):
-            _check_arrays_finite(trainer, part, state[part])
+            _check_arrays_finite(state[part], part, counters["step"])
     return state
 
 
-def set_state(trainer: Trainer, state: dict[str, Any] | None) -> None:
-    """Restore what `get_state` returned; raise ValueError if it is of other networks.
-
-    Workers other than the first give None, and receive its state. `symbols` is ignored. With
-    another `batch_size` or number of `workers` the epoch starts again; with another number of
-    `replicas` each gets the averages.
-    """
-    if trainer.workers.rank == 0:
+def set_state(state: dict[str, Any] | None, networks: Networks, weight_average: WeightAverage,
+              metrics: Metrics, workers: Workers) -> dict[str, Any]:
+    """Restore a state, as `Trainer.set_state` describes it; return its counters."""
+    if workers.rank == 0:
         if state is None:
             raise ValueError("state is None: give what get_state returned")
-        _check_shapes(trainer, state)
-    if trainer.workers.count > 1:
-        state = _share(trainer, state)
+        _check_shapes(state, networks, weight_average)
+    if workers.count > 1:
+        state = _broadcast(state, networks, weight_average, workers)
     assert state is not None
-    counters, contexts = state["counters"], len(trainer.contexts)
-    own = slice(trainer.workers.rank * contexts, (trainer.workers.rank + 1) * contexts)
-    for network, mod in _networks(trainer):
+    counters: dict[str, Any] = state["counters"]
+    for network, mod in networks.items():
         set_parameters(mod, state[network])
         set_adam(mod, state[f"{network}-optimizer"], counters["updates"][network])
-        if _count_replicas(state) == trainer.workers.count * contexts:
+        contexts = len(all_arrays(mod))
+        if _count_replicas(state["replicas"]) == workers.count * contexts:
+            own = slice(workers.rank * contexts, (workers.rank + 1) * contexts)
             set_statistics(mod, {name: state["replicas"][f"{network}:{name}"][own]
                                  for name in get_statistics(mod)})
-    trainer.average.set(state.get("G-ema", {}), counters["updates"]["G"])
-    trainer.global_step, trainer.epoch = counters["step"], counters["epoch"]
-    # The place in an epoch means nothing in other batches, or in another part of the data.
-    same = ((counters["batch_size"], counters["workers"])
-            == (trainer.batch_size, trainer.workers.count))
-    trainer.nbatch = counters["nbatch"] * same
-    trainer.metrics.reset()
-    if trainer.workers.rank == 0:  # the sums are over all workers
-        trainer.metrics.set_state(counters["metrics"])
-    trainer.outG = trainer.diffD = trainer.batch = None
+    weight_average.set(state.get("G-ema", {}), counters["updates"]["G"])
+    metrics.reset()
+    if workers.rank == 0:  # the sums are over all workers
+        metrics.set_state(counters["metrics"])
+    return counters
 
 
-def _networks(trainer: Trainer) -> tuple[tuple[str, Any], tuple[str, Any]]:
-    return ("G", trainer.modG), ("D", trainer.modD)
-
-
-def _gather_statistics(trainer: Trainer) -> dict[str, np.ndarray]:
+def _gather_statistics(networks: Networks, workers: Workers) -> dict[str, np.ndarray]:
     """Return the moving statistics of all contexts of all workers, (replicas, channels)."""
-    own = {f"{network}:{name}": rows for network, mod in _networks(trainer)
+    own = {f"{network}:{name}": rows for network, mod in networks.items()
            for name, rows in get_statistics(mod).items()}
-    gathered = trainer.workers.all_gather(np.concatenate([rows.ravel() for rows in own.values()]))
+    gathered = workers.all_gather(np.concatenate([rows.ravel() for rows in own.values()]))
     parts = np.split(gathered, np.cumsum([rows.size for rows in own.values()])[:-1], axis=1)
     return {name: part.reshape(-1, rows.shape[1]) for (name, rows), part in zip(own.items(), parts)}
 
 
-def _count_replicas(state: Mapping[str, Any]) -> int:
-    return len(next(iter(state["replicas"].values()), ()))
+def _count_replicas(replicas: Mapping[str, np.ndarray]) -> int:
+    """Return the number of contexts of all workers; 0 if a state has no replicas."""
+    return len(next(iter(replicas.values()), ()))
 
 
-def _shapes(trainer: Trainer, updates: Mapping[str, int], replicas: int
-            ) -> dict[tuple[str, str], tuple[int, ...]]:
+def _shapes(networks: Networks, weight_average: WeightAverage, updates: Mapping[str, int],
+            replicas: int) -> dict[tuple[str, str], tuple[int, ...]]:
     """Return the shapes of all arrays of a state, by part and name."""
-    shapes = {("G-ema", name): array.shape for name, array in trainer.average.get().items()}
-    for network, mod in _networks(trainer):
+    shapes = {("G-ema", name): array.shape for name, array in weight_average.get().items()}
+    for network, mod in networks.items():
         for name, array in get_parameters(mod).items():
             shapes[network, name] = array.shape
             if name.startswith("arg:") and updates[network]:
@@ -149,35 +120,39 @@ def _shapes(trainer: Trainer, updates: Mapping[str, int], replicas: int
     return shapes
 
 
-def _check_shapes(trainer: Trainer, state: Mapping[str, Any]) -> None:
-    """Raise ValueError if a state is of other networks."""
-    shapes = _shapes(trainer, state["counters"]["updates"], _count_replicas(state))
+def _check_shapes(state: Mapping[str, Any], networks: Networks, weight_average: WeightAverage
+                  ) -> None:
+    """Raise ValueError if the arrays of a state do not have the shapes of these networks."""
+    shapes = _shapes(networks, weight_average, state["counters"]["updates"],
+                     _count_replicas(state["replicas"]))
     arrays = {(part, name): array for part in _PARTS
               for name, array in state.get(part, {}).items()}
     for part, name in sorted({*arrays, *shapes}):
         array, shape = arrays.get((part, name)), shapes.get((part, name))
         if array is None or array.shape != shape or array.dtype != np.float32:
-            raise ValueError(f"{name} of {part} has shape {getattr(array, 'shape', None)}, not "
-                             f"{shape}: it is of other networks")
+            raise ValueError(f"{name} of {part} has shape {getattr(array, 'shape', None)}, "
+                             f"expected {shape}: the state is of other networks")
 
 
-def _share(trainer: Trainer, state: dict[str, Any] | None) -> dict[str, Any]:
-    """Return worker 0's state on all workers."""
-    head = json.dumps([state["counters"], _count_replicas(state)]) if state else ""
-    counters, replicas = json.loads(trainer.workers.all_gather_text(head)[0])
-    shapes = _shapes(trainer, counters["updates"], replicas)
+def _broadcast(state: dict[str, Any] | None, networks: Networks, weight_average: WeightAverage,
+               workers: Workers) -> dict[str, Any]:
+    """Return the state of worker 0 on all workers."""
+    head = json.dumps([state["counters"], _count_replicas(state["replicas"])]) if state else ""
+    counters, replicas = json.loads(workers.all_gather_text(head)[0])
+    shapes = _shapes(networks, weight_average, counters["updates"], replicas)
     sizes = [math.prod(shape) for shape in shapes.values()]
     values = (np.concatenate([state[part][name].ravel() for part, name in shapes]) if state
               else np.zeros(sum(sizes), np.float32))
-    parts = np.split(trainer.workers.broadcast(values), np.cumsum(sizes)[:-1])
+    parts = np.split(workers.broadcast(values), np.cumsum(sizes)[:-1])
     shared: dict[str, Any] = {"counters": counters, **{part: {} for part in _PARTS}}
     for ((part, name), shape), array in zip(shapes.items(), parts):
         shared[part][name] = array.reshape(shape)
     return shared
 
 
-def _check_arrays_finite(trainer: Trainer, part: str, arrays: Mapping[str, np.ndarray]) -> None:
+def _check_arrays_finite(arrays: Mapping[str, np.ndarray], part: str, step: int) -> None:
+    """Raise DivergenceError, naming the array, if one is not finite."""
     for name, array in arrays.items():
         if not np.isfinite(array).all():
-            raise DivergenceError(f"step {trainer.global_step}: {name} of {part} is no longer "
-                                  "finite: give a lower --lr")
+            raise DivergenceError(f"step {step}: {name} of {part} is not finite: "
+                                  "use a lower learning rate")

@@ -1,4 +1,4 @@
-"""An average of a network's weights over the training."""
+"""A moving average of a network's weights."""
 from __future__ import annotations
 
 from typing import Any, Mapping
@@ -9,28 +9,28 @@ from .module_state import list_parameters
 
 
 def find_gamma(width: float) -> float:
-    """Return gamma such that a density proportional to x^gamma on [0, 1] has this deviation."""
+    """Return gamma for which a density proportional to x^gamma on [0, 1] has this deviation."""
     # width^2 = (gamma + 1) / ((gamma + 2)^2 (gamma + 3)), the variance of Beta(gamma + 1, 1)
     inverse = width**-2
     return float(np.roots([1, 7, 16 - inverse, 12 - inverse]).real.max())
 
 
 class WeightAverage:
-    """A moving average of a Module's parameters, on its first device; updates do not wait for it.
+    """A moving average of a Module's parameters, on its first device; `update` does not wait.
 
     Parameters
     ----------
     mod : mx.mod.Module
-    decay : in [0, 1)
-        Of an exponential moving average.
-    width : in [0, 1 / sqrt(12))
-        Of a power-function average: the standard deviation of its weights over the updates, as a
-        fraction of all updates so far. If both are 0, nothing is averaged.
+    decay : float, in [0, 1)
+        Decay of an exponential moving average.
+    width : float, in [0, 1 / sqrt(12))
+        Width of a power-function average: the standard deviation of its weights over the updates,
+        as a fraction of all updates so far. If both are 0, nothing is averaged.
 
     Notes
     -----
-    Weighted means of the parameters after updates 1 to t: with the weights decay^(t - i), or with
-    weights that grow about as i^gamma (`find_gamma`).
+    The mean of the parameters after updates i = 1 to t, weighted by decay^(t - i), or
+    approximately by i^gamma (`find_gamma`).
     Source: Kingma and Ba, arXiv:1412.6980, section 3 (its bias correction); Yazici et al.,
     arXiv:1806.04498, for generators; Karras et al., arXiv:2312.02696, section 3.1, for the power.
     """

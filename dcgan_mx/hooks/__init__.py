@@ -1,1 +1,1 @@
-"""Hooks, called after every training step: loggers, checkpoints, evaluation, progress."""
+"""Hooks, called after every training step, and the loggers to which they write."""

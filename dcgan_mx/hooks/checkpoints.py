@@ -1,53 +1,56 @@
-"""Checkpoints during the training."""
+"""The hook that saves checkpoints."""
 from __future__ import annotations
 
 import time
 import warnings
 from concurrent.futures import Future, ThreadPoolExecutor
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from ..engine.loop import can_save
 from ..runs import checkpoint
 from ..system.files import StrPath
+from ..trainer import Trainer
+from .base import Hook
 
-if TYPE_CHECKING:
-    from ..trainer import Trainer
-
-_PAUSE = 30.0  # seconds before a failed write is tried again
+_PAUSE = 30.0  # seconds until a failed write is retried
 
 
-class Saver:
+class Saver(Hook):
     """A hook that saves every few steps and at the end, in the background.
 
-    A checkpoint that cannot be written is warned of, and tried again until a newer one takes its
-    place, or, for the best step, a better one. Whatever ends the training, its last step is saved,
-    unless it is incomplete or not finite, or, in a job, one worker has failed alone.
+    If a checkpoint cannot be written, the hook warns, and retries until a newer one replaces it or,
+    for the best step, a better one. The last step is saved whatever ends the training, unless
+    `Trainer.can_save` is False.
 
     Parameters
     ----------
     run_dir
-        None on all workers but the first, which alone writes.
+        None on all workers but rank 0, which alone writes.
     every
-        Steps from one checkpoint to the next; by default, the end of every epoch.
+        Steps between checkpoints; by default each epoch's end is saved.
     seed, keep
         As in `checkpoint.save`.
     step : int or None
-        Of the newest checkpoint, written or begun; an attribute, too.
+        The newest checkpoint, written or begun; also an attribute.
+
+    Attributes
+    ----------
+    best_step : int or None
+        The best step of those evaluated, whose checkpoint is kept.
     """
 
     def __init__(self, run_dir: StrPath | None, every: int | None = None, seed: int | None = None,
                  keep: int = 0, step: int | None = None) -> None:
         self._run_dir, self._every, self._seed, self._keep = run_dir, every, seed, keep
         self.step = step
-        self.best_step: int | None = None  # the best step, whose checkpoint is kept
+        self.best_step: int | None = None
         self._pool = ThreadPoolExecutor(1, thread_name_prefix="checkpoint")
-        # What is not yet on the disk, and whether it is the best: at most two, the newest last.
+        # States to write, and whether each is of the best step: at most two, the newest last.
         self._unsaved: list[tuple[dict[str, Any], bool]] = []
         self._writing: Future[None] | None = None
         self._retry_at = 0.0
 
-    def __call__(self, trainer: Trainer) -> None:
-        """Save if it is time to."""
+    def on_step(self, trainer: Trainer) -> None:
+        """Save if it is due, and retry what could not be written."""
         if self._writing is not None and self._writing.done():
             self._wait_or_warn()
         if self._unsaved and self._writing is None and time.monotonic() > self._retry_at:
@@ -57,7 +60,7 @@ class Saver:
             self.save(trainer)
 
     def save(self, trainer: Trainer, best: bool = False) -> None:
-        """Copy the state and begin to write it; the best is kept until there is a better one."""
+        """Copy the state and begin to write it; a best step is kept until there is a better one."""
         self._wait_or_warn()
         state = trainer.get_state()
         self.step = trainer.global_step
@@ -67,35 +70,35 @@ class Saver:
             self._writing = self._pool.submit(self._write)
 
     def _write(self) -> None:
-        """Write what is not yet on the disk, the newest first, from which a run continues."""
+        """Write the unsaved states, the newest first, because a resumed run starts from it."""
         assert self._run_dir is not None
         while self._unsaved:
             state, best = self._unsaved[-1]
-            spare = state["counters"]["step"] if best else self.best_step
-            checkpoint.write(self._run_dir, state, self._seed, self._keep, spare)
-            self.best_step = spare
+            best_step = state["counters"]["step"] if best else self.best_step
+            checkpoint.write(self._run_dir, state, self._seed, self._keep, best_step)
+            self.best_step = best_step
             self._unsaved.pop()
 
     def wait(self) -> None:
-        """Wait for what is being written; raises OSError if it cannot be."""
+        """Wait for the writing thread; raises OSError if it failed."""
         writing, self._writing = self._writing, None
         if writing is not None:
             writing.result()
 
     def _wait_or_warn(self) -> None:
+        """Wait for the writing thread; warn if it failed."""
         try:
             self.wait()
         except OSError as error:
-            warnings.warn(f"{error.filename}: {error.strerror}: this checkpoint could not be "
-                          "written; the training goes on, and tries again", RuntimeWarning,
-                          stacklevel=3)
+            warnings.warn(f"{error.filename}: {error.strerror}: cannot write this checkpoint; the "
+                          "training continues and tries again", RuntimeWarning, stacklevel=3)
             self._retry_at = time.monotonic() + _PAUSE
 
-    def end(self, trainer: Trainer) -> None:
-        """Save the last step, if it can be; raises OSError if it cannot be written."""
+    def on_end(self, trainer: Trainer) -> None:
+        """Save the last step if possible; raises OSError if it cannot be written."""
         try:
             self._wait_or_warn()
-            if can_save(trainer) and self.step != trainer.global_step:
+            if trainer.can_save and self.step != trainer.global_step:
                 self.save(trainer)
             elif self._unsaved:
                 self._writing = self._pool.submit(self._write)

@@ -1,8 +1,8 @@
-"""Metrics of quality during the training."""
+"""Quality metrics during the training."""
 from __future__ import annotations
 
 import time
-from typing import TYPE_CHECKING, Sequence
+from typing import Any, Sequence
 
 from ..engine.module_state import get_parameters
 from ..metrics.evaluator import Evaluator
@@ -10,57 +10,61 @@ from ..runs.log import METRICS, find_best
 from ..sampling.generator import make_generator
 from ..sampling.latent import make_latents
 from ..system.memory import trim_heap
+from ..trainer import Trainer
+from .base import Hook, Record
 from .checkpoints import Saver
-from .loggers import Display, MetricLogger, Record
-
-if TYPE_CHECKING:
-    from ..trainer import Trainer
+from .loggers import MetricLogger
 
 
-class EvaluationHook:
-    """A hook that evaluates G's images of the same latent vectors, every `n` steps.
+class EvaluationHook(Hook):
+    """A hook that evaluates G's images of the same latent vectors, every `every` steps.
 
-    The best step so far is saved, and its checkpoint kept. No number of the training changes.
+    The checkpoint of the best step so far is saved and kept. The training's numbers do not change.
 
     Parameters
     ----------
-    n, saver, clock
-        Steps between evaluations, and the hooks that save and that time the run.
-    judge, images
-        What evaluates G, on this many images; None on all workers but the first.
-    display, records
-        What shows the evaluations, and the run's log of steps whose checkpoints are on the disk.
+    every
+        Steps between evaluations.
+    saver, metric_logger
+        The hooks that save the best step, and that time the run and log the evaluations.
+    evaluator
+        None on all workers but rank 0.
+    num_images
+        Images per evaluation.
+    logged
+        Lines of the run's log whose checkpoints are on the disk.
     """
 
-    def __init__(self, n: int, saver: Saver, clock: MetricLogger, judge: Evaluator | None,
-                 images: int, display: Display, records: Sequence[Record] = ()) -> None:
-        self._n, self._saver, self._clock = n, saver, clock
-        self._judge, self._images = judge, images
-        self._display, self._records = display, [*records]
-        best = find_best(self._records)
+    def __init__(self, every: int, saver: Saver, metric_logger: MetricLogger,
+                 evaluator: Evaluator | None, num_images: int,
+                 logged: Sequence[dict[str, Any]] = ()) -> None:
+        self._every, self._saver, self._metric_logger = every, saver, metric_logger
+        self._evaluator, self._num_images, self._logged = evaluator, num_images, [*logged]
+        best = find_best(self._logged)
         saver.best_step = best["step"] if best else None
 
-    def __call__(self, trainer: Trainer) -> None:
-        """Evaluate if it is time to."""
-        if trainer.global_step % self._n:
+    def on_step(self, trainer: Trainer) -> None:
+        """Evaluate if it is due."""
+        if trainer.global_step % self._every:
             return
         trainer.check_finite()
         start = time.perf_counter()
-        best = self._judge is not None and self._evaluate(trainer, self._judge)
+        best = self._evaluator is not None and self._evaluate(trainer, self._evaluator)
         if trainer.workers.all_gather([best]).any():
             self._saver.save(trainer, best=True)
-        if self._judge is not None:
-            trim_heap()  # the heap would stay as large as an evaluation needs it
-        self._clock.exclude_time(time.perf_counter() - start)
+        if self._evaluator is not None:
+            trim_heap()  # else the process keeps the memory that an evaluation needs
+        self._metric_logger.exclude_time(time.perf_counter() - start)
 
-    def _evaluate(self, trainer: Trainer, judge: Evaluator) -> bool:
-        """Display the metrics; return whether they are the best."""
+    def _evaluate(self, trainer: Trainer, evaluator: Evaluator) -> bool:
+        """Log the metrics; return whether they are the best so far."""
         generator = make_generator(trainer.modG.symbol, get_parameters(trainer.modG),
                                    trainer.average.get(), trainer.contexts[0])
-        figures = judge.evaluate(generator.generate(make_latents(self._images, generator.nz)))
-        record = {"epoch": trainer.epoch, "step": trainer.global_step,
-                  "seconds": time.perf_counter() - self._clock.start,
-                  **{name: figures[name] for name in METRICS if name in figures}}
-        self._records.append(record)
-        self._display(trainer, record)
-        return find_best(self._records) is record
+        z = make_latents(self._num_images, generator.nz)
+        metrics = evaluator.evaluate(generator.generate(z))
+        values = {"epoch": trainer.epoch, "step": trainer.global_step,
+                  "seconds": self._metric_logger.seconds,
+                  **{name: metrics[name] for name in METRICS if name in metrics}}
+        self._logged.append(values)
+        self._metric_logger.loggers.log(Record("evaluation", trainer.global_step, values, {}))
+        return find_best(self._logged) is values

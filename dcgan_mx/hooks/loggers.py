@@ -1,212 +1,152 @@
-"""What a training shows and writes, every few steps and at its end.
-
-A hook is called with the trainer after every step, and its method `end(trainer)`, if it has one,
-when the training ends. A display is called with the trainer and a record of numbers, and its method
-`end()`, if it has one, at the end.
-"""
+"""The hook that measures a training, and loggers for its numbers: log.jsonl and TensorBoard."""
 from __future__ import annotations
 
-import contextlib
 import time
 import warnings
-from typing import TYPE_CHECKING, Any, Callable, Dict, Iterator
+from typing import Any
 
 import numpy as np
 
-from ..engine.loop import can_save
-from ..engine.module_state import get_parameters
 from ..runs.events import EventFile
 from ..runs.log import METRICS
 from ..runs.run import Run
-from ..sampling.generator import Generator
-from ..sampling.latent import make_latents
-from ..visual import make_grid, standardise, visual
-
-if TYPE_CHECKING:
-    from ..trainer import Trainer
-    from .checkpoints import Saver
-
-Record = Dict[str, Any]
-Display = Callable[["Trainer", Record], None]
+from ..trainer import Trainer
+from ..visual import make_grid, standardise
+from .base import Hook, Logger, Record
 
 
-class LoggerGroup:
-    """Several displays as one; if one cannot write, that is warned of, and all else goes on."""
+class LoggerGroup(Logger):
+    """Several loggers as one; if one cannot write, it warns, and the others continue."""
 
-    def __init__(self, *displays: Display) -> None:
-        self._displays = displays
-        self._failing: set[Display] = set()
+    def __init__(self, *loggers: Logger) -> None:
+        self._loggers = loggers
+        self._failing: set[Logger] = set()
 
-    def __call__(self, trainer: Trainer, record: Record) -> None:
-        """Call each display with the record."""
-        for display in self._displays:
+    def log(self, record: Record) -> None:
+        """Pass a record to each logger; warn once if a logger fails, until it succeeds again."""
+        for logger in self._loggers:
             try:
-                display(trainer, record)
-                self._failing.discard(display)
+                logger.log(record)
+                self._failing.discard(logger)
             except OSError as error:
-                if display not in self._failing:
-                    warnings.warn(f"{error.filename}: {error.strerror}: step {record['step']} is "
-                                  "not shown there; the training goes on, and says no more of it "
-                                  "until that can be written again", RuntimeWarning, stacklevel=2)
-                self._failing.add(display)
+                if logger not in self._failing:
+                    warnings.warn(f"{error.filename}: {error.strerror}: step {record.step} is not "
+                                  "written there; the training continues, and does not repeat this "
+                                  "warning until writing succeeds", RuntimeWarning, stacklevel=2)
+                self._failing.add(logger)
 
-    def end(self) -> None:
-        """End each display."""
-        for display in self._displays:
-            getattr(display, "end", lambda: None)()
+    def close(self) -> None:
+        """Close each logger."""
+        for logger in self._loggers:
+            logger.close()
 
 
-class MetricLogger:
-    """A hook that measures, and hands the numbers to displays, every `n` steps and at the end.
+class MetricLogger(Hook):
+    """A hook that measures every `every` steps and at the end, and logs a record.
 
     Parameters
     ----------
-    n : at least 1
-        Steps between displays.
-    *displays
-        Called with the trainer and a dict: `epoch` (epochs done), `step`, `acc` in [0, 1],
-        `g_entropy` and `d_entropy` in nats and `images_per_s`, since the last display, and
-        `seconds` of the whole run; also `last`, True, if the training ended between two displays.
-        Nothing is displayed, but DivergenceError raised, if a number is not finite.
-    seconds
-        That the run has taken before.
+    every : int, at least 1
+        Steps between records.
+    *loggers
+        Receive records of the kind 'training'. Their values: `epoch` (epochs done), `step`; `acc`
+        in [0, 1], `g_entropy` and `d_entropy` in nats and `images_per_s`, since the last record;
+        `seconds` of the whole run; and `last`, True, if the training ended between two records.
+        Their images: `gout`, the fakes; `diff`, the gradient that G received for them,
+        standardised, if the step updated G; `data`, the reals.
+        DivergenceError is raised, and nothing logged, if a parameter is not finite.
+    seconds : float
+        Duration of the run before this training.
     """
 
-    def __init__(self, n: int, *displays: Display, seconds: float = 0.0) -> None:
-        self._n, self._displays = n, LoggerGroup(*displays)
-        self._last = time.perf_counter()
-        self.start = self._last - seconds
+    def __init__(self, every: int, *loggers: Logger, seconds: float = 0.0) -> None:
+        self._every, self.loggers = every, LoggerGroup(*loggers)
+        self._last_time = time.perf_counter()
+        self._start = self._last_time - seconds
         self._last_step: int | None = None
 
-    def __call__(self, trainer: Trainer) -> None:
-        """Display if it is time to."""
-        if self._last_step is None:
-            self._last_step = trainer.global_step - 1
-        if trainer.global_step % self._n == 0:
-            self._displays(trainer, self._measure(trainer))
-            trainer.metrics.reset()
+    @property
+    def seconds(self) -> float:
+        """Duration of the run until now."""
+        return time.perf_counter() - self._start
 
     def exclude_time(self, seconds: float) -> None:
-        """Exclude time in which nothing was trained from `images_per_s`."""
-        self._last += seconds
+        """Exclude time without training from `images_per_s`."""
+        self._last_time += seconds
 
-    def end(self, trainer: Trainer) -> None:
-        """Display the last step, if it can be and is not, and end the displays."""
-        if self._last_step not in (None, trainer.global_step) and can_save(trainer):
-            # The averages stay as they are: a resumed run has no line here.
-            self._displays(trainer, {**self._measure(trainer), "last": True})
-        self._displays.end()
+    def on_step(self, trainer: Trainer) -> None:
+        """Log a record if it is due."""
+        if self._last_step is None:
+            self._last_step = trainer.global_step - 1
+        if trainer.global_step % self._every == 0:
+            self.loggers.log(self._measure(trainer))
+            trainer.metrics.reset()
 
-    def _measure(self, trainer: Trainer) -> Record:
-        trainer.check_finite()  # waits for the steps to be computed
-        now = time.perf_counter()
-        images = ((trainer.global_step - (self._last_step or 0)) * trainer.batch_size
-                  * trainer.workers.count)
-        last, self._last, self._last_step = self._last, now, trainer.global_step
-        return {"epoch": trainer.epoch, "step": trainer.global_step, **trainer.metrics.get(),
-                "images_per_s": images / (now - last), "seconds": now - self.start}
+    def on_end(self, trainer: Trainer) -> None:
+        """Log the last step, if it is new and complete, and close the loggers."""
+        if self._last_step not in (None, trainer.global_step) and trainer.can_save:
+            # The averages are not reset: a resumed run has no record here.
+            self.loggers.log(self._measure(trainer, last=True))
+        self.loggers.close()
+
+    def _measure(self, trainer: Trainer, **more: Any) -> Record:
+        """Wait for the device; return the record of this step."""
+        trainer.check_finite()
+        now, step = time.perf_counter(), trainer.global_step
+        images = (step - (self._last_step or 0)) * trainer.batch_size * trainer.workers.count
+        values = {"epoch": trainer.epoch, "step": step, **trainer.metrics.get(),
+                  "images_per_s": images / (now - self._last_time), "seconds": now - self._start,
+                  **more}
+        self._last_time, self._last_step = now, step
+        return Record("training", step, values, _copy_images(trainer))
 
 
-class JsonlLogger:
-    """A display that adds each record to a run's log; if that fails, together with the next one."""
+def _copy_images(trainer: Trainer) -> dict[str, np.ndarray]:
+    """Return the blog's three sets of images."""
+    images = {"gout": trainer.outG.asnumpy()}
+    if trainer.diffD is not None:
+        images["diff"] = standardise(trainer.diffD.asnumpy())
+    images["data"] = trainer.batch.data[0].asnumpy()
+    return images
+
+
+class JsonlLogger(Logger):
+    """A logger that appends each record to a run's log.jsonl.
+
+    Records that could not be written are kept, and written before the next one.
+    """
 
     def __init__(self, run: Run) -> None:
         self._run = run
-        self._records: list[Record] = []
+        self._unwritten: list[Record] = []
 
-    def __call__(self, trainer: Trainer, record: Record) -> None:
-        """Add a line; raises OSError if it cannot be written."""
-        self._records.append(record)
-        self.end()
+    def log(self, record: Record) -> None:
+        """Append a line; raises OSError if it cannot be written."""
+        self._unwritten.append(record._replace(images={}))
+        self.close()
 
-    def end(self) -> None:
-        """Add the lines that could not be written before; raises OSError if they cannot be."""
-        while self._records:
-            self._run.log(self._records[0])  # synced: no checkpoint is ahead of the log
-            del self._records[0]
-
-
-def make_grids(run: Run) -> Display:
-    """Make a display that draws gout, diff and data among a run's grids."""
-    def display(trainer: Trainer, record: Record) -> None:
-        for name, images in _images(trainer):
-            run.draw(name, trainer.global_step, images)
-    return display
+    def close(self) -> None:
+        """Append the lines that are not written yet; raises OSError if that fails."""
+        while self._unwritten:
+            self._run.log(self._unwritten[0].values)  # synced: no checkpoint is ahead of the log
+            del self._unwritten[0]
 
 
-class PruneGrids:
-    """A hook that removes most older grids of a run, which has new ones `every` so many steps.
-
-    The newest of each kind stay, and those that belong to the newest checkpoint of `saver`, a hook
-    before this one: see `Run.thin_grids`.
-    """
-
-    def __init__(self, run: Run, saver: Saver, newest: int, every: int) -> None:
-        self._run, self._saver, self._newest, self._every = run, saver, newest, every
-
-    def __call__(self, trainer: Trainer) -> None:
-        """Remove grids if there are new ones."""
-        if trainer.global_step % self._every == 0:
-            with contextlib.suppress(OSError):  # it is tried again; `end` raises it
-                self.end(trainer)
-
-    def end(self, trainer: Trainer) -> None:
-        """Remove grids; raises OSError if that fails."""
-        self._run.prune_grids(self._newest, self._saver.step or 0)
-
-
-def make_fixed_noise(run: Run, trainer: Trainer, seed: int = 0) -> Display:
-    """Make a display that draws `fixed` among a run's grids: images of the same 64 latent vectors.
-
-    They are made with the average of G's weights, if there is one, and with the batch statistics
-    of these 64, as in the training.
-    """
-    generator = Generator(trainer.modG.symbol, get_parameters(trainer.modG),
-                          trainer.contexts[0], bn_stats="batch")
-    z = make_latents(64, generator.nz, seed)
-
-    def display(trainer: Trainer, record: Record) -> None:
-        generator.set_params({**get_parameters(trainer.modG), **trainer.average.get()})
-        run.draw("fixed", trainer.global_step, generator.generate(z))
-    return display
-
-
-class TensorBoard:
-    """A display that writes a record's numbers for TensorBoard, from a step on.
-
-    The method `draw`, a display, too, writes the three grids.
-    """
+class TensorBoardLogger(Logger):
+    """A logger that writes numbers and grids for TensorBoard, from a step on."""
 
     def __init__(self, run: Run, step: int = 0) -> None:
         self._events = EventFile(run.path / "tensorboard", step)
 
-    def __call__(self, trainer: Trainer, record: Record) -> None:
-        """Write the numbers; raises OSError if they cannot be written."""
+    def log(self, record: Record) -> None:
+        """Write a record; raises OSError if it cannot be written."""
         names = ("acc", "g_entropy", "d_entropy", "images_per_s", *METRICS)
-        self._events.add(record["step"], {name: record[name] for name in names
-                                          if record.get(name) is not None}, {})
+        self._events.add(record.step, {name: record.values[name] for name in names
+                                       if record.values.get(name) is not None}, {})
+        if record.images:
+            self._events.add(record.step, {}, {name: make_grid(images)
+                                               for name, images in record.images.items()})
 
-    def draw(self, trainer: Trainer, record: Record) -> None:
-        """Write the three grids; raises OSError if they cannot be written."""
-        self._events.add(record["step"], {}, {name: make_grid(images)
-                                              for name, images in _images(trainer)})
-
-    def end(self) -> None:
+    def close(self) -> None:
         """Close the file."""
         self._events.close()
-
-
-def make_windows() -> Display:
-    """Make a display that shows the three grids in windows."""
-    def display(trainer: Trainer, record: Record) -> None:
-        for name, images in _images(trainer):
-            visual(name, images)
-    return display
-
-
-def _images(trainer: Trainer) -> Iterator[tuple[str, np.ndarray]]:
-    """Yield the blog's three pictures: fakes, the gradient that G received for them, reals."""
-    yield "gout", trainer.outG.asnumpy()
-    if trainer.diffD is not None:
-        yield "diff", standardise(trainer.diffD.asnumpy())
-    yield "data", trainer.batch.data[0].asnumpy()

@@ -8,7 +8,7 @@ import numpy as np
 
 from ..engine.module_state import get_parameters
 from ..system.runtime import mx, set_parameters
-from ..trainer import Trainer
+from ..trainer import Hook, Trainer
 
 LOSSES = ("-log D(G(z))", "log(1 - D(G(z)))")
 
@@ -70,8 +70,8 @@ def measure_loss(trainer: Trainer, batch: Any, rbatch: Any) -> dict[str, float]:
             "loss": float((np.log(real) + np.log(1 - fake)).mean())}
 
 
-class Probe:
-    """A hook that measures the gradients of both losses of G at the generated images.
+class Probe(Hook):
+    """A hook that measures the gradients of both losses at G's images, beside the training.
 
     It measures the first `steps` steps. It shares the trainer's D, so that D's moving statistics
     and `diffD` change.

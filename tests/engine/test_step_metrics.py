@@ -9,7 +9,7 @@ def column(*values):
     return np.array(values, np.float32).reshape(-1, 1)
 
 
-def test_of_single_predictions():
+def test_accuracy_and_entropy_of_single_predictions():
     assert facc(np.array([1, 1, 0, 0.0]), column(0.6, 0.5, 0.5, 0.9)) == 0.5
     assert facc(np.ones(3), column(0.51, 1, 0.7)) == 1.0
     for label in (0.0, 1.0):
@@ -18,8 +18,8 @@ def test_of_single_predictions():
         assert fentropy(np.full(1, label), column(1 - label)) == pytest.approx(-np.log(1e-12))
 
 
-def test_averages_are_over_updates_and_independent_of_waiting():
-    """A prediction counts as it is when it is given; what was not counted is None."""
+def test_averages_do_not_depend_on_waiting():
+    """A prediction is copied when it is counted; an average of none is None."""
     predictions = np.random.default_rng(0).uniform(0.01, 0.99, (6, 4, 1)).astype(np.float32)
     results = []
     for ahead in (0, 3, 100):

@@ -1,18 +1,42 @@
-"""Small runs, as commands make them, and what they leave."""
+"""Small trainers, and small runs as commands make them."""
 import subprocess
 import sys
 import time
 
+import numpy as np
 from helpers.common import ROOT
 
+from dcgan_mx import Trainer, make_dcgan_sym
 from dcgan_mx.runs.params import parse_params
+from dcgan_mx.system.runtime import mx
 
 SMALL = ("--dataset", "synthetic", "--size", 16, "--ngf", 4, "--ndf", 4, "--batch-size", 64)
-LONG = (*SMALL, "--max-steps", 60, "--disp-batches", 1)
 PHOTOS = ("--size", 32, "--ngf", 4, "--ndf", 4, "--disp-batches", 2)
 
 
+def small_trainer(batch_size=4, nc=3, seed=0, channels=4, **options):
+    """A trainer on 16x16 images, with reproducible weights."""
+    mx.random.seed(seed)
+    syms = make_dcgan_sym(channels, channels, nc, size=16)
+    return Trainer(*syms, batch_size, (nc, 16, 16), nz=5, **options)
+
+
+def assert_same_arrays(first, second):
+    """Two dicts of arrays are bit-identical."""
+    assert first.keys() == second.keys()
+    for name, array in first.items():
+        np.testing.assert_array_equal(array, second[name], err_msg=name)
+
+
+def assert_same_state(first, second):
+    """Two states of trainers are bit-identical."""
+    assert first["counters"] == second["counters"]
+    for part in ("G", "D", "G-optimizer", "D-optimizer", "G-ema", "replicas"):
+        assert_same_arrays(first[part], second[part])
+
+
 def final(run_dir):
+    """The parameters of a run's last checkpoint."""
     folder = max((run_dir / "checkpoints").iterdir())
     paths = [folder / f"{prefix}-0000.params" for prefix in "GD"]
     return {name: value for path in paths
@@ -20,7 +44,7 @@ def final(run_dir):
 
 
 def start(*args, **kwargs):
-    """Start scripts/train.py and return when it trains."""
+    """Start scripts/train.py; return when the training begins."""
     process = subprocess.Popen(
         [sys.executable, str(ROOT / "scripts" / "train.py"), *map(str, args)], text=True,
         stdout=subprocess.PIPE, stderr=subprocess.PIPE, **kwargs)
@@ -29,6 +53,7 @@ def start(*args, **kwargs):
 
 
 def wait_for_log(run_dir, lines):
+    """Wait until a run's log has this many lines."""
     path = run_dir / "log.jsonl"
     deadline = time.monotonic() + 180
     while not path.exists() or len(path.read_bytes().splitlines()) < lines:
@@ -37,7 +62,7 @@ def wait_for_log(run_dir, lines):
 
 
 def mutate(content, changes):
-    """Replace, insert or cut bytes at relative places."""
+    """Replace, insert or delete bytes at relative positions."""
     for at, junk, drop in changes:
         i = int(at * len(content))
         content = content[:i] + junk + content[i + drop:]

@@ -1,4 +1,4 @@
-"""A worker of jobs/test_jobs.py: trains, tells what it has and has heard, in a file per rank."""
+"""A worker of distributed/test_workers.py: trains, and stores its parameters and messages."""
 import contextlib
 import sys
 
@@ -9,6 +9,7 @@ from dcgan_mx.cli import train, train_args
 from dcgan_mx.data.datasets import make_discs
 from dcgan_mx.engine import modules
 from dcgan_mx.engine.collectives import Workers
+from dcgan_mx.hooks.base import Logger
 from dcgan_mx.hooks.checkpoints import Saver
 from dcgan_mx.hooks.loggers import MetricLogger
 from dcgan_mx.system.devices import make_kvstore
@@ -31,7 +32,7 @@ def make_trainer(batch_size, seed, **options):
 
 
 def train_two_contexts(**options):
-    """What two workers do, in one process."""
+    """What two workers compute, in one process."""
     trainer = make_trainer(2 * BATCH_SIZE, 0, ctx=[mx.cpu(0), mx.cpu(1)], **options)
     noise = RandIter(2 * BATCH_SIZE, 5)
     for parts in zip(make_images(2, 0), make_images(2, 1)):
@@ -46,8 +47,8 @@ def list_parameters(trainer):
             if network in ("G", "D") for name, array in arrays.items() if name.startswith("arg:")}
 
 
-def speak(workers):
-    """What arrives of numbers that a sum would change, of long arrays, and of text."""
+def communicate(workers):
+    """Results of the collective methods and checks, with numbers that a sum could change."""
     rank = workers.rank
     values = np.array([0.0, -0.0, 1e-45, 3.4e38, rank], np.float32)
     long = np.arange(2**20 + 3, dtype=np.float32) * (rank + 1)
@@ -74,9 +75,9 @@ def speak(workers):
 
 
 def fit_unequally(ours, folder):
-    """One of two has a terminal, and at the end a log that it cannot write; return what that says.
+    """Worker 0 has a terminal, and a logger that fails at the end; return the error's message.
 
-    Afterwards both are at the step STEPS + 11, which is saved.
+    Both workers end at step STEPS + 11, which is saved.
     """
     first = ours.workers.rank == 0
     data = MnistIter(make_discs(2 * BATCH_SIZE), BATCH_SIZE, SHAPE)
@@ -84,24 +85,21 @@ def fit_unequally(ours, folder):
     sys.stderr.isatty = lambda: first
     ours.fit(data, noise, None, max_steps=STEPS + 10)
 
-    def fail():
-        if first:
-            raise OSError("no paper")
+    class Failing(Logger):
+        def close(self):
+            if first:
+                raise OSError("no paper")
 
-    def log(trainer, record):
-        pass
-
-    log.end = fail
     try:
-        ours.fit(data, noise, None, [MetricLogger(100, log), Saver(folder if first else None)],
-                 STEPS + 11)
+        hooks = [MetricLogger(100, Failing()), Saver(folder if first else None)]
+        ours.fit(data, noise, None, hooks, STEPS + 11)
     except OSError as error:
         return str(error)
     return ""
 
 
 def diverge(ours):
-    """What each says when a moving statistic of the second one is not a number."""
+    """The error of each worker when a moving statistic of worker 1 is not finite."""
     if ours.workers.rank == 1:
         ours.modG._exec_group.aux_arrays[0][0][:] = np.nan
     try:
@@ -121,7 +119,7 @@ def main(folder, broadcast, precision="float32"):
     for batch in make_images(workers.count, workers.rank):
         ours.step(batch, noise.next())
     np.savez(f"{folder}/{broadcast}-{workers.rank}.npz", **list_parameters(ours))
-    # With as many threads, and with AMX awake or not, as here: last bits depend on both.
+    # In the same process: last bits depend on its threads, and on whether AMX is enabled.
     contexts = train_two_contexts(precision=precision) if broadcast == "yes" else None
     if contexts and workers.rank == 0:
         np.savez(f"{folder}/contexts.npz", **list_parameters(contexts))
@@ -129,7 +127,7 @@ def main(folder, broadcast, precision="float32"):
         averages = {f"average {name}": (value, contexts.metrics.get()[name])
                     for name, value in ours.metrics.get().items()}
         np.savez(f"{folder}/speech-{workers.rank}.npz", trouble=fit_unequally(ours, folder),
-                 divergence=diverge(ours), **speak(workers), **averages)
+                 divergence=diverge(ours), **communicate(workers), **averages)
 
 
 if __name__ == "__main__":

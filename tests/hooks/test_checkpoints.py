@@ -4,38 +4,36 @@ import resource
 from pathlib import Path
 
 import pytest
+from helpers.small import small_trainer as small
 
-from dcgan_mx import MnistIter, RandIter, Trainer, make_dcgan_sym
+from dcgan_mx import MnistIter, RandIter
 from dcgan_mx.data.datasets import make_discs
-from dcgan_mx.engine.trainer_state import DivergenceError
-from dcgan_mx.hooks import checkpoints, loggers
+from dcgan_mx.hooks import checkpoints
+from dcgan_mx.hooks.base import LambdaHook
 from dcgan_mx.hooks.checkpoints import Saver
+from dcgan_mx.hooks.grids import GridLogger
+from dcgan_mx.hooks.loggers import JsonlLogger, MetricLogger
 from dcgan_mx.runs import checkpoint
 from dcgan_mx.runs.run import Run
 from dcgan_mx.system.runtime import mx
+from dcgan_mx.trainer import DivergenceError
 
 
-def small():
-    mx.random.seed(0)
-    return Trainer(*make_dcgan_sym(4, 4, 3, size=16), 4, (3, 16, 16), nz=5)
-
-
-def fit(trainer, *all_hooks, max_steps=6):
-    trainer.fit(MnistIter(make_discs(16), 4, (3, 16, 16)), RandIter(4, 5), 100, all_hooks,
-                max_steps)
+def fit(trainer, *hooks, max_steps=6):
+    trainer.fit(MnistIter(make_discs(16), 4, (3, 16, 16)), RandIter(4, 5), 100, hooks, max_steps)
 
 
 def list_steps(run_dir):
-    return [int(path.name[5:]) for path in checkpoint.list_checkpoints(run_dir)]
+    return [int(path.name[5:]) for path in Run(run_dir).list_checkpoints()]
 
 
 @pytest.mark.parametrize("every, steps", [(None, [4, 8, 9]), (3, [3, 6, 9]), (100, [9])])
-def test_saved_at_every_epochs_end_or_every_n_steps_and_at_the_end(every, steps, tmp_path):
-    """In the background, it writes what `save` writes; what is saved is not saved again."""
+def test_saver_saves_on_schedule_and_at_the_end(every, steps, tmp_path):
+    """It writes the same bytes as `save`, and no step twice."""
     trainer, hook = small(), Saver(tmp_path, every, seed=7)
     fit(trainer, hook, max_steps=9)
     assert list_steps(tmp_path) == steps and hook.step == 9
-    written = {p.name: p.read_bytes() for p in checkpoint.list_checkpoints(tmp_path)[-1].iterdir()}
+    written = {p.name: p.read_bytes() for p in Run(tmp_path).list_checkpoints()[-1].iterdir()}
     (tmp_path / "by-hand").mkdir()
     by_hand = checkpoint.save(tmp_path / "by-hand", trainer, seed=7)
     assert written == {p.name: p.read_bytes() for p in by_hand.iterdir()}
@@ -46,7 +44,7 @@ def test_saved_at_every_epochs_end_or_every_n_steps_and_at_the_end(every, steps,
 
 @pytest.fixture
 def full_disk(monkeypatch):
-    """Let `checkpoint.write` find no room so many times; returns the steps that it was given."""
+    """`checkpoint.write` fails once per element of `failures`; `asked` lists its steps."""
     asked, failures = [], []
     write = checkpoint.write
 
@@ -63,42 +61,41 @@ def full_disk(monkeypatch):
 
 
 def wait_for_writing(hook):
-    """A hook that gives the background its time: a step of a large network has it."""
-    return lambda trainer: hook._writing and hook._writing.exception()
+    """A hook that waits for the writing thread, as a step of a large network does."""
+    return LambdaHook(lambda trainer: hook._writing and hook._writing.exception())
 
 
-def test_one_failure_is_told_at_once_and_tried_again(full_disk, tmp_path):
+def test_a_failed_write_warns_once_and_is_retried(full_disk, tmp_path):
     asked, failures = full_disk
     failures.append(1)
     hook = Saver(tmp_path, 2)
-    with pytest.warns(RuntimeWarning, match="No space left.*goes on, and tries again") as caught:
+    with pytest.warns(RuntimeWarning, match="No space left.*continues and tries again") as caught:
         fit(small(), hook, wait_for_writing(hook), max_steps=5)
     assert len(caught) == 1
     assert asked == [2, 2, 4, 5] and list_steps(tmp_path) == [2, 4, 5]
 
 
-def test_a_best_step_that_failed_is_not_lost_to_the_next_checkpoint(full_disk, tmp_path,
-                                                                    monkeypatch):
-    """Steps 1 and 3 are the best ones; 4 is to be saved before 3 would be tried again."""
+def test_a_failed_best_step_is_written_with_the_next_checkpoint(full_disk, tmp_path, monkeypatch):
+    """Steps 1 and 3 are the best; 4 is due before 3 is retried."""
     asked, failures = full_disk
     monkeypatch.setattr(checkpoints, "_PAUSE", 1e9)
     hook = Saver(tmp_path, 2, keep=1)
 
     def evaluate(trainer):
-        wait_for_writing(hook)(trainer)
+        wait_for_writing(hook).on_step(trainer)
         failures.extend([1] * (trainer.global_step == 3))
         if trainer.global_step in (1, 3):
             hook.save(trainer, best=True)
-            wait_for_writing(hook)(trainer)
+            wait_for_writing(hook).on_step(trainer)
 
     with pytest.warns(RuntimeWarning, match="No space left"):
-        fit(small(), evaluate, hook)
+        fit(small(), LambdaHook(evaluate), hook)
     assert asked == [1, 2, 3, 4, 3, 6]
     assert list_steps(tmp_path) == [3, 6]
     assert hook.best_step == 3
 
 
-def test_a_best_step_that_failed_is_tried_once_more_whatever_ends_it(full_disk, tmp_path):
+def test_a_failed_best_step_is_retried_at_the_end_even_after_divergence(full_disk, tmp_path):
     _, failures = full_disk
     failures.append(1)
     hook = Saver(tmp_path, 100)
@@ -109,31 +106,31 @@ def test_a_best_step_that_failed_is_tried_once_more_whatever_ends_it(full_disk, 
         raise DivergenceError("too far")
 
     with pytest.warns(RuntimeWarning, match="No space left"), pytest.raises(DivergenceError):
-        fit(small(), end, hook)
+        fit(small(), LambdaHook(end), hook)
     assert list_steps(tmp_path) == [1]
 
 
 @pytest.mark.parametrize("error", [OSError("no paper"), KeyboardInterrupt()])
-def test_whatever_ends_the_training_the_last_step_is_saved(error, tmp_path):
+def test_the_last_step_is_saved_after_any_error(error, tmp_path):
     def fail(trainer):
         if trainer.global_step == 5:
             raise error
 
     with pytest.raises(type(error), match=f"^{error}$"):
-        fit(small(), fail, Saver(tmp_path, 3))
+        fit(small(), LambdaHook(fail), Saver(tmp_path, 3))
     assert list_steps(tmp_path) == [3, 5]
 
 
-def test_half_a_step_and_numbers_that_are_not_finite_are_not_saved(tmp_path, monkeypatch):
+def test_an_incomplete_or_diverged_step_is_not_saved(tmp_path, monkeypatch):
     def poison(trainer):
         if trainer.global_step == 2:
             trainer.modG._exec_group.aux_arrays[0][0][:] = float("nan")
 
     trainer = small()
     with pytest.raises(DivergenceError, match="step 3: aux:gbn1_moving_mean of G"):
-        fit(trainer, Saver(tmp_path), poison, max_steps=3)
+        fit(trainer, Saver(tmp_path), LambdaHook(poison), max_steps=3)
 
-    def fail(*_):  # between D's update and G's
+    def fail(*_):  # between the updates of D and G
         raise ValueError("no memory")
 
     monkeypatch.setattr(trainer.modG, "backward", fail)
@@ -155,6 +152,6 @@ def test_memory_stays_flat(tmp_path):
 
     run = Run(tmp_path)
     small().fit(MnistIter(make_discs(64), 4, (3, 16, 16)), RandIter(4, 5), 1000, max_steps=2000,
-                hooks=[loggers.MetricLogger(50, loggers.JsonlLogger(run), loggers.make_grids(run)),
-                       Saver(tmp_path, 50, keep=2), measure])
+                hooks=[MetricLogger(50, JsonlLogger(run), GridLogger(run)),
+                       Saver(tmp_path, 50, keep=2), LambdaHook(measure)])
     assert sizes[1] < 1.05 * sizes[0]

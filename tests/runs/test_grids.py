@@ -3,7 +3,7 @@ from types import SimpleNamespace
 import pytest
 
 from dcgan_mx.hooks.checkpoints import Saver
-from dcgan_mx.hooks.loggers import PruneGrids
+from dcgan_mx.hooks.grids import PruneGrids
 from dcgan_mx.runs import grids
 from dcgan_mx.runs.run import Run
 
@@ -31,7 +31,7 @@ def train(run, start, stop, every=1, newest=5, saves=7, late=0):
         landed = step - late
         if landed > start and landed % saves == 0:
             (run.path / "checkpoints" / f"step-{landed:08d}").mkdir(parents=True, exist_ok=True)
-        keep(SimpleNamespace(global_step=step))
+        keep.on_step(SimpleNamespace(global_step=step))
 
 
 def choose(drawn, newest=5):

@@ -86,8 +86,8 @@ def test_run_resumes_on_different_devices(call, tmp_path):
     resume = ("train", "--resume", "--run-dir", run_dir, "--max-steps", 2)
     done = call(*resume, "--gpu", 0, env={**os.environ, "CUDA_VISIBLE_DEVICES": ""})
     assert done.returncode == 0
-    assert "workers x devices is 1 x 1, and was 1 x 2: BatchNorm sees other" in done.stderr
-    assert "epoch begins anew" not in done.stderr
+    assert "workers x devices changed from 1 x 2 to 1 x 1: BatchNorm sees other" in done.stderr
+    assert "epoch restarts" not in done.stderr
     done = call(*resume, "--cpu-devices", 4, "--dry-run")
     assert '"gpu": null' in done.stdout and '"cpu(0), cpu(1), cpu(2), cpu(3)"' in done.stdout
 

@@ -87,7 +87,7 @@ def test_reports_go_only_into_the_supervisors_pipe(tmp_path):
     assert report(other, inode, pass_fds=[other]).startswith("False ")
     assert report("x", "y").startswith("False ")
     assert report(there, inode, "from dcgan_mx.system.signals import StopOnSignal\n"
-                  "with StopOnSignal(): pass", pass_fds=[there]) == ""
+                  "with StopOnSignal(print): pass", pass_fds=[there]) == ""
     assert json.loads(os.read(here, 1000))["ready"] is True
     child = "print(os.environ.get('DCGAN_MX_REPORT'), os.get_inheritable(job_role._report_fd))"
     assert report(there, inode, child, pass_fds=[there]) == "None False\n"

@@ -1,0 +1,67 @@
+"""A progress bar on a terminal or in a notebook."""
+from __future__ import annotations
+
+import contextlib
+import sys
+import time
+import warnings
+from typing import Any, Mapping
+
+from ..system.notebook import find_notebook_kernel
+
+_LABELS = {"acc": "acc of D", "d_entropy": "entropy of D", "g_entropy": "of G"}
+
+
+class ProgressBar:
+    """A hook that counts steps in a progress bar.
+
+    Parameters
+    ----------
+    total
+        Steps of the whole run; None if unknown.
+    done
+        Steps done before.
+    quiet
+        Show nothing; by default, unless this is a notebook or standard error is a terminal.
+    every
+        Steps between updates of the displayed metrics, the same on all workers; 0: no updates.
+    text
+        Label of the bar.
+    """
+
+    def __init__(self, total: int | None, done: int = 0, quiet: bool | None = None,
+                 every: int = 0, text: str = "training") -> None:
+        if quiet is None:
+            quiet = find_notebook_kernel() is None and not sys.stderr.isatty()
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # tqdm warns in a notebook without ipywidgets
+            from tqdm.auto import tqdm
+        self._every = every
+        self._bar = tqdm(total=total, initial=done, unit="step", dynamic_ncols=True,
+                         disable=quiet, desc=text)
+        self._last = done, time.perf_counter()
+
+    def on_step(self, trainer: Any) -> None:
+        """Count a step."""
+        with contextlib.suppress(OSError):  # the terminal may be closed while the training runs
+            self._bar.update(trainer.global_step - self._bar.n)
+        # Reading the metrics is collective: all workers do it, even if only one has a terminal.
+        read = self._every and (not self._bar.disable or trainer.workers.count > 1)
+        if read and trainer.global_step % self._every == 0:
+            averages = trainer.metrics.get()  # waits for the device
+            (step, then), now = self._last, time.perf_counter()
+            self._last = trainer.global_step, now
+            images = (trainer.global_step - step) * trainer.batch_size * trainer.workers.count
+            self.show({**averages, "images_per_s": images / (now - then)})
+
+    def show(self, values: Mapping[str, Any]) -> None:
+        """Show metrics and images per second beside the bar."""
+        shown = [f"{label} {values[name]:.2f}" for name, label in _LABELS.items()
+                 if values[name] is not None]
+        self._bar.set_postfix_str(", ".join([f"{values['images_per_s']:.1f} images/s", *shown]),
+                                  refresh=False)
+
+    def on_end(self, trainer: Any) -> None:
+        """Leave the bar on the screen as it is."""
+        with contextlib.suppress(OSError):
+            self._bar.close()

@@ -1,0 +1,51 @@
+"""The interfaces of hooks and loggers."""
+from __future__ import annotations
+
+from typing import Any, Callable, NamedTuple, Protocol
+
+import numpy as np
+
+from ..trainer import Hook, Trainer
+
+__all__ = ["Hook", "LambdaHook", "Logger", "Record"]
+
+
+class LambdaHook(Hook):
+    """A hook that calls a function with the trainer after every step."""
+
+    def __init__(self, function: Callable[[Trainer], object]) -> None:
+        self._function = function
+
+    def on_step(self, trainer: Trainer) -> None:
+        """Call the function."""
+        self._function(trainer)
+
+
+class Record(NamedTuple):
+    """Numbers and images of a step, as loggers receive them.
+
+    Attributes
+    ----------
+    kind : 'training' or 'evaluation'
+    step : int
+    values : dict
+        The line of log.jsonl: `epoch`, `step`, `seconds` and the metrics.
+    images : dict
+        By grid name, arrays of shape (N, C, H, W) in [-1, 1]; empty for an evaluation.
+    """
+
+    kind: str
+    step: int
+    values: dict[str, Any]
+    images: dict[str, np.ndarray]
+
+
+class Logger(Protocol):
+    """What records are written to."""
+
+    def log(self, record: Record) -> None:
+        """Write a record; raises OSError if it cannot be written."""
+
+    def close(self) -> None:
+        """Write what is left, and close; by default, do nothing."""
+        return None  # noqa: PLR1711, RET501  mypy takes an empty body for an abstract method
