@@ -72,6 +72,7 @@ check: $(VENV)/.check
 	$(BIN)/mypy
 	$(BIN)/codespell
 	$(BIN)/lint-imports
+	$(BIN)/python tools/check_prose.py
 
 docs: $(VENV)/.docs
 	rm -rf docs/_build

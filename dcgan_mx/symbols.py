@@ -88,7 +88,7 @@ def _deconv_one_channel(x: Any, name: str, ngf: int, no_bias: bool, size: int) -
     """Deconvolve to one channel by the definition: the kernel times each pixel, then col2im."""
     # On a CPU, MXNet 1.9.1 has no data gradient of a Deconvolution to one channel ("could not
     # create a primitive descriptor for a reorder primitive"). A second channel of a computed
-    # weight is no way out: it corrupts the memory that the executor shares between gradients.
+    # weight does not help: it corrupts the memory that the executor shares between gradients.
     weight = mx.sym.Variable(f"{name}_weight", shape=(ngf, 1, 4, 4))
     pixels = mx.sym.reshape(x, (0, 0, -1))
     kernels = mx.sym.broadcast_like(mx.sym.reshape(weight, (1, ngf, 16)), pixels, lhs_axes=(0,),

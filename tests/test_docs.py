@@ -15,7 +15,7 @@ DOCS = ROOT / "docs"
 README = ROOT / "README.md"
 PAGES = [*sorted(ROOT.glob("*.md")), *sorted(DOCS.glob("*.md")), ROOT / "data" / "README.md"]
 LAYERS = {path.stem for path in (ROOT / "dcgan_mx").iterdir() if path.suffix in ("", ".py")}
-OUR_FOLDERS = ("dcgan_mx/", "docs/", "scripts/", "tests/")
+OUR_FOLDERS = ("dcgan_mx/", "docs/", "scripts/", "tests/", "tools/")
 
 
 def find_blocks(page, kind=""):

@@ -41,7 +41,7 @@ def make_parser() -> Parser:
                     "written to the run directory; no files are written for pretrained:NAME.")
     add = parser.add
     add_checkpoint(parser)
-    add("--num-images", "number of generated images, compared with as many real ones",
+    add("--num-images", "number of generated images, and of real images to compare them with",
         metavar="N", default=4096, type=number(int, ge=16, lt=2**17))
     add("--seed", "seed of the latent vectors", type=number(int, ge=0, lt=2**63), default=0,
         metavar="N")
@@ -102,7 +102,7 @@ def format_table(result: dict[str, Any]) -> str:
                 f"{result['dataset']} does not have.")
     return "\n".join([
         f"{result['images']} images of step {result['step']} ({result['weights']} weights, "
-        f"{result['bn']} statistics), compared with as many real images",
+        f"{result['bn']} statistics), compared with the same number of real images",
         f"{'':38}{'generated':>10}{'real images':>14}",
         *(f"{label:38}{ours:10.{digits}f}{real:14.{digits}f}"
           for label, ours, real, digits in rows),
@@ -149,7 +149,7 @@ def main(argv: Sequence[str]) -> int:
     if config.dataset in ("mnist", "fashion-mnist"):
         settings = settings.replace({"batch_size": 100})  # a divisor of 60,000: no image is dropped
     generator, step = load_generator(source, ctx, args.bn_stats, weights=args.weights)
-    # Twice as many real images as generated ones; real digits are grey.
+    # Two real images for each generated one; real digits are grey.
     channels = config.nc + 2 * (1 if config.dataset == "mnist" else config.nc)
     check_memory(f"--num-images {args.num_images}",
                  4 * args.num_images * channels * config.size**2, "use a smaller number")

@@ -33,7 +33,7 @@ def launch(command: list[str], num_workers: int, num_servers: int | None = None,
     command
         The command that every worker, server and scheduler runs.
     num_workers, num_servers
-        Numbers of processes; as many servers as workers by default.
+        Numbers of processes; by default one server per worker.
     launcher : {"local", "ssh", "mpi", "slurm"}
     hostfile, host_ip, nodes
         The flags of `dcgan-mx launch`.

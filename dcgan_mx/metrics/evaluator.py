@@ -58,7 +58,7 @@ class Evaluator:
 
 
 def first_images(train_iter: Any, n: int, grey: bool = False) -> np.ndarray:
-    """Return the first `n` real images, (n, C or 1, H, W), of as many epochs as needed."""
+    """Return the first `n` real images, (n, C or 1, H, W), reading several epochs if needed."""
     channels, height, width = train_iter.provide_data[0].shape[1:]
     images = np.empty((n, 1 if grey else channels, height, width), np.float32)
     for start, batch in zip(range(0, n, train_iter.batch_size), iter_epochs(train_iter)):

@@ -31,6 +31,8 @@ from .params import dump_params, parse_params
 class Stateful(Protocol):
     """What a checkpoint is made of and restored into: a `Trainer`."""
 
+    workers: Any
+
     def get_state(self) -> dict[str, Any]:
         """Return the complete state."""
 
