@@ -17,7 +17,8 @@ PAGES = ("*.md", "docs/*.md", "data/*.md", "dcgan_mx/templates/*.html")
 SOURCES = ("dcgan_mx/**/*.py", "tools/**/*.py", "scripts/*.py", "docs/*.py")
 # A regular expression, and what to write instead.
 RULES = (
-    (r"(?<!there )\b(?-i:is none)\b|(?<!there )\bis no (?!longer)", "'is not a', 'has no', 'without'"),
+    (r"(?<!there )\b(?-i:is none)\b", "'is not a', 'has no', 'without'"),
+    (r"(?<!there )\bis no (?!longer)", "'is not a', 'has no', 'without'"),
     (r"\b(go|goes|going|went) on\b", "'continue'"),
     (r"\bwhoever\b|\bnobody\b|\bwhosoever\b", "the subject: 'the user', 'a process'"),
     (r"\bso many\b", "the number: 'N steps'"),

@@ -168,7 +168,7 @@ def load_latest(run_dir: StrPath | None, trainer: Stateful) -> Path | None:
 
     Rank 0 reads the run, and all workers receive its state. Returns None on the other workers, and
     if there is no checkpoint. Warns about each newer checkpoint that is damaged, and renames it to
-    *.damaged, as the resumed run will write that step again.
+    `*.damaged`, as the resumed run will write that step again.
 
     Raises
     ------
