@@ -26,7 +26,12 @@ class StopOnSignal:
         """Begin to listen."""
         with contextlib.ExitStack() as stack:
             reader, writer = os.pipe()
-            stack.callback(os.close, writer)  # ends `_watch`
+            thread = threading.Thread(target=self._watch, args=(reader,), daemon=True)
+            thread.start()
+            # The thread holds the function, and so the trainer and its KVStore, whose destructor
+            # aborts the process if it runs in another thread while Python exits.
+            stack.callback(thread.join)
+            stack.callback(os.close, writer)  # ends the thread
             os.set_blocking(writer, False)
             # Python's own handlers run only when MXNet returns; the other end of the wakeup
             # descriptor can be read at once.
@@ -38,7 +43,6 @@ class StopOnSignal:
                 if number != signal.SIGHUP or before is not signal.SIG_IGN:
                     signal.signal(number, lambda number, frame: None)
                     stack.callback(signal.signal, number, before)
-            threading.Thread(target=self._watch, args=(reader,), daemon=True).start()
             self._stack = stack.pop_all()
         report(ready=True)
 

@@ -146,7 +146,7 @@ def test_a_run_that_is_being_trained_cannot_be_resumed(ended, call, one_line_err
     process = start("--resume", "--run-dir", ended, "--max-steps", 10**6)
     try:
         done = call("train", "--resume", "--run-dir", ended)
-        one_line_error(done, ended, f"process {process.pid} ")
+        one_line_error(done, ended, f"process {process.pid}:")
         wait_for_log(ended, 2)  # it listens to signals by then
         process.terminate()
         output, _ = process.communicate()
@@ -171,7 +171,7 @@ def test_an_unwritable_result_does_not_hide_the_first_error(call, monkeypatch, t
     def refuse(run, ending):
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(run.path / "result.json"))
 
-    monkeypatch.setattr(Run, "end", refuse)
+    monkeypatch.setattr(Run, "write_result", refuse)
     done = call("train", *SMALL, "--lr", "1e38", "--max-steps", 20, "--disp-batches", 2,
                 "--run-dir", tmp_path / "a")
     assert done.returncode == 2 and done.stderr.splitlines()[-1].startswith("error: step 2: ")

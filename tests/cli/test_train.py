@@ -94,7 +94,7 @@ def test_invalid_flags_fail_in_one_line(flags, parts, call, one_line_error, tmp_
 
 @pytest.mark.parametrize("variables, parts", [
     ({"DMLC_ROLE": "worker"}, ("DMLC_PS_ROOT_URI is not set",)),
-    ({"DMLC_ROLE": "boss"}, ("DMLC_ROLE is 'boss'", "worker"))])
+    ({"DMLC_ROLE": "boss"}, ("DMLC_ROLE: invalid value 'boss'", "worker"))])
 def test_an_incomplete_job_environment_fails_in_one_line(variables, parts, script, one_line_error):
     one_line_error(script("train.py", *SMALL, env={**os.environ, **variables}), *parts)
 

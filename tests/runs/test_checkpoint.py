@@ -221,7 +221,7 @@ def test_links_and_pipes_are_rejected(folder, tmp_path):
         checkpoint.verify(folder)
     path.unlink()
     os.mkfifo(path)
-    with pytest.raises(CheckpointError, match="is no plain file"):
+    with pytest.raises(CheckpointError, match="not a regular file"):
         checkpoint.verify(folder)
 
 

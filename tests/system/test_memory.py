@@ -93,8 +93,8 @@ def test_training_beyond_ulimit_is_rejected():
     line = done.stderr.splitlines()[-1]
     assert line.startswith("ValueError: training 57,")
     assert "parameters with batch_size 4 needs at least 961 MB of memory, but only " in line
-    assert line.endswith("MB are available: give a lower one, or smaller networks, "
-                         "or end what else has memory")
+    assert line.endswith("MB are available: use smaller batches or networks, or end "
+                         "other programs")
 
 
 @pytest.mark.parametrize("devices", [1, 2])
@@ -122,7 +122,7 @@ def test_too_many_images_are_rejected(monkeypatch):
     size = 4 * 3 * 16 * 16
     monkeypatch.setattr(memory, "read_available", lambda: 3 * size)
     assert generator.generate(np.zeros((3, 5), np.float32)).shape == (3, 3, 16, 16)
-    with pytest.raises(ValueError, match="4 latent vectors .* are free: generate fewer at once"):
+    with pytest.raises(ValueError, match="4 latent vectors .* are available: generate fewer at once"):
         generator.generate(np.zeros((4, 5), np.float32))
 
 
