@@ -153,7 +153,7 @@ def test_a_run_that_is_being_trained_cannot_be_resumed(ended, call, one_line_err
         assert process.returncode == 143 and "stopped by SIGTERM after step" in output
     finally:
         process.kill()
-        process.wait()
+        process.communicate()
     assert all(checkpoint.verify(path) for path in Run(ended).list_checkpoints())
 
 
