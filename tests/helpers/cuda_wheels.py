@@ -141,9 +141,9 @@ def test_the_link_that_the_doctor_names_is_enough_for_cudnn(run, stub_driver, tm
     problem, = json.loads(run("-m", "dcgan_mx", "doctor", "--json", env=env).stdout)["problems"]
     short.unlink()
     assert problem["stops"]
-    *_, link = mend = problem["mend"].split()
+    *_, link = fix = problem["fix"].split()
     assert link == str(SITE / "nvidia" / "cudnn" / "lib" / "libcuda.so")
-    subprocess.run(mend, check=True)
+    subprocess.run(fix, check=True)
     try:
         check_parts(run, env)
     finally:
