@@ -61,7 +61,7 @@ setup(
     extras_require={
         "test": ["build", "hypothesis", "ipykernel", "ipywidgets", "nbclient", "nbformat", "onnx",
                  "onnxruntime", "pytest", "pytest-xdist", "scikit-image", "scikit-learn",
-                 "selenium", "setuptools", "tensorboardX", "twine", "wheel"],
+                 "selenium", "setuptools>=64", "tensorboardX", "twine", "wheel"],
         "tensorboard": ["tensorboardX"],
         "features": ["scipy"],
         "export": ["onnx"],
