@@ -87,9 +87,11 @@ class Records:
 
     def read(self, n: int) -> bytes:
         """Return image `n`, encoded."""
-        if self._stat() != self._state:
-            raise DatasetError(f"{self.path} changed while it was in use: start again")
-        return read_image(self._file, self._offsets[n])
+        try:
+            return read_image(self._file, self._offsets[n])
+        finally:  # a change during the reading counts, too, whatever was read
+            if self._stat() != self._state:
+                raise DatasetError(f"{self.path} changed while it was in use: start again")
 
     def _stat(self) -> tuple[int, int]:
         """Return the size and the time of the last change of the file."""
