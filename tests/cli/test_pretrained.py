@@ -120,8 +120,7 @@ def test_training_starts_with_these_weights_and_a_random_d(devices, bundled):
     config = Run(run_dir).read_settings().replace({"init_from": "pretrained:discs"}).config
     contexts = [mx.cpu(i) for i in range(devices)]
     initializer, found = load_init_weights(config, contexts[0])
-    trainer = make_trainer(config, *make_dcgan_sym(4, 4, 1, size=16), contexts,
-                           initializer=initializer)
+    trainer = make_trainer(config, contexts, initializer=initializer)
     expected = load_pretrained("discs").get_params()
     for name, array in get_parameters(trainer.modG).items():
         np.testing.assert_array_equal(array, expected[name])
