@@ -76,8 +76,8 @@ def test_sample_and_evaluate_accept_it_and_write_no_other_files(bundled, call, t
 
 
 @pytest.mark.parametrize("command, parts", [
-    (("sample",), ("CHECKPOINT", "--pretrained NAME")),
-    (("sample", "RUN", "--pretrained", "discs"), ("CHECKPOINT", "--pretrained NAME")),
+    (("sample",), ("CHECKPOINT --pretrained is required",)),
+    (("sample", "RUN", "--pretrained", "discs"), ("CHECKPOINT", "--pretrained")),
     (("sample", "--pretrained", "cats"), ("pretrained:cats", "choose from pretrained:discs")),
     (("sample", "pretrained:"), ("no such bundled generator", "pretrained:discs")),
     (("sample", "pretrained:discs", "--weights", "raw"),
