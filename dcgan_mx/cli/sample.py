@@ -90,8 +90,6 @@ def find_mode(args: argparse.Namespace) -> str:
         if args.out_dir is not None and getattr(args, name):
             raise ArgumentError(name, "conflicts with --out-dir, which writes no grid: use one of "
                                 "them")
-    if args.force and args.out_dir is None:
-        raise ArgumentError("force", "has no effect without --out-dir: remove it")
     args.num_images, args.steps = args.num_images or _NUM_IMAGES, args.steps or _STEPS
     args.seed = _SEED if args.seed is None else args.seed
     return mode

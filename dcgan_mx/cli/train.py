@@ -136,9 +136,9 @@ def restore(run: Run | None, trainer: Trainer, args: TrainArgs, run_info: dict[s
             ) -> Path | None:
     """Restore the newest checkpoint, and complete `run_info` from the run's config.json.
 
-    Restarts the epoch if other batches, or another order, are left of it than the checkpoint had.
-    Returns the folder of the checkpoint; None if there is none. Workers other than rank 0 have no
-    run, and receive rank 0's state.
+    Restarts the epoch if an overridden setting changes its images or their order. Returns the
+    folder of the checkpoint; None if there is none. Workers other than rank 0 have no run, and
+    receive rank 0's state.
     """
     if run is None:
         folder, restart = checkpoint.load_latest(None, trainer), False
@@ -167,8 +167,7 @@ def restore(run: Run | None, trainer: Trainer, args: TrainArgs, run_info: dict[s
     return folder
 
 
-def check_resume_config(old: dict[str, Any], new: dict[str, Any], override: Sequence[str] = ()
-                        ) -> bool:
+def check_resume_config(old: dict[str, Any], new: dict[str, Any], override: Sequence[str]) -> bool:
     """Compare a run's config.json with that of a resumed training; return whether the data differ.
 
     Raises ValueError if they differ without an override, or if the initial weights differ while

@@ -1,3 +1,5 @@
+import resource
+
 import pytest
 
 from dcgan_mx.cli.main import run as run_command
@@ -19,3 +21,15 @@ def train():
     def run(*flags):
         assert run_command("train", [str(flag) for flag in flags]) == 0
     return run
+
+
+@pytest.fixture
+def limit_files():
+    """A function that limits the size of the files that are written, as a full disk does."""
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+
+    def limit(size=before[0]):
+        resource.setrlimit(resource.RLIMIT_FSIZE, (size, before[1]))
+
+    yield limit
+    limit()

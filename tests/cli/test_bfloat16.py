@@ -2,11 +2,9 @@
 import json
 
 import numpy as np
-import pytest
 from helpers.common import needs_bfloat16, read_numbers
 from helpers.small import SMALL, assert_same_arrays, final
 
-from dcgan_mx.system import cpu
 from dcgan_mx.system.runtime import mx
 
 BFLOAT16 = ("--precision", "bfloat16")
@@ -55,13 +53,3 @@ def test_resume_is_bit_identical(train, tmp_path):
               "--resume")
     assert_same_arrays(final(whole), final(pieces))
     assert read_numbers(pieces) == read_numbers(whole)
-
-
-@pytest.mark.parametrize("text", ["", "flags : fpu avx2\n"])
-def test_a_processor_without_bfloat16_is_rejected(text, call, one_line_error, tmp_path,
-                                                  monkeypatch):
-    (tmp_path / "cpuinfo").write_text(text)
-    monkeypatch.setattr(cpu, "_CPUINFO", str(tmp_path / "cpuinfo"))
-    done = call("train", *SMALL, *BFLOAT16, "--run-dir", tmp_path / "run")
-    one_line_error(done, "bfloat16", "float32")
-    assert not (tmp_path / "run").exists()

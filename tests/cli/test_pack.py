@@ -89,7 +89,6 @@ def test_pack_writes_the_file_and_replaces_it_with_force(photo_rec, succeed, tmp
     (("--dataset", "folder"), ("--data-path: missing: --dataset folder needs a folder",)),
     (("--dataset", "imagenet"), ("--data-path: missing", "record file")),
     (("--dataset", "imagenet", "--data-path", "nothing.rec"), ("nothing.rec", "No such file")),
-    (("--dataset", "imagenet", "--data-path", "empty"), ("empty",)),
     (("--dataset", "imagenet", "--data-path", "cut.rec"), ("cut.rec", "record 5")),
     (("--dataset", "imagenet", "--data-path", "few.rec"), ("few.rec", "5 images", "64")),
     (("--dataset", "folder", "--data-path", "nothing"), ("nothing", "No such file")),
@@ -106,12 +105,9 @@ def test_invalid_images_are_one_line(flags, parts, photo_rec, call, one_line_err
 
 @pytest.mark.parametrize("args, parts", [
     (("empty", "o.rec"), ("empty", "0 readable images")),
-    (("nothing", "o.rec"), ("nothing", "No such file")),
-    (("empty", "empty/o.rec"), ("empty/o.rec",)),
     (("empty", "o.zip"), ("OUT.rec: invalid name 'o.zip'", "NAME.rec")),
     (("empty", "there.rec"), ("OUT.rec: there.rec exists", "--force")),
     (("empty", "index.rec"), ("index.idx exists", "--force")),
-    (("empty", "nothing/o.rec"), ("nothing/o.rec", "No such file")),
     (("empty", "o.rec", "--quality", 101), ("--quality: invalid value '101'", "<= 100")),
     (("empty",), ("OUT.rec",))])
 def test_invalid_arguments_of_pack(args, parts, call, one_line_error, tmp_path):

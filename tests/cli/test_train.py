@@ -12,6 +12,7 @@ from dcgan_mx.runs.config import PRESETS
 from dcgan_mx.runs.run import Run
 from dcgan_mx.sampling.generator import load_generator
 from dcgan_mx.sampling.latent import make_latents
+from dcgan_mx.system import cpu
 from dcgan_mx.system.runtime import mx
 from dcgan_mx.visual import make_grid, read_png
 
@@ -66,10 +67,8 @@ BAD_FLAGS = [
     (("--dataset", "cifar"), "--dataset", "'cifar'", "mnist"),
     (("--batch-size", 0), "--batch-size: invalid value '0'", "an integer >= 1"),
     (("--batch-size", 4096), "4096"), (("--batch-size", "many"), "--batch-size", "'many'"),
-    (("--lr", -1), "--lr", "-1"), (("--lr", "nan"), "--lr", "nan"),
-    (("--lr", "inf"), "--lr", "inf"),
-    (("--beta1", 1), "--beta1", "1"), (("--size", 48), "--size", "48", "64"),
-    (("--nc", 2), "--nc", "2"), (("--gpu=-1",), "--gpu", "-1", "0,1"),
+    (("--lr", "nan"), "--lr", "nan"), (("--size", 48), "--size", "48", "64"),
+    (("--precision", "bfloat16"), "bfloat16", "float32"), (("--gpu=-1",), "--gpu", "-1", "0,1"),
     (("--gpu", "a"), "--gpu", "a", "0,1"), (("--gpu", "0,0"), "--gpu", "0,0"),
     (("--gpu", 0, "--cpu-devices", 2), "cpu", "gpu"),
     (("--cpu-devices", 3), "64", "multiple of 3", "devices"),
@@ -77,14 +76,14 @@ BAD_FLAGS = [
     (("--kv-store", "dist_async"), "--kv-store", "dist_async", "dist_sync"),
     (("--require-gpu",), "gpu"), (("--g-loss", "hinge"), "--g-loss", "hinge", "saturating"),
     (("--show",), "show: ", "DISPLAY"), (("--tensorboard",), "pip install 'dcgan-mx[tensorboard]'"),
-    (("--run-dir", ""), "empty"), (("--ngf", "9" * 20), "--ngf", "2147483648"),
-    (("--learning-rate", 1), "--learning-rate"), (("--data-p", "x"), "--data-p"),
+    (("--run-dir", ""), "empty"), (("--data-p", "x"), "--data-p"),
     (("--override", "lr"), "override: ", "--resume"), (("--preset", "cats"), "--preset", "'cats'")]
 
 
 @pytest.mark.parametrize("flags, parts", [(flags, parts) for flags, *parts in BAD_FLAGS])
 def test_invalid_flags_fail_in_one_line(flags, parts, call, one_line_error, tmp_path, monkeypatch):
     monkeypatch.setattr(train_args.importlib.util, "find_spec", lambda name: None)  # tensorboardX
+    monkeypatch.setattr(cpu, "_CPUINFO", str(tmp_path / "cpuinfo"))  # no flags of a processor
     one_line_error(call("train", *SMALL, *flags, cwd=tmp_path, env={"MPLBACKEND": "agg"}), *parts)
     assert os.listdir(tmp_path) == []
 
