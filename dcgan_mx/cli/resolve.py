@@ -1,4 +1,4 @@
-"""From the arguments of commands to models and to real images."""
+"""Load the models and the real images that command lines name."""
 from __future__ import annotations
 
 import hashlib

@@ -26,7 +26,7 @@ EVALUATED = 2048  # images per evaluation during a training
 
 
 def find_limit(trainer: Trainer, options: RunOptions) -> StopReason | None:
-    """Return the limit at which a restored training stands, if any; ValueError if beyond one."""
+    """Return the limit that a restored training has reached; ArgumentError if it is exceeded."""
     step, epoch = trainer.global_step, trainer.epoch
     for name, limit, done, beyond in (
             ("num_epochs", options.num_epochs, epoch, trainer.nbatch > 0),
@@ -107,7 +107,7 @@ def _record_result(run: Run, trainer: Trainer) -> None:
     if not isinstance(result, StopReason):
         recorded = StopReason("error", *place, str(result) or type(result).__name__)
     elif result.reason == "signal" and trainer.workers.count > 1:
-        recorded = StopReason("hook", *place)  # the launcher's signal is not the one that it got
+        recorded = StopReason("hook", *place)  # the launcher may have got another signal
     else:
         recorded = result
     try:

@@ -114,7 +114,7 @@ def make_figure(mode: str, args: argparse.Namespace, nz: int) -> Figure:
 
 
 def _arithmetic(terms: list[tuple[int, list[int]]], seed: int, nz: int) -> Figure:
-    """Return rows of each group and its mean, and of variations of the result and the result."""
+    """Return a row of each group, ending with its mean, and one of variations of the result."""
     groups, averages, total = latent.arithmetic(terms, nz)
     rng = np.random.default_rng(seed)
     # Source of the variations: Radford et al., arXiv:1511.06434, figure 7: uniform, +-0.25.
@@ -127,7 +127,7 @@ def _arithmetic(terms: list[tuple[int, list[int]]], seed: int, nz: int) -> Figur
 
 
 def _write_files(folder: Path, images: np.ndarray, force: bool) -> None:
-    """Write each image to a file in a folder without earlier images."""
+    """Write each image to a file of its own; replace earlier images of the folder if `force`."""
     folder.mkdir(parents=True, exist_ok=True)
     earlier = [path for path in folder.iterdir() if re.fullmatch(r"[0-9]{6,}\.png", path.name)]
     if earlier and not force:
