@@ -28,8 +28,9 @@ from .resolve import find_classifier, make_train_iter, resolve_model
 _MOST_COMPARED = 100_000  # real images searched for the nearest to a generated one
 _SHOWN = 16
 _DIGITS = 70_000  # training and test digits whose features are in memory at once
-_ROWS = (("frechet", "Fréchet distance"), ("precision", "precision"), ("recall", "recall"),
-         ("swd", "sliced Wasserstein distance x 1,000"), ("ms_ssim", "MS-SSIM"))
+# Metrics of the table with their labels and numbers of decimals.
+_ROWS = (("frechet", "Fréchet distance", 2), ("precision", "precision", 3), ("recall", "recall", 3),
+         ("swd", "sliced Wasserstein distance x 1,000", 2), ("ms_ssim", "MS-SSIM", 3))
 
 
 def make_parser() -> Parser:
@@ -68,9 +69,8 @@ def format_table(result: dict[str, Any]) -> str:
     """Format the metrics as a table."""
     baseline = result["baseline"]
     rows = []
-    for name, label in _ROWS:
+    for name, label, digits in _ROWS:
         if name in result:
-            digits = 2 if name in ("frechet", "swd") else 3
             rows.append((label, result[name], baseline[name], digits))
         if name == "swd":
             rows += [(f"  at {height}x{height} pixels", value, baseline["swd_levels"][height], 2)
