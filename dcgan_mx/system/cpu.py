@@ -3,6 +3,7 @@ from __future__ import annotations
 
 import os
 import platform
+import re
 
 from .errors import ArgumentError
 
@@ -50,16 +51,16 @@ def slow_bf16_reason(amx: bool) -> str | None:
     """
     if amx or _read_cpuinfo().get("vendor_id") != "GenuineIntel":
         return None
-    return ("--precision bfloat16 is slower than float32 on an Intel processor without AMX (48 "
-            "images/s instead of 62 in our measurement): use float32")
+    return ("bfloat16 is slower than float32 on an Intel processor without AMX (48 images/s instead "
+            "of 62 in our measurement): use float32")
 
 
 def read_threads() -> str | None:
-    """Return the number of threads that the user set as NAME=NUMBER; ValueError if invalid."""
+    """Return the user's number of threads as NAME=NUMBER, or None; ValueError if it is invalid."""
     for name in THREADS:
         value = os.environ.get(name)
         if value:
-            if not (value.isascii() and value.isdigit() and int(value)):  # MXNet would abort
+            if not re.fullmatch("0*[1-9][0-9]*", value):  # MXNet would abort
                 raise ValueError(f"{name}: invalid value {value!r}: expected a positive integer; "
                                  "change or unset it")
             return f"{name}={value}"
@@ -67,10 +68,9 @@ def read_threads() -> str | None:
 
 
 def physical_cores() -> int:
-    """Return the number of physical cores in this process's affinity mask.
+    """Return the number of cores that this process may use; hardware threads of one count once.
 
-    Hardware threads of a core count once (Linux, Documentation/admin-guide/cputopology.rst). If the
-    topology is unknown, all processors count.
+    Source: Linux, Documentation/admin-guide/cputopology.rst. Without it, all processors count.
     """
     if not hasattr(os, "sched_getaffinity"):
         return os.cpu_count() or 1

@@ -14,9 +14,8 @@ from .job_role import report
 class StopOnSignal:
     """A context that calls a function with the number of the first SIGINT, SIGTERM or SIGHUP.
 
-    The function runs in a thread of its own, as soon as the signal arrives. A second signal ends
-    the process at once, but not within a second of the first: some senders signal a process and
-    also its group, so that every signal comes twice.
+    The function runs in another thread at once. A second signal ends the process, but not within a
+    second of the first: some senders signal a process and also its group.
     """
 
     def __init__(self, on_signal: Callable[[int], object]) -> None:
