@@ -17,11 +17,10 @@ def _read_cpuinfo() -> dict[str, str]:
     """Return Linux's description of the first processor; {} on other systems."""
     try:
         with open(_CPUINFO, errors="replace") as f:
-            text = f.read()
+            text = f.read().lstrip().partition("\n\n")[0]
     except OSError:
         return {}
-    lines = (line.partition(":") for line in text.lstrip().partition("\n\n")[0].splitlines())
-    return {key.strip(): value.strip() for key, _, value in lines}
+    return dict(re.findall(r"^(.+?)[ \t]*:[ \t]*(.*?)[ \t]*$", text, re.M))
 
 
 def cpu_model() -> str:

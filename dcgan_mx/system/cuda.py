@@ -7,7 +7,7 @@ from __future__ import annotations
 import ctypes
 import importlib.metadata
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 CPU_BUILD = "mxnet"
 GPU_BUILD = "mxnet-cu117"
@@ -146,9 +146,8 @@ def ask_driver() -> Driver:
     except OSError as error:
         return Driver(None, [], Problem(
             f"the NVIDIA driver is not installed ({error})", "install the driver of your GPU"))
-    number, count = ctypes.c_int(), ctypes.c_int()
-    driver.cuDriverGetVersion(ctypes.byref(number))
-    version = f"{number.value // 1000}.{number.value % 1000 // 10}"  # 11070 is 11.7
+    number = _get_int(driver.cuDriverGetVersion)
+    version = f"{number // 1000}.{number % 1000 // 10}"  # 11070 is 11.7
     status = driver.cuInit(0)
     if status:
         text = ctypes.c_char_p()
@@ -157,22 +156,26 @@ def ask_driver() -> Driver:
         return Driver(version, [], Problem(
             f"the NVIDIA driver's cuInit returns error {status}, {message}",
             "check that nvidia-smi lists the GPU and CUDA_VISIBLE_DEVICES does not hide it"))
-    driver.cuDeviceGetCount(ctypes.byref(count))
     gpus = []
-    for i in range(count.value):
-        device, major, minor = ctypes.c_int(), ctypes.c_int(), ctypes.c_int()
+    for i in range(_get_int(driver.cuDeviceGetCount)):
+        device = _get_int(driver.cuDeviceGet, i)
         name, memory = ctypes.create_string_buffer(256), ctypes.c_size_t()
-        driver.cuDeviceGet(ctypes.byref(device), i)
         driver.cuDeviceGetName(name, len(name), device)
         driver.cuDeviceTotalMem_v2(ctypes.byref(memory), device)
         # CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MAJOR and _MINOR
-        driver.cuDeviceGetAttribute(ctypes.byref(major), 75, device)
-        driver.cuDeviceGetAttribute(ctypes.byref(minor), 76, device)
-        gpus.append(Gpu(name.value.decode(errors="replace"), (major.value, minor.value),
-                        memory.value))
-    return Driver(version, gpus, None if number.value >= _MIN_DRIVER else Problem(
+        capability = (_get_int(driver.cuDeviceGetAttribute, 75, device),
+                      _get_int(driver.cuDeviceGetAttribute, 76, device))
+        gpus.append(Gpu(name.value.decode(errors="replace"), capability, memory.value))
+    return Driver(version, gpus, None if number >= _MIN_DRIVER else Problem(
         f"the NVIDIA driver supports only CUDA {version}",
         "install a driver of version 515 or newer, for CUDA 11.7"))
+
+
+def _get_int(function: Any, *arguments: int) -> int:
+    """Call a function of the driver that writes an integer to its first argument."""
+    value = ctypes.c_int()
+    function(ctypes.byref(value), *arguments)
+    return value.value
 
 
 def no_gpu_reason(with_cuda: bool) -> Problem:

@@ -59,8 +59,7 @@ def parse_gpus(text: str) -> list[int]:
 def check_gpu(number: int, gpus: list[Gpu]) -> None:
     """Raise ArgumentError if `gpus` lacks this number, or MXNet cannot use the GPU."""
     if number >= len(gpus):
-        numbers = "0" if len(gpus) == 1 else f"0 to {len(gpus) - 1}"
-        raise ArgumentError("gpu", f"GPU {number} does not exist: expected {numbers}")
+        raise ArgumentError("gpu", f"GPU {number} does not exist: expected 0 to {len(gpus) - 1}")
     problem = unsupported_reason(gpus[number].capability)
     if problem:
         raise ArgumentError("gpu", f"GPU {number}, {gpus[number].name}: {problem.problem}: "

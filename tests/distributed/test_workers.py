@@ -52,11 +52,8 @@ def check_two_contexts(folder):
 
 
 def test_two_workers_equal_two_contexts(job):
+    """Without a broadcast of the initial weights, they differ."""
     check_two_contexts(job)
-
-
-def test_workers_differ_without_a_broadcast_of_initial_weights(job):
-    """The test above detects a missing broadcast."""
     first, second, contexts = (np.load(job / f"{name}.npz")["g1_weight"]
                                for name in ("no-0", "no-1", "contexts"))
     assert abs(first - second).max() > 0.01
@@ -150,7 +147,7 @@ def test_resumed_job_is_bit_identical(tmp_path, call):
     os.kill(sleeper, signal.SIGCONT)
     output, errors = process.communicate(timeout=300)
     assert process.returncode == 0, errors
-    # said by the first worker only, which alone would show anything
+    # by the first worker only
     assert errors.count("warning: --show: matplotlib cannot open a window here") == 1
     assert f"resuming from {pieces}" in output
     assert read_run(whole) == read_run(pieces)
@@ -188,5 +185,5 @@ def test_job_saves_before_it_fails_on_damaged_images(photo_rec, tmp_path):
 
 def test_dist_kvstore_without_a_job_is_rejected(tmp_path, call, one_line_error):
     done = call("train", *TRAIN[1:], "--kv-store", "dist_sync", "--run-dir", tmp_path / "run")
-    one_line_error(done, "dist_sync needs a distributed job", "dcgan-mx launch", "--kv-store local")
+    one_line_error(done, "--kv-store: dist_sync needs a distributed job", "dcgan-mx launch")
     assert not (tmp_path / "run").exists()
