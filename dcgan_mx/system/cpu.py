@@ -50,8 +50,8 @@ def slow_bf16_reason(amx: bool) -> str | None:
     """
     if amx or _read_cpuinfo().get("vendor_id") != "GenuineIntel":
         return None
-    return ("bfloat16 is slower than float32 on an Intel processor without AMX (48 images/s instead "
-            "of 62 in our measurement): use float32")
+    return ("bfloat16 is slower than float32 on an Intel processor without AMX (48 instead of 62 "
+            "images/s in our measurement): use float32")
 
 
 def read_threads() -> str | None:

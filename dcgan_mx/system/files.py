@@ -21,10 +21,10 @@ def write_atomic(path: StrPath, chunks: bytes | Iterable[Any], sync: bool = Fals
     """
     path = Path(path)
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    pieces: Iterable[Any] = (chunks,) if isinstance(chunks, bytes) else chunks
     try:
         with open(temporary, "wb") as f:
-            for chunk in [chunks] if isinstance(chunks, bytes) else chunks:
-                f.write(chunk)
+            f.writelines(pieces)
             if sync:
                 f.flush()
                 os.fsync(f.fileno())

@@ -41,8 +41,8 @@ def check_decoded_size(image: Any, file_size: int) -> None:
 def read_available(root: StrPath = "/") -> int | None:
     """Return the bytes of memory that are available to this process; None if unknown.
 
-    This is the minimum over the machine, control groups (version 2) and `ulimit -v`, with file caches
-    and swap (Linux, Documentation/filesystems/proc.rst and admin-guide/cgroup-v2.rst).
+    This is the minimum over the machine, control groups (version 2) and `ulimit -v`, including file
+    caches and swap (Linux, Documentation/filesystems/proc.rst and admin-guide/cgroup-v2.rst).
     """
     root = Path(root)
     try:

@@ -68,9 +68,6 @@ import sys
 import dcgan_mx
 assert "mxnet" not in sys.modules and "cv2" not in sys.modules
 assert {*dcgan_mx.__all__} <= {*dir(dcgan_mx)}
-from dcgan_mx.runs import checkpoint
-from dcgan_mx.hooks import loggers
-assert checkpoint.__name__ == "dcgan_mx.runs.checkpoint"
 from dcgan_mx import *
 from dcgan_mx.trainer import Trainer as same
 assert Trainer is same and dcgan_mx.Trainer is same
