@@ -64,9 +64,9 @@ def start(launcher: str, jobs: Mapping[str, str], counts: Mapping[str, int],
     for role in ("server", "worker"):
         count = counts[role]
         if launcher == "mpi":
-            among = ["--hostfile", str(hostfile)] if hostfile else []
+            where = ["--hostfile", str(hostfile)] if hostfile else []
             yield "mpirun", _run(
-                ["mpirun", "-n", str(count), *among, "-x", supervisor.JOB, *_START], jobs[role])
+                ["mpirun", "-n", str(count), *where, "-x", supervisor.JOB, *_START], jobs[role])
         elif launcher == "slurm":
             yield "srun", _run(["srun", "--exclusive=user", "--export=ALL", "-N",
                                 str(nodes or count), "-n", str(count), *_START], jobs[role])

@@ -6,7 +6,7 @@ import shlex
 import shutil
 import sys
 
-# Environment variable with which the launcher tells workers its own command line.
+# Environment variable that gives workers the command line of their launcher.
 LAUNCHED_BY = "DCGAN_MX_LAUNCHED_BY"
 
 

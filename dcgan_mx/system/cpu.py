@@ -4,6 +4,7 @@ from __future__ import annotations
 import os
 import platform
 import re
+from pathlib import Path
 
 from .errors import ArgumentError
 
@@ -16,8 +17,7 @@ _CPUINFO = "/proc/cpuinfo"
 def _read_cpuinfo() -> dict[str, str]:
     """Return Linux's description of the first processor; {} on other systems."""
     try:
-        with open(_CPUINFO, errors="replace") as f:
-            text = f.read().lstrip().partition("\n\n")[0]
+        text = Path(_CPUINFO).read_text(errors="replace").lstrip().partition("\n\n")[0]
     except OSError:
         return {}
     return dict(re.findall(r"^(.+?)[ \t]*:[ \t]*(.*?)[ \t]*$", text, re.M))
@@ -73,11 +73,8 @@ def physical_cores() -> int:
     """
     if not hasattr(os, "sched_getaffinity"):
         return os.cpu_count() or 1
-    cores: set[str] = set()
+    cores = set()
     for cpu in os.sched_getaffinity(0):
-        try:
-            with open(f"/sys/devices/system/cpu/cpu{cpu}/topology/thread_siblings_list") as f:
-                cores.add(f.read().strip())
-        except OSError:
-            cores.add(str(cpu))
+        siblings = Path(f"/sys/devices/system/cpu/cpu{cpu}/topology/thread_siblings_list")
+        cores.add(siblings.read_text() if siblings.exists() else str(cpu))
     return len(cores)

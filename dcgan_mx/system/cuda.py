@@ -181,12 +181,11 @@ def _get_int(function: Any, *arguments: int) -> int:
 def no_gpu_reason(with_cuda: bool) -> Problem:
     """Return why MXNet, built with or without CUDA, sees no GPU."""
     driver = ask_driver()
-    if not with_cuda:
-        problem = "MXNet's CPU build is installed"
-        install = f"pip uninstall --yes {CPU_BUILD} && {_INSTALL_GPU}"
-        if driver.problem:  # without a driver, the GPU build cannot even be imported
-            return Problem(f"{problem}, and {driver.problem.problem}",
-                           f"{driver.problem.fix}, then {install}")
-        return Problem(problem, f"install the GPU build: {install}")
-    return driver.problem or Problem(
-        f"the NVIDIA driver lists {len(driver.gpus)} GPUs", "reinstall the driver")
+    if with_cuda:
+        return driver.problem or Problem(
+            f"the NVIDIA driver lists {len(driver.gpus)} GPUs", "reinstall the driver")
+    install = f"pip uninstall --yes {CPU_BUILD} && {_INSTALL_GPU}"
+    if driver.problem:  # without a driver, the GPU build cannot even be imported
+        return Problem(f"MXNet's CPU build is installed, and {driver.problem.problem}",
+                       f"{driver.problem.fix}, then {install}")
+    return Problem("MXNet's CPU build is installed", f"install the GPU build: {install}")

@@ -367,8 +367,8 @@ def monitor(time_limit=0.5, **peers):
     with contextlib.ExitStack() as stack:
         listener = stack.enter_context(socket.create_server(("127.0.0.1", 0)))
         connections = []
-        for role in peers:
-            for pid, known in enumerate(peers[role]):
+        for role, processes in peers.items():
+            for pid, known in enumerate(processes):
                 if known is not None:
                     connections.append(stack.enter_context(
                         socket.create_connection(listener.getsockname())))
