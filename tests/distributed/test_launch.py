@@ -422,7 +422,9 @@ def test_command_that_does_not_join_succeeds():
     (["-n", 1, "--host-ip", "127.0.0.1"], ["true"],
      "--host-ip: not supported by launcher local: omit it"),
     (["-n", 1, "--launcher", "mpi", "--host-ip", "192.0.2.77"], ["true"],
-     "--host-ip: 192.0.2.77 is not an address of this host: Cannot assign requested address")])
+     "--host-ip: 192.0.2.77 is not an address of this host: Cannot assign requested address"),
+    (["-n", 1, "--launcher", "mpi", "--host-ip", "no-such-host.invalid"], ["true"],
+     "--host-ip: no-such-host.invalid is not an address of this host: ")])
 def test_invalid_flags_are_one_line_errors(flags, command, message, call, fake_launchers):
     done = call("launch", *flags, "--", *command, env={"PATH": fake_launchers["PATH"]})
     assert done.returncode == 2 and done.stderr.startswith(f"error: {message}")

@@ -53,8 +53,8 @@ def test_reports_go_only_into_the_supervisors_pipe(tmp_path):
     other = os.open(tmp_path / "other", os.O_CREAT | os.O_WRONLY)
     for output in (report(there, inode), report(other, inode, pass_fds=[other]), report("x", "y")):
         assert output.startswith("False ")
-    assert report(there, inode, "from dcgan_mx.system.signals import StopOnSignal\n"
-                  "with StopOnSignal(print): pass", pass_fds=[there]) == ""
+    assert report(there, inode, "from dcgan_mx.system.signals import stop_on_signal\n"
+                  "with stop_on_signal(print): pass", pass_fds=[there]) == ""
     assert json.loads(os.read(here, 1000))["ready"] is True
     # A child of the process gets neither the variable nor the pipe.
     child = ("import subprocess, sys; print(os.environ.get('DCGAN_MX_REPORT')); sys.stdout.flush()"

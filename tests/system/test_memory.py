@@ -63,10 +63,11 @@ def test_control_groups(root, line, groups, left):
 
 
 LIMITED = """
-import resource, sys
+import os, resource, sys
 import numpy as np
 from dcgan_mx import Trainer, make_dcgan_sym
 from dcgan_mx.system.memory import read_available
+assert 0 < read_available() < 2 * os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")  # swap
 pages = int(open("/proc/self/statm").read().split()[0])
 limit = pages * resource.getpagesize() + (600 << 20)
 resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
