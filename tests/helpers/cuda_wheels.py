@@ -25,13 +25,6 @@ def run(tmp_path):
     return run
 
 
-@pytest.fixture
-def no_driver(tmp_path):
-    """Hide the driver, if there is one."""
-    (tmp_path / "libcuda.so.1").write_bytes(b"")
-    return {**os.environ, "LD_LIBRARY_PATH": str(tmp_path)}
-
-
 def one_line(done):
     return " ".join(done.stdout.split())
 
@@ -44,7 +37,9 @@ def test_pip_installs_one_build_without_conflicts(run):
     assert any(line.startswith("tensorboardX") for line in frozen)  # installed after it
 
 
-def test_without_a_driver(run, no_driver):
+def test_without_a_driver(run, tmp_path):
+    (tmp_path / "libcuda.so.1").write_bytes(b"")  # hides that of a machine with a driver
+    no_driver = {**os.environ, "LD_LIBRARY_PATH": str(tmp_path)}
     done = run("-c", "from dcgan_mx import Trainer", env=no_driver)
     assert done.returncode == 1
     line = done.stderr.splitlines()[-1]
@@ -95,7 +90,7 @@ def test_training_on_the_cpu_equals_the_cpu_build(run, script, stub_driver, tmp_
 
 
 def check_parts(run, env):
-    """Assert that cuDNN and NVRTC find the libraries that they load late."""
+    """Assert that cuDNN and NVRTC find the libraries that they load when they are called."""
     done = run("-c", """
 import ctypes
 from dcgan_mx.system.runtime import mx
@@ -112,12 +107,9 @@ print(nvrtc.nvrtcCreateProgram(ctypes.byref(program), kernel, b"k.cu", 0, None, 
     assert done.stdout == "0 0 0 0 0 0\n0 0 0 True\n", done.stderr
 
 
-def test_cudnn_and_nvrtc_find_their_parts(run, stub_driver):
-    check_parts(run, stub_driver(status=100))
-
-
-def test_the_link_that_the_doctor_names_is_enough_for_cudnn(run, stub_driver, tmp_path):
+def test_cudnn_finds_its_parts_also_by_the_link_that_the_doctor_names(run, stub_driver, tmp_path):
     env = stub_driver(status=100)
+    check_parts(run, env)
     short = tmp_path / "libcuda.so"
     short.unlink()
     short.write_bytes(b"")  # hides that of a machine with a driver
