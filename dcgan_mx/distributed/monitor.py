@@ -79,8 +79,10 @@ class JobMonitor:
     async def run(self, listener: socket.socket, starters: list[Starter]) -> None:
         """Return when all workers have succeeded or a signal ends the job; else raise JobError."""
         deadline = time.monotonic() + self.start_timeout
+        # A duplicate, because the server closes its socket: a supervisor that connects late would
+        # print that it cannot reach the launcher.
         with contextlib.closing(await asyncio.start_server(
-                self._serve, sock=listener, limit=_MAX_LINE, backlog=256)):
+                self._serve, sock=listener.dup(), limit=_MAX_LINE, backlog=256)):
             while True:
                 # Checked before the reports are read, whose errors take precedence.
                 failed = [f"{name} ended with status {exit_status(process)}"

@@ -361,7 +361,7 @@ def test_hosts_that_do_not_answer_time_out(tmp_path, start, fake_launchers):
 def monitor(time_limit=0.5, **peers):
     """Monitor processes that have reported some facts; return the message of the error, or "".
 
-    None stands for a process that has not connected. After three time limits all report success.
+    None stands for a process that has not connected. After six time limits all report success.
     """
     counts = {role: len(facts) for role, facts in peers.items()}
     with contextlib.ExitStack() as stack:
@@ -374,7 +374,7 @@ def monitor(time_limit=0.5, **peers):
                         socket.create_connection(listener.getsockname())))
                     facts = {"role": role, "host": "here", "pid": pid, "up": True, **known}
                     connections[-1].sendall(f"token\n{json.dumps(facts)}\n".encode())
-        end = threading.Timer(3 * time_limit, lambda: [
+        end = threading.Timer(6 * time_limit, lambda: [
             connection.sendall(b'{"status": 0}\n') for connection in connections])
         stack.callback(end.cancel)
         end.start()
@@ -382,6 +382,8 @@ def monitor(time_limit=0.5, **peers):
             asyncio.run(JobMonitor("token", counts, time_limit, 100).run(listener, []))
         except JobError as error:
             return str(error)
+        finally:  # a late supervisor is not refused: it would print an error of its own
+            socket.create_connection(listener.getsockname()).close()
     return ""
 
 
