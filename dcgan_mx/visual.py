@@ -13,7 +13,7 @@ import numpy as np
 
 from .system.errors import ArgumentError
 from .system.files import StrPath, open_regular, write_atomic
-from .system.image_limits import check_decoded_size
+from .system.memory import check_decoded_size
 from .system.notebook import find_notebook_kernel
 
 # The maximum side in pixels of each format. JPEG has quality 95, WebP is lossless.

@@ -109,8 +109,7 @@ def probe_mxnet() -> None:
 def probe_driver() -> None:
     """Print what the NVIDIA driver reports."""
     driver = cuda.ask_driver()
-    print(json.dumps({"version": driver.version and cuda.dotted(driver.version),
-                      "gpus": driver.gpus}))
+    print(json.dumps({"version": driver.version, "gpus": driver.gpus}))
 
 
 def _explain_failure(failure: str) -> Problem:

@@ -19,7 +19,7 @@ from ..runs.log import find_best
 from ..runs.run import Run
 from ..runs.stop_reason import StopReason
 from ..system.errors import ArgumentError
-from ..system.signals import StopOnSignal
+from ..system.signals import stop_on_signal
 from ..trainer import Trainer
 
 EVALUATED = 2048  # images per evaluation during a training
@@ -85,7 +85,7 @@ def run_training(trainer: Trainer, train_iter: Any, rand_iter: Any, settings: Se
     hooks = make_hooks(trainer, total, settings, run, seconds, evaluator)
     try:
         try:
-            with StopOnSignal(lambda number: trainer.request_stop("signal", number)):
+            with stop_on_signal(lambda number: trainer.request_stop("signal", number)):
                 trainer.fit(train_iter, rand_iter, options.num_epochs, hooks, options.max_steps)
         finally:
             if run:

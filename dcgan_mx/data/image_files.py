@@ -8,7 +8,7 @@ import cv2
 import numpy as np
 from PIL import Image, ImageOps, PngImagePlugin
 
-from ..system.image_limits import check_decoded_size
+from ..system.memory import check_decoded_size
 
 FORMATS = ("BMP", "GIF", "JPEG", "PNG", "PPM", "TIFF", "WEBP")
 MIN_SIDE = 8  # pixels; smaller images are icons and tracking pixels

@@ -1,6 +1,7 @@
 """Start a distributed job, monitor it, and end all of its processes."""
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import json
 import os
@@ -18,7 +19,7 @@ from ..system.files import StrPath
 from . import launchers, supervisor
 from .monitor import JobMonitor
 
-# Variables that all processes of the job get from this one.
+# Variables that all processes of the job inherit.
 _INHERITED = re.compile(r"OMP_NUM_THREADS|KMP_AFFINITY|PYTHONPATH|LD_LIBRARY_PATH|(MXNET|PS)_\w+")
 
 
@@ -26,26 +27,10 @@ def launch(command: list[str], num_workers: int, num_servers: int | None = None,
            launcher: str = "local", hostfile: StrPath | None = None, host_ip: str | None = None,
            start_timeout: float = 60.0, nodes: int | None = None, launched_by: str | None = None,
            stop_timeout: float = 300.0) -> int:
-    """Start a job, monitor it, and return when all of its processes have ended.
+    """Run a command in all processes of a job; return 0, or 128 + n if signal n ended the job.
 
-    Parameters
-    ----------
-    command
-        The command that every worker, server and scheduler runs.
-    num_workers, num_servers
-        Numbers of processes; by default one server per worker.
-    launcher : {"local", "ssh", "mpi", "slurm"}
-    hostfile, host_ip, nodes
-        The flags of `dcgan-mx launch`.
-    start_timeout, stop_timeout
-        Seconds for all processes to start, and for workers to save and exit after a signal.
-    launched_by
-        The launch command, for the resume command that workers print.
-
-    Returns
-    -------
-    0, or 128 + n if signal n ended the job. Raises ArgumentError for invalid arguments, JobError if
-    the job fails.
+    The arguments are the flags of `dcgan-mx launch`, and `launched_by`, the launch command for the
+    resume command that workers print. Raises ArgumentError, or JobError if the job fails.
     """
     ours = [name for name in os.environ if name.startswith("DMLC_") or name == supervisor.JOB]
     if ours:
@@ -82,7 +67,7 @@ def launch(command: list[str], num_workers: int, num_servers: int | None = None,
         stack.callback(_end, starters)
         for starter in launchers.start(launcher, jobs, counts, hostfile, nodes):
             starters.append(starter)  # noqa: PERF402  one by one: the next may fail
-        monitor.run(listener, starters)
+        asyncio.run(monitor.run(listener, starters))
     return 128 + monitor.signals[0] if monitor.signals else 0
 
 

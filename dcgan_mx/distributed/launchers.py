@@ -19,7 +19,7 @@ from . import supervisor
 
 # The program that each launcher needs on PATH.
 PROGRAMS = {"local": None, "ssh": "ssh", "mpi": "mpirun", "slurm": "srun"}
-_FLAGS = {"hostfile": ("ssh", "mpi"), "host_ip": ("ssh", "mpi", "slurm"), "nodes": ("slurm",)}
+_OPTIONS = {"hostfile": ("ssh", "mpi"), "host_ip": ("ssh", "mpi", "slurm"), "nodes": ("slurm",)}
 _HOST = re.compile(r"((?:\w[\w.-]*@)?\w[\w.-]*)(?::(\d{1,5})|\s+slots=\d+)?", re.ASCII)
 _START = [sys.executable, "-I", "-S", supervisor.__file__]
 Starter = Tuple[str, "subprocess.Popen[bytes]"]  # name in messages, process
@@ -41,15 +41,15 @@ def check_hosts(path: StrPath) -> list[tuple[str, str]]:
     return hosts
 
 
-def check_launcher(launcher: str, **flags: Any) -> None:
-    """Raise ArgumentError if a launcher lacks a program or a flag, or does not support a flag."""
-    for name, value in flags.items():
-        if value is not None and launcher not in _FLAGS[name]:
-            raise ArgumentError(name, f"not supported by --launcher {launcher}: omit it")
-    if flags.get("hostfile") is not None:
-        check_hosts(flags["hostfile"])
+def check_launcher(launcher: str, **options: Any) -> None:
+    """Raise ArgumentError if a launcher does not support an option, or lacks one or its program."""
+    for name, value in options.items():
+        if value is not None and launcher not in _OPTIONS[name]:
+            raise ArgumentError(name, f"not supported by launcher {launcher}: omit it")
+    if options.get("hostfile") is not None:
+        check_hosts(options["hostfile"])
     elif launcher == "ssh":
-        raise ArgumentError("launcher", "ssh needs --hostfile, a file with a host on each line")
+        raise ArgumentError("hostfile", "launcher ssh needs a file with a host on each line")
     program = PROGRAMS[launcher]
     if program and shutil.which(program) is None:
         raise ArgumentError("launcher", f"{launcher} needs {program}, which is not on PATH: "
@@ -64,9 +64,9 @@ def start(launcher: str, jobs: Mapping[str, str], counts: Mapping[str, int],
     for role in ("server", "worker"):
         count = counts[role]
         if launcher == "mpi":
-            among = ["--hostfile", str(hostfile)] if hostfile else []
+            where = ["--hostfile", str(hostfile)] if hostfile else []
             yield "mpirun", _run(
-                ["mpirun", "-n", str(count), *among, "-x", supervisor.JOB, *_START], jobs[role])
+                ["mpirun", "-n", str(count), *where, "-x", supervisor.JOB, *_START], jobs[role])
         elif launcher == "slurm":
             yield "srun", _run(["srun", "--exclusive=user", "--export=ALL", "-N",
                                 str(nodes or count), "-n", str(count), *_START], jobs[role])

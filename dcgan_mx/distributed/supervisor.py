@@ -1,10 +1,9 @@
 """Supervise one process of a job: start it, report its exit status, kill it with the launcher.
 
-Every launcher starts this file by its path, so it imports nothing from the package. The job arrives
-as a line of JSON in the environment, or on standard input where other users could read it. The
-supervisor sends the job's token over one connection, then lines of JSON: its identity, the reports
-of its process, the exit status. The launcher answers with single bytes. A broken connection tells
-each side that the other has died.
+Every launcher starts this file by its path, so it imports nothing from the package. The job is a
+line of JSON in the environment, or on standard input if other users could read it there. The
+supervisor sends the token, then lines of JSON: its identity, reports of the process, exit status.
+The launcher answers with single bytes. A broken connection means that the other side has died.
 """
 from __future__ import annotations
 
@@ -39,8 +38,7 @@ def die_with_parent(number: int) -> None:
 class SupervisedProcess:
     """The process of the command, and the process that reports, which a shell may have started.
 
-    Signals go to the reporting process, not to the group. They would kill a shell, and the job
-    would end while the training still saves.
+    Only the latter gets signals: they would kill the shell, and end the job before it has saved.
     """
 
     def __init__(self, job: dict[str, Any], address: str) -> None:
@@ -69,7 +67,7 @@ class SupervisedProcess:
         return data or None
 
     def send(self, number: int) -> None:
-        """Signal the reporting process, or the command if that number belongs to a stranger."""
+        """Signal the reporting process, or the command if that process is in another session."""
         try:
             ours = os.getsid(self.reporter) == os.getsid(0)
             os.kill(self.reporter if ours else self.process.pid, number)
@@ -91,10 +89,8 @@ def main() -> None:
     try:
         launcher = socket.create_connection((host, port), timeout=20)
     except OSError as error:
-        print(f"error: {socket.gethostname()} cannot reach the launcher at {host}:{port}: {error}; "
-              "check firewalls, or give the launcher a different --host-ip",
-              file=sys.stderr)
-        sys.exit(1)
+        sys.exit(f"error: {socket.gethostname()} cannot reach the launcher at {host}:{port}: "
+                 f"{error}; check firewalls, or give the launcher a different host IP")
     launcher.settimeout(None)
     keep_alive(launcher)
     wake, wakeup = socket.socketpair()

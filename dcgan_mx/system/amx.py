@@ -1,8 +1,7 @@
 """bfloat16 on this processor, with Intel's matrix units (AMX).
 
-oneDNN 2.4.4, which MXNet 1.9.1 contains, has kernels for AMX. It uses them only if
-`DNNL_MAX_CPU_ISA` names AMX when the first kernel runs. It does not ask Linux for permission to use
-AMX; without the permission the first such kernel dies of SIGILL.
+MXNet 1.9.1 contains oneDNN 2.4.4, which uses AMX only if `DNNL_MAX_CPU_ISA` names it when the first
+kernel runs. oneDNN does not ask Linux for permission, without which that kernel dies of SIGILL.
 """
 from __future__ import annotations
 
@@ -25,10 +24,9 @@ _ARCH_PRCTL, _ARCH_GET_XCOMP_PERM, _ARCH_REQ_XCOMP_PERM, _XTILEDATA = 158, 0x102
 
 
 def prepare_bfloat16(gpu: bool) -> None:
-    """Prepare this process for bfloat16; call this before MXNet computes anything.
+    """Enable AMX if possible, before MXNet computes anything; warn if float32 is faster.
 
-    Raises ArgumentError if bfloat16 is impossible here. Warns if AMX stays disabled or float32 is
-    faster.
+    Raises ArgumentError if bfloat16 is impossible here.
     """
     check_bfloat16(gpu)
     has_amx = "amx_bf16" in cpu_flags()
@@ -73,7 +71,7 @@ def _request_permission() -> str | None:
 
 
 def is_permitted() -> bool:
-    """Tell whether this process may use AMX's tiles."""
+    """Return whether this process may use AMX's tiles."""
     permitted = ctypes.c_uint64()
     error = _arch_prctl(_ARCH_GET_XCOMP_PERM, ctypes.byref(permitted))
     return not error and bool(permitted.value >> _XTILEDATA & 1)
@@ -90,7 +88,7 @@ def _arch_prctl(code: int, argument: object) -> int:
 
 
 def _uses_amx() -> bool:
-    """Run a convolution and tell whether AMX computed it."""
+    """Run a convolution; return whether AMX computed it."""
     # AMX and AVX-512 add three products in different orders (Intel, Software Developer's Manual,
     # volume 2). VDPBF16PS adds the second product of a pair first: 2^30 + 1 - 2^30 is 0 in float32.
     # TDPBF16PS adds the first one first, or adds both separately: 2^30 - 2^30 + 1 is 1.

@@ -6,18 +6,15 @@ import shlex
 import shutil
 import sys
 
-# Environment variable with which the launcher tells workers its own command line.
+# Environment variable that gives workers the command line of their launcher.
 LAUNCHED_BY = "DCGAN_MX_LAUNCHED_BY"
 
 
 def command_line(command: str) -> str:
     """Return the shell words that run a command of `dcgan-mx`, such as train or pack.
 
-    Returns
-    -------
-    `python scripts/train.py` if that script was started and `command` is train;
-    `dcgan-mx COMMAND` if the shell finds the `dcgan-mx` of this Python;
-    else `python -m dcgan_mx COMMAND`.
+    These are `python scripts/train.py` if that script was started, `dcgan-mx COMMAND` if the shell
+    finds the `dcgan-mx` of this Python, else `python -m dcgan_mx COMMAND`.
     """
     program = sys.argv[0]
     if command == "train" and program.endswith(os.path.join("scripts", "train.py")):

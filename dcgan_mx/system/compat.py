@@ -7,7 +7,7 @@ from __future__ import annotations
 import sys
 import types
 from importlib.machinery import ModuleSpec, PathFinder, SourceFileLoader
-from typing import Any, Sequence
+from typing import Sequence
 
 import numpy as np
 
@@ -21,9 +21,9 @@ _RENAMED = {  # used in mxnet/numpy/*.py and numpy_dispatch_protocol.py
     # Deprecated in NumPy 2.0 and removed later.
     "in1d": lambda ar1, ar2, **kwargs: np.isin(np.ravel(ar1), ar2, **kwargs),
     "trapz": getattr(np, "trapezoid", None),
+    # Removed in NumPy 1.20 (NEP 32). MXNet only copies them into mx.np.
+    **dict.fromkeys(("mirr", "npv", "pmt", "ppmt", "pv", "rate")),
 }
-# Removed in NumPy 1.20 (NEP 32); MXNet still copies them into mx.np.
-_FINANCIAL = ("mirr", "npv", "pmt", "ppmt", "pv", "rate")
 
 
 def add_missing_names() -> None:
@@ -31,20 +31,11 @@ def add_missing_names() -> None:
     names = vars(np)  # hasattr would raise NumPy's deprecation warnings
     for name, value in _RENAMED.items():
         names.setdefault(name, value)
-    for name in _FINANCIAL:
-        names.setdefault(name, _make_removed(name))
     if sys.version_info >= (3, 12) and "distutils.version" not in sys.modules:
         # Not `distutils` itself: setuptools warns about a `distutils` that is not its own.
         sys.modules["distutils.version"] = _make_distutils_version()
     if _RecordIOFinder not in sys.meta_path:
         sys.meta_path.insert(0, _RecordIOFinder)
-
-
-def _make_removed(name: str) -> Any:
-    """Return a placeholder for a function that MXNet copies but never calls."""
-    def removed(*_: Any, **__: Any) -> None:
-        raise RuntimeError(f"NumPy has removed {name}: use numpy_financial.{name}")
-    return removed
 
 
 def _make_distutils_version() -> types.ModuleType:

@@ -3,6 +3,8 @@ from __future__ import annotations
 
 import os
 import platform
+import re
+from pathlib import Path
 
 from .errors import ArgumentError
 
@@ -15,12 +17,10 @@ _CPUINFO = "/proc/cpuinfo"
 def _read_cpuinfo() -> dict[str, str]:
     """Return Linux's description of the first processor; {} on other systems."""
     try:
-        with open(_CPUINFO, errors="replace") as f:
-            text = f.read()
+        text = Path(_CPUINFO).read_text(errors="replace").lstrip().partition("\n\n")[0]
     except OSError:
         return {}
-    lines = (line.partition(":") for line in text.lstrip().partition("\n\n")[0].splitlines())
-    return {key.strip(): value.strip() for key, _, value in lines}
+    return dict(re.findall(r"^(.+?)[ \t]*:[ \t]*(.*?)[ \t]*$", text, re.M))
 
 
 def cpu_model() -> str:
@@ -50,16 +50,16 @@ def slow_bf16_reason(amx: bool) -> str | None:
     """
     if amx or _read_cpuinfo().get("vendor_id") != "GenuineIntel":
         return None
-    return ("--precision bfloat16 is slower than float32 on an Intel processor without AMX (48 "
-            "images/s instead of 62 in our measurement): use float32")
+    return ("bfloat16 is slower than float32 on an Intel processor without AMX (48 instead of 62 "
+            "images/s in our measurement): use float32")
 
 
 def read_threads() -> str | None:
-    """Return the number of threads that the user set as NAME=NUMBER; ValueError if invalid."""
+    """Return the user's number of threads as NAME=NUMBER, or None; ValueError if it is invalid."""
     for name in THREADS:
         value = os.environ.get(name)
         if value:
-            if not (value.isascii() and value.isdigit() and int(value)):  # MXNet would abort
+            if not re.fullmatch("0*[1-9][0-9]*", value):  # MXNet would abort
                 raise ValueError(f"{name}: invalid value {value!r}: expected a positive integer; "
                                  "change or unset it")
             return f"{name}={value}"
@@ -67,18 +67,14 @@ def read_threads() -> str | None:
 
 
 def physical_cores() -> int:
-    """Return the number of physical cores in this process's affinity mask.
+    """Return the number of cores that this process may use; hardware threads of one count once.
 
-    Hardware threads of a core count once (Linux, Documentation/admin-guide/cputopology.rst). If the
-    topology is unknown, all processors count.
+    Source: Linux, Documentation/admin-guide/cputopology.rst. Without it, all processors count.
     """
     if not hasattr(os, "sched_getaffinity"):
         return os.cpu_count() or 1
-    cores: set[str] = set()
+    cores = set()
     for cpu in os.sched_getaffinity(0):
-        try:
-            with open(f"/sys/devices/system/cpu/cpu{cpu}/topology/thread_siblings_list") as f:
-                cores.add(f.read().strip())
-        except OSError:
-            cores.add(str(cpu))
+        siblings = Path(f"/sys/devices/system/cpu/cpu{cpu}/topology/thread_siblings_list")
+        cores.add(siblings.read_text() if siblings.exists() else str(cpu))
     return len(cores)

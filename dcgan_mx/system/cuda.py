@@ -1,15 +1,13 @@
 """MXNet's CPU and GPU builds, the CUDA libraries of the GPU build, and the NVIDIA driver.
 
-The GPU build contains machine code for some GPUs, but no CUDA libraries. NVIDIA's packages install
-these outside of the loader's path, so they are loaded by path before MXNet.
+NVIDIA's packages install the libraries outside of the loader's path, so they are loaded by path.
 """
 from __future__ import annotations
 
-import contextlib
 import ctypes
 import importlib.metadata
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 CPU_BUILD = "mxnet"
 GPU_BUILD = "mxnet-cu117"
@@ -29,8 +27,6 @@ _LIBRARIES = (
     ("nvidia-nccl-cu11", "2.14.3", "libnccl.so.2"))
 # setup.py adds these to the GPU build.
 GPU_REQUIREMENTS = [f"{name}=={version}" for name, version, *_ in _LIBRARIES]
-# Compute capabilities of the machine code in the GPU build, which contains no PTX.
-_CODE = ((5, 0), (6, 0), (7, 0), (8, 0), (8, 6))
 _MIN_DRIVER = 11070  # MXNet compiles fused operators to PTX of CUDA 11.7 at run time
 _DRIVER = "libcuda.so.1"
 # --no-deps: MXNet's metadata require NumPy below 2, which has no wheels for Python 3.13 and newer.
@@ -55,7 +51,7 @@ class BuildError(ImportError):
 
 
 class Gpu(NamedTuple):
-    """A GPU as the driver describes it; `memory` is in bytes."""
+    """A GPU as the driver describes it, with its memory in bytes."""
 
     name: str
     capability: tuple[int, int]
@@ -63,21 +59,16 @@ class Gpu(NamedTuple):
 
 
 class Driver(NamedTuple):
-    """The NVIDIA driver: its CUDA version, such as 11070, and the problem that prevents its use."""
+    """The NVIDIA driver: its CUDA version, such as 12.4, and the problem that prevents its use."""
 
-    version: int | None
+    version: str | None
     gpus: list[Gpu]
     problem: Problem | None
 
 
 def find_builds() -> list[str]:
     """Return the names of the installed packages that contain MXNet."""
-    found = []
-    for name in _BUILDS:
-        with contextlib.suppress(importlib.metadata.PackageNotFoundError):
-            importlib.metadata.distribution(name)
-            found.append(name)
-    return found
+    return [name for name in _BUILDS if any(importlib.metadata.distributions(name=name))]
 
 
 def load_libraries() -> None:
@@ -88,40 +79,32 @@ def load_libraries() -> None:
             f"{' and '.join(builds)} are both installed, but contain the same files",
             f"pip uninstall --yes {' '.join(builds)}; then {INSTALL_CPU} for the CPU, or "
             f"{_INSTALL_GPU} for a GPU")
-    if builds in ([], [CPU_BUILD]):
+    if builds != [GPU_BUILD]:
         return
     try:
         ctypes.CDLL(_DRIVER)
     except OSError as error:
         raise BuildError(
-            f"{builds[0]} needs an NVIDIA driver, which is not installed ({error})",
-            f"install the driver of your GPU, or the CPU build: pip uninstall --yes {builds[0]} && "
+            f"{GPU_BUILD} needs an NVIDIA driver, which is not installed ({error})",
+            f"install the driver of your GPU, or the CPU build: pip uninstall --yes {GPU_BUILD} && "
             f"{INSTALL_CPU}") from None
-    if builds == [GPU_BUILD]:
-        for package, version, *libraries in _LIBRARIES:
-            for library in libraries:
-                _load(package, version, library)
-        _check_short_name()
+    for package, version, *libraries in _LIBRARIES:
+        for library in libraries:
+            try:
+                ctypes.CDLL(str(_find(package, library)), ctypes.RTLD_GLOBAL)
+            except OSError as error:
+                raise BuildError(
+                    f"{GPU_BUILD} needs {library}, which cannot be loaded ({error})",
+                    f"pip install --force-reinstall --no-deps {package}=={version}") from None
+    _check_short_name()
 
 
 def _find(package: str, library: str) -> Path:
     """Return the path of a package's library; its plain name if the package is not installed."""
-    try:
-        found = importlib.metadata.distribution(package)
-    except importlib.metadata.PackageNotFoundError:
-        return Path(library)
     folder = "_".join(package.split("-")[1:-1])  # cuda_runtime of nvidia-cuda-runtime-cu11
-    return Path(str(found.locate_file(f"nvidia/{folder}/lib/{library}")))
-
-
-def _load(package: str, version: str, library: str) -> None:
-    """Load a library, or raise BuildError."""
-    try:
-        ctypes.CDLL(str(_find(package, library)), ctypes.RTLD_GLOBAL)
-    except OSError as error:
-        raise BuildError(
-            f"{GPU_BUILD} needs {library}, which cannot be loaded ({error})",
-            f"pip install --force-reinstall --no-deps {package}=={version}") from None
+    for found in importlib.metadata.distributions(name=package):
+        return Path(str(found.locate_file(f"nvidia/{folder}/lib/{library}")))
+    return Path(library)
 
 
 def _check_short_name() -> None:
@@ -144,16 +127,16 @@ def _check_short_name() -> None:
 def unsupported_reason(capability: tuple[int, int]) -> Problem | None:
     """Return why the GPU build does not support a compute capability; None if it does.
 
-    Machine code runs on GPUs with the same major and the same or a higher minor number (CUDA C++
-    Programming Guide, "Binary Compatibility").
+    It has machine code for 5.0, 6.0, 7.0, 8.0 and 8.6, which runs on GPUs of the same major and the
+    same or a higher minor version (CUDA C++ Programming Guide, "Binary Compatibility").
     """
     major, minor = capability
-    if any(major == code[0] and minor >= code[1] for code in _CODE):
+    if 5 <= major <= 8:
         return None
-    age = "new" if capability > _CODE[-1] else "old"
+    age = "new" if major > 8 else "old"
     return Problem(
         f"sm_{major}{minor} is too {age}: MXNet {VERSION} has machine code for sm_50 to sm_86, "
-        "without PTX", "train on the CPU, without --gpu, or on a GPU of sm_50 to sm_89")
+        "without PTX", "train on the CPU, or on a GPU of sm_50 to sm_89")
 
 
 def ask_driver() -> Driver:
@@ -163,47 +146,46 @@ def ask_driver() -> Driver:
     except OSError as error:
         return Driver(None, [], Problem(
             f"the NVIDIA driver is not installed ({error})", "install the driver of your GPU"))
-    version, count, capability = ctypes.c_int(), ctypes.c_int(), (ctypes.c_int * 2)()
-    driver.cuDriverGetVersion(ctypes.byref(version))
+    number = _get_int(driver.cuDriverGetVersion)
+    version = f"{number // 1000}.{number % 1000 // 10}"  # 11070 is 11.7
     status = driver.cuInit(0)
     if status:
         text = ctypes.c_char_p()
         driver.cuGetErrorString(status, ctypes.byref(text))
         message = (text.value or b"unknown").decode()
-        return Driver(version.value, [], Problem(
+        return Driver(version, [], Problem(
             f"the NVIDIA driver's cuInit returns error {status}, {message}",
             "check that nvidia-smi lists the GPU and CUDA_VISIBLE_DEVICES does not hide it"))
-    driver.cuDeviceGetCount(ctypes.byref(count))
     gpus = []
-    for number in range(count.value):
-        device, name, memory = ctypes.c_int(), ctypes.create_string_buffer(256), ctypes.c_size_t()
-        driver.cuDeviceGet(ctypes.byref(device), number)
+    for i in range(_get_int(driver.cuDeviceGetCount)):
+        device = _get_int(driver.cuDeviceGet, i)
+        name, memory = ctypes.create_string_buffer(256), ctypes.c_size_t()
         driver.cuDeviceGetName(name, len(name), device)
         driver.cuDeviceTotalMem_v2(ctypes.byref(memory), device)
-        for i, attribute in enumerate((75, 76)):  # CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_*
-            driver.cuDeviceGetAttribute(
-                ctypes.byref(capability, i * ctypes.sizeof(ctypes.c_int)), attribute, device)
-        gpus.append(Gpu(name.value.decode(errors="replace"), (capability[0], capability[1]),
-                        memory.value))
-    return Driver(version.value, gpus, None if version.value >= _MIN_DRIVER else Problem(
-        f"the NVIDIA driver supports only CUDA {dotted(version.value)}",
-        f"install a driver of version 515 or newer, for CUDA {dotted(_MIN_DRIVER)}"))
+        # CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MAJOR and _MINOR
+        capability = (_get_int(driver.cuDeviceGetAttribute, 75, device),
+                      _get_int(driver.cuDeviceGetAttribute, 76, device))
+        gpus.append(Gpu(name.value.decode(errors="replace"), capability, memory.value))
+    return Driver(version, gpus, None if number >= _MIN_DRIVER else Problem(
+        f"the NVIDIA driver supports only CUDA {version}",
+        "install a driver of version 515 or newer, for CUDA 11.7"))
 
 
-def dotted(version: int) -> str:
-    """Format a CUDA version: '11.7' for 11070."""
-    return f"{version // 1000}.{version % 1000 // 10}"
+def _get_int(function: Any, *arguments: int) -> int:
+    """Call a function of the driver that writes an integer to its first argument."""
+    value = ctypes.c_int()
+    function(ctypes.byref(value), *arguments)
+    return value.value
 
 
 def no_gpu_reason(with_cuda: bool) -> Problem:
     """Return why MXNet, built with or without CUDA, sees no GPU."""
     driver = ask_driver()
-    if not with_cuda:
-        problem = "MXNet's CPU build is installed"
-        install = f"pip uninstall --yes {CPU_BUILD} && {_INSTALL_GPU}"
-        if driver.problem:  # without a driver, the GPU build cannot even be imported
-            return Problem(f"{problem}, and {driver.problem.problem}",
-                           f"{driver.problem.fix}, then {install}")
-        return Problem(problem, f"install the GPU build: {install}")
-    return driver.problem or Problem(
-        f"the NVIDIA driver lists {len(driver.gpus)} GPUs", "reinstall the driver")
+    if with_cuda:
+        return driver.problem or Problem(
+            f"the NVIDIA driver lists {len(driver.gpus)} GPUs", "reinstall the driver")
+    install = f"pip uninstall --yes {CPU_BUILD} && {_INSTALL_GPU}"
+    if driver.problem:  # without a driver, the GPU build cannot even be imported
+        return Problem(f"MXNet's CPU build is installed, and {driver.problem.problem}",
+                       f"{driver.problem.fix}, then {install}")
+    return Problem("MXNet's CPU build is installed", f"install the GPU build: {install}")

@@ -3,14 +3,9 @@ from __future__ import annotations
 
 
 class ArgumentError(ValueError):
-    """An argument has an invalid value.
+    """An argument, such as `batch_size`, has an invalid value; commands print its flag instead.
 
-    Parameters
-    ----------
-    argument
-        Its name in Python, such as `batch_size`; commands print `--batch-size`.
-    problem
-        The value, what was expected, and how to fix it, in one line.
+    `problem` gives the value, what was expected, and the fix, in one line.
     """
 
     def __init__(self, argument: str, problem: str) -> None:

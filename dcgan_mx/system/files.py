@@ -24,8 +24,7 @@ def write_atomic(path: StrPath, chunks: bytes | Iterable[Any], sync: bool = Fals
     pieces: Iterable[Any] = (chunks,) if isinstance(chunks, bytes) else chunks
     try:
         with open(temporary, "wb") as f:
-            for chunk in pieces:
-                f.write(chunk)
+            f.writelines(pieces)
             if sync:
                 f.flush()
                 os.fsync(f.fileno())
@@ -81,10 +80,7 @@ def parse_json(raw: bytes) -> Any:
 
 
 def open_regular(path: StrPath, follow: bool = False) -> BinaryIO:
-    """Open a regular file for reading; OSError for a pipe, a device or a symbolic link.
-
-    With `follow`, a symbolic link to a regular file is accepted.
-    """
+    """Open a regular file for reading, with `follow` also a link to one; OSError for all others."""
     descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | (0 if follow else os.O_NOFOLLOW))
     if not stat.S_ISREG(os.fstat(descriptor).st_mode):
         os.close(descriptor)

@@ -2,9 +2,9 @@
 from __future__ import annotations
 
 import contextlib
-import difflib
 import json
 import os
+import re
 from typing import Mapping
 
 from .command_line import command_line
@@ -18,11 +18,9 @@ _REPORT = "DCGAN_MX_REPORT"  # DESCRIPTOR:INODE of the pipe to the supervisor
 def read_role(environ: Mapping[str, str] | None = None) -> str | None:
     """Return the role of this process: worker, server or scheduler; None outside a job.
 
-    Raises ValueError if some of the DMLC_ variables are missing, misspelled or invalid. MXNet would
-    abort, hang or train alone.
+    Raises ValueError if some of `VARIABLES` are missing or invalid. MXNet would abort or hang.
     """
     environ = os.environ if environ is None else environ
-    _check_spelling(environ)
     present = [name for name in VARIABLES if environ.get(name)]
     if not present:
         return None
@@ -32,30 +30,17 @@ def read_role(environ: Mapping[str, str] | None = None) -> str | None:
             raise ValueError(f"{name} is not set, but {present[0]} is: start the job with "
                              f"{command_line('launch')}, or unset all DMLC_ variables")
         if name == "DMLC_ROLE" and value not in ROLES:
-            raise ValueError(f"{name}: invalid value {value!r}: expected worker, server or "
-                             "scheduler")
-        if name in _NUMBERS and not (
-                value.isascii() and value.isdigit() and 1 <= int(value) < 2**16):
+            raise ValueError(f"{name}: invalid value {value!r}: expected {', '.join(ROLES)}")
+        if name in _NUMBERS and not (re.fullmatch("[0-9]+", value) and 1 <= int(value) < 2**16):
             raise ValueError(f"{name}: invalid value {value!r}: expected a number from 1 to "
                              f"{2**16 - 1}")
     return environ["DMLC_ROLE"]
 
 
-def _check_spelling(environ: Mapping[str, str]) -> None:
-    """Raise ValueError for a name that resembles one of `VARIABLES` that is not set."""
-    missing = [name for name in VARIABLES if not environ.get(name)]
-    for name in environ:
-        if name.startswith("DMLC_") and name not in VARIABLES:
-            # Names of MXNet and its launchers, such as DMLC_WORKER_ID, score below the cutoff.
-            for match in difflib.get_close_matches(name, missing, 1, cutoff=0.8):
-                raise ValueError(f"{name!r} is set, but {match} is not: rename or unset it")
-
-
 def run_server() -> None:
     """Run MXNet's server or scheduler if that is this process's role, then raise SystemExit.
 
-    In all other processes this function does nothing. In a server or scheduler it returns control
-    only when the job ends; it raises ValueError as `read_role` does.
+    Returns at once in all other processes; raises ValueError as `read_role` does.
     """
     if os.environ.get("DMLC_ROLE") in ROLES[1:]:
         read_role()
@@ -81,18 +66,11 @@ _report_fd = _take_report_fd()
 
 
 def report(**facts: object) -> bool:
-    """Report facts about this process to the launcher.
+    """Report facts about this process to the launcher; return whether there is one.
 
-    Parameters
-    ----------
-    facts
-        `up`: MXNet is about to be imported. `rank`: the worker's rank, which messages show.
-        `ready`: the process saves and exits on a signal.
-
-    Returns
-    -------
-    Whether a launcher receives the report. The process number is added to each report, because a
-    shell may run between the supervisor and this process.
+    `up`: MXNet is about to be imported. `rank`: the worker's rank, for messages. `ready`: the
+    process saves and exits on a signal. The process id is added, because a shell may run between
+    the supervisor and this process.
     """
     if _report_fd is None:
         return False

@@ -1,4 +1,4 @@
-"""The memory that is available to this process."""
+"""The memory that is available to this process, and limits on what it may be used for."""
 from __future__ import annotations
 
 import contextlib
@@ -6,9 +6,12 @@ import ctypes
 import re
 import resource
 from pathlib import Path
-from typing import Iterator
+from typing import Any, Iterator
 
 from .files import StrPath
+
+_MAX_DECODED = 1 << 29  # bytes: 134 million pixels in colour
+_ANY_FILE, _PER_BYTE = 1 << 25, 512  # decoded bytes that any file, and each of its bytes, may claim
 
 
 def check_memory(what: str, needed: int, fix: str) -> None:
@@ -19,12 +22,27 @@ def check_memory(what: str, needed: int, fix: str) -> None:
                          f"{available / 1e6:,.0f} MB are available: {fix}")
 
 
+def check_decoded_size(image: Any, file_size: int) -> None:
+    """Raise ValueError if an opened, not yet decoded Pillow image would take too much memory.
+
+    Small files may claim any size, but photographs have more than 0.1 bits per pixel. Pillow stores
+    a pixel in 4 bytes unless it is plain grey; palettes and transparency become RGB and RGBA.
+    """
+    grey = image.mode in ("1", "L") and "transparency" not in image.info
+    size = image.width * image.height * (1 if grey else 4)
+    if size > _MAX_DECODED:
+        raise ValueError(f"is too large, more than {_MAX_DECODED >> 20} MiB decoded: "
+                         f"{image.width}x{image.height}")
+    if size > _ANY_FILE + _PER_BYTE * file_size:
+        raise ValueError(f"claims too many pixels for a file of {file_size} bytes: "
+                         f"{image.width}x{image.height}")
+
+
 def read_available(root: StrPath = "/") -> int | None:
     """Return the bytes of memory that are available to this process; None if unknown.
 
-    This is the minimum over the machine, the control groups (version 2) and `ulimit -v`. File
-    caches and swap count as available. Sources: Linux, Documentation/filesystems/proc.rst and
-    admin-guide/cgroup-v2.rst.
+    This is the minimum over the machine, control groups (version 2) and `ulimit -v`, including file
+    caches and swap (Linux, Documentation/filesystems/proc.rst and admin-guide/cgroup-v2.rst).
     """
     root = Path(root)
     try:
@@ -64,6 +82,5 @@ def _read_numbers(path: Path) -> dict[str, int]:
 
 def trim_heap() -> None:
     """Return free heap memory to the system (glibc only)."""
-    trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
-    if trim is not None:
-        trim(0)
+    with contextlib.suppress(AttributeError):
+        ctypes.CDLL(None).malloc_trim(0)

@@ -3,7 +3,6 @@
 `make` runs this file with the system's Python before it downloads anything.
 """
 import ctypes
-import os
 import platform
 import sys
 from typing import Optional
@@ -16,24 +15,16 @@ def find_problem() -> Optional[str]:
     """Return the missing requirement and its fix in one line; None if nothing is missing."""
     if platform.system() != "Linux":
         return None
-    if not _is_glibc():
+    if platform.libc_ver()[0] != "glibc":
         return ("MXNet's wheel needs glibc, but this system has a different C library, such as "
                 "musl: use a distribution with glibc, such as Debian or Fedora")
     missing = [name for name in _LIBRARIES.get(platform.machine(), ()) if not _loads(name)]
     if not missing:
         return None
-    packages = [name.split(".")[0] for name in missing]
-    debian = {"libgomp": "libgomp1", "libquadmath": "libquadmath0"}
-    return (f"MXNet needs {' and '.join(missing)}: "
-            f"apt install {' '.join(debian[name] for name in packages)} (Debian, Ubuntu) "
-            f"or dnf install {' '.join(packages)} (Fedora)")
-
-
-def _is_glibc() -> bool:
-    try:
-        return bool(os.confstr("CS_GNU_LIBC_VERSION"))
-    except (OSError, ValueError):
-        return False
+    debian = " ".join(name.replace(".so.", "") for name in missing)  # libgomp1 has libgomp.so.1
+    fedora = " ".join(name.partition(".")[0] for name in missing)
+    return (f"MXNet needs {' and '.join(missing)}: apt install {debian} (Debian, Ubuntu) or dnf "
+            f"install {fedora} (Fedora)")
 
 
 def _loads(library: str) -> bool:

@@ -1,9 +1,7 @@
 """Prepare this process for MXNet, then import MXNet as `mx`.
 
-All other modules take `mx` from here. Before the import this module sets the number of OpenMP
-threads, which MXNet reads once, loads the CUDA libraries of the GPU build, and silences MXNet's
-log. The import raises BuildError if MXNet cannot be loaded, and ValueError for a bad number of
-threads. (`compat` adds the names that MXNet needs when the package itself is imported.)
+All other modules take `mx` from here. The import raises BuildError if MXNet cannot be loaded, and
+ValueError for an invalid number of threads.
 """
 from __future__ import annotations
 
@@ -12,7 +10,7 @@ import os
 import sys
 import types
 import warnings
-from typing import Any, Iterator, Mapping
+from typing import Any, Mapping
 
 import numpy as np
 
@@ -32,11 +30,8 @@ def first_line(error: BaseException) -> str:
 
 
 def wait_all() -> None:
-    """Wait for all pending operations of MXNet.
-
-    This function does not raise their failures. An array raises a failure when it is read.
-    """
-    for _ in range(100):  # each call raises one failure and forgets it
+    """Wait for all pending operations of MXNet; reading an array raises its failure."""
+    for _ in range(100):  # each call raises one failure and clears it
         with contextlib.suppress(mx.base.MXNetError):
             mx.nd.waitall()
             return
@@ -52,23 +47,11 @@ def set_parameters(mod: Any, arrays: Mapping[str, np.ndarray], allow_extra: bool
 def disable_exit_barrier(kv: Any) -> None:
     """Report a worker's rank to the launcher, and let the worker exit without the others.
 
-    By default a worker that exits waits for all others (MXNet 1.9.1, kvstore_dist.h,
-    ~KVStoreDist), which wait for its gradients: one failed worker would block the job. The barrier
-    stays enabled in a job that `dcgan-mx launch` did not start.
+    A worker that fails would wait for all others (MXNet 1.9.1, kvstore_dist.h, ~KVStoreDist), which
+    wait for its gradients. The barrier stays enabled in a job that nothing supervises.
     """
     if report(rank=kv.rank):
         mx.base.check_call(mx.base._LIB.MXKVStoreSetBarrierBeforeExit(kv.handle, 0))
-
-
-@contextlib.contextmanager
-def _without_role() -> Iterator[None]:
-    """Hide the role of a job: MXNet's import would run a server, and then end the process."""
-    role = os.environ.pop("DMLC_ROLE", None)
-    try:
-        yield
-    finally:
-        if role is not None:
-            os.environ["DMLC_ROLE"] = role
 
 
 if read_threads() is None:  # MXNet would use half of the cores (src/engine/openmp.cc)
@@ -79,17 +62,21 @@ load_libraries()
 # KVStore only adds gradients, and each device runs Adam.
 os.environ["MXNET_UPDATE_ON_KVSTORE"] = "0"
 os.environ.setdefault("MXNET_SUBGRAPH_VERBOSE", "0")  # otherwise a line for each bound network
-with warnings.catch_warnings(), _without_role():
-    warnings.simplefilter("ignore")  # distutils (below Python 3.12) is deprecated
-    try:
+_role = os.environ.pop("DMLC_ROLE", None)  # MXNet's import would run a server, then end the process
+try:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # distutils (below Python 3.12) is deprecated
         import mxnet as mx
-    except ModuleNotFoundError as error:
-        if error.name != "mxnet":
-            raise
-        raise BuildError("MXNet is not installed", INSTALL_CPU) from None
-    except OSError as error:
-        raise BuildError(f"MXNet's library cannot be loaded ({error})", requirements.find_problem()
-                         or f"reinstall it with {INSTALL_CPU} --force-reinstall") from None
+except ModuleNotFoundError as error:
+    if error.name != "mxnet":
+        raise
+    raise BuildError("MXNet is not installed", INSTALL_CPU) from None
+except OSError as error:
+    raise BuildError(f"MXNet's library cannot be loaded ({error})", requirements.find_problem()
+                     or f"reinstall it with {INSTALL_CPU} --force-reinstall") from None
+finally:
+    if _role is not None:
+        os.environ["DMLC_ROLE"] = _role
 _sparse: Any = sys.modules.get("scipy.sparse")
 if _sparse is not None:  # MXNet reads scipy.sparse.csr for each array; SciPy 2 removes it
     _sparse.csr = types.SimpleNamespace(csr_matrix=_sparse.csr_matrix)

@@ -23,7 +23,7 @@ SHELL = ("sh", "-c", '"$@"; exit $?', "sh")
 
 
 class Launcher:
-    """The launcher's end of one holder."""
+    """The launcher of one supervised process."""
 
     def __init__(self, *command, by_stdin=False, start=True, cwd=os.curdir):
         with socket.socket() as listener:
@@ -31,21 +31,21 @@ class Launcher:
             listener.listen(1)
             job = json.dumps({"address": listener.getsockname(), "token": TOKEN, "cwd": cwd,
                               "command": command, "environ": {"DMLC_ROLE": "worker"}})
-            self.holder = subprocess.Popen(
+            self.supervisor = subprocess.Popen(
                 [sys.executable, "-I", "-S", supervisor.__file__], text=True, stdin=subprocess.PIPE,
                 env=os.environ if by_stdin else {**os.environ, supervisor.JOB: job},
                 stderr=subprocess.PIPE)
             if by_stdin:
-                self.holder.stdin.write(f"{job}\n")
-            self.holder.stdin.close()
-            self.holder.stdin = None
+                self.supervisor.stdin.write(f"{job}\n")
+            self.supervisor.stdin.close()
+            self.supervisor.stdin = None
             listener.settimeout(60)
             self.connection, _ = listener.accept()
         self.connection.settimeout(60)
         self.lines = self.connection.makefile("rb")
         assert self.lines.readline() == f"{TOKEN}\n".encode()
         assert self.read() == {"role": "worker", "host": socket.gethostname(),
-                               "pid": self.holder.pid}
+                               "pid": self.supervisor.pid}
         if start:
             self.connection.sendall(supervisor.START)
 
@@ -54,15 +54,15 @@ class Launcher:
         return json.loads(line) if line else None
 
     def finish(self):
-        """The holder's status, and what was said on standard error."""
-        _, err = self.holder.communicate(timeout=60)
+        """Return the supervisor's exit status and standard error."""
+        _, err = self.supervisor.communicate(timeout=60)
         self.lines.close()
         self.connection.close()
-        return self.holder.returncode, err
+        return self.supervisor.returncode, err
 
 
-def hold_reporter(shell=(), claim=0):
-    """Hold a process that reports; its number is that of the reports."""
+def start_reporter(shell=(), claim=0):
+    """Supervise a process that reports its id, or another one; return the launcher and that id."""
     launcher = Launcher(*shell, sys.executable, "-c", REPORTER, str(claim))
     launcher.pid = launcher.read()["pid"]
     reported = launcher.read()
@@ -97,11 +97,11 @@ def test_missing_program_or_folder_is_named(command, cwd, name):
 
 
 @pytest.mark.parametrize("shell", [(), SHELL])
-@pytest.mark.parametrize("way", ["stop", "signal", "the launcher's end", "the holder's end"])
+@pytest.mark.parametrize("way", ["stop", "signal", "the launcher's end", "the supervisor's end"])
 def test_signals_and_deaths_reach_the_process(way, shell):
-    launcher, pid = hold_reporter(shell)
-    if way == "the holder's end":
-        launcher.holder.kill()
+    launcher, pid = start_reporter(shell)
+    if way == "the supervisor's end":
+        launcher.supervisor.kill()
         wait_until(lambda: not is_alive(launcher.pid))
         if shell:  # the launcher ends it, by its process group
             os.kill(pid, signal.SIGKILL)
@@ -109,41 +109,35 @@ def test_signals_and_deaths_reach_the_process(way, shell):
         return
     if way == "the launcher's end":
         launcher.connection.shutdown(socket.SHUT_RDWR)
-    elif way == "stop":
-        launcher.connection.sendall(supervisor.STOP)
-        assert launcher.read() == {"status": 7}
     else:
-        launcher.holder.send_signal(signal.SIGTERM)
+        if way == "stop":
+            launcher.connection.sendall(supervisor.STOP)
+        else:
+            launcher.supervisor.send_signal(signal.SIGTERM)
         assert launcher.read() == {"status": 7}
     assert launcher.finish() == (0, "")
     assert not is_alive(launcher.pid)
     wait_until(lambda: not is_alive(pid))
 
 
-def test_reported_pid_of_a_stranger_is_not_signalled():
-    with subprocess.Popen(["sleep", "100"], start_new_session=True) as stranger:
-        launcher, _ = hold_reporter(claim=stranger.pid)
+@pytest.mark.parametrize("pid", [-1, 1, None])
+def test_reported_pid_of_others_is_not_signalled(pid):
+    """-1 is a group, 1 is init, None stands for a process of another session."""
+    with subprocess.Popen(["sleep", "100"], start_new_session=True) as other:
+        launcher, _ = start_reporter(claim=pid or other.pid)
         launcher.connection.sendall(supervisor.STOP)
         assert launcher.read() == {"status": 7}
         assert launcher.finish() == (0, "")
-        assert stranger.poll() is None
-        stranger.kill()
-
-
-@pytest.mark.parametrize("pid", [-1, 1])
-def test_reported_pid_of_a_group_or_init_is_ignored(pid):
-    launcher, _ = hold_reporter(claim=pid)
-    launcher.connection.sendall(supervisor.STOP)
-    assert launcher.read() == {"status": 7}
-    assert launcher.finish() == (0, "")
+        assert other.poll() is None
+        other.kill()
 
 
 def test_late_signals_print_nothing():
     for _ in range(4):  # without the fix, more than half of them printed
-        launcher, _ = hold_reporter()
+        launcher, _ = start_reporter()
         launcher.connection.shutdown(socket.SHUT_RDWR)
         for _ in range(100):
-            launcher.holder.terminate()
+            launcher.supervisor.terminate()
             time.sleep(0.0002)
         assert launcher.finish()[1] == ""
 
@@ -159,5 +153,4 @@ def test_unreachable_launcher_is_one_line():
     assert done.returncode == 1
     assert done.stderr == (
         f"error: {socket.gethostname()} cannot reach the launcher at {host}:{port}: [Errno 111] "
-        "Connection refused; check firewalls, or give the launcher a different "
-        "--host-ip\n")
+        "Connection refused; check firewalls, or give the launcher a different host IP\n")

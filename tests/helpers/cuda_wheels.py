@@ -17,19 +17,12 @@ SITE, = VENV.glob("lib/python*/site-packages")
 
 @pytest.fixture
 def run(tmp_path):
-    """Run the Python of .venv-cuda outside the checkout, whose egg-info pip would find."""
+    """A function that runs the Python of .venv-cuda; pip would find the checkout's egg-info."""
     def run(*args, env=os.environ):
         env = {name: value for name, value in env.items() if name != "PYTHONPATH"}
         return subprocess.run([str(PYTHON), *map(str, args)], cwd=tmp_path, env=env,
                               capture_output=True, text=True, timeout=500, check=False)
     return run
-
-
-@pytest.fixture
-def no_driver(tmp_path):
-    """Hide the driver, if there is one."""
-    (tmp_path / "libcuda.so.1").write_bytes(b"")
-    return {**os.environ, "LD_LIBRARY_PATH": str(tmp_path)}
 
 
 def one_line(done):
@@ -44,7 +37,9 @@ def test_pip_installs_one_build_without_conflicts(run):
     assert any(line.startswith("tensorboardX") for line in frozen)  # installed after it
 
 
-def test_without_a_driver(run, no_driver):
+def test_without_a_driver(run, tmp_path):
+    (tmp_path / "libcuda.so.1").write_bytes(b"")  # hides that of a machine with a driver
+    no_driver = {**os.environ, "LD_LIBRARY_PATH": str(tmp_path)}
     done = run("-c", "from dcgan_mx import Trainer", env=no_driver)
     assert done.returncode == 1
     line = done.stderr.splitlines()[-1]
@@ -54,52 +49,35 @@ def test_without_a_driver(run, no_driver):
     done = run("-m", "dcgan_mx", "doctor", env=no_driver)
     assert done.returncode == 1
     assert "mxnet-cu117 needs an NVIDIA driver, which is not installed (" in one_line(done)
-    assert "install the driver of your GPU, or the CPU build" in one_line(done)
 
 
-def test_import_with_a_driver_and_no_gpu(run, stub_driver):
-    done = run("-c", "from dcgan_mx.system.runtime import mx; print(mx.context.num_gpus(), "
-               "mx.runtime.Features().is_enabled('CUDA'), mx.nd.ones(3).sum().asscalar())",
-               env=stub_driver(status=100))
-    assert (done.stdout, done.stderr) == ("0 True 3.0\n", "")
-
-
-def test_doctor_without_a_gpu(run, stub_driver):
+def test_with_a_driver_and_no_gpu(run, stub_driver):
     env = stub_driver(status=100)
-    done = run("-m", "dcgan_mx", "doctor", env=env)
-    assert done.returncode == 0, done.stdout
-    print(done.stdout)
-    assert "mxnet-cu117 1.9.1, numpy" in one_line(done)
-    for words in ("MXNet sees no GPU: the NVIDIA driver's cuInit returns error 100, the stub's",
-                  "check that nvidia-smi lists the GPU and CUDA_VISIBLE_DEVICES does not hide it"):
-        assert words in one_line(done)
+    done = run("-c", "from dcgan_mx.system.runtime import mx; print(mx.context.num_gpus(), "
+               "mx.runtime.Features().is_enabled('CUDA'), mx.nd.ones(3).sum().asscalar())", env=env)
+    assert (done.stdout, done.stderr) == ("0 True 3.0\n", "")
     facts = json.loads(run("-m", "dcgan_mx", "doctor", "--json", env=env).stdout)
     assert facts["can_train"] and facts["gpus"] == [] and facts["driver"] == "12.4"
-
-
-@pytest.mark.parametrize("driver, note", [
-    ({"version": 10020}, "the NVIDIA driver supports only CUDA 10.2"),
-    ({"status": 803}, "the NVIDIA driver's cuInit returns error 803, the stub's error")])
-def test_doctor_reports_problems_of_the_driver(driver, note, run, stub_driver):
-    done = run("-m", "dcgan_mx", "doctor", env=stub_driver(**driver))
-    assert done.returncode == 0
-    assert f"MXNet sees no GPU: {note}" in one_line(done)
-
-
-def test_doctor_reports_a_gpu_that_is_too_new(run, stub_driver):
-    done = run("-m", "dcgan_mx", "doctor", env=stub_driver(("NVIDIA H100", (9, 0), 2**36)))
-    assert done.returncode == 0
-    assert "GPU 0: NVIDIA H100, sm_90, 64.0 GiB: cannot be used, see below" in one_line(done)
-    assert "GPU 0, NVIDIA H100: sm_90 is too new" in one_line(done)
-
-
-def test_train_without_a_gpu_is_one_line(run, stub_driver):
     done = run(ROOT / "scripts" / "train.py", "--dataset", "synthetic", "--gpu", 0,
-               "--require-gpu", "--dry-run", env=stub_driver(status=100))
+               "--require-gpu", "--dry-run", env=env)
     assert done.returncode == 2
     line, = done.stderr.splitlines()
     assert line.startswith("error: --gpu: 0: MXNet sees no GPU: the NVIDIA driver's cuInit returns "
                            "error 100, the stub's error; check that nvidia-smi")
+
+
+@pytest.mark.parametrize("gpus, driver, words", [
+    ([], {"status": 100}, ["mxnet-cu117 1.9.1, numpy", "MXNet detects no GPU: the NVIDIA driver's "
+                           "cuInit returns error 100, the stub's error"]),
+    ([], {"status": 803}, ["MXNet detects no GPU: the NVIDIA driver's cuInit returns error 803"]),
+    ([], {"version": 10020}, ["MXNet detects no GPU: the NVIDIA driver supports only CUDA 10.2"]),
+    ([("NVIDIA H100", (9, 0), 2**36)], {}, ["GPU 0: NVIDIA H100, sm_90, 64.0 GiB: not usable",
+                                            "GPU 0, NVIDIA H100: sm_90 is too new"])])
+def test_doctor_reports_why_no_gpu_can_be_used(gpus, driver, words, run, stub_driver):
+    done = run("-m", "dcgan_mx", "doctor", env=stub_driver(*gpus, **driver))
+    assert done.returncode == 0, done.stdout
+    for part in words:
+        assert part in one_line(done)
 
 
 def test_training_on_the_cpu_equals_the_cpu_build(run, script, stub_driver, tmp_path):
@@ -112,7 +90,7 @@ def test_training_on_the_cpu_equals_the_cpu_build(run, script, stub_driver, tmp_
 
 
 def check_parts(run, env):
-    """Assert that cuDNN and NVRTC find what they load only when they are asked for something."""
+    """Assert that cuDNN and NVRTC find the libraries that they load when they are called."""
     done = run("-c", """
 import ctypes
 from dcgan_mx.system.runtime import mx
@@ -129,12 +107,9 @@ print(nvrtc.nvrtcCreateProgram(ctypes.byref(program), kernel, b"k.cu", 0, None, 
     assert done.stdout == "0 0 0 0 0 0\n0 0 0 True\n", done.stderr
 
 
-def test_cudnn_and_nvrtc_find_their_parts(run, stub_driver):
-    check_parts(run, stub_driver(status=100))
-
-
-def test_the_link_that_the_doctor_names_is_enough_for_cudnn(run, stub_driver, tmp_path):
+def test_cudnn_finds_its_parts_also_by_the_link_that_the_doctor_names(run, stub_driver, tmp_path):
     env = stub_driver(status=100)
+    check_parts(run, env)
     short = tmp_path / "libcuda.so"
     short.unlink()
     short.write_bytes(b"")  # hides that of a machine with a driver
@@ -150,18 +125,6 @@ def test_the_link_that_the_doctor_names_is_enough_for_cudnn(run, stub_driver, tm
         os.unlink(link)
 
 
-def test_a_missing_library_is_named(run, stub_driver):
-    library, = SITE.glob("nvidia/cufft/lib/libcufft.so.10")
-    library.rename(library.with_suffix(".away"))
-    try:
-        done = run("-m", "dcgan_mx", "doctor", env=stub_driver(status=100))
-    finally:
-        library.with_suffix(".away").rename(library)
-    assert done.returncode == 1
-    assert "mxnet-cu117 needs libcufft.so.10, which cannot be loaded (" in one_line(done)
-    assert "pip install --force-reinstall --no-deps nvidia-cufft-cu11==10.9.0.58" in one_line(done)
-
-
 def test_machine_code_in_the_library():
     """It is in fat binaries; the layout is that of the CUDA toolkit's fatbinary_section.h."""
     found, at = set(), 0
@@ -175,7 +138,7 @@ def test_machine_code_in_the_library():
                 kind, header_size, size, arch = struct.unpack_from("<H2xIQ12xI", data, part)
                 found.add(({1: "PTX", 2: "machine code"}[kind], arch))
                 part += header_size + size
-    assert found == {("machine code", 10 * major + minor) for major, minor in cuda._CODE}
+    assert found == {("machine code", number) for number in (50, 60, 70, 80, 86)}
 
 
 def test_two_builds_are_rejected_and_repaired(run, stub_driver):
@@ -190,4 +153,4 @@ def test_two_builds_are_rejected_and_repaired(run, stub_driver):
     assert "mxnet and mxnet-cu117 are both installed" in one_line(done)
     subprocess.run(["make", f"VENV={VENV.name}", "install-gpu"], cwd=ROOT,
                    env=env, check=True, timeout=500)
-    test_import_with_a_driver_and_no_gpu(run, stub_driver)
+    test_with_a_driver_and_no_gpu(run, stub_driver)

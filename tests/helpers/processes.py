@@ -50,10 +50,10 @@ def is_alive(pid):
         return False
 
 
-def find_processes(mark, role=None, holder=False):
-    """Return the processes of a job that have a mark in arguments or environment.
+def find_processes(mark, role=None, supervisor=False):
+    """Return the processes of a job, without the launcher, with a mark in arguments or environment.
 
-    The launcher is not included. `holder` selects supervisors.
+    With `supervisor`, `role` selects the supervisors of processes with that role.
     """
     found = []
     for folder in Path("/proc").glob("[0-9]*"):
@@ -63,7 +63,7 @@ def find_processes(mark, role=None, holder=False):
         except OSError:
             continue
         if str(mark).encode() in line + environ and b"\0dcgan_mx\0launch\0" not in line and (
-                role is None or (b'"DMLC_ROLE": "%s"' if holder else b"DMLC_ROLE=%s\0")
+                role is None or (b'"DMLC_ROLE": "%s"' if supervisor else b"DMLC_ROLE=%s\0")
                 % role.encode() in environ):
             found.append(int(folder.name))
     return found

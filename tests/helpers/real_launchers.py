@@ -22,7 +22,7 @@ from helpers.processes import find_processes, finish, make_env, start_job, wait_
 from dcgan_mx.runs import checkpoint
 from dcgan_mx.runs.checkpoint import PARAMS
 
-os.environ["PATH"] += ":/usr/sbin"  # where Debian has servers, which users do not look for
+os.environ["PATH"] += ":/usr/sbin"  # where Debian installs servers
 NEEDS = {"ssh": ("openssh-server", ("sshd", "ssh", "ssh-keygen")),
          "mpi": ("openmpi-bin", ("mpirun",)),
          "slurm": ("slurm-wlm", ("srun", "slurmctld", "slurmd", "munged"))}
@@ -68,14 +68,14 @@ PartitionName=all Nodes=ALL Default=YES OverSubscribe=FORCE:8
 
 @pytest.fixture(scope="session")
 def folder():
-    """A folder of a short name, for sockets, that only its owner can read, for munged."""
+    """A folder with a short name, which sockets need, and private, which munged needs."""
     with tempfile.TemporaryDirectory() as name:
         yield Path(name)
 
 
 @pytest.fixture(scope="session")
 def servers(folder):
-    """Start a server in the foreground; all are ended."""
+    """A function that starts a server in the foreground; all end with the tests."""
     with contextlib.ExitStack() as stack:
         def start(*command, **env):
             log = stack.enter_context(open(folder / f"{Path(command[0]).name}.log", "wb"))
@@ -86,11 +86,9 @@ def servers(folder):
         yield start
 
 
-def find_ports():
-    with socket.socket() as one, socket.socket() as other:
-        one.bind(("127.0.0.1", 0))
-        other.bind(("127.0.0.1", 0))
-        return one.getsockname()[1], other.getsockname()[1]
+def find_port():
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        return server.getsockname()[1]
 
 
 def answers(port):
@@ -100,7 +98,7 @@ def answers(port):
 
 def start_ssh(folder, servers):
     """Return the launcher's flags and its environment."""
-    port, _ = find_ports()
+    port = find_port()
     for name in ("host", "key"):
         subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", folder / name],
                        check=True)
@@ -110,7 +108,7 @@ def start_ssh(folder, servers):
         Path("/run/sshd").mkdir(exist_ok=True)
     server = servers(shutil.which("sshd"), "-D", "-e", "-f", folder / "sshd_config")
     wait_until(lambda: answers(port), server)
-    ssh = folder / "bin" / "ssh"  # the real one, with a configuration that is not the user's
+    ssh = folder / "bin" / "ssh"  # the real program, without the user's configuration
     ssh.parent.mkdir()
     ssh.write_text(f'#!/bin/sh\nexec {shutil.which("ssh")} -F {folder}/ssh_config "$@"\n')
     ssh.chmod(0o755)
@@ -125,13 +123,13 @@ def start_mpi(folder, servers):
 
 
 def start_slurm(folder, servers):
-    port, other = find_ports()
     (folder / "spool").mkdir()
     (folder / "munge.key").write_bytes(os.urandom(1024))
     (folder / "munge.key").chmod(0o400)
     conf = folder / "slurm.conf"
     conf.write_text(SLURM.format(host=socket.gethostname().split(".")[0], user=getpass.getuser(),
-                                 folder=folder, port=port, other=other, cpus=os.cpu_count()))
+                                 folder=folder, port=find_port(), other=find_port(),
+                                 cpus=os.cpu_count()))
     munged = servers("munged", "--foreground", f"--key-file={folder}/munge.key",
                      f"--socket={folder}/munge.sock", f"--pid-file={folder}/munge.pid",
                      f"--seed-file={folder}/munge.seed", f"--log-file={folder}/munge.log",
@@ -193,9 +191,9 @@ def test_failed_worker_is_named_and_all_processes_end(launcher, folder):
     job = start_job(["-n", 2, "-s", 1, *flags], [sys.executable, "-c", code, mark, *words],
                     make_env(**environ))
     wait_until(lambda: len([*folder.glob(f"{mark.name}.*")]) == 4, job)
-    lines = [path.read_bytes() for path in Path("/proc").glob("[0-9]*/cmdline")
-             if path.parent.name.isdigit() and path.exists()]
-    assert not any(b'"token"' in line for line in lines)
+    for path in Path("/proc").glob("[0-9]*/cmdline"):
+        with contextlib.suppress(FileNotFoundError, ProcessLookupError):
+            assert b'"token"' not in path.read_bytes()
     mark.touch()
     status, err = finish(job)
     assert re.search(r"error: worker \(process \d+ on \S+\) ended with status 3: see its message "

@@ -1,5 +1,4 @@
 """A worker of distributed/test_workers.py: trains, and stores its parameters and messages."""
-import contextlib
 import sys
 
 import numpy as np
@@ -14,7 +13,6 @@ from dcgan_mx.hooks.checkpoints import Saver
 from dcgan_mx.hooks.loggers import MetricLogger
 from dcgan_mx.system.devices import make_kvstore
 from dcgan_mx.system.runtime import mx
-from dcgan_mx.trainer import DivergenceError
 
 SHAPE, BATCH_SIZE, STEPS = (3, 16, 16), 32, 10
 
@@ -32,7 +30,7 @@ def make_trainer(batch_size, seed, **options):
 
 
 def train_two_contexts(**options):
-    """What two workers compute, in one process."""
+    """Train in one process as two workers do."""
     trainer = make_trainer(2 * BATCH_SIZE, 0, ctx=[mx.cpu(0), mx.cpu(1)], **options)
     noise = RandIter(2 * BATCH_SIZE, 5)
     for parts in zip(make_images(2, 0), make_images(2, 1)):
@@ -47,30 +45,29 @@ def list_parameters(trainer):
             if network in ("G", "D") for name, array in arrays.items() if name.startswith("arg:")}
 
 
+def error_message(function, *args):
+    """Return the message of the error that a function raises; "" if it raises none."""
+    try:
+        function(*args)
+    except (ValueError, OSError) as error:
+        return str(error)
+    return ""
+
+
 def communicate(workers):
     """Results of the collective methods and checks, with numbers that a sum could change."""
     rank = workers.rank
     values = np.array([0.0, -0.0, 1e-45, 3.4e38, rank], np.float32)
     long = np.arange(2**20 + 3, dtype=np.float32) * (rank + 1)
-    try:
-        workers.check_same(f"{rank} left", "flags")
-        refusal = ""
-    except ValueError as error:
-        refusal = str(error)
-    asked = train_args.parse(["--dataset", "mnist", "--disp-batches", str(2 + rank)])
-    with contextlib.suppress(ValueError):
-        train.check_same_flags(asked, [], workers)
-        refusal += " but not flags"
-    asked = train_args.parse(["--dataset", "mnist", "--run-dir", "elsewhere"])
-    try:
-        train.check_same_flags(asked._replace(resume=rank == 1), [], workers)
-        resumed = "taken"
-    except ValueError as error:
-        resumed = str(error)
-    return {"resumed": resumed, "gathered": workers.all_gather(values),
-            "shared": workers.broadcast(-values),
+    other_flags = train_args.parse(["--dataset", "mnist", "--disp-batches", str(2 + rank)])
+    resumed = train_args.parse(["--dataset", "mnist", "--run-dir", "elsewhere"])._replace(
+        resume=rank == 1)
+    return {"gathered": workers.all_gather(values), "shared": workers.broadcast(-values),
             "long": workers.broadcast(long), "texts": workers.all_gather_text("é" * (1 + 9 * rank)),
-            "refusal": refusal, "any": workers.all_gather([rank == 1]).any(),
+            "different": error_message(workers.check_same, f"{rank} left", "data"),
+            "other_flags": error_message(train.check_same_flags, other_flags, [], workers),
+            "resumed": error_message(train.check_same_flags, resumed, [], workers),
+            "any": workers.all_gather([rank == 1]).any(),
             "none": workers.all_gather([False]).any()}
 
 
@@ -90,23 +87,15 @@ def fit_unequally(ours, folder):
             if first:
                 raise OSError("no paper")
 
-    try:
-        hooks = [MetricLogger(100, Failing()), Saver(folder if first else None)]
-        ours.fit(data, noise, None, hooks, STEPS + 11)
-    except OSError as error:
-        return str(error)
-    return ""
+    hooks = [MetricLogger(100, Failing()), Saver(folder if first else None)]
+    return error_message(ours.fit, data, noise, None, hooks, STEPS + 11)
 
 
 def diverge(ours):
     """The error of each worker when a moving statistic of worker 1 is not finite."""
     if ours.workers.rank == 1:
         ours.modG._exec_group.aux_arrays[0][0][:] = np.nan
-    try:
-        ours.check_finite()
-    except DivergenceError as error:
-        return str(error)
-    return ""
+    return error_message(ours.check_finite)
 
 
 def main(folder, broadcast, precision="float32"):
@@ -126,7 +115,7 @@ def main(folder, broadcast, precision="float32"):
     if contexts and precision == "float32":
         averages = {f"average {name}": (value, contexts.metrics.get()[name])
                     for name, value in ours.metrics.get().items()}
-        np.savez(f"{folder}/speech-{workers.rank}.npz", trouble=fit_unequally(ours, folder),
+        np.savez(f"{folder}/results-{workers.rank}.npz", failure=fit_unequally(ours, folder),
                  divergence=diverge(ours), **communicate(workers), **averages)
 
 

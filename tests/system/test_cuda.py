@@ -14,18 +14,14 @@ CUDA = str(ROOT / "dcgan_mx" / "system" / "cuda.py")
 LOAD = f"import runpy; runpy.run_path({CUDA!r})['load_libraries']()"
 
 
-@pytest.mark.parametrize("capability", [
-    (5, 0), (5, 2), (6, 1), (7, 0), (7, 5), (8, 0), (8, 6), (8, 9)])
-def test_supported_gpus(capability):
-    assert cuda.unsupported_reason(capability) is None
-
-
 @pytest.mark.parametrize("capability, text", [
+    *(((major, minor), None) for major, minor in (
+        (5, 0), (5, 2), (6, 1), (7, 0), (7, 5), (8, 0), (8, 6), (8, 9))),
     ((3, 7), "sm_37 is too old"), ((9, 0), "sm_90 is too new"), ((12, 0), "sm_120 is too new")])
-def test_unsupported_gpus(capability, text):
-    assert cuda.unsupported_reason(capability) == (
+def test_unsupported_reason(capability, text):
+    assert cuda.unsupported_reason(capability) == (None if text is None else (
         f"{text}: MXNet 1.9.1 has machine code for sm_50 to sm_86, without PTX",
-        "train on the CPU, without --gpu, or on a GPU of sm_50 to sm_89")
+        "train on the CPU, or on a GPU of sm_50 to sm_89"))
 
 
 def write_package(folder, name, version="1.9.1"):
@@ -57,21 +53,15 @@ def gpu_build(tmp_path, stub_driver):
     return tmp_path
 
 
-def test_cpu_build_loads_nothing(tmp_path):
-    assert load(tmp_path) == ""
-    write_package(tmp_path, "mxnet")
-    assert load(tmp_path) == ""
-
-
 @pytest.mark.parametrize("other", ["mxnet-cu117", "mxnet-cu112"])
-def test_two_builds_are_rejected(other, tmp_path):
+def test_cpu_build_loads_nothing_and_excludes_another(other, tmp_path):
+    assert load(tmp_path) == ""
     write_package(tmp_path, "mxnet")
+    assert load(tmp_path) == ""
     write_package(tmp_path, other)
-    assert load(tmp_path).endswith(
-        f"BuildError: mxnet and {other} are both installed, but contain the same files: pip "
-        f"uninstall --yes mxnet {other}; then pip "
-        "install --no-deps mxnet==1.9.1 for the CPU, or DCGAN_MX_GPU=1 pip install --editable . && "
-        "pip install --no-deps mxnet-cu117==1.9.1 for a GPU")
+    message = load(tmp_path)
+    assert f"BuildError: mxnet and {other} are both installed" in message
+    assert f"pip uninstall --yes mxnet {other}; then pip install --no-deps mxnet==1.9.1" in message
 
 
 def test_libraries_are_loaded_after_their_dependencies(gpu_build):
@@ -96,10 +86,9 @@ print(*(path.replace({str(gpu_build)!r}, "") for path in paths if path in mapped
 def test_missing_library_is_named_with_its_package(gpu_build):
     library = gpu_build / "nvidia" / "cudnn" / "lib" / "libcudnn.so.8"
     library.unlink()
-    assert load(gpu_build).endswith(
-        f"BuildError: mxnet-cu117 needs libcudnn.so.8, which cannot be loaded ({library}: cannot "
-        "open shared object file: No such file or directory): pip install --force-reinstall "
-        "--no-deps nvidia-cudnn-cu11==8.5.0.96")
+    message = load(gpu_build)
+    assert f"mxnet-cu117 needs libcudnn.so.8, which cannot be loaded ({library}: " in message
+    assert message.endswith("pip install --force-reinstall --no-deps nvidia-cudnn-cu11==8.5.0.96")
 
 
 def test_missing_package_falls_back_to_the_system(gpu_build):
@@ -116,11 +105,10 @@ def test_missing_package_falls_back_to_the_system(gpu_build):
 
 def test_gpu_build_needs_a_driver(gpu_build):
     (gpu_build / "libcuda.so.1").write_bytes(b"")
-    assert load(gpu_build).endswith(
-        f"BuildError: mxnet-cu117 needs an NVIDIA driver, which is not installed ({gpu_build}/"
-        "libcuda.so.1: file too short): install the driver of your GPU, or the CPU build: "
-        "pip uninstall --yes mxnet-cu117 && pip install --no-deps "
-        "mxnet==1.9.1")
+    message = load(gpu_build)
+    assert "BuildError: mxnet-cu117 needs an NVIDIA driver, which is not installed (" in message
+    assert message.endswith("install the driver of your GPU, or the CPU build: pip uninstall --yes "
+                            "mxnet-cu117 && pip install --no-deps mxnet==1.9.1")
 
 
 def test_cudnn_needs_the_short_name_of_the_driver(gpu_build):
@@ -128,11 +116,10 @@ def test_cudnn_needs_the_short_name_of_the_driver(gpu_build):
     (gpu_build / "libcuda.so").unlink()
     (gpu_build / "libcuda.so").write_bytes(b"")  # hides that of a machine with a driver
     link = gpu_build / "nvidia" / "cudnn" / "lib" / "libcuda.so"
-    said = load(gpu_build)
-    assert said.endswith(
-        f"BuildError: cuDNN needs the NVIDIA driver also as libcuda.so ({gpu_build}/"
-        f"libcuda.so: file too short): ln -sf {gpu_build}/libcuda.so.1 {link}")
-    subprocess.run(said.rpartition(": ")[2].split(), check=True)
+    message = load(gpu_build)
+    assert "BuildError: cuDNN needs the NVIDIA driver also as libcuda.so (" in message
+    assert message.endswith(f"): ln -sf {gpu_build}/libcuda.so.1 {link}")
+    subprocess.run(message.rpartition(": ")[2].split(), check=True)
     assert load(gpu_build) == ""
 
 
@@ -146,8 +133,7 @@ def ask(env, call):
 
 def test_driver_lists_its_gpus(stub_driver):
     assert ask(stub_driver(*CARDS), "ask_driver()") == [
-        12040, [[name, [*capability], memory] for name, capability, memory in CARDS], None]
-    assert cuda.dotted(12040) == "12.4"
+        "12.4", [[name, [*capability], memory] for name, capability, memory in CARDS], None]
 
 
 @pytest.mark.parametrize("driver, problem", [
@@ -163,20 +149,27 @@ def test_no_gpu_reason(driver, problem, stub_driver):
 
 def test_missing_driver(tmp_path):
     (tmp_path / "libcuda.so.1").write_bytes(b"")
-    assert ask({**os.environ, "LD_LIBRARY_PATH": str(tmp_path)}, "no_gpu_reason(True)") == [
+    env = {**os.environ, "LD_LIBRARY_PATH": str(tmp_path)}
+    assert ask(env, "no_gpu_reason(True)") == [
         f"the NVIDIA driver is not installed ({tmp_path}/libcuda.so.1: file too short)",
         "install the driver of your GPU"]
-    assert ask({**os.environ, "LD_LIBRARY_PATH": str(tmp_path)}, "no_gpu_reason(False)")[1] == (
-        "install the driver of your GPU, then pip uninstall --yes mxnet && DCGAN_MX_GPU=1 pip "
-        "install --editable . && pip install --no-deps mxnet-cu117==1.9.1")
+    assert ask(env, "no_gpu_reason(False)")[1].startswith(
+        "install the driver of your GPU, then pip uninstall --yes mxnet && DCGAN_MX_GPU=1 pip ")
 
 
 @pytest.mark.parametrize("value, build, libraries", [
     ("", "mxnet==1.9.1", []), ("0", "mxnet==1.9.1", []),
-    ("1", "mxnet-cu117==1.9.1", cuda.GPU_REQUIREMENTS)])
+    ("1", "mxnet-cu117==1.9.1", cuda.GPU_REQUIREMENTS), ("yes", None, None)])
 def test_setup_requires_one_build(value, build, libraries, tmp_path):
     """On Python 3.13 users install MXNet separately, so setup requires its dependencies."""
-    done = run_setup(value, tmp_path)
+    done = subprocess.run(
+        [sys.executable, "setup.py", "--quiet", "egg_info", "--egg-base", str(tmp_path)], cwd=ROOT,
+        env={**os.environ, "DCGAN_MX_GPU": value}, capture_output=True, text=True, timeout=60,
+        check=False)
+    if build is None:
+        assert done.returncode == 1
+        assert "ValueError: DCGAN_MX_GPU: invalid value 'yes': expected 1 for" in done.stderr
+        return
     assert done.returncode == 0, done.stderr
     lines = (tmp_path / "dcgan_mx.egg-info" / "requires.txt").read_text().splitlines()
 
@@ -191,18 +184,3 @@ def test_setup_requires_one_build(value, build, libraries, tmp_path):
         return found
     assert find("3.12") == {build, "numpy", *libraries}
     assert find("3.13") == {"requests", "numpy", *libraries}
-
-
-def test_setup_rejects_other_values(tmp_path):
-    done = run_setup("yes", tmp_path)
-    assert done.returncode == 1
-    assert done.stderr.splitlines()[-1] == (
-        "ValueError: DCGAN_MX_GPU: invalid value 'yes': expected 1 for MXNet's GPU build, 0 or "
-        "nothing for its CPU build")
-
-
-def run_setup(value, folder):
-    return subprocess.run(
-        [sys.executable, "setup.py", "--quiet", "egg_info", "--egg-base", str(folder)], cwd=ROOT,
-        env={**os.environ, "DCGAN_MX_GPU": value}, capture_output=True, text=True, timeout=60,
-        check=False)
