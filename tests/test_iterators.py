@@ -5,7 +5,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from dcgan_mx import FolderIter, ImagenetIter, MnistIter, RandIter, iterators
+from dcgan_mx import FolderIter, ImagenetIter, MnistIter, RandIter
+from dcgan_mx.data import image_sources
 from dcgan_mx.data.errors import DatasetError
 from dcgan_mx.data.packing import pack
 from dcgan_mx.data.recordio import encode_record, scan
@@ -74,7 +75,7 @@ def test_seek_threads_and_cache_change_no_batch(cache, threads, few_rec, monkeyp
     makes = [lambda seed, **options: MnistIter(IMAGES, 4, seed=seed, **options),
              lambda seed, **options: ImagenetIter(few_rec, 16, seed=seed, **options)]
     cached = [make(4) for make in makes]
-    monkeypatch.setattr(iterators, "_CACHE_BYTES", cache)
+    monkeypatch.setattr(image_sources, "_CACHE_BYTES", cache)
     for reading, make in zip(cached, makes):
         seeking = make(4, threads=threads)
         for n_epoch in range(2):

@@ -79,8 +79,7 @@ def _check_header(image: Image.Image, file_size: int) -> None:
     for wrong, reason in (
             (short < MIN_SIDE, f"is too small, less than {MIN_SIDE} pixels"),
             (long > MAX_ASPECT * short, f"is too narrow, more than 1:{MAX_ASPECT}"),
-            (image.mode == "F", "has floating-point pixels, whose range is unknown"),
-            (image.mode == "I" and image.format == "TIFF",
+            (image.mode == "F" or (image.mode, image.format) == ("I", "TIFF"),
              "has 32-bit pixels, whose range is unknown")):
         if wrong:
             raise ValueError(f"{reason}: {image.width}x{image.height}")
