@@ -33,6 +33,9 @@ def check_part(num_parts: int, part_index: int) -> None:
 class RandIter(mx.io.DataIter):
     """Endless batches of random latent vectors.
 
+    A batch has one array `rand`, (batch_size, ndim, 1, 1), float32, drawn from N(0, 1).
+    Source: MXNet 1.0.0, example/gan/dcgan.py.
+
     Parameters
     ----------
     batch_size, ndim : at least 1
@@ -41,11 +44,6 @@ class RandIter(mx.io.DataIter):
         Batch n depends on `seed` and n only.
     num_parts, part_index
         Return part `part_index` of batches that are `num_parts` times as large.
-
-    Notes
-    -----
-    A batch has one array `rand`, (batch_size, ndim, 1, 1), float32, drawn from N(0, 1).
-    Source: MXNet 1.0.0, example/gan/dcgan.py.
     """
 
     def __init__(self, batch_size: int, ndim: int, seed: int = 0, num_parts: int = 1,
@@ -131,6 +129,10 @@ class EpochIter(mx.io.DataIter):
 class MnistIter(EpochIter):
     """Shuffled batches of small grey images, which are resized when they are needed.
 
+    A batch has one array `data`, (batch_size, C, H, W), float32, in [-1, 1]: each image is
+    resized by cv2.resize, scaled by x / 127.5 - 1 and repeated over the channels.
+    Source: MXNet 1.0.0, example/gan/dcgan.py.
+
     Parameters
     ----------
     images : (N, h, w), uint8
@@ -138,7 +140,6 @@ class MnistIter(EpochIter):
     batch_size : from 1 to N / num_parts
         Every batch is full: the last N % (batch_size * num_parts) images of an epoch are dropped.
     data_shape : (C, H, W)
-        Shape of an image in a batch.
     seed : at least 0
         The order in epoch e depends on `seed` and e only.
     threads : at least 1
@@ -155,12 +156,6 @@ class MnistIter(EpochIter):
     ------
     ArgumentError
         If an argument is invalid.
-
-    Notes
-    -----
-    A batch has one array `data`, (batch_size, C, H, W), float32, in [-1, 1]: each image is
-    resized by cv2.resize, scaled by x / 127.5 - 1 and repeated over the channels.
-    Source: MXNet 1.0.0, example/gan/dcgan.py.
     """
 
     def __init__(self, images: np.ndarray, batch_size: int,
@@ -177,10 +172,7 @@ class MnistIter(EpochIter):
 
 
 def resize_to(images: np.ndarray, data_shape: tuple[int, int, int]) -> np.ndarray:
-    """Resize small grey images, (N, h, w), uint8, and repeat them over the channels.
-
-    Returns (N, C, H, W), float32, in [-1, 1], as in the batches of `MnistIter`.
-    """
+    """Return grey images, (N, h, w), uint8, as (N, C, H, W), float32, in [-1, 1]."""
     data = np.empty((len(images), *data_shape), np.float32)
     for out, image in zip(data, images):
         out[:] = cv2.resize(image, data_shape[:0:-1])
@@ -191,6 +183,11 @@ def resize_to(images: np.ndarray, data_shape: tuple[int, int, int]) -> np.ndarra
 
 class ImagenetIter(EpochIter):
     """Shuffled batches of photographs from a record file, randomly cropped and mirrored.
+
+    A batch has one array `data`, (batch_size, C, H, W), float32, in [-1, 1]. Crop and mirroring
+    depend on the seed, the epoch and the image only. A warning reports an unreadable image, and the
+    next image replaces it. Up to 1 GiB of decoded images is cached in memory.
+    Source: MXNet 1.0.0, example/gan/dcgan.py.
 
     Parameters
     ----------
@@ -223,13 +220,6 @@ class ImagenetIter(EpochIter):
         fewer images than a batch, changes during use, or has 100 consecutive unreadable images.
     OSError
         If the file cannot be read.
-
-    Notes
-    -----
-    A batch has one array `data`, (batch_size, C, H, W), float32, in [-1, 1]. Crop and mirroring
-    depend on the seed, the epoch and the image only. A warning reports an unreadable image, and the
-    next image replaces it. Up to 1 GiB of decoded images is cached in memory.
-    Source: MXNet 1.0.0, example/gan/dcgan.py.
     """
 
     _source: type[Source] = Records

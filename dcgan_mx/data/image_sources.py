@@ -1,7 +1,7 @@
-"""Folders and record files as sources of encoded images.
+"""Folders and record files as sources of images.
 
-A source has a length, `name(n)` and `read(n)`; `skipped`, the names of other files or records with
-the reason; and `fingerprint`, the number of images and a digest that identifies them.
+A source has a length, `name(n)`, `read(n)`, `skipped`, the names of other files or records with the
+reason, and `fingerprint`, the number of images and a digest that identifies them.
 """
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ import numpy as np
 
 from ..system.files import StrPath, open_regular
 from .errors import DatasetError, short_message
-from .image_files import decode, is_image, scale
+from .image_files import SIGNATURE, decode, scale
 from .recordio import read_image, scan
 
 _HEAD = 4096  # bytes of a file that show its format, and are part of the fingerprint
@@ -60,7 +60,7 @@ class Folder:
                 head, size = f.read(_HEAD), os.fstat(f.fileno()).st_size
         except OSError as error:
             return short_message(error), b""
-        if not is_image(head):
+        if not SIGNATURE.match(head):
             return "is not an image", b""
         return "", struct.pack("<2q", size, zlib.crc32(head))
 

@@ -21,10 +21,9 @@ def pack(source: StrPath, out: StrPath, resize: int = 256, quality: int = 95, th
          ) -> tuple[int, list[tuple[str, str]]]:
     """Pack the images in a folder and its subfolders, or in a record file, into a record file.
 
-    `resize` and `quality` are those of `normalize_image`; `progress` wraps an iterable, as tqdm
-    does. An index for other programs is written to OUT.idx. Returns the number of images, and the
-    name of each skipped file or record with the reason. Raises DatasetError, and writes nothing, if
-    fewer than `min_images` images can be read.
+    Also writes an index for other programs, OUT.idx. Returns the number of images, and the name of
+    each skipped file or record with the reason. Raises DatasetError, and writes nothing, if fewer
+    than `min_images` images can be read. `progress` wraps an iterable, as tqdm does.
     """
     out, index = Path(out), Path(out).with_suffix(".idx")
     if Path(source).resolve() in out.resolve().parents:

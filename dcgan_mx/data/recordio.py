@@ -20,12 +20,11 @@ _CHECKED = 0x5263_7243 << 32  # upper half of a second id whose lower half is a 
 
 
 def encode_record(image: bytes, n: int) -> bytes:
-    """Return the record of an encoded image, below 512 MiB, with the id `n`.
+    """Return the record of an encoded image, below 512 MiB, with the id `n` and the label 0.
 
-    Its label is 0. Its second id, which MXNet does not use, is a checksum of the image. Where the
-    format's magic number occurs in the content, at a multiple of four bytes, it is removed and the
-    record continues in a new part. Sources: MXNet 1.9.1, mxnet.recordio (header); dmlc-core,
-    recordio.h (parts).
+    The second id, which MXNet does not use, is a checksum. Where the content has the format's magic
+    number, at a multiple of four bytes, it is removed and the record continues in a new part.
+    Sources: MXNet 1.9.1, mxnet.recordio (header); dmlc-core, recordio.h (parts).
     """
     content = _HEADER.pack(0, 0.0, n, _CHECKED | zlib.crc32(image)) + image
     words = np.frombuffer(content, "<u4", len(content) // 4)
@@ -40,10 +39,10 @@ def encode_record(image: bytes, n: int) -> bytes:
 
 
 def scan(path: StrPath) -> tuple[np.ndarray, np.ndarray, str]:
-    """Find the records of a file by reading their headers only.
+    """Find the records of a file by their headers; DatasetError if it is damaged.
 
     Returns the offset of each record, (N,), int64; whether it has labels only and no image, (N,),
-    bool; and a SHA-256 of the offsets and checksums. Raises DatasetError for a damaged file.
+    bool; and a SHA-256 of the offsets and checksums.
     """
     found, empty, inside, position = [], [], False, 0
     with open_regular(path, follow=True) as f:
@@ -69,10 +68,7 @@ def scan(path: StrPath) -> tuple[np.ndarray, np.ndarray, str]:
 
 
 def read_image(f: BinaryIO, offset: int) -> bytes:
-    """Return the encoded image of the record at an offset that `scan` returned.
-
-    Raises ValueError with a reason if the record has no image or a wrong checksum.
-    """
+    """Return the image at an offset from `scan`; ValueError if it is missing or damaged."""
     parts, kind = [], _FIRST
     while kind in (_FIRST, _MIDDLE):
         magic, word = struct.unpack("<4sI", os.pread(f.fileno(), 8, offset))
