@@ -105,14 +105,7 @@ def test_any_mutation_is_detected_or_harmless(start, drop, insert, tmp_path_fact
 
 
 def test_the_digest_depends_on_the_images_only(tmp_path):
-    digests = [scan(put(tmp_path / "a.rec", images))[2]
-               for images in ([b"one", b"two"], [b"two", b"one"], [b"one", b"twO"], [b"one"])]
-    assert len(set(digests)) == 4
-    assert scan(put(tmp_path / "b.rec", [b"one", b"two"]))[2] == digests[0]
-
-
-def test_a_file_that_changes_during_use_is_an_error(tmp_path):
-    records = Records(put(tmp_path / "a.rec"))
-    put(tmp_path / "a.rec", IMAGES[:3])
-    with pytest.raises(DatasetError, match="a.rec changed while it was in use"):
-        records.read(0)
+    digests = [scan(put(tmp_path / name, images))[2] for name, images in (
+        ("a.rec", [b"one", b"two"]), ("b.rec", [b"one", b"two"]), ("a.rec", [b"two", b"one"]),
+        ("a.rec", [b"one", b"twO"]), ("a.rec", [b"one"]))]
+    assert digests[0] == digests[1] and len(set(digests)) == 4
