@@ -55,10 +55,9 @@ class WindowLogger(Logger):
 
 
 class PruneGrids(Hook):
-    """A hook that removes most old grids of a run, which gets new ones every `every` steps.
+    """A hook that removes old grids of a run, which gets new ones every `every` steps.
 
-    The `newest` ones of each kind stay, and a selection of older ones: see `Run.prune_grids`.
-    `saver` is a hook before this one.
+    See `Run.prune_grids`. `saver` is a hook before this one.
     """
 
     def __init__(self, run: Run, saver: Saver, newest: int, every: int) -> None:
