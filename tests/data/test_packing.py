@@ -21,17 +21,6 @@ def save(path, array=PHOTO, **kwargs):
     return path
 
 
-@pytest.fixture(scope="module")
-def packed(cut_photographs, tmp_path_factory):
-    """A folder of 40 lossless photographs, 256x256, and its record file."""
-    folder = tmp_path_factory.mktemp("packed")
-    (folder / "in").mkdir()
-    for n, patch in enumerate(cut_photographs(40, 256)):
-        save(folder / "in" / f"{n:02d}.png", patch, compress_level=1)
-    assert pack(folder / "in", folder / "out.rec") == (40, [])
-    return folder / "in", folder / "out.rec"
-
-
 @pytest.fixture
 def folder(tmp_path):
     """An empty folder `in` beside the record file that a test makes."""
@@ -64,22 +53,22 @@ def test_all_images_are_packed_and_other_files_are_listed(folder, tmp_path):
         assert reason.startswith(words)
 
 
-def test_mxnet_reads_every_image_once_by_the_index(packed):
-    folder, rec = packed
-    reader = mx.recordio.MXIndexedRecordIO(str(rec.with_suffix(".idx")), str(rec), "r")
+def test_mxnet_reads_every_image_once_by_the_index(photo_folder, photo_rec):
+    index = photo_rec.with_suffix(".idx")
+    reader = mx.recordio.MXIndexedRecordIO(str(index), str(photo_rec), "r")
     images = [mx.recordio.unpack(reader.read_idx(n))[1] for n in reader.keys]
-    files = [path.read_bytes() for path in sorted(folder.iterdir())]
+    files = [path.read_bytes() for path in sorted(photo_folder.iterdir())]
     assert sorted(images) == sorted(files) and images != files  # in pseudo-random order
 
 
-def test_threads_and_other_files_change_no_byte(packed, folder, tmp_path):
+def test_threads_and_other_files_change_no_byte(photo_folder, photo_rec, folder, tmp_path):
     out = tmp_path / "out.rec"
-    for path in packed[0].iterdir():
+    for path in photo_folder.iterdir():
         os.link(path, folder / path.name)
     (folder / ".DS_Store").write_text("hello")
-    assert pack(folder, out, threads=7) == (40, [(".DS_Store", "is not an image")])
+    assert pack(folder, out, threads=7) == (280, [(".DS_Store", "is not an image")])
     for suffix in (".rec", ".idx"):
-        assert out.with_suffix(suffix).read_bytes() == packed[1].with_suffix(suffix).read_bytes()
+        assert out.with_suffix(suffix).read_bytes() == photo_rec.with_suffix(suffix).read_bytes()
 
 
 def test_errors_leave_existing_files(folder, tmp_path):
@@ -119,7 +108,7 @@ def test_links_do_not_multiply_folders(tmp_path):
     assert len(images) == 1 and len(images.skipped) == 40
 
 
-def test_a_record_file_is_packed_in_its_order(packed, tmp_path):
+def test_a_record_file_is_packed_in_its_order(photo_rec, tmp_path):
     """Small images of a foreign file are enlarged, damaged ones listed."""
     small, large = (save(tmp_path / f"{n}.png", PHOTO[:n, :n]).read_bytes() for n in (64, 256))
     damaged = bytearray(encode_record(large, 0))
@@ -135,8 +124,8 @@ def test_a_record_file_is_packed_in_its_order(packed, tmp_path):
     records = Records(tmp_path / "o.rec")
     assert records.read(0) == records.read(2) == large
     assert decode(records.read(1)).shape == (256, 256, 3)
-    assert pack(packed[1], tmp_path / "again.rec") == (40, [])
-    assert (tmp_path / "again.rec").read_bytes() == packed[1].read_bytes()
+    assert pack(photo_rec, tmp_path / "again.rec") == (280, [])
+    assert (tmp_path / "again.rec").read_bytes() == photo_rec.read_bytes()
 
 
 def test_the_fingerprint_identifies_the_images(folder):
@@ -173,12 +162,12 @@ def test_memory_does_not_grow_with_the_number_of_images(tmp_path):
     assert (few, many) == (300, 2000) and many_peak < 1.1 * few_peak
 
 
-def test_a_full_disk_and_a_killed_process_leave_no_files(packed, folder, tmp_path):
+def test_a_full_disk_and_a_killed_process_leave_no_files(photo_folder, folder, tmp_path):
     """The file of a killed process is removed by the next packing."""
     out = tmp_path / "a[1].rec"
     code = (f"import sys, resource; resource.setrlimit(resource.RLIMIT_FSIZE, (10**6, {10**6}));"
             "from dcgan_mx.data import packing; packing.pack(sys.argv[1], sys.argv[2])")
-    done = subprocess.run([sys.executable, "-c", code, str(packed[0]), str(out)],
+    done = subprocess.run([sys.executable, "-c", code, str(photo_folder), str(out)],
                           capture_output=True, text=True, check=False)
     assert f"File too large: '{out}'" in done.stderr and os.listdir(tmp_path) == ["in"]
     ended = subprocess.Popen([sys.executable, "-c", ""])
