@@ -60,8 +60,6 @@ def scale(pixels: np.ndarray, side: int) -> np.ndarray:
     """Scale an image so that its shorter side has `side` pixels."""
     height, width = pixels.shape[:2]
     ratio = side / min(width, height)
-    if ratio == 1:
-        return pixels
     method = cv2.INTER_CUBIC if ratio > 1 else cv2.INTER_LINEAR if ratio > 0.5 else cv2.INTER_AREA
     return cv2.resize(pixels, (round(ratio * width), round(ratio * height)), interpolation=method)
 

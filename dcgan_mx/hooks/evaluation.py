@@ -21,14 +21,12 @@ class EvaluationHook(Hook):
 
     Parameters
     ----------
-    every
-        Steps between evaluations, which do not affect the training.
+    every, num_images
+        Steps between evaluations, which do not affect the training, and images per evaluation.
     saver, metric_logger
         The hooks that save the best step, and that time the run and log the evaluations.
     evaluator
         None on workers other than rank 0.
-    num_images
-        Images per evaluation.
     logged
         Records of the run's log whose checkpoints are on the disk.
     """
