@@ -1,7 +1,6 @@
 """Batches of noise and of real images, which depend on the seed and the batch number only."""
 from __future__ import annotations
 
-import warnings
 from collections import deque
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any
@@ -9,17 +8,14 @@ from typing import Any
 import cv2
 import numpy as np
 
-from .data.errors import DatasetError, short_message
-from .data.image_files import decode, scale
-from .data.image_sources import Folder, Records, Source
+from .data.errors import DatasetError
+from .data.image_sources import DecodedImages, Folder, Records, Source
 from .system.errors import ArgumentError
 from .system.files import StrPath
 from .system.runtime import mx
 
 # Independent streams of random numbers of one seed.
 ORDER, NOISE, LATENT, CROPS = range(4)
-_CACHE_BYTES = 1 << 30  # of decoded images, for all workers of a machine together
-_MAX_FAILURES = 100  # consecutive images that cannot be read
 
 
 def make_rng(seed: int, stream: int, n: int) -> np.random.Generator:
@@ -30,12 +26,15 @@ def make_rng(seed: int, stream: int, n: int) -> np.random.Generator:
 def check_part(num_parts: int, part_index: int) -> None:
     """Raise ArgumentError unless 0 <= part_index < num_parts."""
     if not 0 <= part_index < num_parts:
-        raise ArgumentError("part_index", f"invalid value {part_index}: expected 0 to "
-                            f"{num_parts - 1}, below num_parts")
+        raise ArgumentError("part_index",
+                            f"invalid value {part_index}: expected 0 to {num_parts - 1}")
 
 
 class RandIter(mx.io.DataIter):
-    """Endless batches of latent vectors.
+    """Endless batches of random latent vectors.
+
+    A batch has one array `rand`, (batch_size, ndim, 1, 1), float32, drawn from N(0, 1).
+    Source: MXNet 1.0.0, example/gan/dcgan.py.
 
     Parameters
     ----------
@@ -45,11 +44,6 @@ class RandIter(mx.io.DataIter):
         Batch n depends on `seed` and n only.
     num_parts, part_index
         Return part `part_index` of batches that are `num_parts` times as large.
-
-    Notes
-    -----
-    A batch has one array `rand`, (batch_size, ndim, 1, 1), float32, drawn from N(0, 1).
-    Source: MXNet 1.0.0, example/gan/dcgan.py.
     """
 
     def __init__(self, batch_size: int, ndim: int, seed: int = 0, num_parts: int = 1,
@@ -74,11 +68,7 @@ class RandIter(mx.io.DataIter):
 
 
 class EpochIter(mx.io.DataIter):
-    """Epochs of full batches in random order, prepared by threads ahead of the training.
-
-    A subclass implements `_make(plan, nbatch)`, which returns the data of one batch. The plan of
-    an epoch comes from `_plan(epoch)`; here it is the order of the images.
-    """
+    """Epochs of full batches in random order, prepared by threads ahead of the training."""
 
     def __init__(self, num_images: int, batch_size: int, data_shape: tuple[int, int, int],
                  seed: int, threads: int, num_parts: int, part_index: int) -> None:
@@ -87,17 +77,16 @@ class EpochIter(mx.io.DataIter):
             raise ArgumentError("threads", f"invalid value {threads}: expected 1 or more")
         if not 1 <= batch_size <= num_images // num_parts:
             raise ArgumentError("batch_size", f"invalid value {batch_size}: expected 1 to "
-                                f"{num_images // num_parts}, the number of images"
-                                + (f" divided by {num_parts} parts" if num_parts > 1 else ""))
+                                f"{num_images // num_parts}, the number of images / num_parts")
         super().__init__(batch_size)
         self.num_batches = num_images // (batch_size * num_parts)
         self.provide_data = [mx.io.DataDesc("data", (batch_size, *data_shape))]
         self.provide_label: list[Any] = []
-        self._num_images, self._seed = num_images, seed
+        self._num_images, self._data_shape, self._seed = num_images, data_shape, seed
         self._num_parts, self._part_index = num_parts, part_index
         self._pool = ThreadPoolExecutor(threads, thread_name_prefix="data")
         self._max_ahead = threads + 1
-        self._batches: deque[Future[Any]] = deque()
+        self._batches: deque[Future[np.ndarray]] = deque()
         self.seek(0, 0)
 
     def seek(self, epoch: int, nbatch: int) -> None:
@@ -106,7 +95,8 @@ class EpochIter(mx.io.DataIter):
             batch.cancel()
         self._batches.clear()
         self._epoch, self._nbatch = epoch, nbatch
-        self._current = self._plan(epoch)
+        self._order = make_rng(self._seed, ORDER, epoch).permutation(self._num_images)
+        self._draws = make_rng(self._seed, CROPS, epoch).random((self._num_images, 4))
         self._submit()
 
     def reset(self) -> None:
@@ -118,33 +108,30 @@ class EpochIter(mx.io.DataIter):
         """Return the next batch of the epoch."""
         if not self._batches:
             raise StopIteration
-        batch = self._batches.popleft()
         self._nbatch += 1
-        data = batch.result()
+        data = self._batches.popleft().result()
         self._submit()
-        return mx.io.DataBatch([data], [], pad=0)
+        return mx.io.DataBatch([mx.nd.from_numpy(data)], [], pad=0)
 
     def _submit(self) -> None:
-        """Have the threads prepare the next few batches."""
+        """Have the threads prepare this worker's part of the next few batches."""
         last = min(self._nbatch + self._max_ahead, self.num_batches)
         for nbatch in range(self._nbatch + len(self._batches), last):
-            self._batches.append(self._pool.submit(self._make, self._current, nbatch))
+            start = (nbatch * self._num_parts + self._part_index) * self.batch_size
+            order = self._order[start:start + self.batch_size]
+            self._batches.append(self._pool.submit(self._make, order, self._draws[order]))
 
-    def _plan(self, epoch: int) -> Any:
-        """Return what the batches of an epoch depend on."""
-        return make_rng(self._seed, ORDER, epoch).permutation(self._num_images)
-
-    def _choose(self, order: np.ndarray, nbatch: int) -> np.ndarray:
-        """Return the indices of the images in this worker's part of a batch."""
-        start = (nbatch * self._num_parts + self._part_index) * self.batch_size
-        return order[start:start + self.batch_size]
-
-    def _make(self, plan: Any, nbatch: int) -> Any:
+    def _make(self, order: np.ndarray, draws: np.ndarray) -> np.ndarray:
+        """Make a batch of the images numbered `order`, with four draws from [0, 1) for each."""
         raise NotImplementedError
 
 
 class MnistIter(EpochIter):
     """Shuffled batches of small grey images, which are resized when they are needed.
+
+    A batch has one array `data`, (batch_size, C, H, W), float32, in [-1, 1]: each image is
+    resized by cv2.resize, scaled by x / 127.5 - 1 and repeated over the channels.
+    Source: MXNet 1.0.0, example/gan/dcgan.py.
 
     Parameters
     ----------
@@ -153,7 +140,6 @@ class MnistIter(EpochIter):
     batch_size : from 1 to N / num_parts
         Every batch is full: the last N % (batch_size * num_parts) images of an epoch are dropped.
     data_shape : (C, H, W)
-        Shape of an image in a batch.
     seed : at least 0
         The order in epoch e depends on `seed` and e only.
     threads : at least 1
@@ -170,12 +156,6 @@ class MnistIter(EpochIter):
     ------
     ArgumentError
         If an argument is invalid.
-
-    Notes
-    -----
-    A batch has one array `data`, (batch_size, C, H, W), float32, in [-1, 1]: each digit is
-    resized by cv2.resize, scaled by x / 127.5 - 1 and repeated over the channels.
-    Source: MXNet 1.0.0, example/gan/dcgan.py.
     """
 
     def __init__(self, images: np.ndarray, batch_size: int,
@@ -184,19 +164,15 @@ class MnistIter(EpochIter):
         if images.ndim != 3 or images.dtype != np.uint8:
             raise ArgumentError("images", f"invalid {images.dtype} array of shape {images.shape}: "
                                 "expected uint8 of shape (N, h, w)")
-        self._images, self._data_shape = images, data_shape
+        self._images = images
         super().__init__(len(images), batch_size, data_shape, seed, threads, num_parts, part_index)
 
-    def _make(self, plan: np.ndarray, nbatch: int) -> Any:
-        images = self._images[self._choose(plan, nbatch)]
-        return mx.nd.from_numpy(resize_to(images, self._data_shape))
+    def _make(self, order: np.ndarray, draws: np.ndarray) -> np.ndarray:
+        return resize_to(self._images[order], self._data_shape)
 
 
 def resize_to(images: np.ndarray, data_shape: tuple[int, int, int]) -> np.ndarray:
-    """Resize small grey images, (N, h, w), uint8, and repeat them over the channels.
-
-    Returns (N, C, H, W), float32, in [-1, 1], as in the batches of `MnistIter`.
-    """
+    """Return grey images, (N, h, w), uint8, as (N, C, H, W), float32, in [-1, 1]."""
     data = np.empty((len(images), *data_shape), np.float32)
     for out, image in zip(data, images):
         out[:] = cv2.resize(image, data_shape[:0:-1])
@@ -208,49 +184,42 @@ def resize_to(images: np.ndarray, data_shape: tuple[int, int, int]) -> np.ndarra
 class ImagenetIter(EpochIter):
     """Shuffled batches of photographs from a record file, randomly cropped and mirrored.
 
+    A batch has one array `data`, (batch_size, C, H, W), float32, in [-1, 1]. Crop and mirroring
+    depend on the seed, the epoch and the image only. A warning reports an unreadable image, and the
+    next image replaces it. Up to 1 GiB of decoded images is cached in memory.
+    Source: MXNet 1.0.0, example/gan/dcgan.py.
+
     Parameters
     ----------
     path
         A record file with one image in each record, from `dcgan-mx pack` or MXNet's im2rec.py.
         Its index and labels are not used.
-    batch_size, seed, threads, num_parts, part_index
-        See `MnistIter`.
-    data_shape : (C, H, W)
-        Shape of an image in a batch; C is 1 (grey) or 3 (RGB).
+    batch_size, data_shape, seed, threads, num_parts, part_index
+        See `MnistIter`; C is 1 (grey) or 3 (RGB).
     crop
         Minimum and maximum side in pixels of the random square crops. Smaller images are enlarged
         to the maximum first.
     mirror
         Mirror an image with probability 1/2.
     inter_method
-        Interpolation of the crops: 1 is bilinear, as in MXNet's example; 9 averages areas when it
-        shrinks and is bicubic when it enlarges.
+        Interpolation: 1 is bilinear, as in MXNet's example; 9 averages areas, or is bicubic.
 
     Attributes
     ----------
     num_batches : int
         Batches in an epoch.
     skipped : list of (str, str)
-        Records without a readable image found so far, with the reason.
+        Records found so far without a readable image, with the reason.
     fingerprint : dict
         `records`, the number of images, and `sha256`, a digest.
 
     Raises
     ------
-    ArgumentError
-        If an argument is invalid.
-    DatasetError
-        If the file is not a record file, has fewer images than a batch, changes during use, or has
-        100 consecutive images that cannot be read.
+    ValueError
+        ArgumentError if an argument is invalid. DatasetError if the file is not a record file, has
+        fewer images than a batch, changes during use, or has 100 consecutive unreadable images.
     OSError
         If the file cannot be read.
-
-    Notes
-    -----
-    A batch has one array `data`, (batch_size, C, H, W), float32, in [-1, 1]: x / 127.5 - 1. Crop
-    and mirroring depend on the seed, the epoch and the image only. An unreadable image is reported
-    in a warning and replaced by the next image. Up to 1 GiB of decoded images is cached in memory.
-    Source: MXNet 1.0.0, example/gan/dcgan.py.
     """
 
     _source: type[Source] = Records
@@ -259,45 +228,30 @@ class ImagenetIter(EpochIter):
                  data_shape: tuple[int, int, int] = (3, 64, 64), seed: int = 0,
                  crop: tuple[int, int] = (192, 256), mirror: bool = True, inter_method: int = 1,
                  threads: int = 1, num_parts: int = 1, part_index: int = 0) -> None:
-        self._images = images = self._source(path)
-        if data_shape[0] not in (1, 3):
-            raise ArgumentError("data_shape", f"invalid value {data_shape}: expected 1 channel "
-                                "(grey) or 3 (RGB)")
-        if not 1 <= crop[0] <= crop[1]:
-            raise ArgumentError("crop", f"invalid value {crop}: expected the minimum and the "
-                                "maximum side in pixels")
-        if inter_method not in (1, 9):
-            raise ArgumentError("inter_method", f"invalid value {inter_method}: expected 1 "
-                                "(bilinear) or 9 (area)")
+        images = self._source(path)
+        for name, value, valid, expected in (
+                ("data_shape", data_shape, data_shape[0] in (1, 3), "1 channel or 3"),
+                ("crop", crop, 1 <= crop[0] <= crop[1], "minimum and maximum side in pixels"),
+                ("inter_method", inter_method, inter_method in (1, 9), "1 (bilinear) or 9 (area)")):
+            if not valid:
+                raise ArgumentError(name, f"invalid value {value}: expected {expected}")
         if len(images) < batch_size * num_parts:
             raise DatasetError(f"{path} has {len(images)} images, but a batch needs "
                                f"{batch_size * num_parts}: add images or use a smaller batch size",
                                images.skipped)
-        self._data_shape, self._crop, self._mirror = data_shape, crop, mirror
-        self._by_area = inter_method == 9
-        self._side = crop[1] if isinstance(images, Folder) else 0
-        self._cache_left = _CACHE_BYTES // num_parts
-        self._cache: dict[int, np.ndarray | None] = {}
+        self._crop, self._mirror, self._by_area = crop, mirror, inter_method == 9
+        self._images = DecodedImages(images, crop[1], data_shape[0] == 1, num_parts)
         self.fingerprint, self.skipped = images.fingerprint, images.skipped
         super().__init__(len(images), batch_size, data_shape, seed, threads, num_parts, part_index)
 
-    def _plan(self, epoch: int) -> tuple[np.ndarray, np.ndarray]:
-        """Return the order of the images, and four random numbers in [0, 1) for each image."""
-        return (super()._plan(epoch),
-                make_rng(self._seed, CROPS, epoch).random((self._num_images, 4)))
+    def _make(self, order: np.ndarray, draws: np.ndarray) -> np.ndarray:
+        crops = [self._random_crop(self._images.load(n), row) for n, row in zip(order, draws)]
+        data: np.ndarray = np.stack(crops).astype(np.float32, order="C") / 127.5 - 1
+        return data
 
-    def _make(self, plan: tuple[np.ndarray, np.ndarray], nbatch: int) -> Any:
-        order, random = plan
-        data = np.empty((self.batch_size, *self._data_shape), np.float32)
-        for out, n in zip(data, self._choose(order, nbatch)):
-            out[:] = self._random_crop(self._load(n), *random[n])
-        data /= 127.5
-        data -= 1
-        return mx.nd.from_numpy(data)
-
-    def _random_crop(self, pixels: np.ndarray, size: float, y: float, x: float, mirror: float
-                     ) -> np.ndarray:
+    def _random_crop(self, pixels: np.ndarray, draws: np.ndarray) -> np.ndarray:
         """Crop a square, resize it and perhaps mirror it; (C, H, W), uint8."""
+        size, y, x, mirror = draws
         smallest, largest = self._crop
         side = smallest + int(size * (largest - smallest + 1))
         top, left = (int(place * (length - side + 1))
@@ -311,38 +265,6 @@ class ImagenetIter(EpochIter):
             square = square[:, ::-1]
         return square.reshape(height, width, -1).transpose(2, 0, 1)
 
-    def _load(self, n: int) -> np.ndarray:
-        """Return the pixels of image `n`, or of the next image that can be read."""
-        for i in range(n, n + _MAX_FAILURES):
-            pixels = self._read(i % self._num_images)
-            if pixels is not None:
-                return pixels
-        raise DatasetError(f"{self._images.path}: {_MAX_FAILURES} images in a row cannot be read, "
-                           f"beginning with {self._images.name(n)!r}: check the disk, or remove "
-                           "these images")
-
-    def _read(self, n: int) -> np.ndarray | None:
-        """Return the pixels of image `n`, or None if it cannot be read."""
-        if n in self._cache:
-            return self._cache[n]
-        try:
-            pixels = decode(self._images.read(n), self._side, grey=self._data_shape[0] == 1)
-        except DatasetError:
-            raise
-        except (OSError, ValueError) as error:
-            self._cache[n] = None
-            name, reason = self._images.name(n), short_message(error)
-            self.skipped.append((name, reason))
-            warnings.warn(f"skipped: {self._images.path}: {name!r} {reason}", RuntimeWarning,
-                          stacklevel=2)
-            return None
-        if min(pixels.shape[:2]) < self._crop[1]:
-            pixels = scale(pixels, self._crop[1])
-        if self._cache_left > 0:
-            self._cache_left -= pixels.nbytes
-            self._cache[n] = pixels
-        return pixels
-
 
 class FolderIter(ImagenetIter):
     """Shuffled batches of the images in a folder and its subfolders.
@@ -353,8 +275,7 @@ class FolderIter(ImagenetIter):
         Its BMP, GIF, JPEG, PNG, PPM, TIFF and WebP images, under any names and of any size, are
         scaled so that the shorter side is the maximum of `crop`. Other files are skipped.
     batch_size, data_shape, seed, threads, num_parts, part_index, crop, mirror
-        See `ImagenetIter`, which has the same attributes and raises the same errors. The
-        interpolation is that of `inter_method=9`.
+        See `ImagenetIter`, which has the same attributes and errors; `inter_method` is 9.
     """
 
     _source = Folder

@@ -15,6 +15,9 @@ def make_dcgan_sym(ngf: int, ndf: int, nc: int, no_bias: bool = True, fix_gamma:
                    eps: float = 1e-5 + 1e-12, size: int = 64) -> tuple[Any, Any]:
     """Make the generator and the discriminator of the DCGAN paper.
 
+    Source: Radford, Metz and Chintala, arXiv:1511.06434, section 3, as built by MXNet 1.0.0,
+    example/gan/dcgan.py.
+
     Parameters
     ----------
     ngf, ndf : at least 1
@@ -43,11 +46,6 @@ def make_dcgan_sym(ngf: int, ndf: int, nc: int, no_bias: bool = True, fix_gamma:
     ------
     ArgumentError
         If `ngf`, `ndf`, `nc` or `size` is invalid.
-
-    Notes
-    -----
-    Source: Radford, Metz and Chintala, arXiv:1511.06434, section 3, as built by MXNet 1.0.0,
-    example/gan/dcgan.py.
     """
     for name, value, valid, expected in (
             ("ngf", ngf, ngf >= 1, "1 or more channels"),

@@ -24,7 +24,6 @@ _displayed: set[str] = set()  # display ids in notebooks that have an image
 def standardise(grad: np.ndarray) -> np.ndarray:
     """Shift and scale an array to mean 0 and standard deviation 1, or to 0 if it is constant.
 
-    Raises ValueError if it has nan or infinity.
     Source: the `diff` grid of MXNet 1.0.0, example/gan/dcgan.py.
     """
     if not np.isfinite(grad).all():
@@ -47,24 +46,17 @@ def to_pixels(X: np.ndarray) -> np.ndarray:
 def fill_buf(buf: np.ndarray, i: int, img: np.ndarray, shape: tuple[int, int]) -> None:
     """Copy image number `i` into its cell of a grid, row by row.
 
+    Source: MXNet 1.0.0, example/gan/dcgan.py.
+
     Parameters
     ----------
     buf : (rows * height, columns * width, C)
         Written in place.
     i
-        From 0 to rows * columns - 1.
+        From 0 to rows * columns - 1; ArgumentError otherwise.
     img : (height, width, C)
     shape
         (width, height) of an image in pixels.
-
-    Raises
-    ------
-    ArgumentError
-        If the grid has no cell `i`.
-
-    Notes
-    -----
-    Source: MXNet 1.0.0, example/gan/dcgan.py.
     """
     width, height = shape
     columns, rows = buf.shape[1] // width, buf.shape[0] // height
@@ -141,7 +133,8 @@ def visual(title: str, X: np.ndarray) -> None:
     """Show images as a grid in a window, or in the output of a notebook cell, without blocking.
 
     Without a display, the grid is written to a PNG file in the current folder, named after the
-    title, and its path is printed.
+    title, and its path is printed. Source: MXNet 1.0.0, example/gan/dcgan.py, which blocks until
+    the window is closed and swaps red and blue.
 
     Parameters
     ----------
@@ -157,11 +150,6 @@ def visual(title: str, X: np.ndarray) -> None:
         If `X` has another shape or no images.
     OSError
         If the file cannot be written.
-
-    Notes
-    -----
-    Source: MXNet 1.0.0, example/gan/dcgan.py, which blocks until the window is closed and swaps
-    red and blue.
     """
     grid = make_grid(X)
     kernel = find_notebook_kernel()

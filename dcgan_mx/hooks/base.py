@@ -24,14 +24,9 @@ class LambdaHook(Hook):
 class Record(NamedTuple):
     """Numbers and images of a step, as loggers receive them.
 
-    Attributes
-    ----------
-    kind : 'training' or 'evaluation'
-    step : int
-    values : dict
-        The line of log.jsonl: `epoch`, `step`, `seconds` and the metrics.
-    images : dict
-        By grid name, arrays of shape (N, C, H, W) in [-1, 1]; empty for an evaluation.
+    `kind` is 'training' or 'evaluation'; `values` is the line of log.jsonl, with `epoch`, `step`,
+    `seconds` and the metrics; `images` has arrays, (N, C, H, W), in [-1, 1], by the names of their
+    grids, and is empty for an evaluation.
     """
 
     kind: str

@@ -24,11 +24,11 @@ class Saver(Hook):
     Parameters
     ----------
     run_dir
-        None on all workers but rank 0, which alone writes.
+        None on workers other than rank 0, which do not write.
     every
         Steps between checkpoints; by default each epoch's end is saved.
     seed, keep
-        As in `checkpoint.save`.
+        See `checkpoint.save`.
     step : int or None
         The newest checkpoint, written or begun; also an attribute.
 

@@ -17,22 +17,18 @@ from .loggers import MetricLogger
 
 
 class EvaluationHook(Hook):
-    """A hook that evaluates G's images of the same latent vectors, every `every` steps.
-
-    The checkpoint of the best step so far is saved and kept. The training's numbers do not change.
+    """A hook that evaluates G's images of the same latent vectors, and saves the best step so far.
 
     Parameters
     ----------
-    every
-        Steps between evaluations.
+    every, num_images
+        Steps between evaluations, which do not affect the training, and images per evaluation.
     saver, metric_logger
         The hooks that save the best step, and that time the run and log the evaluations.
     evaluator
-        None on all workers but rank 0.
-    num_images
-        Images per evaluation.
+        None on workers other than rank 0.
     logged
-        Lines of the run's log whose checkpoints are on the disk.
+        Records of the run's log whose checkpoints are on the disk.
     """
 
     def __init__(self, every: int, saver: Saver, metric_logger: MetricLogger,
@@ -66,5 +62,5 @@ class EvaluationHook(Hook):
                   "seconds": self._metric_logger.seconds,
                   **{name: metrics[name] for name in METRICS if name in metrics}}
         self._logged.append(values)
-        self._metric_logger.loggers.log(Record("evaluation", trainer.global_step, values, {}))
+        self._metric_logger.log(Record("evaluation", trainer.global_step, values, {}))
         return find_best(self._logged) is values

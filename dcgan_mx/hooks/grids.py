@@ -28,8 +28,7 @@ class GridLogger(Logger):
 class FixedNoiseLogger(Logger):
     """A logger that draws `fixed`, the images of the same 64 latent vectors, into a run's grids.
 
-    They are generated with the average of G's weights, if there is one, and with the batch
-    statistics of these 64, as in the training.
+    They are generated with G's averaged weights, if any, and with the statistics of this batch.
     """
 
     def __init__(self, run: Run, trainer: Trainer, seed: int = 0) -> None:
@@ -56,10 +55,9 @@ class WindowLogger(Logger):
 
 
 class PruneGrids(Hook):
-    """A hook that removes most older grids of a run, which gets new ones every `every` steps.
+    """A hook that removes old grids of a run, which gets new ones every `every` steps.
 
-    The newest of each kind stay, and those that belong to the newest checkpoint of `saver`, a hook
-    before this one: see `Run.prune_grids`.
+    See `Run.prune_grids`. `saver` is a hook before this one.
     """
 
     def __init__(self, run: Run, saver: Saver, newest: int, every: int) -> None:

@@ -15,34 +15,11 @@ from ..visual import make_grid, standardise
 from .base import Hook, Logger, Record
 
 
-class LoggerGroup(Logger):
-    """Several loggers as one; if one cannot write, it warns, and the others continue."""
-
-    def __init__(self, *loggers: Logger) -> None:
-        self._loggers = loggers
-        self._failing: set[Logger] = set()
-
-    def log(self, record: Record) -> None:
-        """Pass a record to each logger; warn once if a logger fails, until it succeeds again."""
-        for logger in self._loggers:
-            try:
-                logger.log(record)
-                self._failing.discard(logger)
-            except OSError as error:
-                if logger not in self._failing:
-                    warnings.warn(f"{error.filename}: {error.strerror}: step {record.step} is not "
-                                  "written there; the training continues, and does not repeat this "
-                                  "warning until writing succeeds", RuntimeWarning, stacklevel=2)
-                self._failing.add(logger)
-
-    def close(self) -> None:
-        """Close each logger."""
-        for logger in self._loggers:
-            logger.close()
-
-
 class MetricLogger(Hook):
     """A hook that measures every `every` steps and at the end, and logs a record.
+
+    It warns once if a logger cannot write, until that succeeds again. The other loggers continue.
+    If a parameter is not finite, DivergenceError is raised, and nothing is logged.
 
     Parameters
     ----------
@@ -52,15 +29,15 @@ class MetricLogger(Hook):
         Receive records of the kind 'training'. Their values: `epoch` (epochs done), `step`; `acc`
         in [0, 1], `g_entropy` and `d_entropy` in nats and `images_per_s`, since the last record;
         `seconds` of the whole run; and `last`, True, if the training ended between two records.
-        Their images: `gout`, the fakes; `diff`, the gradient that G received for them,
-        standardised, if the step updated G; `data`, the reals.
-        DivergenceError is raised, and nothing logged, if a parameter is not finite.
+        Their images: `gout`, the fakes; `diff`, G's standardised gradient at them, if the step
+        updated G; `data`, the reals.
     seconds : float
         Duration of the run before this training.
     """
 
     def __init__(self, every: int, *loggers: Logger, seconds: float = 0.0) -> None:
-        self._every, self.loggers = every, LoggerGroup(*loggers)
+        self._every, self._loggers = every, loggers
+        self._failing: set[Logger] = set()
         self._last_time = time.perf_counter()
         self._start = self._last_time - seconds
         self._last_step: int | None = None
@@ -74,20 +51,34 @@ class MetricLogger(Hook):
         """Exclude time without training from `images_per_s`."""
         self._last_time += seconds
 
+    def log(self, record: Record) -> None:
+        """Pass a record to each logger."""
+        for logger in self._loggers:
+            try:
+                logger.log(record)
+                self._failing.discard(logger)
+            except OSError as error:
+                if logger not in self._failing:
+                    warnings.warn(f"{error.filename}: {error.strerror}: step {record.step} is not "
+                                  "written there; the training continues, and does not repeat this "
+                                  "warning until writing succeeds", RuntimeWarning, stacklevel=2)
+                self._failing.add(logger)
+
     def on_step(self, trainer: Trainer) -> None:
         """Log a record if it is due."""
         if self._last_step is None:
             self._last_step = trainer.global_step - 1
         if trainer.global_step % self._every == 0:
-            self.loggers.log(self._measure(trainer))
+            self.log(self._measure(trainer))
             trainer.metrics.reset()
 
     def on_end(self, trainer: Trainer) -> None:
         """Log the last step, if it is new and complete, and close the loggers."""
         if self._last_step not in (None, trainer.global_step) and trainer.can_save:
             # The averages are not reset: a resumed run has no record here.
-            self.loggers.log(self._measure(trainer, last=True))
-        self.loggers.close()
+            self.log(self._measure(trainer, last=True))
+        for logger in self._loggers:
+            logger.close()
 
     def _measure(self, trainer: Trainer, **more: Any) -> Record:
         """Wait for the device; return the record of this step."""
@@ -98,7 +89,8 @@ class MetricLogger(Hook):
                   "images_per_s": images / (now - self._last_time), "seconds": now - self._start,
                   **more}
         self._last_time, self._last_step = now, step
-        return Record("training", step, values, _copy_images(trainer))
+        # Workers other than rank 0 have no loggers, and copy no images.
+        return Record("training", step, values, _copy_images(trainer) if self._loggers else {})
 
 
 def _copy_images(trainer: Trainer) -> dict[str, np.ndarray]:
@@ -106,8 +98,7 @@ def _copy_images(trainer: Trainer) -> dict[str, np.ndarray]:
     images = {"gout": trainer.outG.asnumpy()}
     if trainer.diffD is not None:
         images["diff"] = standardise(trainer.diffD.asnumpy())
-    images["data"] = trainer.batch.data[0].asnumpy()
-    return images
+    return {**images, "data": trainer.batch.data[0].asnumpy()}
 
 
 class JsonlLogger(Logger):
@@ -118,17 +109,17 @@ class JsonlLogger(Logger):
 
     def __init__(self, run: Run) -> None:
         self._run = run
-        self._unwritten: list[Record] = []
+        self._unwritten: list[dict[str, Any]] = []
 
     def log(self, record: Record) -> None:
         """Append a line; raises OSError if it cannot be written."""
-        self._unwritten.append(record._replace(images={}))
+        self._unwritten.append(record.values)
         self.close()
 
     def close(self) -> None:
         """Append the lines that are not written yet; raises OSError if that fails."""
         while self._unwritten:
-            self._run.log(self._unwritten[0].values)  # synced: no checkpoint is ahead of the log
+            self._run.log(self._unwritten[0])  # synced: no checkpoint is ahead of the log
             del self._unwritten[0]
 
 
@@ -141,11 +132,10 @@ class TensorBoardLogger(Logger):
     def log(self, record: Record) -> None:
         """Write a record; raises OSError if it cannot be written."""
         names = ("acc", "g_entropy", "d_entropy", "images_per_s", *METRICS)
-        self._events.add(record.step, {name: record.values[name] for name in names
-                                       if record.values.get(name) is not None}, {})
-        if record.images:
-            self._events.add(record.step, {}, {name: make_grid(images)
-                                               for name, images in record.images.items()})
+        scalars = {name: record.values[name] for name in names
+                   if record.values.get(name) is not None}
+        grids = {name: make_grid(images) for name, images in record.images.items()}
+        self._events.add(record.step, scalars, grids)
 
     def close(self) -> None:
         """Close the file."""

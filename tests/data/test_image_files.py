@@ -133,7 +133,7 @@ def test_the_fast_path_of_jpeg_equals_that_of_other_formats(grey, side):
     (png_header(100, 100), "damaged"),
     (encode()[:20000], "damaged"),
     (encode(kind="JPEG")[:5000], "damaged.*truncated"),
-    (encode(PHOTO[..., 0].astype(np.float32), "TIFF"), "floating-point"),
+    (encode(PHOTO[..., 0].astype(np.float32), "TIFF"), "32-bit"),
     (encode(np.full((16, 16), 200, np.int32), "TIFF"), "32-bit")], ids=range(13))
 def test_undecodable_files_are_rejected_with_a_reason(raw, words):
     for function in (decode, normalize_image):

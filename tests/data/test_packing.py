@@ -2,14 +2,13 @@ import os
 import subprocess
 import sys
 
-import numpy as np
 import pytest
 from PIL import Image
 from skimage import data
 
 from dcgan_mx.data.errors import DatasetError
 from dcgan_mx.data.image_files import decode
-from dcgan_mx.data.image_sources import Folder, Records, list_files
+from dcgan_mx.data.image_sources import Folder, Records
 from dcgan_mx.data.packing import pack
 from dcgan_mx.data.recordio import encode_record, scan
 from dcgan_mx.system.runtime import mx
@@ -22,94 +21,78 @@ def save(path, array=PHOTO, **kwargs):
     return path
 
 
-@pytest.fixture(scope="module")
-def packed(cut_photographs, tmp_path_factory):
-    """A folder of 40 lossless photographs, 256x256, and its record file."""
-    folder = tmp_path_factory.mktemp("packed")
-    (folder / "in").mkdir()
-    for n, patch in enumerate(cut_photographs(40, 256)):
-        save(folder / "in" / f"{n:02d}.png", patch, compress_level=1)
-    assert pack(folder / "in", folder / "out.rec") == (40, [])
-    return folder / "in", folder / "out.rec"
+@pytest.fixture
+def folder(tmp_path):
+    """An empty folder `in` beside the record file that a test makes."""
+    (tmp_path / "in").mkdir()
+    return tmp_path / "in"
 
 
-@pytest.mark.parametrize("make, words", [
-    (lambda p: p.write_text("hello"), "is not an image"),
-    (lambda p: p.write_bytes(b""), "is not an image"),
-    (lambda p: save(p, PHOTO[:7], format="PNG"), "is too small"),
-    (lambda p: p.write_bytes(save(p, format="JPEG").read_bytes()[:5000]), "damaged"),
-    (os.mkfifo, "plain file|regular file"),
-    (lambda p: p.symlink_to("nowhere"), "No such file"),
-    (lambda p: p.symlink_to(".."), "is a folder that was already read")])
-def test_other_files_are_skipped_and_listed(make, words, tmp_path):
-    folder = tmp_path / "images" / "below"
-    folder.mkdir(parents=True)
-    save(folder / "good.png")
-    make(folder / "bad.jpg")
-    n, [(name, reason)] = pack(tmp_path / "images", tmp_path / "out.rec")
-    assert (n, name) == (1, "below/bad.jpg") and any(w in reason for w in words.split("|"))
-    np.testing.assert_array_equal(scan(tmp_path / "out.rec")[0], [0])
-
-
-def test_strange_names_and_links_to_folders(tmp_path):
-    folder = tmp_path / "in"
+def test_all_images_are_packed_and_other_files_are_listed(folder, tmp_path):
+    """Images under strange names, and behind links to folders, are packed, too."""
     for name in ("a b", "new\nline", "gr\xfc\xdfe", "\u753b", "-rf", "%s", b"\xff".decode(
             "utf-8", "surrogateescape")):
-        (folder / name).mkdir(parents=True)
+        (folder / name).mkdir()
         save(folder / name / f"{name}.png", PHOTO[:32, :32])
     (tmp_path / "elsewhere").mkdir()
-    save(tmp_path / "elsewhere" / "a.png")
+    image = save(tmp_path / "elsewhere" / "a.jpg")
     (folder / "link").symlink_to(tmp_path / "elsewhere")
-    assert pack(folder, tmp_path / "out.rec") == (8, [])
+    (folder / "-rf" / "1 text.jpg").write_text("hello")
+    (folder / "-rf" / "2 empty").touch()
+    save(folder / "-rf" / "3 small.png", PHOTO[:7])
+    (folder / "-rf" / "4 cut.jpg").write_bytes(image.read_bytes()[:5000])
+    os.mkfifo(folder / "-rf" / "5 pipe")
+    (folder / "-rf" / "6 broken").symlink_to("nowhere")
+    (folder / "-rf" / "7 circle").symlink_to("..")
+    n, skipped = pack(folder, tmp_path / "out.rec")
+    assert n == 8 == len(scan(tmp_path / "out.rec")[0])
+    assert [name[:5] for name, _ in skipped] == [f"-rf/{i}" for i in range(1, 8)]
+    for (_, reason), words in zip(skipped, (
+            "is not an image", "is not an image", "is too small", "is damaged",
+            "not a regular file", "No such file", "is a folder that was already read")):
+        assert reason.startswith(words)
 
 
-def test_mxnet_reads_every_image_once_by_the_index(packed):
-    folder, rec = packed
-    reader = mx.recordio.MXIndexedRecordIO(str(rec.with_suffix(".idx")), str(rec), "r")
+def test_mxnet_reads_every_image_once_by_the_index(photo_folder, photo_rec):
+    index = photo_rec.with_suffix(".idx")
+    reader = mx.recordio.MXIndexedRecordIO(str(index), str(photo_rec), "r")
     images = [mx.recordio.unpack(reader.read_idx(n))[1] for n in reader.keys]
-    files = [path.read_bytes() for path in sorted(folder.iterdir())]
+    files = [path.read_bytes() for path in sorted(photo_folder.iterdir())]
     assert sorted(images) == sorted(files) and images != files  # in pseudo-random order
 
 
-def test_threads_and_other_files_change_no_byte(packed, tmp_path):
-    folder, rec = packed
+def test_threads_and_other_files_change_no_byte(photo_folder, photo_rec, folder, tmp_path):
     out = tmp_path / "out.rec"
-    (tmp_path / "in").mkdir()
-    for path in folder.iterdir():
-        os.link(path, tmp_path / "in" / path.name)
-    (tmp_path / "in" / ".DS_Store").write_text("hello")
-    assert pack(tmp_path / "in", out, threads=7) == (40, [(".DS_Store", "is not an image")])
-    assert out.read_bytes() == rec.read_bytes()
-    assert out.with_suffix(".idx").read_bytes() == rec.with_suffix(".idx").read_bytes()
+    for path in photo_folder.iterdir():
+        os.link(path, folder / path.name)
+    (folder / ".DS_Store").write_text("hello")
+    assert pack(folder, out, threads=7) == (280, [(".DS_Store", "is not an image")])
+    for suffix in (".rec", ".idx"):
+        assert out.with_suffix(suffix).read_bytes() == photo_rec.with_suffix(suffix).read_bytes()
 
 
-def test_errors_leave_existing_files(tmp_path):
-    (tmp_path / "in").mkdir()
-    save(tmp_path / "in" / "a.png")
-    out = tmp_path / "out.rec"
+def test_errors_leave_existing_files(folder, tmp_path):
+    image, out = save(folder / "a.png"), tmp_path / "out.rec"
     out.write_bytes(b"dear")
-    with pytest.raises(DatasetError, match="has 1 readable images of 1 files: expected 2 or more"):
-        pack(tmp_path / "in", out, min_images=2)
-    for name in ("in/out.rec", "o.idx", "in"):
-        with pytest.raises(DatasetError, match="is in the folder|invalid record file"):
-            pack(tmp_path / "in", tmp_path / name)
-    with pytest.raises(DatasetError, match="not a record file"):
-        pack(tmp_path / "in" / "a.png", tmp_path / "x.rec")
-    with pytest.raises(FileNotFoundError):
-        pack(tmp_path / "nothing", out)
+    for source, name, error, words in (
+            (folder, "out.rec", DatasetError, "1 readable images of 1 files: expected 2 or more"),
+            (folder, "in/out.rec", DatasetError, "is in the folder"),
+            (image, "x.rec", DatasetError, "not a record file"),
+            (tmp_path / "nothing", "out.rec", FileNotFoundError, "nothing")):
+        with pytest.raises(error, match=words):
+            pack(source, tmp_path / name, min_images=2)
     assert sorted(os.listdir(tmp_path)) == ["in", "out.rec"] and out.read_bytes() == b"dear"
 
 
-def test_a_file_that_vanishes_is_skipped(tmp_path):
-    (tmp_path / "in").mkdir()
+def test_a_file_that_vanishes_is_skipped(folder, tmp_path):
     for name in "ab":
-        save(tmp_path / "in" / f"{name}.png")
+        save(folder / f"{name}.png")
 
     def remove(numbers):
-        (tmp_path / "in" / "b.png").unlink()
+        (folder / "b.png").unlink()
         return numbers
 
-    assert pack(tmp_path / "in", tmp_path / "o.rec", progress=remove) == (
+    assert pack(folder, tmp_path / "o.rec", progress=remove) == (
         1, [("b.png", "No such file or directory")])
 
 
@@ -121,11 +104,11 @@ def test_links_do_not_multiply_folders(tmp_path):
             (tmp_path / f"{i}" / name).symlink_to(tmp_path / f"{i + 1}")
     (tmp_path / "40").mkdir()
     save(tmp_path / "40" / "image.png", PHOTO[:32, :32])
-    names, skipped = list_files(tmp_path / "0")
-    assert len(names) == 1 and len(skipped) == 40
+    images = Folder(tmp_path / "0")
+    assert len(images) == 1 and len(images.skipped) == 40
 
 
-def test_a_record_file_is_packed_in_its_order(packed, tmp_path):
+def test_a_record_file_is_packed_in_its_order(photo_rec, tmp_path):
     """Small images of a foreign file are enlarged, damaged ones listed."""
     small, large = (save(tmp_path / f"{n}.png", PHOTO[:n, :n]).read_bytes() for n in (64, 256))
     damaged = bytearray(encode_record(large, 0))
@@ -139,23 +122,21 @@ def test_a_record_file_is_packed_in_its_order(packed, tmp_path):
     assert pack(foreign, tmp_path / "o.rec", threads=2) == (
         3, [("record 3", "is not an image"), ("record 4", "is damaged: its checksum differs")])
     records = Records(tmp_path / "o.rec")
-    images = [records.read(n) for n in range(3)]
-    assert images[0] == images[2] == large
-    assert decode(images[1]).shape == (256, 256, 3)
-    assert pack(packed[1], tmp_path / "again.rec") == (40, [])
-    assert (tmp_path / "again.rec").read_bytes() == packed[1].read_bytes()
+    assert records.read(0) == records.read(2) == large
+    assert decode(records.read(1)).shape == (256, 256, 3)
+    assert pack(photo_rec, tmp_path / "again.rec") == (280, [])
+    assert (tmp_path / "again.rec").read_bytes() == photo_rec.read_bytes()
 
 
-def test_the_fingerprint_identifies_the_images(tmp_path):
+def test_the_fingerprint_identifies_the_images(folder):
     """Other names in the same order, and other files between them, change nothing."""
-    (tmp_path / "in").mkdir()
-    save(tmp_path / "in" / "a.png")
-    before = Folder(tmp_path / "in").fingerprint
-    (tmp_path / "in" / "a.png").rename(tmp_path / "in" / "b.png")
-    (tmp_path / "in" / "a.txt").write_text("hello")
-    assert Folder(tmp_path / "in").fingerprint == before
-    save(tmp_path / "in" / "b.png", PHOTO[::-1])
-    assert Folder(tmp_path / "in").fingerprint != before
+    save(folder / "a.png")
+    before = Folder(folder).fingerprint
+    (folder / "a.png").rename(folder / "b.png")
+    (folder / "a.txt").write_text("hello")
+    assert Folder(folder).fingerprint == before
+    save(folder / "b.png", PHOTO[::-1])
+    assert Folder(folder).fingerprint != before
 
 
 # Packs two folders in a process of its own; the peak memory after each, in kB.
@@ -181,20 +162,19 @@ def test_memory_does_not_grow_with_the_number_of_images(tmp_path):
     assert (few, many) == (300, 2000) and many_peak < 1.1 * few_peak
 
 
-def test_a_full_disk_and_a_killed_process_leave_no_files(packed, tmp_path):
+def test_a_full_disk_and_a_killed_process_leave_no_files(photo_folder, folder, tmp_path):
     """The file of a killed process is removed by the next packing."""
-    folder, out = packed[0], tmp_path / "a[1].rec"
+    out = tmp_path / "a[1].rec"
     code = (f"import sys, resource; resource.setrlimit(resource.RLIMIT_FSIZE, (10**6, {10**6}));"
             "from dcgan_mx.data import packing; packing.pack(sys.argv[1], sys.argv[2])")
-    done = subprocess.run([sys.executable, "-c", code, str(folder), str(out)],
+    done = subprocess.run([sys.executable, "-c", code, str(photo_folder), str(out)],
                           capture_output=True, text=True, check=False)
-    assert f"File too large: '{out}'" in done.stderr and os.listdir(tmp_path) == []
+    assert f"File too large: '{out}'" in done.stderr and os.listdir(tmp_path) == ["in"]
     ended = subprocess.Popen([sys.executable, "-c", ""])
     ended.wait()
     stale, kept = (tmp_path / f".a[1].rec.{pid}.tmp" for pid in (ended.pid, os.getppid()))
     for path in (stale, kept):
         path.touch()
-    (tmp_path / "one").mkdir()
-    os.link(next(folder.iterdir()), tmp_path / "one" / "a.png")
-    pack(tmp_path / "one", out)
+    save(folder / "a.png")
+    pack(folder, out)
     assert not stale.exists() and kept.exists()  # that process is still running

@@ -1,7 +1,5 @@
 import errno
 import os
-import resource
-from pathlib import Path
 
 import pytest
 from helpers.small import small_trainer as small
@@ -11,11 +9,8 @@ from dcgan_mx.data.datasets import make_discs
 from dcgan_mx.hooks import checkpoints
 from dcgan_mx.hooks.base import LambdaHook
 from dcgan_mx.hooks.checkpoints import Saver
-from dcgan_mx.hooks.grids import GridLogger
-from dcgan_mx.hooks.loggers import JsonlLogger, MetricLogger
 from dcgan_mx.runs import checkpoint
 from dcgan_mx.runs.run import Run
-from dcgan_mx.system.runtime import mx
 from dcgan_mx.trainer import DivergenceError
 
 
@@ -137,21 +132,3 @@ def test_an_incomplete_or_diverged_step_is_not_saved(tmp_path, monkeypatch):
     with pytest.raises(ValueError, match="no memory"):
         fit(trainer, Saver(tmp_path))
     assert list_steps(tmp_path) == []
-
-
-@pytest.mark.slow
-def test_memory_stays_flat(tmp_path):
-    """2,000 steps with log, grids and checkpoints: after the first 200, within 5 %."""
-    sizes = []
-
-    def measure(trainer):
-        if trainer.global_step in (200, 2000):
-            mx.nd.waitall()
-            pages = int(Path("/proc/self/statm").read_text().split()[1])
-            sizes.append(pages * resource.getpagesize())
-
-    run = Run(tmp_path)
-    small().fit(MnistIter(make_discs(64), 4, (3, 16, 16)), RandIter(4, 5), 1000, max_steps=2000,
-                hooks=[MetricLogger(50, JsonlLogger(run), GridLogger(run)),
-                       Saver(tmp_path, 50, keep=2), LambdaHook(measure)])
-    assert sizes[1] < 1.05 * sizes[0]

@@ -53,7 +53,10 @@ def test_records_average_the_steps_since_the_last(tmp_path):
 
 
 def test_a_logger_that_fails_warns_once_and_loses_no_log_line(tmp_path):
-    """The run is away for steps 3, 4 and 6, 7; the third logger fails always."""
+    """The run is away for steps 3, 4 and 6, 7; the third logger always fails.
+
+    It is an error if a log cannot be written at the end.
+    """
     run, away = make_run(tmp_path / "run"), tmp_path / "away"
 
     def move(trainer):
@@ -71,9 +74,6 @@ def test_a_logger_that_fails_warns_once_and_loses_no_log_line(tmp_path):
     assert all("is not written there; the training continues" in text for text in messages)
     for name, steps in (("log.jsonl", [3, 6]), ("run/grids", [3, 6]), ("no/r", [1])):
         assert [int(re.search(r"step (\d)", text)[1]) for text in messages if name in text] == steps
-
-
-def test_a_log_that_cannot_be_written_fails_at_the_end(tmp_path):
     with pytest.warns(RuntimeWarning), pytest.raises(OSError, match="nowhere"):
         fit([MetricLogger(1, JsonlLogger(Run(tmp_path / "nowhere")))], max_steps=2)
 
@@ -85,9 +85,8 @@ def test_grids_show_the_images_of_the_step(tmp_path):
     def keep(trainer):
         if trainer.global_step % 3:
             return
-        assert (trainer.diffD is None) == (trainer.global_step == 3)
         images = {"gout": trainer.outG.asnumpy(), "data": trainer.batch.data[0].asnumpy()}
-        if trainer.diffD is not None:
+        if trainer.global_step == 6:
             images["diff"] = standardise(trainer.diffD.asnumpy())
         expected.update({f"{name}-{trainer.global_step:08d}.png": make_grid(array)
                          for name, array in images.items()})
@@ -98,6 +97,8 @@ def test_grids_show_the_images_of_the_step(tmp_path):
     assert written.keys() == expected.keys() and len(written) == 5
     for name, grid in expected.items():
         np.testing.assert_array_equal(written[name], grid)
+    # Without loggers, as on workers other than rank 0, no images are copied.
+    fit([LambdaHook(lambda trainer: setattr(trainer, "outG", None)), MetricLogger(1)])
 
 
 def test_divergence_is_raised_before_anything_is_logged():
