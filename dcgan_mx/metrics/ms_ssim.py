@@ -56,10 +56,11 @@ def compare_pairs(first: np.ndarray, second: np.ndarray) -> np.ndarray:
     a, b = ((images.astype(np.float64) + 1) / 2 for images in (first, second))
     result = np.ones(len(a))
     for scale, weight in enumerate(_WEIGHTS):
+        if scale:
+            a, b = _halve(a), _halve(b)
         luminance, contrast = _similarity(a, b)
         value = contrast if scale < len(_WEIGHTS) - 1 else luminance * contrast
         result *= np.maximum(value.mean((1, 2, 3)), 0) ** weight
-        a, b = (_halve(images) for images in (a, b))
     return result
 
 
@@ -87,8 +88,6 @@ def _window(n: int) -> np.ndarray:
 def _halve(images: np.ndarray) -> np.ndarray:
     """Average 2x2 pixels, without an odd last row or column."""
     n, c, height, width = images.shape
-    if 1 in (height, width):
-        return images
     cut = images[:, :, :height // 2 * 2, :width // 2 * 2]
     means: np.ndarray = cut.reshape(n, c, height // 2, 2, width // 2, 2).mean((3, 5))
     return means

@@ -21,7 +21,7 @@ from dcgan_mx.sampling.generator import Generator, load_generator
 from dcgan_mx.sampling.latent import make_latents
 from dcgan_mx.system.runtime import mx
 from dcgan_mx.visual import make_grid, read_png
-from tools.quality.make_pretrained import make_pretrained
+from tools.quality.make_pretrained import make_pretrained, write_pretrained
 
 GREY = (*SMALL, "--nc", 1, "--batch-size", 16)
 
@@ -103,7 +103,7 @@ def test_bundled_generator_without_d_or_damaged(bundled, call, one_line_error, t
                                                 monkeypatch):
     monkeypatch.setattr(pretrained, "FOLDER", shutil.copytree(bundled[1], tmp_path / "copy"))
     metadata, params = pretrained.read_pretrained("pretrained:discs")
-    path = pretrained.write_pretrained("digits", params, {
+    path = write_pretrained("digits", params, {
         **{name: value for name, value in metadata.items() if name not in ("format", "latent")},
         "dataset": "mnist"})
     one_line_error(call("evaluate", "pretrained:digits", "--linear-probe"), "pretrained:digits",
