@@ -19,13 +19,6 @@ def check_images(name: str, images: np.ndarray) -> None:
             raise ValueError(f"{name} has values outside [-1, 1]: rescale the images")
 
 
-def check_at_least(least: int, **values: int) -> None:
-    """Raise ValueError if a value is too small."""
-    for name, value in values.items():
-        if value < least:
-            raise ValueError(f"{name} is {value}: expected at least {least}")
-
-
 def chunks(images: np.ndarray) -> list[slice]:
     """Return slices of a set of images with about a million values each, but at least one image."""
     step = max(1, 2**20 // int(np.prod(images.shape[1:])))

@@ -3,7 +3,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from .checks import check_at_least, check_images, chunks
+from .checks import check_images, chunks
 
 # Source of the constants: Wang, Simoncelli and Bovik, "Multiscale structural similarity for image
 # quality assessment", Asilomar 2003.
@@ -41,8 +41,8 @@ def ms_ssim(images: np.ndarray, pairs: int = 10_000, seed: int = 0) -> float:
     arXiv:1610.09585.
     """
     check_images("images", images)
-    check_at_least(1, pairs=pairs)
-    check_at_least(0, seed=seed)
+    if pairs < 1:
+        raise ValueError(f"pairs is {pairs}: expected at least 1")
     rng = np.random.default_rng(seed)
     first = rng.integers(0, len(images), pairs)
     second = (first + rng.integers(1, len(images), pairs)) % len(images)

@@ -8,7 +8,7 @@ import cv2
 import numpy as np
 
 from ..system.cpu import physical_cores
-from .checks import MIN_SIZE, check_at_least, check_images, chunks
+from .checks import MIN_SIZE, check_images, chunks
 
 _PATCH = 7  # pixels a side
 _PATCHES = 128  # of each image at each level
@@ -59,8 +59,8 @@ def sliced_wasserstein(real: np.ndarray, fake: np.ndarray, seed: int = 0, repeat
     """
     check_images("real", real)
     check_images("fake", fake)
-    check_at_least(1, repeats=repeats)
-    check_at_least(0, seed=seed)
+    if repeats < 1:
+        raise ValueError(f"repeats is {repeats}: expected at least 1")
     if real.shape != fake.shape:
         raise ValueError(f"fake has shape {fake.shape}: expected the shape of real, {real.shape}")
     height, width = real.shape[2:]
@@ -131,9 +131,10 @@ class _Patches:
 
 def _cut_patches(images: np.ndarray, places: np.ndarray) -> np.ndarray:
     """Return the patches of images, (patches, C, 49)."""
-    windows = np.lib.stride_tricks.sliding_window_view(images, (_PATCH, _PATCH), (2, 3))
+    windows = np.lib.stride_tricks.sliding_window_view(images, (1, 1, _PATCH, _PATCH))
     index = np.arange(len(images))[:, None]
-    patches: np.ndarray = windows[index, :, places[..., 0], places[..., 1]]  # (n, 128, C, 7, 7)
+    # (n, 128, C, 7, 7)
+    patches: np.ndarray = windows[index, :, places[..., 0], places[..., 1], 0, 0]
     return patches.reshape(-1, images.shape[1], _PATCH * _PATCH)
 
 
@@ -145,7 +146,8 @@ def _pyramid_level(images: np.ndarray, level: int) -> np.ndarray:
         return images
     spread = np.zeros(images.shape, np.float32)
     spread[:, :, ::2, ::2] = _blur(images, 1)[:, :, ::2, ::2]
-    return images - _blur(spread, 2)
+    detail: np.ndarray = images - _blur(spread, 2)
+    return detail
 
 
 def _blur(images: np.ndarray, gain: int) -> np.ndarray:

@@ -128,20 +128,11 @@ def load_generator(path: StrPath, ctx: Any = None, bn_stats: str = "moving", bat
                    weights: str | None = None) -> tuple[Generator, int]:
     """Load a generator; return it, and the training step of its checkpoint.
 
-    Parameters
-    ----------
-    path
-        A checkpoint's directory, which needs no files of D, a run directory (the newest checkpoint
-        is loaded), or `pretrained:NAME`.
-    ctx, bn_stats, batch_size
-        See `Generator`.
-    weights : 'ema' or 'raw'
-        Averaged weights, or those of the last step. Default: averaged if the checkpoint has them.
-
-    Raises
-    ------
-    ValueError
-        If there is no such generator, it is damaged, or it lacks these weights.
+    `path` is a checkpoint's directory, where files of D may be missing, a run directory, whose
+    newest checkpoint is loaded, or `pretrained:NAME`. `weights` are 'ema' (averaged) or 'raw' (those
+    of the last step); default: averaged if the checkpoint has them. `Generator` describes the other
+    arguments. Raises ValueError if there is no such generator, it is damaged, or it lacks these
+    weights.
     """
     if is_pretrained(path):
         metadata, params = read_pretrained(path)

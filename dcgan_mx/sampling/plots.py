@@ -36,7 +36,7 @@ def draw_rows(rows: Sequence[np.ndarray], signs: Sequence[str] = (),
         for i, pixels in enumerate(to_pixels(row)):
             apart = last_apart and i == len(row) - 1
             x = left + (columns - 1 if apart else i) * (width + _GAP) + 2 * _GAP * apart
-            canvas.paste(Image.fromarray(pixels if canvas.mode == "RGB" else pixels[..., 0]), (x, y))
+            canvas.paste(Image.fromarray(pixels.squeeze()), (x, y))
             if captions:
                 pen.text((x + width // 2, y + height + 1), captions[r][i], "black", font, "ma")
     drawn: np.ndarray = np.atleast_3d(np.asarray(canvas))

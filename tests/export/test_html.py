@@ -126,18 +126,13 @@ def test_lines_have_colours_and_a_legend():
     assert text == html.plot(series, "step", "loss")
 
 
-@pytest.fixture(scope="module")
-def nasty():
-    """A page with markup in every text."""
+def test_texts_are_escaped_and_nothing_is_loaded():
     image = html.embed_image(np.zeros((2, 2, 3), np.uint8))
-    return fill_in(
+    nasty = fill_in(
         "{{ t }}{{ code(t) }}{% call table(t) %}{{ row(t) }}{% endcall %}{{ img(image, t) }}"
         "{{ drawn }}{{ slider(frames, t) }}", t=NASTY, image=image,
         frames=[(NASTY, image)] * 2,
         drawn=html.plot({NASTY: ([1, 2], [1, 2]), "b": ([], [])}, NASTY, NASTY))
-
-
-def test_texts_are_escaped_and_nothing_is_loaded(nasty):
     assert "alert(1)</script>" not in nasty and nasty.count("<script>") == 1
     assert len(re.findall("&lt;script&gt;alert", nasty)) == 21
     assert attributes(nasty, "alt") == [NASTY] + [f"{NASTY}, {NASTY}"] * 2
