@@ -143,7 +143,7 @@ def test_texts_of_a_run_are_escaped(make_run):
     assert "&lt;script&gt;" in text.split("--run-dir ")[1]
 
 
-def test_report_in_browser(browser, make_run):
+def test_report_in_browser(make_run, request):
     """A run with long names and all parts."""
     flags = {**CONFIG["flags"], "data_path": "/a" * 300, "run_dir": "x" * 300}
     steps = range(10, 60, 10)
@@ -161,6 +161,7 @@ def test_report_in_browser(browser, make_run):
                   ("error of a linear SVM on D, %", "5.00", "")):
         assert "<tr>" + "".join(f"<td>{cell}</td>" for cell in cells) + "</tr>" in text
     assert "The best evaluated step is 50." in text
+    browser = request.getfixturevalue("browser")  # here, because the checks above run without it
     check_page(browser, path)
     assert shown(browser) == [("step 50", 4), ("step 50", 4)]
     for drawing in browser.find_elements("css selector", ".plot [role=img]"):
