@@ -32,12 +32,12 @@ def test_wheel_and_sdist_are_complete_and_can_be_imported(tmp_path):
     with tarfile.open(sdist) as archive:
         assert any(name.endswith("/pretrained/mnist.params") for name in archive.getnames())
     with zipfile.ZipFile(wheel) as archive:
+        assert {"dcgan_mx/py.typed", "dcgan_mx/pretrained/mnist.json"} <= {*archive.namelist()}
         names = {name.split("/")[0] for name in archive.namelist()}
         assert len(names) == 2 and "dcgan_mx" in names  # neither tools nor tests
     run("pip", "install", "--quiet", "--no-deps", "--no-index", "--target", site, wheel)
-    code = ("import dcgan_mx, pathlib; folder = pathlib.Path(dcgan_mx.__file__).parent; print("
-            "dcgan_mx.__file__, all((folder / name).exists() for name in ('py.typed', "
-            "'pretrained/mnist.json', 'pretrained/mnist.params')), dcgan_mx.make_dcgan_sym.__name__)")
+    code = ("import dcgan_mx; from dcgan_mx.sampling import pretrained; print(dcgan_mx.__file__, "
+            "(pretrained.FOLDER / 'mnist.params').exists(), dcgan_mx.make_dcgan_sym.__name__)")
     done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, text=True, check=True,
                           stdout=subprocess.PIPE, env={**os.environ, "PYTHONPATH": str(site)})
     assert done.stdout == f"{site}/dcgan_mx/__init__.py True make_dcgan_sym\n"

@@ -129,8 +129,8 @@ def load_generator(path: StrPath, ctx: Any = None, bn_stats: str = "moving", bat
     """Load a generator; return it, and the training step of its checkpoint.
 
     `path` is a checkpoint's directory, where files of D may be missing, a run directory, whose
-    newest checkpoint is loaded, or `pretrained:NAME`. `weights` are 'ema' (averaged) or 'raw' (those
-    of the last step); default: averaged if the checkpoint has them. `Generator` describes the other
+    newest checkpoint is loaded, or `pretrained:NAME`. `weights` are 'ema' (averaged) or 'raw' (from
+    the last step); default: averaged if the checkpoint has them. `Generator` describes the other
     arguments. Raises ValueError if there is no such generator, it is damaged, or it lacks these
     weights.
     """
