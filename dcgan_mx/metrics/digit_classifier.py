@@ -131,6 +131,5 @@ def _augment(data: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     low = rng.uniform(0, 0.3, (n, 1, 1, 1)) * (rng.random((n, 1, 1, 1)) < 0.5)
     high = rng.uniform(0.6, 1, (n, 1, 1, 1))
     noise = rng.uniform(0, 0.15, (n, 1, 1, 1)) * rng.standard_normal(data.shape, np.float32)
-    augmented = low + (high - low) * ink + noise
-    result: np.ndarray = 2 * np.clip(augmented, 0, 1) - 1
-    return result.astype(np.float32)
+    augmented: np.ndarray = np.clip(low + (high - low) * ink + noise, 0, 1)
+    return (2 * augmented - 1).astype(np.float32)

@@ -70,7 +70,5 @@ def arithmetic(terms: list[tuple[int, list[int]]], nz: int
     """
     groups = [np.concatenate([make_latents(1, nz, seed) for seed in seeds]) for _, seeds in terms]
     means = np.stack([group.mean(0) for group in groups])
-    total = np.zeros(nz, np.float32)
-    for (sign, _), mean in zip(terms, means):
-        total += sign * mean
+    total: np.ndarray = np.sum([sign * mean for (sign, _), mean in zip(terms, means)], axis=0)
     return groups, means, total

@@ -186,6 +186,17 @@ def test_page_is_self_contained_in_all_views(browser, sample):
     check_page(browser, sample)
 
 
+@pytest.mark.parametrize("body, what", [
+    ('<div style="width: 2000px">wide</div>', "2016"),
+    ("<script>nothing.there()</script>", "not defined"),
+    ('<img src="http://127.0.0.1:9/a.png" alt="">', "127.0.0.1"),
+    ("<style>body { background: white !important; }</style>", "light and dark")])
+def test_check_page_detects(body, what, browser, tmp_path):
+    (tmp_path / "a.html").write_text(fill_in(body))
+    with pytest.raises(AssertionError, match=what):
+        check_page(browser, tmp_path / "a.html")
+
+
 def test_keys_move_only_their_slider(browser, sample):
     browser.get(sample.resolve().as_uri())
     assert shown(browser) == [("d", 3), ("z", 2)]
