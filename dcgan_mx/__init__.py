@@ -10,9 +10,8 @@ from .visual import fill_buf, visual  # now: the name would later mean the modul
 if TYPE_CHECKING:
     from .data.datasets import get_mnist
     from .iterators import FolderIter, ImagenetIter, MnistIter, RandIter
-    from .metrics.frechet import frechet_distance
+    from .metrics.feature_sets import frechet_distance, precision_recall
     from .metrics.ms_ssim import ms_ssim
-    from .metrics.precision_recall import precision_recall
     from .metrics.swd import sliced_wasserstein
     from .sampling.generator import load_pretrained
     from .symbols import make_dcgan_sym
@@ -25,11 +24,10 @@ add_missing_names()  # a later `import mxnet` works
 # Names are imported on first use, so that `import dcgan_mx` does not import MXNet.
 _MODULES = {
     "FolderIter": "iterators", "ImagenetIter": "iterators", "MnistIter": "iterators",
-    "RandIter": "iterators", "Trainer": "trainer", "get_mnist": "data.datasets",
-    "make_dcgan_sym": "symbols", "frechet_distance": "metrics.frechet",
-    "load_pretrained": "sampling.generator",
-    "precision_recall": "metrics.precision_recall", "ms_ssim": "metrics.ms_ssim",
-    "sliced_wasserstein": "metrics.swd"}
+    "RandIter": "iterators", "Trainer": "trainer", "frechet_distance": "metrics.feature_sets",
+    "get_mnist": "data.datasets", "load_pretrained": "sampling.generator",
+    "make_dcgan_sym": "symbols", "ms_ssim": "metrics.ms_ssim",
+    "precision_recall": "metrics.feature_sets", "sliced_wasserstein": "metrics.swd"}
 
 __all__ = ["FolderIter", "ImagenetIter", "MnistIter", "RandIter", "Trainer", "__version__",
            "fill_buf", "frechet_distance", "get_mnist", "load_pretrained", "make_dcgan_sym",

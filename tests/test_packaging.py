@@ -32,6 +32,7 @@ def test_wheel_and_sdist_are_complete_and_can_be_imported(tmp_path):
     with tarfile.open(sdist) as archive:
         assert any(name.endswith("/pretrained/mnist.params") for name in archive.getnames())
     with zipfile.ZipFile(wheel) as archive:
+        assert {"dcgan_mx/py.typed", "dcgan_mx/pretrained/mnist.json"} <= {*archive.namelist()}
         names = {name.split("/")[0] for name in archive.namelist()}
         assert len(names) == 2 and "dcgan_mx" in names  # neither tools nor tests
     run("pip", "install", "--quiet", "--no-deps", "--no-index", "--target", site, wheel)

@@ -9,6 +9,7 @@ import struct
 import subprocess
 import sys
 import tempfile
+import urllib.error
 import urllib.request
 import zipfile
 import zlib
@@ -158,8 +159,12 @@ def _download(url: str, missing: list[_Entry]) -> dict[str, bytes]:
     """Read gzipped IDX files below a URL."""
     files = {}
     for name, _, shape in missing:
-        with urllib.request.urlopen(f"{url}{name}.gz", timeout=TIMEOUT) as response:
-            files[f"{name}.gz"] = response.read(1000 + math.prod(shape))
+        try:
+            with urllib.request.urlopen(f"{url}{name}.gz", timeout=TIMEOUT) as response:
+                files[f"{name}.gz"] = response.read(1000 + math.prod(shape))
+        except urllib.error.HTTPError as error:
+            error.close()  # it keeps the connection open
+            raise
     return files
 
 

@@ -72,8 +72,9 @@ class Records:
         self.path = path
         self._file = open_regular(path, follow=True)
         self._state = self._stat()
-        self._offsets, digest = scan(path)
-        self.skipped: list[tuple[str, str]] = []
+        offsets, empty, digest = scan(path)
+        self._numbers, self._offsets = np.flatnonzero(~empty), offsets[~empty]
+        self.skipped = [(f"record {n + 1}", "contains no image") for n in np.flatnonzero(empty)]
         self.fingerprint = {"records": len(self._offsets), "sha256": digest}
 
     def __del__(self) -> None:
@@ -84,8 +85,8 @@ class Records:
         return len(self._offsets)
 
     def name(self, n: int) -> str:
-        """Return "record" and the number of image `n`, from 1."""
-        return f"record {n + 1}"
+        """Return "record" and the number of image `n` in the file, from 1."""
+        return f"record {self._numbers[n] + 1}"
 
     def read(self, n: int) -> bytes:
         """Return image `n`, encoded."""

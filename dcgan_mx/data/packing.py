@@ -36,6 +36,8 @@ def pack(source: StrPath, out: StrPath, resize: int = 256, quality: int = 95, th
     def read(n: int) -> tuple[bytes, str]:
         try:
             return normalize_image(images.read(n), resize, quality), ""
+        except DatasetError:
+            raise
         except (OSError, ValueError) as error:
             return b"", short_message(error)
 

@@ -38,12 +38,13 @@ def encode_record(image: bytes, n: int) -> bytes:
     return b"".join(pieces)
 
 
-def scan(path: StrPath) -> tuple[np.ndarray, str]:
+def scan(path: StrPath) -> tuple[np.ndarray, np.ndarray, str]:
     """Find the records of a file by their headers; DatasetError if it is damaged.
 
-    Returns the offset of each record, (N,), int64, and a SHA-256 of offsets and checksums.
+    Returns the offset of each record, (N,), int64; whether it has labels only, as in data sets of
+    faces, (N,), bool; and a SHA-256 of offsets and checksums.
     """
-    found, inside, position = [], False, 0
+    found, empty, inside, position = [], [], False, 0
     with open_regular(path, follow=True) as f:
         size = os.fstat(f.fileno()).st_size
         while position < size:
@@ -54,15 +55,16 @@ def scan(path: StrPath) -> tuple[np.ndarray, str]:
                 raise DatasetError(f"{path} is not a record file, or damaged at byte {position}: "
                                    "make it again")
             if not inside:
-                *_, check = _HEADER.unpack_from(head, 8)
+                labels, _, _, check = _HEADER.unpack_from(head, 8)
                 checked = check >> 32 == _CHECKED >> 32
                 found.append((position, check % 2**32 if checked else -1))
+                empty.append(kind == _WHOLE and _HEADER.size + 4 * labels >= length)
             inside = kind in (_FIRST, _MIDDLE)
             position += 8 + length + -length % 4
     if position != size or inside:
         raise DatasetError(f"{path} is cut off in record {len(found)}: copy or make it again")
     table = np.array(found, np.int64).reshape(-1, 2)
-    return table[:, 0].copy(), hashlib.sha256(table.tobytes()).hexdigest()
+    return table[:, 0].copy(), np.array(empty, bool), hashlib.sha256(table.tobytes()).hexdigest()
 
 
 def read_image(f: BinaryIO, offset: int) -> bytes:

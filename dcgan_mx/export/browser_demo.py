@@ -15,9 +15,8 @@ _LEVELS = 2**15 - 1  # of a weight, on each side of 0
 def render(network: Network, vectors: np.ndarray, metadata: Mapping[str, object]) -> str:
     """Return the page of a generator, with about 2.7 bytes for each weight.
 
-    `vectors`, (n, nz), float32, are mixed by one slider each. `metadata` has the generator's
-    `step` and `weights` (ema or raw), and the `version` of dcgan-mx. Raises ValueError if the
-    network is not a chain of deconvolutions and activations.
+    Sliders mix the `vectors`, (n, nz), float32. `metadata` has the generator's `step` and `weights`
+    (ema or raw), and the `version` of dcgan-mx.
     """
     data = {"stages": [_pack(stage) for stage in fold(network)], "shape": network.output_shape,
             "nz": network.input_shape[0], "vectors": _encode(vectors, "<f4")}
@@ -26,10 +25,10 @@ def render(network: Network, vectors: np.ndarray, metadata: Mapping[str, object]
 
 
 def fold(network: Network) -> list[dict[str, Any]]:
-    """Fold every BatchNorm into its deconvolution; return a stage for each deconvolution.
+    """Fold every BatchNorm of a generator into its deconvolution; return the deconvolutions.
 
-    A stage has `weight` (C, C', H, W), `scale` and `shift` (C',) of its output, float64;
-    `activation`, and `alpha` of LeakyRelu; `kernel`, `stride` and `pad`.
+    Each has `weight` (C, C', H, W), `scale` and `shift` (C',) of its output, float64; `activation`;
+    `kernel`, `stride` and `pad`.
     """
     stages: list[dict[str, Any]] = []
     for layer in network.layers:
@@ -41,9 +40,6 @@ def fold(network: Network) -> list[dict[str, Any]]:
                      "stride": layer.attributes["strides"], "pad": layer.attributes["pads"][:2]}
             stages.append({"weight": weight, "scale": ones, "shift": bias[0] if bias else 0 * ones,
                            "activation": "None", **shape})
-        elif not stages or stages[-1]["activation"] != "None" or layer.op in ("Conv", "Flatten"):
-            raise ValueError(f"layer {layer.name} is {layer.op}, which a page cannot run: give a "
-                             "generator of make_dcgan_sym")
         elif layer.op == "BatchNormalization":
             gamma, beta, mean, variance = arrays
             slope = gamma / np.sqrt(variance + layer.attributes["epsilon"])

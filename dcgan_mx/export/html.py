@@ -50,15 +50,10 @@ def embed_image(pixels: np.ndarray, max_width: int = 10_000) -> EmbeddedImage:
 
 def plot(series: Mapping[str, tuple[Iterable[Any], Iterable[Any]]], x_label: str, y_label: str,
          log_y: bool = False) -> Markup:
-    """Draw lines in the colours of the page's style sheet; return a <figure>.
+    """Draw a line for each name in `series`, {name: (x values, y values)}; return a <figure>.
 
-    Parameters
-    ----------
-    series
-        Name to x and y values. A value that is not a finite number breaks the line, as does y <= 0
-        on a logarithmic axis; a point between two breaks is a dot.
-    log_y
-        Use a logarithmic y axis between powers of ten; default: a linear y axis that includes 0.
+    Values are numbers or None. None, infinity and nan break the line, as does y <= 0 on a
+    logarithmic axis; a point between two breaks is a dot. A linear y axis includes 0.
     """
     from matplotlib import style  # here, because the import takes half a second
     from matplotlib.figure import Figure
@@ -87,17 +82,13 @@ def plot(series: Mapping[str, tuple[Iterable[Any], Iterable[Any]]], x_label: str
 
 
 def _points(xs: Iterable[Any], ys: Iterable[Any], log_y: bool) -> np.ndarray:
-    """Return points as (2, n) numbers; both are nan where one is not a drawable number."""
-    def number(value: Any, least: float) -> float:
-        try:
-            return float(value) if least < float(value) < _LARGEST else math.nan
-        except (TypeError, ValueError, OverflowError):
-            return math.nan
-
-    points = np.array([[number(x, -_LARGEST) for x in xs],
-                       [number(y, 1 / _LARGEST if log_y else -_LARGEST) for y in ys]])
-    both: np.ndarray = points + 0 * points[::-1]
-    return both
+    """Return points as (2, n) numbers; both are nan where one of them cannot be drawn."""
+    points = np.array([[*xs], [*ys]], float)  # None becomes nan
+    drawable = (np.abs(points) < _LARGEST).all(0)
+    if log_y:
+        drawable &= points[1] > 1 / _LARGEST
+    points[:, ~drawable] = np.nan
+    return points
 
 
 def _scale(axes: Any, points: np.ndarray, log_y: bool) -> None:

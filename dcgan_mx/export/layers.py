@@ -48,9 +48,6 @@ def read_network(symbol: str, params: Mapping[str, np.ndarray]) -> Network:
         op = attrs["act_type"] if node["op"] == "Activation" else node["op"]
         if op in _SKIPPED:
             continue
-        if op not in _OPS:
-            raise ValueError(f"layer {name} is {op}, which cannot be exported: give a "
-                             "network of make_dcgan_sym")
         own = {key: arrays[key] for key in (f"{name}_{part}" for part in _PARAMETERS)
                if key in arrays}
         if attrs.get("fix_gamma") == "True":  # MXNet then ignores the file and uses 1

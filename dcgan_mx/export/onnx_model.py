@@ -30,9 +30,22 @@ def make_model(network: Network, output: str, metadata: Mapping[str, object],
     onnx is missing, too old or too new.
     """
     onnx = import_onnx()
+    helper, float32 = onnx.helper, onnx.TensorProto.FLOAT
+    nodes, arrays, name = [], [], network.input
     try:
-        model = _build(onnx, network, output, version)
-        onnx.helper.set_model_props(model, {name: str(text) for name, text in metadata.items()})
+        for layer in network.layers:
+            source, name = name, output if layer is network.layers[-1] else layer.name
+            nodes.append(helper.make_node(layer.op, [source, *layer.arrays], [name], layer.name,
+                                          **layer.attributes))
+            arrays += [onnx.numpy_helper.from_array(array, key)
+                       for key, array in layer.arrays.items()]
+        ends = [[helper.make_tensor_value_info(name, float32, ["N", *shape])] for name, shape in (
+            (network.input, network.input_shape), (output, network.output_shape))]
+        model = helper.make_model(
+            helper.make_graph(nodes, "dcgan", *ends, arrays), ir_version=IR_VERSION,
+            opset_imports=[helper.make_opsetid("", OPSET)], producer_name="dcgan-mx",
+            producer_version=version)
+        helper.set_model_props(model, {key: str(value) for key, value in metadata.items()})
         onnx.checker.check_model(model, full_check=True)
         content: bytes = model.SerializeToString()
     except (AttributeError, TypeError, ValueError, RuntimeError, onnx.checker.ValidationError
@@ -41,21 +54,3 @@ def make_model(network: Network, output: str, metadata: Mapping[str, object],
                          f"({' '.join(str(error).split())}): install another version: {_HINT}"
                          ) from None
     return content
-
-
-def _build(onnx: Any, network: Network, output: str, version: str) -> Any:
-    """Build the model."""
-    helper, float32 = onnx.helper, onnx.TensorProto.FLOAT
-    nodes, arrays, name = [], [], network.input
-    for layer in network.layers:
-        source, name = name, output if layer is network.layers[-1] else layer.name
-        nodes.append(helper.make_node(layer.op, [source, *layer.arrays], [name], layer.name,
-                                      **layer.attributes))
-        arrays += [onnx.numpy_helper.from_array(array, key) for key, array in layer.arrays.items()]
-    inputs, outputs = ([helper.make_tensor_value_info(name, float32, ["N", *shape])]
-                       for name, shape in ((network.input, network.input_shape),
-                                           (output, network.output_shape)))
-    return helper.make_model(
-        helper.make_graph(nodes, "dcgan", inputs, outputs, arrays), ir_version=IR_VERSION,
-        opset_imports=[helper.make_opsetid("", OPSET)], producer_name="dcgan-mx",
-        producer_version=version)

@@ -1,4 +1,4 @@
-"""Checks that all metrics make of their inputs."""
+"""Checks of images, and their division into parts."""
 from __future__ import annotations
 
 import numpy as np
@@ -17,24 +17,6 @@ def check_images(name: str, images: np.ndarray) -> None:
     for part in chunks(images):
         if not np.abs(images[part]).max() <= 1 + 1e-3:  # false for nan, too
             raise ValueError(f"{name} has values outside [-1, 1]: rescale the images")
-
-
-def check_features(real: np.ndarray, fake: np.ndarray) -> list[np.ndarray]:
-    """Return two sets of features as float64; raise ValueError unless both are finite (N, d)."""
-    for name, features in (("real", real), ("fake", fake)):
-        if features.ndim != 2 or len(features) < 2 or features.shape[1] != real.shape[1]:
-            raise ValueError(f"{name} has shape {features.shape}: expected (N, d) with N at least "
-                             "2, and the same d for both")
-        if not np.isfinite(features).all():
-            raise ValueError(f"{name} has values that are not finite: remove those images")
-    return [features.astype(np.float64) for features in (real, fake)]
-
-
-def check_at_least(least: int, **values: int) -> None:
-    """Raise ValueError if a value is too small."""
-    for name, value in values.items():
-        if value < least:
-            raise ValueError(f"{name} is {value}: expected at least {least}")
 
 
 def chunks(images: np.ndarray) -> list[slice]:

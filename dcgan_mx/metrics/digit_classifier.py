@@ -2,7 +2,6 @@
 from __future__ import annotations
 
 import warnings
-from pathlib import Path
 from typing import Any
 
 import cv2
@@ -16,12 +15,7 @@ from ..system.files import StrPath, cache_folder, open_regular, write_atomic
 from ..system.runtime import mx
 
 _VERSION = 1  # of everything that affects the weights
-_SIDE = 32
-_FEATURES = 128
-_BATCH = 100
-_EPOCHS = 4
-_LR = 2e-3
-_SEED = 1998
+_SIDE, _BATCH, _LR = 32, 100, 2e-3
 
 
 class DigitClassifier:
@@ -59,7 +53,7 @@ def _make_symbol() -> Any:
         x = mx.sym.Convolution(x, name=f"conv{i}", num_filter=filters, kernel=(3, 3), pad=(1, 1))
         x = mx.sym.Activation(x, act_type="relu", name=f"relu{i}")
         x = mx.sym.Pooling(x, kernel=(2, 2), stride=(2, 2), pool_type="max", name=f"pool{i}")
-    x = mx.sym.FullyConnected(x, name="hidden", num_hidden=_FEATURES)
+    x = mx.sym.FullyConnected(x, name="hidden", num_hidden=128)
     x = mx.sym.Activation(x, act_type="relu", name="features")
     return mx.sym.FullyConnected(x, name="scores", num_hidden=10)
 
@@ -71,11 +65,10 @@ def preprocess(images: np.ndarray) -> np.ndarray:
                                 interpolation=method)[None] for image in images])
 
 
-def load_classifier(root: StrPath = "data", ctx: Any = None, cache: StrPath | None = None
-                    ) -> DigitClassifier:
-    """Load the classifier from the directory `cache`, or train it on the MNIST files in `root`."""
-    # In a separate directory, because temporary files are removed from the one of packs.
-    path = Path(cache or cache_folder()) / "classifier" / f"digits-{_VERSION}.params"
+def load_classifier(root: StrPath = "data", ctx: Any = None) -> DigitClassifier:
+    """Load the classifier from the cache, or train it on the MNIST files in `root`."""
+    # In its own directory, because temporary files are removed from the directory of packs.
+    path = cache_folder() / "classifier" / f"digits-{_VERSION}.params"
     try:
         with open_regular(path) as f:
             return DigitClassifier(parse_params(f.read(), path), ctx)
@@ -92,29 +85,25 @@ def load_classifier(root: StrPath = "data", ctx: Any = None, cache: StrPath | No
 
 
 def train(images: np.ndarray, labels: np.ndarray, test_images: np.ndarray,
-          test_labels: np.ndarray, epochs: int = _EPOCHS, ctx: Any = None
-          ) -> dict[str, np.ndarray]:
+          test_labels: np.ndarray, epochs: int = 4, ctx: Any = None) -> dict[str, np.ndarray]:
     """Train the classifier on digits, (N, 28, 28), uint8, from a fixed seed; return its parameters.
 
     Unlike digits, generated images have faint backgrounds, weak ink and noise. Each batch gets
     some of all three, so that the classifier does not mistake a shade for a digit.
     """
-    rng = np.random.default_rng(_SEED)
+    rng = np.random.default_rng(1998)
     data, test = (_prepare(part) for part in (images, test_images))
     mod = mx.mod.Module(mx.sym.SoftmaxOutput(_make_symbol(), name="softmax"),
                         context=ctx or mx.current_context())
     mod.bind([("data", (_BATCH, 1, _SIDE, _SIDE))], [("softmax_label", (_BATCH,))])
-    shapes = dict(zip(mod.symbol.list_arguments(), mod.symbol.infer_shape(
-        data=(_BATCH, 1, _SIDE, _SIDE))[0]))
+    mod.init_params(mx.init.Zero())
     # Not from MXNet's random numbers: a running training may depend on their state.
-    mod.init_params(arg_params={
-        name: mx.nd.array(rng.standard_normal(shape) * np.sqrt(2 / np.prod(shape[1:]))
-                          if len(shape) > 1 else np.zeros(shape)) for name, shape in shapes.items()
-        if name not in ("data", "softmax_label")})
-    steps = epochs * (len(data) // _BATCH)
+    mod.set_params({
+        name: mx.nd.array(rng.standard_normal(array.shape) * np.sqrt(2 / np.prod(array.shape[1:])))
+        for name, array in mod.get_params()[0].items() if array.ndim > 1}, {}, allow_missing=True)
+    schedule = mx.lr_scheduler.PolyScheduler(epochs * (len(data) // _BATCH), base_lr=_LR, pwr=1)
     mod.init_optimizer(optimizer="adam", optimizer_params={
-        "learning_rate": _LR,
-        "lr_scheduler": mx.lr_scheduler.PolyScheduler(steps, base_lr=_LR, pwr=1)})
+        "learning_rate": _LR, "lr_scheduler": schedule})
     for _ in range(epochs):
         order = rng.permutation(len(data))
         for start in range(0, len(data) - _BATCH + 1, _BATCH):
@@ -142,6 +131,5 @@ def _augment(data: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     low = rng.uniform(0, 0.3, (n, 1, 1, 1)) * (rng.random((n, 1, 1, 1)) < 0.5)
     high = rng.uniform(0.6, 1, (n, 1, 1, 1))
     noise = rng.uniform(0, 0.15, (n, 1, 1, 1)) * rng.standard_normal(data.shape, np.float32)
-    augmented = low + (high - low) * ink + noise
-    result: np.ndarray = 2 * np.clip(augmented, 0, 1) - 1
-    return result.astype(np.float32)
+    augmented: np.ndarray = np.clip(low + (high - low) * ink + noise, 0, 1)
+    return (2 * augmented - 1).astype(np.float32)

@@ -7,28 +7,25 @@ from typing import Any, Iterable, Iterator
 import numpy as np
 
 from .digit_classifier import DigitClassifier
-from .frechet import frechet_distance
+from .feature_sets import frechet_distance, precision_recall
 from .ms_ssim import ms_ssim
-from .precision_recall import precision_recall
 from .swd import sliced_wasserstein
 
 
 class Evaluator:
     """Compares sets of images with equally large sets of real images.
 
-    `real` are (N, C, H, H), float32, in [-1, 1]; N is at least 16. With a classifier of digits, all
-    metrics are of grey images; without one, Fréchet distance, precision and recall are missing.
-    `quick` uses at most 512 images and a quarter of the directions for the sliced Wasserstein
-    distance, and a tenth of the pairs for MS-SSIM.
+    `real` are (N, C, H, H), float32, in [-1, 1]. With a classifier of digits, all metrics are of
+    grey images; without a classifier, Fréchet distance, precision and recall are missing. `quick`
+    uses at most 512 images and a quarter of the directions for the sliced Wasserstein distance, and
+    a tenth of the pairs for MS-SSIM.
     """
 
     def __init__(self, real: np.ndarray, classifier: DigitClassifier | None = None,
                  quick: bool = False) -> None:
-        if len(real) < 16:
-            raise ValueError(f"{len(real)} real images are too few: give at least 16")
         self._classifier, self._quick = classifier, quick
         self._real = self._to_grey(real)
-        self._features = classifier.predict(real)[0] if classifier else None
+        self._features = classifier.predict(real)[0] if classifier else np.empty((0, 0))
 
     def evaluate(self, images: np.ndarray) -> dict[str, Any]:
         """Return the metrics of images, of the shape of the real ones.
@@ -36,19 +33,19 @@ class Evaluator:
         They are `images` (their number); `swd`, the mean of `swd_levels`; `ms_ssim`; with a
         classifier also `frechet`, `precision`, `recall`, and the `class_counts` of the digits.
         """
-        seen = self._to_grey(images)
-        most = 512 if self._quick else len(seen)
-        swd = sliced_wasserstein(self._real[:most], seen[:most], repeats=1 if self._quick else 4)
+        grey = self._to_grey(images)
+        most, repeats, pairs = (512, 1, 1_000) if self._quick else (len(grey), 4, 10_000)
+        swd = sliced_wasserstein(self._real[:most], grey[:most], repeats=repeats)
         metrics: dict[str, Any] = {
             "images": len(images), "swd": swd.mean,
             "swd_levels": {str(height): value for height, value in swd.levels.items()},
-            "ms_ssim": ms_ssim(seen, 1_000 if self._quick else 10_000)}
-        if self._classifier and self._features is not None:
+            "ms_ssim": ms_ssim(grey, pairs)}
+        if self._classifier:
             features, probabilities = self._classifier.predict(images)
-            precision, recall = precision_recall(self._features, features)
+            counts = np.bincount(probabilities.argmax(1), minlength=10)
             metrics.update(frechet=frechet_distance(self._features, features),
-                           precision=precision, recall=recall, class_counts=np.bincount(
-                               probabilities.argmax(1), minlength=10).tolist())
+                           **precision_recall(self._features, features)._asdict(),
+                           class_counts=counts.tolist())
         return metrics
 
     def _to_grey(self, images: np.ndarray) -> np.ndarray:

@@ -10,15 +10,12 @@ from ..system.files import StrPath
 from ..system.runtime import mx, set_parameters
 
 _BATCH = 100
-_C, _ITERATIONS = 1e4, 300  # of the support vector machine
-_GRID = 4  # each layer is pooled to 4x4 places
 
 
 class Features:
-    """The activations of all convolutional layers of D, max-pooled to 4x4 places and flattened.
+    """The `count` activations of all convolutional layers of D, max-pooled to 4x4 and flattened.
 
-    `path` is a run directory or a checkpoint, `data_shape` the (C, H, W) of the images, and `count`
-    the number of features of an image. BatchNorm uses its moving statistics.
+    `path` is a run directory or a checkpoint, `data_shape` the (C, H, W) of the images.
     Source: Radford et al., arXiv:1511.06434, section 5.1.
     """
 
@@ -30,7 +27,7 @@ class Features:
         for name in internals.list_outputs():
             if name.startswith("dact") and name.endswith("_output"):
                 _, ((_, _, height, _),), _ = internals[name].infer_shape(data=shape)
-                side = (height // _GRID,) * 2
+                side = (height // 4,) * 2
                 pooled.append(mx.sym.Flatten(mx.sym.Pooling(
                     internals[name], kernel=side, stride=side, pool_type="max")))
         self._mod = mx.mod.Module(mx.sym.concat(*pooled, dim=1), data_names=("data",),
@@ -45,14 +42,13 @@ class Features:
 
 
 def svm_error(examples: np.ndarray, labels: np.ndarray, tests: np.ndarray,
-              test_labels: np.ndarray, c: float = _C) -> float:
+              test_labels: np.ndarray, c: float = 1e4) -> float:
     """Return the share of tests that a linear support vector machine misclassifies.
 
     `examples` and `tests`, (N, d), float32, are normalized in place: to mean 0 and deviation 1 of
-    the examples, and divided by sqrt(d). One machine for each class against all others minimizes
-    |w|^2 / 2 + c * mean(max(0, 1 - y (w x + b))^2), b under the same penalty, by L-BFGS.
-    scikit-learn's LinearSVC minimizes the same function, but copies the examples.
-    Source: Tang, arXiv:1306.0239, section 2.2.
+    the examples, and divided by sqrt(d). For each class against all others, L-BFGS minimizes
+    |w|^2 / 2 + c * mean(max(0, 1 - y (w x + b))^2), with b as part of w, like scikit-learn's
+    LinearSVC, which copies the examples. Source: Tang, arXiv:1306.0239, section 2.2.
     """
     from scipy.optimize import minimize
 
@@ -74,11 +70,10 @@ def svm_error(examples: np.ndarray, labels: np.ndarray, tests: np.ndarray,
         margins = np.maximum(0, 1 - targets * (examples @ small[:-1] + small[-1]))
         slope = (-2 * c / len(examples)) * targets * margins
         gradient = weights + np.vstack([examples.T @ slope, slope.sum(0)])
-        value = np.square(flat).sum() / 2 + c * np.square(margins, dtype=np.float64).sum() / len(
-            examples)
-        return float(value), gradient.ravel()
+        total = np.square(margins, dtype=np.float64).sum()
+        return float(np.square(flat).sum() / 2 + c * total / len(examples)), gradient.ravel()
 
     found = minimize(loss, np.zeros(shape[0] * shape[1]), jac=True, method="L-BFGS-B",
-                     options={"maxiter": _ITERATIONS}).x.reshape(shape)
+                     options={"maxiter": 300}).x.reshape(shape)
     scores = tests @ found[:-1].astype(np.float32) + found[-1]
     return float((classes[scores.argmax(1)] != test_labels).mean())

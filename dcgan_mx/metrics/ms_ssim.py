@@ -3,7 +3,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from .checks import check_at_least, check_images, chunks
+from .checks import check_images, chunks
 
 # Source of the constants: Wang, Simoncelli and Bovik, "Multiscale structural similarity for image
 # quality assessment", Asilomar 2003.
@@ -41,8 +41,8 @@ def ms_ssim(images: np.ndarray, pairs: int = 10_000, seed: int = 0) -> float:
     arXiv:1610.09585.
     """
     check_images("images", images)
-    check_at_least(1, pairs=pairs)
-    check_at_least(0, seed=seed)
+    if pairs < 1:
+        raise ValueError(f"pairs is {pairs}: expected at least 1")
     rng = np.random.default_rng(seed)
     first = rng.integers(0, len(images), pairs)
     second = (first + rng.integers(1, len(images), pairs)) % len(images)
@@ -56,10 +56,11 @@ def compare_pairs(first: np.ndarray, second: np.ndarray) -> np.ndarray:
     a, b = ((images.astype(np.float64) + 1) / 2 for images in (first, second))
     result = np.ones(len(a))
     for scale, weight in enumerate(_WEIGHTS):
+        if scale:
+            a, b = _halve(a), _halve(b)
         luminance, contrast = _similarity(a, b)
         value = contrast if scale < len(_WEIGHTS) - 1 else luminance * contrast
         result *= np.maximum(value.mean((1, 2, 3)), 0) ** weight
-        a, b = (_halve(images) for images in (a, b))
     return result
 
 
@@ -87,8 +88,6 @@ def _window(n: int) -> np.ndarray:
 def _halve(images: np.ndarray) -> np.ndarray:
     """Average 2x2 pixels, without an odd last row or column."""
     n, c, height, width = images.shape
-    if 1 in (height, width):
-        return images
     cut = images[:, :, :height // 2 * 2, :width // 2 * 2]
     means: np.ndarray = cut.reshape(n, c, height // 2, 2, width // 2, 2).mean((3, 5))
     return means

@@ -8,7 +8,7 @@ import cv2
 import numpy as np
 
 from ..system.cpu import physical_cores
-from .checks import MIN_SIZE, check_at_least, check_images, chunks
+from .checks import MIN_SIZE, check_images, chunks
 
 _PATCH = 7  # pixels a side
 _PATCHES = 128  # of each image at each level
@@ -59,14 +59,14 @@ def sliced_wasserstein(real: np.ndarray, fake: np.ndarray, seed: int = 0, repeat
     """
     check_images("real", real)
     check_images("fake", fake)
-    height = real.shape[2]
+    if repeats < 1:
+        raise ValueError(f"repeats is {repeats}: expected at least 1")
     if real.shape != fake.shape:
         raise ValueError(f"fake has shape {fake.shape}: expected the shape of real, {real.shape}")
-    check_at_least(1, repeats=repeats)
-    check_at_least(0, seed=seed)
-    if height != real.shape[3] or height & (height - 1):
-        raise ValueError(f"the images have {height}x{real.shape[3]} pixels: expected squares whose "
-                         "side is a power of two")
+    height, width = real.shape[2:]
+    if height != width or height & (height - 1):
+        raise ValueError(f"the images have {height}x{width} pixels: expected squares whose side is "
+                         "a power of two")
     levels = {}
     for level in range(height.bit_length() - MIN_SIZE.bit_length() + 1):
         rng = np.random.default_rng((seed, level))
@@ -113,14 +113,13 @@ class _Patches:
     def project(self, directions: np.ndarray) -> np.ndarray:
         """Return the projections onto directions, (directions, patches), float32."""
         scaled = directions * self._scale[:, None]
-        shift = (scaled.sum(2) * self._mean).sum(1)
+        shift = (scaled.sum(2) * self._mean).sum(1).astype(np.float32)
         matrix = np.ascontiguousarray(scaled.reshape(len(directions), -1).T, np.float32)
         projections = np.empty((len(directions), len(self._images) * _PATCHES), np.float32)
         start = 0
-        for part in self._map(lambda patches: (patches.reshape(len(patches), -1) @ matrix).T):
-            projections[:, start:start + part.shape[1]] = part
-            start += part.shape[1]
-        projections -= shift[:, None].astype(np.float32)
+        for part in self._map(lambda patches: patches.reshape(len(patches), -1) @ matrix - shift):
+            projections[:, start:start + len(part)] = part.T
+            start += len(part)
         return projections
 
     def _map(self, function: Callable[[np.ndarray], np.ndarray]) -> Iterator[np.ndarray]:
@@ -142,21 +141,13 @@ def _cut_patches(images: np.ndarray, places: np.ndarray) -> np.ndarray:
 def _pyramid_level(images: np.ndarray, level: int) -> np.ndarray:
     """Return a level of the images' Laplacian pyramids; the coarsest is a Gaussian level."""
     for _ in range(level):
-        images = _halve(images)
-    return images if images.shape[2] == MIN_SIZE else images - _double(_halve(images))
-
-
-def _halve(images: np.ndarray) -> np.ndarray:
-    """Blur and subsample images."""
-    return _blur(images, 1)[:, :, ::2, ::2]
-
-
-def _double(images: np.ndarray) -> np.ndarray:
-    """Upsample images."""
-    n, c, height, width = images.shape
-    spread = np.zeros((n, c, 2 * height, 2 * width), np.float32)
-    spread[:, :, ::2, ::2] = images
-    return _blur(spread, 2)
+        images = _blur(images, 1)[:, :, ::2, ::2]
+    if images.shape[2] == MIN_SIZE:
+        return images
+    spread = np.zeros(images.shape, np.float32)
+    spread[:, :, ::2, ::2] = _blur(images, 1)[:, :, ::2, ::2]
+    detail: np.ndarray = images - _blur(spread, 2)
+    return detail
 
 
 def _blur(images: np.ndarray, gain: int) -> np.ndarray:

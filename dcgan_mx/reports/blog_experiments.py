@@ -20,9 +20,8 @@ def find_layers(symbol: Any) -> list[tuple[str, str, dict[str, str]]]:
 
 
 def check_rules(symG: Any, symD: Any) -> dict[str, tuple[bool, list[str]]]:
-    """Check two networks against the five rules of the DCGAN paper.
+    """Return for each rule of the DCGAN paper whether it holds, and the layers that it concerns.
 
-    Returns for each rule whether it holds, and the layers that follow or break the rule.
     Source: Radford et al., arXiv:1511.06434, section 3.
     """
     def names(symbol: Any, op: str, **attributes: str) -> list[str]:
@@ -32,7 +31,7 @@ def check_rules(symG: Any, symD: Any) -> dict[str, tuple[bool, list[str]]]:
     convs = names(symG, "Deconvolution")[1:] + names(symD, "Convolution")[:-1]
     strided = (names(symG, "Deconvolution", stride="(2, 2)")
                + names(symD, "Convolution", stride="(2, 2)"))
-    normG, normD = names(symG, "BatchNorm"), names(symD, "BatchNorm")
+    normG, normD = (names(symbol, "BatchNorm") for symbol in (symG, symD))
     relu, tanh = (names(symG, "Activation", act_type=kind) for kind in ("relu", "tanh"))
     leaky, others = names(symD, "LeakyReLU", act_type="leaky"), names(symD, "Activation")
     pooling, dense = (names(symG, op) + names(symD, op) for op in ("Pooling", "FullyConnected"))
@@ -71,18 +70,11 @@ def measure_loss(trainer: Trainer, batch: Any, rbatch: Any) -> dict[str, float]:
 
 
 class Probe(Hook):
-    """A hook that measures the gradients of both losses at G's images, beside the training.
+    """A hook that measures the gradients of both losses at G's images in the first `steps` steps.
 
-    It measures the first `steps` steps. It shares the trainer's D, so that D's moving statistics
-    and `diffD` change.
-
-    Attributes
-    ----------
-    norms : dict
-        The norms of the gradient of each of `LOSSES`, one a step.
-    error : float
-        The largest difference between `saturating` and `analytic` after the first step, relative
-        to the largest absolute value.
+    `norms` are the norms of the gradients for each of `LOSSES`, and `error` the largest difference
+    between `saturating` and `analytic` after step 1, relative to the largest value. D's moving
+    statistics and `diffD` change, because the probe shares D with the trainer.
     """
 
     def __init__(self, trainer: Trainer, steps: int = 0) -> None:
@@ -121,9 +113,6 @@ class Probe(Hook):
         if trainer.global_step <= self._steps:
             for norms, measure in zip(self.norms.values(), (self.nonsaturating, self.saturating)):
                 norms.append(float(np.linalg.norm(measure(trainer.outG))))
-
-    def on_end(self, trainer: Trainer) -> None:
-        """Do nothing."""
 
     def compare(self) -> dict[str, float]:
         """Return the ratio of the norms, first loss to second: median, least and most."""

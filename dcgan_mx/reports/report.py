@@ -29,11 +29,7 @@ _MAX_SLIDER = 2_400_000  # characters; four sliders and the curves make 10 MB
 
 
 def write_report(run_dir: StrPath) -> Path:
-    """Write report.html, a self-contained page, into a run directory; return its path.
-
-    Raises ValueError if this is not a run directory, the run has neither a log line nor a grid, or
-    a file is damaged, and OSError if a file cannot be read or written.
-    """
+    """Write report.html, a self-contained page, into a run directory; return its path."""
     check_run_dir(run_dir)
     run = Run(Path(run_dir))
     config, records = run.read_config(), run.read_log()
@@ -45,6 +41,7 @@ def write_report(run_dir: StrPath) -> Path:
         raise ValueError(f"{run_dir} has neither a log line nor a grid: train at least one step")
     size = -(-len(log) // _MAX_POINTS) or 1  # lines of the log for each point
     groups = [log[i:i + size] for i in range(0, len(log), size)]
+    evaluated = [[record] for record in evaluations]
     result, nearest = run.read_result(), run.path / "evaluation.png"
     text = render(
         "report.html", run=run, step=max(steps), config=config, flag_name=flag_name, labels=_LABELS,
@@ -52,8 +49,8 @@ def write_report(run_dir: StrPath) -> Path:
         curves=[plot({name: (_average(groups, "step"), _average(groups, key))
                       for name, key in names.items()}, "step", label) for label, names in _CURVES],
         best=find_best(evaluations), evaluation=run.read_evaluation(),
-        metrics=[plot({label: ([record["step"] for record in evaluations],
-                               [record.get(name) for record in evaluations])}, "step", label)
+        metrics=[plot({label: (_average(evaluated, "step"), _average(evaluated, name))},
+                      "step", label)
                  for name, label in _LABELS.items() if any(name in one for one in evaluations)],
         nearest=embed_image(read_png(nearest), _MAX_WIDTH) if nearest.exists() else None,
         sliders=[(f"{kind}: {label}", _read_grids(run, kind, most))

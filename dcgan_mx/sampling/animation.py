@@ -1,7 +1,6 @@
 """The grids of a run as an animation."""
 from __future__ import annotations
 
-import contextlib
 import io
 import shutil
 import subprocess
@@ -22,7 +21,6 @@ from .pretrained import check_run_dir
 KINDS = ("fixed", "gout", "diff", "data")
 WIDTH, SECONDS = 320, 8.0
 _FPS = 25  # of the MP4, and the most of a GIF
-_COLOURS = 32  # of a GIF's frame: enough for grey digits; 64 make the file 1.5 times as large
 _LAST_SECONDS = 1  # added to the last frame
 _MAX_HEIGHT = 2**14  # pixels: damaged or foreign grids could be of any height
 _CAPTION = 24  # pixels below each grid, for its step
@@ -30,13 +28,10 @@ _CAPTION = 24  # pixels below each grid, for its step
 
 def animate(run_dir: StrPath, out: StrPath | None = None, kind: str | None = None,
             seconds: float = SECONDS, width: int = WIDTH, frames: int = FRAMES) -> list[Path]:
-    """Make a GIF of a run's grids, and an MP4 if ffmpeg or imageio-ffmpeg is installed.
+    """Make a GIF of a run's grids, and an MP4 if ffmpeg is installed; return the files.
 
-    `out` is the GIF (default: `KIND.gif` in the run directory); the MP4 differs in the suffix.
-    `kind` defaults to the first of `KINDS` that the run has. At most `frames` grids, and 25 a
-    second, are shown, evenly chosen. Grids wider than `width` pixels are scaled down. The last
-    frame stays one second longer than `seconds`. Returns the files, each written atomically;
-    raises ValueError if the run has no such grids, one is damaged, or ffmpeg fails.
+    `kind` defaults to the first of `KINDS` that the run has, and `out`, the GIF, to KIND.gif in the
+    run directory. At most `frames` grids, and 25 per second, are evenly chosen.
     """
     check_run_dir(run_dir)
     run = Run(run_dir)
@@ -55,7 +50,7 @@ def animate(run_dir: StrPath, out: StrPath | None = None, kind: str | None = Non
     ratio = min(1.0, width / widest, _MAX_HEIGHT / highest)
     size = max(1, round(ratio * widest)), max(1, round(ratio * highest))
     write_atomic(out, _encode_gif(grids, size, seconds))
-    ffmpeg = _find_ffmpeg()
+    ffmpeg = shutil.which("ffmpeg")
     if ffmpeg is None:
         return [out]
     video = out.with_suffix(".mp4")
@@ -87,22 +82,13 @@ def _encode_gif(grids: dict[int, Path], size: tuple[int, int], seconds: float) -
     durations = np.diff(np.rint(np.linspace(0, 100 * seconds, len(grids) + 1)))
     durations[-1] += 100 * _LAST_SECONDS
     milliseconds = [int(10 * duration) for duration in durations]
-    first, *others = (frame.quantize(_COLOURS, dither=Image.Dither.NONE)
+    # 32 colours are enough for grey digits; 64 make the file 1.5 times as large.
+    first, *others = (frame.quantize(32, dither=Image.Dither.NONE)
                       for frame in _make_frames(grids, size))
     content = io.BytesIO()
     first.save(content, "GIF", save_all=True, append_images=others, loop=0,
                duration=milliseconds if others else milliseconds[0])
     return content.getvalue()
-
-
-def _find_ffmpeg() -> str | None:
-    """Return the path of ffmpeg, or None."""
-    found = shutil.which("ffmpeg")
-    if found is None:
-        with contextlib.suppress(ImportError, RuntimeError):
-            import imageio_ffmpeg
-            found = imageio_ffmpeg.get_ffmpeg_exe()
-    return found
 
 
 def _encode_mp4(ffmpeg: str, grids: dict[int, Path], size: tuple[int, int], seconds: float

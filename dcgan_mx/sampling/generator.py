@@ -27,22 +27,20 @@ class Generator:
 
     Parameters
     ----------
-    symG : mx.sym.Symbol
-        The network, from `make_dcgan_sym`.
-    params : dict of str to float32 array
-        Parameters under arg:NAME and aux:NAME.
+    symG, params
+        A network of `make_dcgan_sym`, and its float32 arrays as arg:NAME and aux:NAME.
     ctx : mx.Context
         Default: MXNet's current context.
     bn_stats : 'moving' or 'batch'
-        How BatchNorm normalizes. With 'moving', by the moving statistics: an image depends on its
-        latent vector alone. With 'batch', by the statistics of each batch, as in training.
+        Whether BatchNorm uses its moving statistics, so that an image depends on its latent vector
+        alone, or the statistics of each batch, as in training.
     batch_size : int
         Images in a batch. An incomplete batch is padded with the first latent vectors of seed 0.
 
     Attributes
     ----------
-    nz : int
-        Length of a latent vector.
+    symbol, nz
+        The network, and the length of a latent vector.
     averaged : bool
         Whether the weights are an average over the training (EMA).
 
@@ -58,18 +56,13 @@ class Generator:
             raise ArgumentError("bn_stats",
                                 f"invalid value {bn_stats!r}: expected 'moving' or 'batch'")
         self.nz: int = max((1, *params.get("arg:g1_weight", np.empty(0)).shape[:1]))
-        self.averaged, self._is_train = False, bn_stats == "batch"
+        self.symbol, self.averaged, self._is_train = symG, False, bn_stats == "batch"
         shape = (batch_size, self.nz, 1, 1)
         check_params(symG, params, rand=shape)
         self._mod = mx.mod.Module(symG, data_names=("rand",), label_names=None,
                                   context=ctx or mx.current_context())
         self._mod.bind(data_shapes=[("rand", shape)], for_training=False)
         self.set_params(params)
-
-    @property
-    def symbol(self) -> Any:
-        """The network, mx.sym.Symbol."""
-        return self._mod.symbol
 
     def get_params(self) -> dict[str, np.ndarray]:
         """Return the parameters, as `params` of the class."""
@@ -78,7 +71,7 @@ class Generator:
                 for name, array in arrays.items()}
 
     def set_params(self, params: dict[str, np.ndarray]) -> None:
-        """Replace the parameters; `params` as of the class."""
+        """Replace the parameters by others of the same names and shapes."""
         set_parameters(self._mod, params)
 
     def find_shape(self) -> dict[str, int]:
@@ -133,26 +126,13 @@ def make_generator(symG: Any, params: dict[str, np.ndarray], average: dict[str, 
 
 def load_generator(path: StrPath, ctx: Any = None, bn_stats: str = "moving", batch_size: int = 64,
                    weights: str | None = None) -> tuple[Generator, int]:
-    """Load the generator of a checkpoint, or a bundled one.
+    """Load a generator; return it, and the training step of its checkpoint.
 
-    Parameters
-    ----------
-    path
-        A checkpoint's directory (only state.json and the files of G are read), a run directory
-        (its newest checkpoint is loaded), or `pretrained:NAME`.
-    ctx, bn_stats, batch_size
-        See `Generator`.
-    weights : 'ema' or 'raw'
-        Averaged weights, or those of the last step. Default: averaged if the checkpoint has them.
-
-    Returns
-    -------
-    The generator, and the training step of the checkpoint.
-
-    Raises
-    ------
-    ValueError
-        If there is no such generator, it is damaged, or it lacks these weights.
+    `path` is a checkpoint's directory, where files of D may be missing, a run directory, whose
+    newest checkpoint is loaded, or `pretrained:NAME`. `weights` are 'ema' (averaged) or 'raw' (from
+    the last step); default: averaged if the checkpoint has them. `Generator` describes the other
+    arguments. Raises ValueError if there is no such generator, it is damaged, or it lacks these
+    weights.
     """
     if is_pretrained(path):
         metadata, params = read_pretrained(path)

@@ -29,13 +29,9 @@ def slerp(a: np.ndarray, b: np.ndarray, t: np.ndarray) -> np.ndarray:
     """
     a, b, t = (np.asarray(x, np.float64) for x in (a, b, t))
     norms = np.linalg.norm(a), np.linalg.norm(b)
-    if not all(norms):
-        raise ValueError("a latent vector is zero: give two that have a direction")
     ends = a / norms[0], b / norms[1]
     # The tangent of half the angle is exact for small angles, unlike arccos.
     angle = 2 * np.arctan2(np.linalg.norm(ends[0] - ends[1]), np.linalg.norm(ends[0] + ends[1]))
-    if np.pi - angle < 1e-6:
-        raise ValueError("the latent vectors are opposite, so no path is shortest: give others")
     sine = np.sin(angle)
     weights = ((1 - t, t) if sine < 1e-9 else
                (np.sin((1 - t) * angle) / sine, np.sin(t * angle) / sine))
@@ -74,7 +70,5 @@ def arithmetic(terms: list[tuple[int, list[int]]], nz: int
     """
     groups = [np.concatenate([make_latents(1, nz, seed) for seed in seeds]) for _, seeds in terms]
     means = np.stack([group.mean(0) for group in groups])
-    total = np.zeros(nz, np.float32)
-    for (sign, _), mean in zip(terms, means):
-        total += sign * mean
+    total: np.ndarray = np.sum([sign * mean for (sign, _), mean in zip(terms, means)], axis=0)
     return groups, means, total

@@ -17,22 +17,10 @@ _STROKES = {"": (), "-": (_MINUS,), "+": (_MINUS, _PLUS),
 
 def draw_rows(rows: Sequence[np.ndarray], signs: Sequence[str] = (),
               captions: Sequence[Sequence[str]] = (), last_apart: bool = False) -> np.ndarray:
-    """Draw rows of images.
+    """Draw rows of images, (n, C, H, W) each, in [-1, 1]; return pixels, (height, width, C), uint8.
 
-    Parameters
-    ----------
-    rows : sequence of (n, C, H, W), float
-        In [-1, 1]; C is 1 or 3 (RGB), and n may differ.
-    signs : sequence of '+', '-', '=' or ''
-        A sign before each row; default: none.
-    captions
-        A word below each image; default: none.
-    last_apart
-        Put the last image of every row into a separate column on the right.
-
-    Returns
-    -------
-    (height, width, C), uint8
+    `signs` are '+', '-', '=' or '' for each row, and `captions` a word for each image of each row.
+    `last_apart` puts the last image of each row into a separate column on the right.
     """
     height, width = rows[0].shape[2:]
     columns = max(map(len, rows))
@@ -48,10 +36,8 @@ def draw_rows(rows: Sequence[np.ndarray], signs: Sequence[str] = (),
         for i, pixels in enumerate(to_pixels(row)):
             apart = last_apart and i == len(row) - 1
             x = left + (columns - 1 if apart else i) * (width + _GAP) + 2 * _GAP * apart
-            canvas.paste(Image.fromarray(pixels.squeeze(2) if pixels.shape[2] == 1 else pixels),
-                         (x, y))
+            canvas.paste(Image.fromarray(pixels.squeeze()), (x, y))
             if captions:
-                pen.text((x + width // 2, y + height + 1), captions[r][i], "black", font,
-                         anchor="ma")
+                pen.text((x + width // 2, y + height + 1), captions[r][i], "black", font, "ma")
     drawn: np.ndarray = np.atleast_3d(np.asarray(canvas))
     return drawn

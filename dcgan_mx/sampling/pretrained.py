@@ -1,4 +1,4 @@
-"""Bundled generators: NAME.params, and NAME.json with metadata and a checksum for each file."""
+"""Bundled generators: NAME.params, and NAME.json with metadata and checksums."""
 from __future__ import annotations
 
 import hashlib
@@ -7,19 +7,19 @@ from typing import Any, Mapping
 
 import numpy as np
 
-from ..runs.checkpoint_files import LATENT, decode_state, encode_state
+from ..runs.checkpoint_files import LATENT, decode_state
 from ..runs.config import DEFAULTS, Settings, check_settings
 from ..runs.json_files import matches_schema
-from ..runs.params import dump_params, parse_params
-from ..system.files import StrPath, open_regular, write_atomic
+from ..runs.params import parse_params
+from ..system.files import StrPath, open_regular
 
 FOLDER = Path(__file__).parent.parent / "pretrained"
 PREFIX = "pretrained:"
 FORMAT = 1
+MAX_BYTES = 8_000_000  # of one generator, so that the package stays small
 _NETWORK = ("size", "nc", "nz", "ngf")
 _SCHEMA = {"format": int, "dataset": str, "latent": str, "step": int, "weights": str,
            **dict.fromkeys(_NETWORK, int)}
-_MAX_BYTES = 8_000_000  # of one generator, so that the package stays small
 _REINSTALL = "install the package again"
 
 
@@ -44,64 +44,24 @@ def read_pretrained(source: StrPath) -> tuple[dict[str, Any], dict[str, np.ndarr
     """Read and verify `pretrained:NAME`: its metadata (see `_SCHEMA`) and float32 parameters."""
     name = str(source)[len(PREFIX):]
     if name not in list_pretrained():
-        names = ", ".join(map(PREFIX.__add__, list_pretrained())) or "none"
+        names = ", ".join(PREFIX + known for known in list_pretrained()) or "none"
         raise ValueError(f"{source}: there is no such bundled generator: choose from {names}")
     json_path, params_path = (FOLDER / f"{name}.{suffix}" for suffix in ("json", "params"))
     raw_json, raw_params = _read(json_path), _read(params_path)
+    path = json_path
     try:
         metadata = decode_state(raw_json)
-        if not matches_schema(metadata, {**_SCHEMA, "files": {params_path.name: str}}):
+        if (not matches_schema(metadata, {**_SCHEMA, "files": {params_path.name: str}})
+                or (metadata["format"], metadata["latent"]) != (FORMAT, LATENT)):
             raise ValueError
         check_settings(dataset=metadata["dataset"], **{part: metadata[part] for part in _NETWORK})
-    except ValueError:
-        raise ValueError(f"{json_path} is damaged: {_REINSTALL}") from None
-    if (metadata["format"], metadata["latent"]) != (FORMAT, LATENT):
-        raise ValueError(f"{json_path} is of another version: {_REINSTALL}")
-    try:
-        if hashlib.sha256(raw_params).hexdigest() != metadata.pop("files")[params_path.name]:
+        path = params_path
+        if hashlib.sha256(raw_params).hexdigest() != metadata.pop("files")[path.name]:
             raise ValueError
-        params = parse_params(raw_params, params_path)
+        params = parse_params(raw_params, path)
     except ValueError:
-        raise ValueError(f"{params_path} is damaged: {_REINSTALL}") from None
+        raise ValueError(f"{path} is damaged or of another version: {_REINSTALL}") from None
     return metadata, {key: array.astype(np.float32) for key, array in params.items()}
-
-
-def round_weights(params: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
-    """Round weights to float16 and back, as files store them; moving statistics stay float32."""
-    with np.errstate(over="ignore"):
-        rounded = {key: array.astype(np.float16).astype(np.float32) if key.startswith("arg:") else
-                   array for key, array in params.items()}
-    for key, array in rounded.items():
-        if not np.isfinite(array).all():
-            raise ValueError(f"{key} is not finite as float16: give another checkpoint")
-    return rounded
-
-
-def write_pretrained(name: str, params: Mapping[str, np.ndarray], metadata: Mapping[str, Any],
-                     force: bool = False) -> Path:
-    """Add a generator to the package; return its .params file.
-
-    `params` are weights from `round_weights`, with moving statistics measured for these;
-    `metadata` is what `read_pretrained` will return; `force` replaces an existing generator.
-    """
-    if not name.replace("-", "").isalnum():
-        raise ValueError(f"invalid name {name!r}: use letters, digits and hyphens")
-    if name in list_pretrained() and not force:
-        raise ValueError(f"{PREFIX}{name} exists: give another name, or force to replace it")
-    arrays = {key: array.astype(np.float16) if key.startswith("arg:") else array
-              for key, array in params.items()}
-    if any((array != params[key]).any() for key, array in arrays.items()):
-        raise ValueError("the weights are not rounded to float16: pass them to round_weights")
-    content = b"".join(map(bytes, dump_params(arrays)))
-    if len(content) > _MAX_BYTES:
-        raise ValueError(f"{PREFIX}{name} has {len(content)} bytes, more than the limit of "
-                         f"{_MAX_BYTES}: give a generator with a lower ngf")
-    path = FOLDER / f"{name}.params"
-    write_atomic(path, content, sync=True)
-    write_atomic(path.with_suffix(".json"), encode_state({
-        "format": FORMAT, "latent": LATENT, **metadata,
-        "files": {path.name: hashlib.sha256(content).hexdigest()}}), sync=True)
-    return path
 
 
 def find_settings(metadata: Mapping[str, Any]) -> Settings:
@@ -113,6 +73,6 @@ def _read(path: Path) -> bytes:
     """Read a file of the package, which some installers replace by a link."""
     try:
         with open_regular(path, follow=True) as f:
-            return f.read(_MAX_BYTES + 1)
+            return f.read(MAX_BYTES + 1)
     except OSError as error:
         raise ValueError(f"{path}: {error.strerror}: {_REINSTALL}") from None

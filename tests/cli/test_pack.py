@@ -41,7 +41,7 @@ def test_resume_rejects_changed_images(photo_rec, call, succeed, one_line_error,
     command = ("--dataset", "imagenet", "--data-path", rec, *PHOTOS, "--batch-size", 16,
                "--run-dir", tmp_path / "run")
     succeed("train", *command, "--max-steps", 1)
-    offsets, _ = recordio.scan(rec)
+    offsets, *_ = recordio.scan(rec)
     rec.write_bytes(photo_rec.read_bytes()[:offsets[200]])
     one_line_error(call("train", *command, "--resume"), rec, "200", "280", "data-path")
     done = succeed("train", *command, "--resume", "--override", "data-path", "--max-steps", 3)
@@ -95,7 +95,7 @@ def test_pack_writes_the_file_and_replaces_it_with_force(photo_rec, succeed, tmp
     (("--dataset", "folder", "--data-path", "few.rec"), ("few.rec", "Not a directory")),
     (("--dataset", "folder", "--data-path", "empty"), ("empty", "0 images", "64"))])
 def test_invalid_images_are_one_line(flags, parts, photo_rec, call, one_line_error, tmp_path):
-    offsets, _ = recordio.scan(photo_rec)
+    offsets, *_ = recordio.scan(photo_rec)
     (tmp_path / "few.rec").write_bytes(photo_rec.read_bytes()[:offsets[5]])
     (tmp_path / "cut.rec").write_bytes(photo_rec.read_bytes()[:offsets[5] - 4])
     (tmp_path / "empty").mkdir()

@@ -117,9 +117,3 @@ def test_folded_stages_match_batchnorm(options):
             x * stage["scale"] + stage["shift"],
             (x + bias - mean) / np.sqrt(np.float64(variance) + 1.0000001e-05) * gamma
             + params[f"arg:gbn{i}_beta"], rtol=1e-6, atol=1e-6)
-
-
-def test_rejects_discriminator():
-    sym, _, params = make_network("D", 2, 3, 16)
-    with pytest.raises(ValueError, match="layer d1 is Conv, which a page cannot run"):
-        browser_demo.fold(read_network(sym.tojson(), params))

@@ -76,16 +76,15 @@ def test_points_match_the_axes(xs, ys):
 @pytest.mark.parametrize("ys", [[2e-4, 0.03, 1, 47, 800], [1e-30, 1, 5, 7, 1e30], [0.5] * 5])
 def test_points_match_a_logarithmic_axis(ys):
     (line,), _, (_, ticks) = draw({"a": (range(5), ys)}, "x", "y", log_y=True)
-    powers = np.log10([number for _, number in ticks])
+    places, powers = np.transpose(ticks)[0], np.log10(np.transpose(ticks)[1])
     np.testing.assert_allclose(powers, powers.round())
     assert 2 <= len(ticks) <= 11
-    found, unit = values_at(line[:, 1], [(at, power) for (at, _), power in zip(ticks, powers)])
+    found, unit = values_at(line[:, 1], np.transpose([places, powers]))
     np.testing.assert_allclose(found, np.log10(ys), atol=unit / 2)
 
 
 @pytest.mark.parametrize("log_y, gap", [
-    (False, math.nan), (False, None), (False, 1e301), (False, "no number"), (False, 10 ** 400),
-    (True, 0.0), (True, None)], ids=lambda value: str(value)[:9])
+    (False, math.nan), (False, None), (False, 1e301), (True, 0.0), (True, None)])
 def test_other_values_break_the_line(log_y, gap):
     (broken,), dots, _ = draw({"a": (range(9), [1, 2, gap, 3, gap, gap, 4, 5, 6])}, "x", "y", log_y)
     (whole,), none, _ = draw({"a": (range(9), [1, 2, 3, 3, 4, 4, 4, 5, 6])}, "x", "y", log_y)
@@ -127,18 +126,13 @@ def test_lines_have_colours_and_a_legend():
     assert text == html.plot(series, "step", "loss")
 
 
-@pytest.fixture(scope="module")
-def nasty():
-    """A page with markup in every text."""
+def test_texts_are_escaped_and_nothing_is_loaded():
     image = html.embed_image(np.zeros((2, 2, 3), np.uint8))
-    return fill_in(
+    nasty = fill_in(
         "{{ t }}{{ code(t) }}{% call table(t) %}{{ row(t) }}{% endcall %}{{ img(image, t) }}"
         "{{ drawn }}{{ slider(frames, t) }}", t=NASTY, image=image,
         frames=[(NASTY, image)] * 2,
         drawn=html.plot({NASTY: ([1, 2], [1, 2]), "b": ([], [])}, NASTY, NASTY))
-
-
-def test_texts_are_escaped_and_nothing_is_loaded(nasty):
     assert "alert(1)</script>" not in nasty and nasty.count("<script>") == 1
     assert len(re.findall("&lt;script&gt;alert", nasty)) == 21
     assert attributes(nasty, "alt") == [NASTY] + [f"{NASTY}, {NASTY}"] * 2
@@ -153,28 +147,23 @@ def test_texts_are_escaped_and_nothing_is_loaded(nasty):
     assert not attributes(nasty, "id")  # two plots would share them
 
 
-@pytest.mark.parametrize("channels", [1, 3])
-def test_png_is_lossless(channels):
-    squares = np.random.default_rng(0).integers(0, 256, (3, 4, channels), np.uint8)
-    pixels = squares.repeat(40, axis=0).repeat(30, axis=1)
-    decoded, head = decode(html.embed_image(pixels).src)
-    assert head == "data:image/png;base64"
-    np.testing.assert_array_equal(decoded, pixels)
-
-
-@pytest.mark.parametrize("scale", [1, 2])
-def test_photograph_becomes_jpeg(scale):
-    width = 512 // scale
-    image = html.embed_image(data.astronaut(), width)
-    decoded, head = decode(image.src)
-    assert (head, image.width, image.height) == ("data:image/jpeg;base64", width, width)
-    expected = data.astronaut().reshape(width, scale, width, scale, 3).mean((1, 3))
-    assert np.abs(decoded - expected).mean() < 4
+def test_drawings_become_png_and_photographs_jpeg():
+    for channels in (1, 3):
+        squares = np.random.default_rng(0).integers(0, 256, (3, 4, channels), np.uint8)
+        pixels = squares.repeat(40, axis=0).repeat(30, axis=1)
+        decoded, head = decode(html.embed_image(pixels).src)
+        assert head == "data:image/png;base64"
+        np.testing.assert_array_equal(decoded, pixels)
+    for scale, width in ((1, 512), (2, 256)):
+        image = html.embed_image(data.astronaut(), width)
+        decoded, head = decode(image.src)
+        assert (head, image.width, image.height) == ("data:image/jpeg;base64", width, width)
+        expected = data.astronaut().reshape(width, scale, width, scale, 3).mean((1, 3))
+        assert np.abs(decoded - expected).mean() < 4
 
 
 def test_slider_of_one_image_is_static():
-    one = make_slider(1, "a", "letters")
-    assert "<input" not in one and "<script" not in one and "hidden" not in one
+    assert not re.search("<input|<script|hidden", make_slider(1, "a", "letters"))
 
 
 @pytest.fixture(scope="module")

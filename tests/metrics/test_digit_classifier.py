@@ -31,14 +31,16 @@ def test_preprocess_averages_areas():
 
 
 @pytest.mark.slow
-def test_full_training_errs_below_1_5_percent_and_tolerates_background(mnist_root, tmp_path):
-    classifier = load_classifier(mnist_root, cache=tmp_path)
+def test_full_training_errs_below_1_5_percent_and_tolerates_background(mnist_root, tmp_path,
+                                                                       monkeypatch):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    classifier = load_classifier(mnist_root)
     assert classifier.error < 0.015
-    assert load_classifier("nowhere", cache=tmp_path).error == classifier.error  # from the cache
+    assert load_classifier("nowhere").error == classifier.error  # from the cache
     _, _, images, labels = read_mnist(mnist_root)
     shaded = 0.35 + 0.6 * (resize_to(images, (1, 64, 64)) - 0.1)  # grey paper, pale ink
     found = classifier.predict(shaded.clip(-1, 1))[1].argmax(1)
     assert (found != labels).mean() < 0.03
-    (tmp_path / "classifier" / "digits-1.params").write_bytes(b"damaged")
+    (tmp_path / "dcgan_mx" / "classifier" / "digits-1.params").write_bytes(b"damaged")
     with pytest.raises(DatasetError, match="nowhere"):  # it would be trained again
-        load_classifier("nowhere/here", cache=tmp_path)
+        load_classifier("nowhere/here")

@@ -51,11 +51,6 @@ def test_equal_images_give_one_and_noise_almost_zero():
 def test_pairs_are_different_images():
     images = RNG.uniform(-1, 1, (2, 1, 16, 16)).astype(np.float32)
     assert ms_ssim(images, 50) == pytest.approx(compare_pairs(images[:1], images[1:])[0])
-    assert ms_ssim(images, 50, seed=1) == ms_ssim(images, 50, seed=1)
-
-
-def test_rejects_bad_input():
-    images = np.zeros((3, 1, 16, 16), np.float32)
     with pytest.raises(ValueError, match="pairs is 0: expected at least 1"):
         ms_ssim(images, 0)
     with pytest.raises(ValueError, match="at least 2 images"):

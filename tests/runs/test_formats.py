@@ -60,7 +60,7 @@ def test_generator_loads(old_run):
 
 def test_record_file_loads():
     path = FORMATS / "six.rec"
-    offsets, digest = recordio.scan(path)
+    offsets, _, digest = recordio.scan(path)
     assert len(offsets) == 6
     assert digest == "963379ef21782f08e2488293557a4045620a7dee5ad5d9decba3f5da43900bba"
     batch = ImagenetIter(path, 6, (3, 16, 16), crop=(16, 16), mirror=False).next()

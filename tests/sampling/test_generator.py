@@ -6,7 +6,6 @@ import numpy as np
 import pytest
 
 from dcgan_mx import Trainer, make_dcgan_sym
-from dcgan_mx.engine.module_state import get_parameters
 from dcgan_mx.runs import checkpoint
 from dcgan_mx.runs.checkpoint_files import encode_state
 from dcgan_mx.runs.checkpoint_folders import list_checkpoints
@@ -52,7 +51,6 @@ def test_images_depend_on_their_batch_only_with_batch_statistics(run_dir):
     generator, _ = load_generator(run_dir)
     together = generator.generate(z)
     assert together.shape == (70, 3, 16, 16) and together.std() > 0.01
-    np.testing.assert_array_equal(load_generator(run_dir)[0].generate(z), together)
     one_by_one = np.concatenate([generator.generate(z[i:i + 1]) for i in range(70)])
     np.testing.assert_allclose(one_by_one, together, atol=1e-5)
     generator, _ = load_generator(run_dir, bn_stats="batch", batch_size=4)
@@ -174,11 +172,3 @@ def test_rejects_other_parameters_with_valid_checksums(file, name, shape, words,
     with pytest.raises(ValueError, match=words) as caught:
         load_generator(folder)
     assert "\n" not in str(caught.value)
-
-
-def test_rejects_parameters_of_another_network():
-    symG, _ = make_dcgan_sym(8, 8, 3, size=16)
-    other = Trainer(*make_dcgan_sym(4, 4, 3, size=16), 4, (3, 16, 16), nz=10)
-    for params in (get_parameters(other.modG), {}, get_parameters(other.modD)):
-        with pytest.raises(ValueError, match="parameters do not fit this network"):
-            Generator(symG, params)

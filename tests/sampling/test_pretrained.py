@@ -1,22 +1,14 @@
 """Bundled generators: the files of the package, reading and writing."""
 import hashlib
-import subprocess
-import sys
 
 import numpy as np
 import pytest
-from helpers.common import ROOT
 from helpers.small import mutate
 
 from dcgan_mx.runs.checkpoint_files import encode_state
 from dcgan_mx.sampling import pretrained
-from dcgan_mx.sampling.pretrained import (
-    find_settings,
-    list_pretrained,
-    read_pretrained,
-    round_weights,
-    write_pretrained,
-)
+from dcgan_mx.sampling.pretrained import find_settings, list_pretrained, read_pretrained
+from tools.quality.make_pretrained import round_weights, write_pretrained
 
 METADATA = {"dataset": "mnist", "step": 7, "weights": "ema", "size": 16, "nc": 1, "nz": 3, "ngf": 2}
 
@@ -51,7 +43,7 @@ def test_weights_are_float16_and_statistics_float32(bundle):
 def test_rejects_damaged_files(name, changes, bundle):
     path = bundle[0] / name
     path.write_bytes(mutate(path.read_bytes(), changes))
-    with pytest.raises(ValueError, match=f"{name} is damaged: install the package again"):
+    with pytest.raises(ValueError, match=f"{name} is damaged.*: install the package again"):
         read_pretrained("pretrained:tiny")
 
 
@@ -61,13 +53,10 @@ def test_rejects_foreign_metadata_and_missing_files(bundle):
     metadata = {**read_pretrained("pretrained:tiny")[0], "files": {
         "tiny.params": hashlib.sha256((folder / "tiny.params").read_bytes()).hexdigest()}}
     assert encode_state(metadata) == good
-    for changed, words in (
-            ({"format": 2}, "of another version"), ({"latent": "uniform"}, "of another version"),
-            *(({name: value}, "damaged") for name, value in (
-                ("nc", 2), ("size", 48), ("ngf", "2"), ("dataset", "x"), ("more", 1),
-                ("files", {"other.params": ""})))):
-        (folder / "tiny.json").write_bytes(encode_state({**metadata, **changed}))
-        with pytest.raises(ValueError, match=f"tiny.json is {words}: install the package"):
+    for name, value in (("format", 2), ("latent", "uniform"), ("nc", 2), ("size", 48), ("ngf", "2"),
+                        ("dataset", "x"), ("more", 1), ("files", {"other.params": ""})):
+        (folder / "tiny.json").write_bytes(encode_state({**metadata, name: value}))
+        with pytest.raises(ValueError, match="tiny.json is damaged or of another version: install"):
             read_pretrained("pretrained:tiny")
     (folder / "tiny.json").write_bytes(good)
     (folder / "tiny.params").unlink()
@@ -82,34 +71,21 @@ def test_rejects_foreign_metadata_and_missing_files(bundle):
 def test_write_rejects_bad_input_and_keeps_files(bundle):
     folder, params = bundle
     before = {path.name: path.read_bytes() for path in folder.iterdir()}
-    rounded = round_weights(params)
-    for name, weights, words in (
-            ("tiny", rounded, "pretrained:tiny exists: .*force"),
-            ("other", params, "weights are not rounded"),
-            *((name, rounded, "invalid name") for name in ("", "../other", "a.b", "-")),
-            ("other", {"arg:w": np.zeros(4_000_000, np.float32)},
-             r"has 8000\d\d\d bytes, .* limit of 8000000: .* ngf")):
-        with pytest.raises(ValueError, match=words):
-            write_pretrained(name, weights, METADATA)
+    with pytest.raises(ValueError, match="tiny exists: .*force"):
+        write_pretrained("tiny", round_weights(params), METADATA)
+    with pytest.raises(ValueError, match=r"has 8000\d\d\d bytes, .* limit of 8000000: .* ngf"):
+        write_pretrained("other", {"arg:w": np.zeros(4_000_000, np.float32)}, METADATA)
     for value in (65520, np.nan, -np.inf):
         with pytest.raises(ValueError, match="arg:w is not finite as float16"):
             round_weights({"arg:w": np.array([0, value], np.float32)})
     assert round_weights({"arg:w": np.array([65519], np.float32)})["arg:w"] == 65504
     assert {path.name: path.read_bytes() for path in folder.iterdir()} == before
-    write_pretrained("tiny", rounded, {**METADATA, "step": 8}, force=True)
+    write_pretrained("tiny", round_weights(params), {**METADATA, "step": 8}, force=True)
     assert read_pretrained("pretrained:tiny")[0]["step"] == 8
 
 
-def test_installation_has_bundled_models(tmp_path):
+def test_package_has_one_generator():
     assert list_pretrained() == ["mnist"]
     metadata, params = read_pretrained("pretrained:mnist")
     assert metadata["dataset"] == "mnist" and metadata["weights"] == "ema"
     assert all(np.isfinite(array).all() for array in params.values())
-    subprocess.run([sys.executable, "setup.py", "--quiet", "build_py", "--build-lib", tmp_path],
-                   cwd=ROOT, check=True, capture_output=True)
-    installed = {path.name: path.read_bytes()
-                 for path in (tmp_path / "dcgan_mx" / "pretrained").iterdir()}
-    assert installed == {path.name: path.read_bytes() for path in pretrained.FOLDER.iterdir()}
-    assert installed.keys() == {"mnist.json", "mnist.params"}
-    assert len(installed["mnist.params"]) < 8e6
-    assert (tmp_path / "dcgan_mx" / "py.typed").exists()

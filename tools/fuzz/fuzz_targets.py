@@ -42,6 +42,7 @@ from dcgan_mx.system.job_role import read_role
 from dcgan_mx.system.runtime import mx
 from dcgan_mx.visual import read_png
 
+from ..quality.make_pretrained import round_weights, write_pretrained
 from .sample_images import draw
 
 METRICS = {"frechet": 3.5, "precision": 0.5, "recall": 0.25, "swd": 12.5, "ms_ssim": 0.125}
@@ -128,10 +129,10 @@ def _generate(folder: Path) -> None:
 def _make_pretrained(suffix: str) -> Callable[[Path], list[bytes]]:
     def make(folder: Path) -> list[bytes]:
         pretrained.FOLDER = folder
-        params = pretrained.round_weights(_trainer().get_state()["G"])
+        params = round_weights(_trainer().get_state()["G"])
         metadata = {"dataset": "mnist", "size": 16, "nc": 3, "nz": 4, "ngf": 2, "step": 2,
                  "weights": "ema"}
-        path = pretrained.write_pretrained("mutated", params, metadata, force=True)
+        path = write_pretrained("mutated", params, metadata, force=True)
         return [path.with_suffix(suffix).read_bytes()]
     return make
 

@@ -5,14 +5,21 @@ NAME` loads. docs/pretrained.md describes the whole procedure.
 """
 from __future__ import annotations
 
+import hashlib
+from pathlib import Path
+from typing import Any, Mapping
+
 import numpy as np
 
+from dcgan_mx.runs.checkpoint_files import LATENT, encode_state
+from dcgan_mx.runs.params import dump_params
 from dcgan_mx.runs.run import Run
+from dcgan_mx.sampling import pretrained
 from dcgan_mx.sampling.bn_calibration import measure_statistics
 from dcgan_mx.sampling.generator import Generator, find_checkpoint, load_generator
 from dcgan_mx.sampling.latent import make_latents
-from dcgan_mx.sampling.pretrained import round_weights, write_pretrained
 from dcgan_mx.symbols import make_dcgan_sym
+from dcgan_mx.system.files import write_atomic
 
 from ..common import make_parser
 
@@ -40,6 +47,40 @@ def make_pretrained(source: str, name: str, force: bool = False) -> str:
     return (f"{path}: {path.stat().st_size} bytes, of step {step}; {_COMPARED} images differ from "
             f"the checkpoint's by {error.mean():.4f} of 255 levels on average, {error.max():.1f} "
             "at most")
+
+
+def round_weights(params: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """Round weights to float16 and back, as files store them; moving statistics stay float32."""
+    with np.errstate(over="ignore"):
+        rounded = {key: array.astype(np.float16).astype(np.float32) if key.startswith("arg:") else
+                   array for key, array in params.items()}
+    for key, array in rounded.items():
+        if not np.isfinite(array).all():
+            raise ValueError(f"{key} is not finite as float16: give another checkpoint")
+    return rounded
+
+
+def write_pretrained(name: str, params: Mapping[str, np.ndarray], metadata: Mapping[str, Any],
+                     force: bool = False) -> Path:
+    """Add a generator to the package; return its .params file.
+
+    `params` are weights from `round_weights`, with moving statistics measured for these;
+    `metadata` is what `read_pretrained` will return; `force` replaces an existing generator.
+    """
+    if name in pretrained.list_pretrained() and not force:
+        raise ValueError(f"{name} exists: give another name, or --force to replace it")
+    content = b"".join(map(bytes, dump_params({
+        key: array.astype(np.float16) if key.startswith("arg:") else array
+        for key, array in params.items()})))
+    if len(content) > pretrained.MAX_BYTES:
+        raise ValueError(f"{name} has {len(content)} bytes, more than the limit of "
+                         f"{pretrained.MAX_BYTES}: give a generator with a lower ngf")
+    path = pretrained.FOLDER / f"{name}.params"
+    write_atomic(path, content, sync=True)
+    write_atomic(path.with_suffix(".json"), encode_state({
+        "format": pretrained.FORMAT, "latent": LATENT, **metadata,
+        "files": {path.name: hashlib.sha256(content).hexdigest()}}), sync=True)
+    return path
 
 
 def main() -> None:

@@ -26,14 +26,11 @@ def test_frechet_distance_of_diagonal_gaussians(a, b):
     assert found == pytest.approx(expected, abs=1e-6)
 
 
-def test_frechet_distance_matches_matrix_square_root():
+def test_frechet_distance_matches_matrix_square_root_and_is_zero_for_equal_sets():
     first, second = (x @ x.T for x in RNG.standard_normal((2, 5, 5)))
     expected = np.trace(first + second - 2 * np.real(sqrtm(first @ second)))
     found = frechet_distance(draw(np.zeros(5), first), draw(np.zeros(5), second))
     assert found == pytest.approx(expected, rel=1e-6)
-
-
-def test_frechet_distance_of_equal_sets_is_zero():
     features = RNG.standard_normal((30, 40)).astype(np.float32)  # fewer points than dimensions
     assert abs(frechet_distance(features, features)) < 1e-4
     assert frechet_distance(features, features + 3) == pytest.approx(40 * 9, rel=1e-4)
@@ -44,8 +41,7 @@ def test_precision_and_recall_of_equal_and_of_disjoint_sets():
     assert precision_recall(points, points) == (1, 1)
     assert precision_recall(points, points + 1000) == (0, 0)
     # All fakes equal one real: each is covered, and they cover only this one.
-    precision, recall = precision_recall(points, np.repeat(points[:1], 40, 0))
-    assert (precision, recall) == (1, 1 / 40)
+    assert precision_recall(points, np.repeat(points[:1], 40, 0)) == (1, 1 / 40)
 
 
 def test_precision_and_recall_match_brute_force():
