@@ -12,16 +12,19 @@ class LookaheadBatches:
     If the iterator fails while reading ahead, the next `take` raises its `failure`.
     """
 
-    def __init__(self, source: Any) -> None:
-        self.source = source
+    def __init__(self) -> None:
         self.failure: Exception | None = None
+        self._source: Any = None
         self._ahead: Any = None
 
-    def seek(self, epoch: int, nbatch: int) -> None:
-        """Continue at a batch of an epoch; at the next batch if the source cannot seek."""
-        if hasattr(self.source, "seek"):
-            self.source.seek(epoch, nbatch)
+    def start(self, source: Any, epoch: int, nbatch: int) -> None:
+        """Read from `source`: a batch of an epoch, or, if it cannot seek, its next batch."""
+        can_seek = hasattr(source, "seek")
+        if can_seek or source is not self._source:
             self._ahead = self.failure = None
+        if can_seek:
+            source.seek(epoch, nbatch)
+        self._source = source
 
     def take(self) -> tuple[Any, bool]:
         """Return the next batch, and whether it is the last of its epoch."""
@@ -38,15 +41,15 @@ class LookaheadBatches:
             self.failure = error
             return batch, False
         if self._ahead is None:
-            self.source.reset()
+            self._source.reset()
         return batch, self._ahead is None
 
     def _next(self) -> Any:
         """Return the source's next batch; None at the end of its epoch."""
         try:
-            batch = self.source.next()
+            batch = self._source.next()
         except StopIteration:
             return None
-        if not hasattr(self.source, "seek"):  # MXNet's readers overwrite their last batch
+        if not hasattr(self._source, "seek"):  # MXNet's readers overwrite their last batch
             batch = mx.io.DataBatch([array.copy() for array in batch.data], [], pad=0)
         return batch

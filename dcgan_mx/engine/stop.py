@@ -11,12 +11,8 @@ REASONS = ("hook", "data", "signal")  # a later one takes precedence
 class StopRequest(NamedTuple):
     """A request to end a training after the current step.
 
-    Attributes
-    ----------
-    reason : 'hook', 'data' or 'signal'
-        A hook asked for it; a worker cannot read its next batch; the process received a signal.
-    signal : int
-        The number of the signal; 0 for other reasons.
+    `reason` is 'hook', 'data' (a worker cannot read its next batch) or 'signal'; `signal` is the
+    number of the signal that the process received, else 0.
     """
 
     reason: str
@@ -25,8 +21,8 @@ class StopRequest(NamedTuple):
 
 def choose_request(requests: Iterable[StopRequest | None]) -> StopRequest | None:
     """Return the request that takes precedence; None if there is none."""
-    made = [request for request in requests if request is not None]
-    return max(made, key=lambda made: (REASONS.index(made.reason), made.signal), default=None)
+    return max(filter(None, requests), default=None,
+               key=lambda request: (REASONS.index(request.reason), request.signal))
 
 
 def sync_stop(workers: Workers, request: StopRequest | None) -> StopRequest | None:
