@@ -12,8 +12,7 @@ from ..hooks.grids import FixedNoiseLogger, GridLogger, PruneGrids, WindowLogger
 from ..hooks.loggers import JsonlLogger, MetricLogger, TensorBoardLogger
 from ..hooks.progress import Progress
 from ..metrics.evaluator import Evaluator
-from ..runs.checkpoint_files import read_files
-from ..runs.checkpoint_folders import step_of
+from ..runs.checkpoint_files import read_files, step_of
 from ..runs.config import RunOptions, Settings
 from ..runs.run import Run
 from ..runs.stop_reason import StopReason

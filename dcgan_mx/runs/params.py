@@ -22,10 +22,7 @@ _MAX_DIMENSIONS = 32  # of NumPy's arrays
 def dump_params(arrays: Mapping[str, np.ndarray]) -> Iterator[bytes | np.ndarray]:
     """Yield the bytes that `mx.nd.save` would write, in pieces.
 
-    Parameters
-    ----------
-    arrays
-        Arrays by name, of 1 to 32 dimensions; float16, 32, 64, uint8, int8, int32 or int64.
+    Arrays have 1 to 32 dimensions, and are float16, 32, 64, uint8, int8, int32 or int64.
     """
     yield struct.pack("<QQQ", _LIST_MAGIC, 0, len(arrays))
     for array in arrays.values():
@@ -39,24 +36,10 @@ def dump_params(arrays: Mapping[str, np.ndarray]) -> Iterator[bytes | np.ndarray
 
 
 def parse_params(data: bytes, path: object) -> dict[str, np.ndarray]:
-    """Parse the content of a .params file.
+    """Parse a .params file; return its arrays, read-only views of `data`, by name, in order.
 
-    Parameters
-    ----------
-    data
-    path
-        The name of the file in error messages.
-
-    Returns
-    -------
-    dict
-        The arrays by name, in the file's order; read-only views of `data`.
-
-    Raises
-    ------
-    ValueError
-        If the data are truncated, too long, or hold sparse or unnamed arrays. Sizes are checked
-        before any memory is allocated.
+    Raises ValueError, which begins with `path`, if the data are truncated, too long, or hold sparse
+    or unnamed arrays. Sizes are checked before any memory is allocated.
     """
     rest = memoryview(data)
 
@@ -74,8 +57,7 @@ def parse_params(data: bytes, path: object) -> dict[str, np.ndarray]:
         magic, storage, dimensions = unpack("<IiI")
         if (magic, storage) != (_ARRAY_MAGIC, 0) or not 1 <= dimensions <= _MAX_DIMENSIONS:
             raise ValueError("holds a sparse or damaged array")
-        shape = unpack(f"<{dimensions}q")
-        _, _, flag = unpack("<iii")
+        *shape, _, _, flag = unpack(f"<{dimensions}qiii")
         if flag not in _DTYPES or min(shape) < 0:
             raise ValueError(f"holds an array of invalid type {flag} or shape {shape}")
         dtype = np.dtype(_DTYPES[flag])

@@ -16,8 +16,7 @@ from dcgan_mx.data.datasets import make_discs
 from dcgan_mx.hooks import loggers
 from dcgan_mx.runs import checkpoint
 from dcgan_mx.runs.checkpoint import PARAMS, STATE, SYMBOLS, CheckpointError
-from dcgan_mx.runs.checkpoint_files import encode_state
-from dcgan_mx.runs.checkpoint_folders import recover
+from dcgan_mx.runs.checkpoint_files import encode_state, recover
 from dcgan_mx.runs.params import parse_params
 from dcgan_mx.runs.run import Run
 from dcgan_mx.system.runtime import mx

@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 
 from dcgan_mx.runs import checkpoint
-from dcgan_mx.runs.checkpoint_folders import recover
+from dcgan_mx.runs.checkpoint_files import recover
 from dcgan_mx.runs.run import Run
 
 OLD, NEW = "checkpoints/step-00000005", "checkpoints/step-00000006"
