@@ -5,14 +5,14 @@ import signal as signals
 import warnings
 from typing import Any, Protocol, Sequence
 
-from .engine import trainer_state
+from .engine import module_state
 from .engine.batches import LookaheadBatches
 from .engine.collectives import Workers
+from .engine.module_state import DivergenceError
 from .engine.modules import adam_options, bind_modules
 from .engine.progress import ProgressBar
 from .engine.step_metrics import Metrics
 from .engine.stop import StopRequest, choose_request, sync_stop
-from .engine.trainer_state import DivergenceError
 from .engine.weight_average import WeightAverage
 from .runs.config import check_settings
 from .runs.stop_reason import StopReason
@@ -292,7 +292,7 @@ class Trainer:
 
     def check_finite(self) -> None:
         """Wait for the device; raise DivergenceError if a parameter or statistic is not finite."""
-        trainer_state.check_finite(self)
+        module_state.check_finite(self)
 
     def get_state(self) -> dict[str, Any]:
         """Wait for the device, and copy everything that the next step depends on.
@@ -312,7 +312,7 @@ class Trainer:
             `counters`: `step`, `epoch`, `nbatch`, `batch_size`; `workers`, their number; `updates`,
             the numbers of Adam's updates of `G` and `D`; `metrics`, see `Metrics.get_state`.
         """
-        return trainer_state.get_state(self)
+        return module_state.get_state(self)
 
     def set_state(self, state: dict[str, Any] | None) -> None:
         """Restore what `get_state` returned, except `symbols`.
@@ -322,5 +322,5 @@ class Trainer:
         `replicas` each gets the averages. If the state is of other networks, ValueError is raised,
         and the trainer does not change.
         """
-        trainer_state.set_state(self, state)
+        module_state.set_state(self, state)
         self.outG = self.diffD = self.batch = None

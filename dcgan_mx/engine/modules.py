@@ -10,7 +10,6 @@ from ..system.errors import ArgumentError
 from ..system.memory import check_memory
 from ..system.runtime import mx
 from .bfloat16 import Bfloat16Module
-from .module_state import pull_parameters
 
 
 class InverseDecay(mx.lr_scheduler.LRScheduler):
@@ -109,8 +108,9 @@ def bind_modules(symG: Any, symD: Any, batch_size: int, data_shape: tuple[int, i
         mod.init_params(initializer=initializer)
         mod.init_optimizer(kvstore, optimizer="adam", optimizer_params=adam)
         if kvstore is not None and kvstore.type.startswith("dist"):
-            # The store sums gradients, and does not send weights by itself.
-            pull_parameters(mod, kvstore)
+            # The store sums gradients, and does not send the first worker's weights by itself.
+            for name, arrays in zip(mod._exec_group.param_names, mod._exec_group.param_arrays):
+                kvstore.pull(name, arrays)
     modD_accum.bind(data_shapes=data, label_shapes=label, shared_module=modD, grad_req="add")
     modDG.bind(data_shapes=data, label_shapes=label, shared_module=modD, inputs_need_grad=True,
                grad_req={**dict.fromkeys(symD.list_arguments(), "null"), "data": "write"})

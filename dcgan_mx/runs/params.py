@@ -19,7 +19,7 @@ _CPU = 1
 _MAX_DIMENSIONS = 32  # of NumPy's arrays
 
 
-def dump_params(arrays: Mapping[str, np.ndarray]) -> Iterator[bytes | np.ndarray]:
+def dump_params(arrays: Mapping[str, np.ndarray]) -> Iterator[Any]:
     """Yield the bytes that `mx.nd.save` would write, in pieces.
 
     Arrays have 1 to 32 dimensions, and are float16, 32, 64, uint8, int8, int32 or int64.
