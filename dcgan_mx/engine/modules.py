@@ -75,6 +75,12 @@ def _check_memory(networks: Sequence[tuple[Any, Mapping[str, tuple[int, ...]]]],
                  "use smaller batches or networks, or end other programs")
 
 
+def pull_parameters(mod: Any, kvstore: Any) -> None:
+    """Set a Module's parameters to the first worker's, which a KVStore does not send by itself."""
+    for name, arrays in zip(mod._exec_group.param_names, mod._exec_group.param_arrays):
+        kvstore.pull(name, arrays)
+
+
 def bind_modules(symG: Any, symD: Any, batch_size: int, data_shape: tuple[int, int, int], nz: int,
                  contexts: list[Any], kvstore: Any, initializer: Any, precision: str,
                  adamG: dict[str, Any], adamD: dict[str, Any]) -> tuple[Any, ...]:
@@ -108,9 +114,7 @@ def bind_modules(symG: Any, symD: Any, batch_size: int, data_shape: tuple[int, i
         mod.init_params(initializer=initializer)
         mod.init_optimizer(kvstore, optimizer="adam", optimizer_params=adam)
         if kvstore is not None and kvstore.type.startswith("dist"):
-            # The store sums gradients, and does not send the first worker's weights by itself.
-            for name, arrays in zip(mod._exec_group.param_names, mod._exec_group.param_arrays):
-                kvstore.pull(name, arrays)
+            pull_parameters(mod, kvstore)
     modD_accum.bind(data_shapes=data, label_shapes=label, shared_module=modD, grad_req="add")
     modDG.bind(data_shapes=data, label_shapes=label, shared_module=modD, inputs_need_grad=True,
                grad_req={**dict.fromkeys(symD.list_arguments(), "null"), "data": "write"})
