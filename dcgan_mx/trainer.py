@@ -7,12 +7,11 @@ from typing import Any, Protocol, Sequence
 
 from .engine import module_state
 from .engine.batches import LookaheadBatches
-from .engine.collectives import Workers
+from .engine.collectives import StopRequest, Workers, choose_request, sync_stop
 from .engine.module_state import DivergenceError
 from .engine.modules import adam_options, bind_modules
 from .engine.progress import ProgressBar
 from .engine.step_metrics import Metrics
-from .engine.stop import StopRequest, choose_request, sync_stop
 from .engine.weight_average import WeightAverage
 from .runs.config import check_settings
 from .runs.stop_reason import StopReason
@@ -252,12 +251,12 @@ class Trainer:
                 self.epoch, self.nbatch = self.epoch + 1, 0
             for hook in hooks:
                 hook.on_step(self)
-            if self._batches.failure is not None:
+            if self._batches.failed:
                 self.request_stop("data")
             self.stop_request = sync_stop(self.workers, self._requested)
         self._stop_synced = True
-        if self._batches.failure is not None:
-            self._batches.take()  # raises the failure, after all workers have learnt of it
+        if self._batches.failed:
+            self._batches.take()  # raises the error, after all workers have learnt of it
         if self.stop_request.signal:
             return StopReason("signal", self.global_step, self.epoch,
                               signals.Signals(self.stop_request.signal).name)

@@ -37,8 +37,7 @@ def save(run_dir: StrPath, trainer: Any, seed: int | None = None, keep: int = 0,
 
     Parameters
     ----------
-    run_dir
-    trainer
+    run_dir, trainer
     seed
         Seed of weights, noise and data order, stored in the checkpoint.
     keep
@@ -48,8 +47,7 @@ def save(run_dir: StrPath, trainer: Any, seed: int | None = None, keep: int = 0,
 
     Returns
     -------
-    pathlib.Path
-        The new folder. `mx.model.load_checkpoint(folder / "G", 0)` reads a network from it.
+    The new folder. `mx.model.load_checkpoint(folder / "G", 0)` reads a network from it.
 
     Raises
     ------
