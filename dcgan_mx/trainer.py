@@ -64,8 +64,8 @@ class Trainer:
         D's label for real images. Below 1: one-sided label smoothing (Salimans et al.,
         arXiv:1606.03498, section 3.4).
     d_steps : int
-        Every call of `step` updates D; every `d_steps`-th call, the k of the paper's Algorithm 1,
-        also updates G.
+        Updates of D per update of G, the k of the paper's Algorithm 1: every call of `step`
+        updates D, and every `d_steps`-th call also updates G.
     g_loss : 'nonsaturating' or 'saturating'
         G maximises log D(G(z)), or minimises log(1 - D(G(z))).
     kvstore : mx.kv.KVStore

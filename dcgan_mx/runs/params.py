@@ -15,7 +15,6 @@ import numpy as np
 _LIST_MAGIC, _ARRAY_MAGIC = 0x112, 0xF993FAC9
 _DTYPES = {0: "<f4", 1: "<f8", 2: "<f2", 3: "|u1", 4: "<i4", 5: "|i1", 6: "<i8"}
 _TYPE_FLAGS = {np.dtype(dtype): flag for flag, dtype in _DTYPES.items()}
-_CPU = 1
 _MAX_DIMENSIONS = 32  # of NumPy's arrays
 
 
@@ -27,7 +26,7 @@ def dump_params(arrays: Mapping[str, np.ndarray]) -> Iterator[Any]:
     yield struct.pack("<QQQ", _LIST_MAGIC, 0, len(arrays))
     for array in arrays.values():
         yield struct.pack(f"<IiI{array.ndim}qiii", _ARRAY_MAGIC, 0, array.ndim, *array.shape,
-                          _CPU, 0, _TYPE_FLAGS[array.dtype])
+                          1, 0, _TYPE_FLAGS[array.dtype])  # of the first CPU
         yield np.ascontiguousarray(array).reshape(-1).view(np.uint8)
     yield struct.pack("<Q", len(arrays))
     for name in arrays:

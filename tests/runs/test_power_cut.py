@@ -41,7 +41,7 @@ class Watch:
         self.folder = None
         return self.calls
 
-    def meet(self, call, path, rest=None):
+    def record(self, call, path, rest=None):
         self.calls.append((call, path[len(self.folder):], rest))
         if call == self.fail:
             self.n -= 1
@@ -51,7 +51,7 @@ class Watch:
     def is_ours(self, path):
         return self.folder and isinstance(path, str) and f"{path}/".startswith(self.folder)
 
-    def hear(self, event, args):
+    def on_event(self, event, args):
         call = self.events.get(event)
         if not self.folder or not call or isinstance(args[0], int):  # a file that is open already
             return
@@ -61,11 +61,11 @@ class Watch:
         if call == "rename":
             other = os.fspath(args[1])[len(self.folder):]
         if self.is_ours(path) and (call != "open" or flags & os.O_CREAT):
-            self.meet(call, path, other)
+            self.record(call, path, other)
 
 
 watch = Watch()
-sys.addaudithook(watch.hear)
+sys.addaudithook(watch.on_event)
 
 
 class Raw(io.FileIO):
@@ -73,7 +73,7 @@ class Raw(io.FileIO):
 
     def write(self, content):
         content = bytes(content[:watch.most])
-        watch.meet("write", self.name, content)
+        watch.record("write", self.name, content)
         return super().write(content)
 
 
@@ -90,7 +90,7 @@ def _watched(monkeypatch):
     def fsync(descriptor):  # recorded, but not executed
         path = os.readlink(f"/proc/self/fd/{descriptor}")
         if watch.is_ours(path):
-            watch.meet("fsync", path)
+            watch.record("fsync", path)
 
     monkeypatch.setattr(builtins, "open", watched_open)
     monkeypatch.setattr(os, "fsync", fsync)
@@ -248,7 +248,7 @@ def list_contents(node):
             node.content[:safe].ljust(size, b"\0")][:4 if safe < size else 1]
 
 
-def come_back(files, folder):
+def recover_files(files, folder):
     """Write files to a run, recover it, and return the contents of its checkpoints."""
     for name, raw in files.items():
         path = folder / name
@@ -292,7 +292,7 @@ def test_power_cut_at_any_moment_of_a_save_loses_nothing(act, new, tmp_path):
             if key in seen and call != "end":
                 continue
             seen.add(key)
-            found = come_back(files, tmp_path / str(next(number)))
+            found = recover_files(files, tmp_path / str(next(number)))
             assert {*found} <= {OLD, new}
             assert found.get(OLD) == old_files or found.get(new) == new_files, path
             if call == "end":
