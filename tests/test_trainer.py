@@ -56,10 +56,7 @@ def test_d_steps_update_g_every_kth_step(make_batches, parameters):
 
 
 def pass_through_d(trainer, images, label):
-    """D's prediction, and the gradients of its summed loss at images and first weight.
-
-    They are computed by a plain Module.
-    """
+    """D's prediction, and gradients of its summed loss (images, first weight), by a plain Module."""
     mod = mx.mod.Module(trainer.modD.symbol, data_names=["data"], label_names=["label"])
     mod.bind([("data", images.shape)], [("label", images.shape[:1])], inputs_need_grad=True)
     mod.set_params(*trainer.modD.get_params())
@@ -143,7 +140,7 @@ def test_fit_continues_an_iterator_that_cannot_seek():
 
 
 class Reader(mx.io.DataIter):
-    """Batches of 0, 0.1 and so on in one array, as MXNet's readers overwrite it, then an error."""
+    """Batches of 0, 0.1, ..., written into one array as MXNet's readers do; then an error."""
 
     def __init__(self, count, error=StopIteration):
         super().__init__(4)

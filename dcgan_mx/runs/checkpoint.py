@@ -138,8 +138,7 @@ def load_network(folder: StrPath, network: str
 
 def load_average(folder: StrPath) -> dict[str, np.ndarray]:
     """Read the averaged weights of G as arg:NAME; empty if the training did not average."""
-    average: dict[str, np.ndarray] = read_files(Path(folder), (AVERAGE,))[1].get(AVERAGE, {})
-    return average
+    return dict(read_files(Path(folder), (AVERAGE,))[1].get(AVERAGE, {}))
 
 
 def load_latest(run_dir: StrPath | None, trainer: Any) -> Path | None:

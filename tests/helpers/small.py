@@ -22,7 +22,7 @@ def small_trainer(batch_size=4, nc=3, seed=0, channels=4, **options):
 
 
 def step_and_resume(trainer, resumed, batches, at):
-    """Step a trainer, and another one that takes its state after step `at`; yield after a step."""
+    """Step `trainer`, and from step `at` also `resumed`, which takes its state; yield each step."""
     for i, pair in enumerate(batches, 1):
         trainer.step(*pair)
         if i > at:
