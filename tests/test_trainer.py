@@ -56,7 +56,7 @@ def test_d_steps_update_g_every_kth_step(make_batches, parameters):
 
 
 def pass_through_d(trainer, images, label):
-    """D's prediction, and gradients of its summed loss (images, first weight), by a plain Module."""
+    """D's prediction, and the gradients for images and first weight, from a plain Module."""
     mod = mx.mod.Module(trainer.modD.symbol, data_names=["data"], label_names=["label"])
     mod.bind([("data", images.shape)], [("label", images.shape[:1])], inputs_need_grad=True)
     mod.set_params(*trainer.modD.get_params())

@@ -30,7 +30,7 @@ class Workers:
         self._kvstore = kvstore
 
     def all_gather(self, values: Any) -> np.ndarray:
-        """Return the n float32 numbers of each worker, (count, n), unchanged."""
+        """Return each worker's float32 numbers, (...), as (count, ...), unchanged."""
         values = np.asarray(values, np.float32)
         rows = np.full((self.count, *values.shape), -0.0, np.float32)
         rows[self.rank] = values

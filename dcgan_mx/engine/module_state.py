@@ -7,7 +7,6 @@ Moving statistics differ between contexts.
 from __future__ import annotations
 
 import json
-import math
 from typing import Any, Mapping
 
 import numpy as np
@@ -96,11 +95,8 @@ def _networks(trainer: Any) -> dict[str, Any]:
 
 def _gather_statistics(networks: Mapping[str, Any], workers: Workers) -> dict[str, np.ndarray]:
     """Return the moving statistics of all contexts of all workers, (replicas, channels)."""
-    own = {f"{network}:{name}": rows for network, mod in networks.items()
-           for name, rows in get_statistics(mod).items()}
-    gathered = workers.all_gather(np.concatenate([rows.ravel() for rows in own.values()]))
-    parts = np.split(gathered, np.cumsum([rows.size for rows in own.values()])[:-1], axis=1)
-    return {name: part.reshape(-1, rows.shape[1]) for (name, rows), part in zip(own.items(), parts)}
+    return {f"{network}:{name}": workers.all_gather(rows).reshape(-1, rows.shape[1])
+            for network, mod in networks.items() for name, rows in get_statistics(mod).items()}
 
 
 def _count_replicas(replicas: Mapping[str, np.ndarray]) -> int:
@@ -133,13 +129,10 @@ def _broadcast(workers: Workers, state: Mapping[str, Any] | None) -> dict[str, A
     head = "" if state is None else json.dumps([state["counters"], [
         (part, name, array.shape) for part in _PARTS for name, array in state[part].items()]])
     counters, layout = json.loads(workers.all_gather_text(head)[0])
-    sizes = [math.prod(shape) for *_, shape in layout]
-    values = (np.zeros(sum(sizes), np.float32) if state is None else
-              np.concatenate([state[part][name].ravel() for part, name, _ in layout]))
-    arrays = np.split(workers.broadcast(values), np.cumsum(sizes)[:-1])
     received: dict[str, Any] = {"counters": counters, **{part: {} for part in _PARTS}}
-    for (part, name, shape), array in zip(layout, arrays):
-        received[part][name] = array.reshape(shape)
+    for part, name, shape in layout:
+        own = np.zeros(shape, np.float32) if state is None else state[part][name]
+        received[part][name] = workers.broadcast(own.ravel()).reshape(shape)
     return received
 
 
