@@ -20,7 +20,8 @@ class EventFile:
 
     def __init__(self, folder: StrPath, step: int = 0) -> None:
         import tensorboardX  # noqa: F401  an extra: fail here if it is missing
-        self._folder, self._step, self._started = Path(folder), step, int(time.time())
+        self._folder = self._path = Path(folder)
+        self._step, self._started = step, int(time.time())
         self._writer: Any = None
 
     def add(self, step: int, scalars: Mapping[str, float],
@@ -39,7 +40,8 @@ class EventFile:
                 self._folder.mkdir(exist_ok=True)
                 # TensorBoard reads files in the order of their names.
                 name = f"events.out.tfevents.{self._started:010d}.{self._step:08d}"
-                self._writer = RecordWriter(str(self._folder / name))
+                self._path = self._folder / name
+                self._writer = RecordWriter(str(self._path))
                 start = SessionLog(status=SessionLog.START)
                 events = [Event(file_version="brain.Event:2"),
                           Event(step=self._step + 1, session_log=start), event]
@@ -50,7 +52,7 @@ class EventFile:
         except OSError as error:
             with contextlib.suppress(OSError):
                 self.close()
-            error.filename = str(self._folder)
+            error.filename = str(self._path)
             raise
         self._step = step
 

@@ -218,7 +218,9 @@ class Run:
     def resume_command(self, reason: StopReason | None = None) -> str:
         """Return the command that resumes the run, or, if it is finished, doubles its limit."""
         launch = self.read_config().get("launched_by")
-        words = [command_line("train"), "--resume", "--run-dir", shlex.quote(str(self.path))]
+        words = [f"{launch} --"] if isinstance(launch, str) else []
+        words += [command_line("train"), flag_name("resume"), flag_name("run_dir"),
+                  shlex.quote(str(self.path))]
         if reason and reason.finished:
             words += [flag_name(reason.reason), str(2 * int(reason.detail or 1))]
-        return " ".join([f"{launch} --"] * isinstance(launch, str) + words)
+        return " ".join(words)
