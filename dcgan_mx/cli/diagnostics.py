@@ -1,6 +1,7 @@
 """Diagnostics of everything that training needs from the machine."""
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import importlib.metadata
 import importlib.util
@@ -13,7 +14,7 @@ import subprocess
 import sys
 import tempfile
 from pathlib import Path
-from typing import Any, Dict
+from typing import Any, Callable, Dict
 
 from .. import __version__
 from ..system import cuda, job_role
@@ -29,24 +30,26 @@ Problem = Dict[str, Any]  # problem, fix, and whether it stops training
 def collect_env() -> dict[str, Any]:
     """Return the content of `dcgan-mx doctor --json`: facts, `problems` and `can_train`."""
     problems: list[Problem] = []
-    threads = _describe_threads(problems)
-    role = _describe_job(problems)
+    threads = _check_variables(read_threads, problems)
+    _check_variables(job_role.read_role, problems)
     mxnet = {} if problems else ask_child("probe_mxnet")
     driver = ask_child("probe_driver")
     if "failure" in mxnet:
-        problems.insert(0, _explain_failure(mxnet["failure"]))
+        problems.append(_explain_failure(mxnet["failure"]))
     elif "problem" in mxnet:
-        problems.insert(0, _problem(*mxnet["problem"]))
+        problems.append(_problem(*mxnet["problem"]))
     flags = cpu_flags()
     env = {
         "dcgan_mx": {"version": __version__, "folder": str(Path(__file__).parent.parent)},
         "versions": _find_versions(),
         "processor": {"name": cpu_model(), "physical_cores": physical_cores(),
                       "bfloat16": [name for name in ISA if name in flags]},
-        "threads": {"number": mxnet.get("threads"), "why": threads},
+        "threads": {"number": mxnet.get("threads"), "why": f"you set {threads}" if threads else
+                    "one per physical core; set OMP_NUM_THREADS to change"},
         "driver": driver.get("version"),
         "gpus": _list_gpus(mxnet, driver, problems),
-        "job": role,
+        "job": {name: os.environ[name] for name in job_role.VARIABLES if os.environ.get(name)}
+               or None,
         "folders": {name: _check_folder(name, path, problems) for name, path in
                     (("data", Path("data")), ("runs", Path("runs")), ("cache", cache_folder()))},
     }
@@ -126,33 +129,19 @@ def _find_versions() -> dict[str, str]:
     """Return the versions of Python, MXNet's builds and the packages that are installed."""
     versions = {"Python": platform.python_version()}
     for name in (*cuda.find_builds(), *_PACKAGES):
-        try:
+        with contextlib.suppress(importlib.metadata.PackageNotFoundError):
             versions[name] = importlib.metadata.version(name)
-        except importlib.metadata.PackageNotFoundError:
-            continue
     return versions
 
 
-def _describe_threads(problems: list[Problem]) -> str:
-    """Explain MXNet's number of threads; add a problem if a variable is invalid."""
+def _check_variables(read: Callable[[], str | None], problems: list[Problem]) -> str | None:
+    """Return what a function reads from environment variables; add a problem if it fails."""
     try:
-        chosen = read_threads()
+        return read()
     except ValueError as error:
         problem, _, fix = str(error).rpartition(": ")
         problems.append(_problem(problem, fix))
-        return "see below"
-    return f"you set {chosen}" if chosen else "one per physical core; set OMP_NUM_THREADS to change"
-
-
-def _describe_job(problems: list[Problem]) -> dict[str, str] | None:
-    """Return the variables of a distributed job; add a problem if they are invalid."""
-    try:
-        role = job_role.read_role()
-    except ValueError as error:
-        problem, _, fix = str(error).rpartition(": ")
-        problems.append(_problem(problem, fix))
-        return None
-    return {name: os.environ[name] for name in job_role.VARIABLES} if role else None
+        return "an invalid value, see below"
 
 
 def _list_gpus(mxnet: dict[str, Any], driver: dict[str, Any], problems: list[Problem]

@@ -5,7 +5,6 @@ import json
 import textwrap
 from typing import Any, Sequence
 
-from ..system.command_line import command_line
 from .diagnostics import collect_env
 from .parser import Parser
 
@@ -52,8 +51,8 @@ def _wrap(label: str, text: str) -> str:
 
 def make_parser() -> Parser:
     """Make the parser of the command."""
-    parser = Parser(command_line("doctor"), "Check whether training works here and on which "
-                    "devices, and show how to fix problems.")
+    parser = Parser("doctor", "Check whether training works here and on which devices, and show "
+                    "how to fix problems.")
     parser.add("--json", "print JSON", action="store_true")
     return parser
 

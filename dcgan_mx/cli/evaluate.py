@@ -12,47 +12,44 @@ import numpy as np
 from ..data.datasets import read_mnist
 from ..engine.collectives import Workers
 from ..iterators import EpochIter, MnistIter, resize_to
-from ..metrics.digit_classifier import DigitClassifier
 from ..metrics.evaluator import Evaluator, find_nearest, first_images, iter_epochs
 from ..metrics.linear_probe import Features, svm_error
 from ..reports.report import write_report
-from ..runs.config import Settings
+from ..runs.config import Number, Settings
 from ..sampling.generator import load_generator
 from ..sampling.latent import make_latents
-from ..system.command_line import command_line
 from ..system.devices import make_contexts
 from ..system.errors import ArgumentError
 from ..system.memory import check_memory
 from ..visual import make_grid
-from .parser import Parser, add_bn_stats, add_checkpoint, add_gpu, add_weights, number
+from .parser import Parser
 from .resolve import find_classifier, make_train_iter, resolve_model
 
 _MOST_COMPARED = 100_000  # real images searched for the nearest to a generated one
 _SHOWN = 16
 _DIGITS = 70_000  # training and test digits whose features are in memory at once
-_ROWS = (("frechet", "Fréchet distance"), ("precision", "precision"), ("recall", "recall"),
-         ("swd", "sliced Wasserstein distance x 1,000"), ("ms_ssim", "MS-SSIM"))
+# Metrics of the table with their labels and numbers of decimals.
+_ROWS = (("frechet", "Fréchet distance", 2), ("precision", "precision", 3), ("recall", "recall", 3),
+         ("swd", "sliced Wasserstein distance x 1,000", 2), ("ms_ssim", "MS-SSIM", 3))
 
 
 def make_parser() -> Parser:
     """Make the parser of the command."""
-    parser = Parser(command_line("evaluate"), "Measure the quality of generated images, next to "
-                    "the same metrics between two sets of real images. The results are also "
-                    "written to the run directory; no files are written for pretrained:NAME.")
-    add = parser.add
-    add_checkpoint(parser)
-    add("--num-images", "number of generated images, and of real images to compare them with",
-        metavar="N", default=4096, type=number(int, ge=16, lt=2**17))
-    add("--seed", "seed of the latent vectors", type=number(int, ge=0, lt=2**63), default=0,
-        metavar="N")
-    add_weights(parser)
-    add_bn_stats(parser)
-    add("--data-path", "location of the real images (default: that of the training)",
-        metavar="PATH")
-    add("--linear-probe", "mnist: also train linear classifiers on the discriminator's features; "
-        "takes 6 GB of memory and several minutes", action="store_true")
-    add("--json", "print JSON instead of a table", action="store_true")
-    add_gpu(parser)
+    parser = Parser("evaluate", "Measure the quality of generated images, next to the same metrics "
+                    "between two sets of real images. The results are also written to the run "
+                    "directory; no files are written for pretrained:NAME.")
+    parser.add_shared("checkpoint")
+    parser.add("--num-images", "number of generated images, and of real images to compare them "
+               "with", Number(int, ge=16, lt=2**17), default=4096)
+    parser.add("--seed", "seed of the latent vectors", Number(int, ge=0, lt=2**63), default=0)
+    parser.add_shared("--weights")
+    parser.add_shared("--bn-stats")
+    parser.add("--data-path", "location of the real images (default: that of the training)",
+               metavar="PATH")
+    parser.add("--linear-probe", "mnist: also train linear classifiers on the discriminator's "
+               "features; takes 6 GB of memory and several minutes", action="store_true")
+    parser.add("--json", "print JSON instead of a table", action="store_true")
+    parser.add_shared("--gpu")
     return parser
 
 
@@ -68,25 +65,12 @@ def check_count(n: int, train_iter: EpochIter) -> None:
                       stacklevel=2)
 
 
-def evaluate(images: np.ndarray, train_iter: EpochIter, classifier: DigitClassifier | None
-             ) -> dict[str, Any]:
-    """Return the metrics of images, and as `baseline` those of real images against others.
-
-    The real-vs-real baseline is the best value to expect at this number of images.
-    """
-    n = len(images)
-    real = first_images(train_iter, 2 * n, grey=classifier is not None)
-    evaluator = Evaluator(real[:n], classifier)
-    return {**evaluator.evaluate(images), "baseline": evaluator.evaluate(real[n:])}
-
-
 def format_table(result: dict[str, Any]) -> str:
     """Format the metrics as a table."""
     baseline = result["baseline"]
     rows = []
-    for name, label in _ROWS:
+    for name, label, digits in _ROWS:
         if name in result:
-            digits = 2 if name in ("frechet", "swd") else 3
             rows.append((label, result[name], baseline[name], digits))
         if name == "swd":
             rows += [(f"  at {height}x{height} pixels", value, baseline["swd_levels"][height], 2)
@@ -167,9 +151,11 @@ def main(argv: Sequence[str]) -> int:
     check_count(args.num_images, train_iter)
     classifier = find_classifier(settings, ctx)
     images = generator.generate(make_latents(args.num_images, generator.nz, args.seed))
+    real = first_images(train_iter, 2 * args.num_images, grey=classifier is not None)
+    evaluator = Evaluator(real[:args.num_images], classifier)
     result = {"step": step, "dataset": config.dataset, "seed": args.seed, "bn": args.bn_stats,
-              "weights": "ema" if generator.averaged else "raw",
-              **evaluate(images, train_iter, classifier)}
+              "weights": "ema" if generator.averaged else "raw", **evaluator.evaluate(images),
+              "baseline": evaluator.evaluate(real[args.num_images:])}
     if classifier:
         result["classifier_error"] = round(classifier.error, 4)
     if features:

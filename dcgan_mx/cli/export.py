@@ -13,11 +13,10 @@ from ..export.onnx_model import import_onnx, make_model
 from ..runs.checkpoint import LATENT
 from ..sampling.generator import load_generator, load_network
 from ..sampling.latent import make_latents
-from ..system.command_line import command_line
 from ..system.devices import make_contexts
 from ..system.errors import ArgumentError
 from ..system.files import write_atomic
-from .parser import Parser, add_checkpoint, add_weights
+from .parser import Parser
 
 _OUTPUTS = {"G": "images", "D": "probability"}
 _SLIDERS = 6
@@ -25,13 +24,13 @@ _SLIDERS = 6
 
 def make_parser() -> Parser:
     """Make the parser of the command."""
-    parser = Parser(command_line("export"), "Export a trained network to ONNX, or a generator to "
-                    "an HTML page that makes images in the browser.")
-    add_checkpoint(parser)
+    parser = Parser("export", "Export a trained network to ONNX, or a generator to an HTML page "
+                    "that makes images in the browser.")
+    parser.add_shared("checkpoint")
     parser.add("out", "NAME.onnx for a model (needs the package onnx), or NAME.html for a "
                "self-contained page", metavar="OUT")
-    parser.add("--network", "the generator or the discriminator", choices=("G", "D"), default="G")
-    add_weights(parser)
+    parser.add("--network", "the generator or the discriminator", ("G", "D"), default="G")
+    parser.add_shared("--weights")
     parser.add("--force", "replace OUT if it exists", action="store_true")
     return parser
 

@@ -8,34 +8,31 @@ from typing import Sequence
 from ..distributed.launch import launch
 from ..distributed.launchers import PROGRAMS
 from ..distributed.monitor import JobError
+from ..runs.config import Number
 from ..system.command_line import command_line
 from .main import print_stderr
-from .parser import Parser, number
+from .parser import Parser
 
 
 def make_parser() -> Parser:
     """Make the parser of the command."""
-    command = command_line("launch")
-    parser = Parser(command, "Run a command in N workers, with servers and a scheduler. If one "
-                    "process fails, all are stopped.",
-                    usage=f"{command} -n N [flags] -- command ...")
-    count, seconds = number(int, ge=1, lt=2**16), number(float, ge=1)
-    parser.add_argument("-n", "--num-workers", type=count, required=True, metavar="N",
-                        help="number of processes that train")
-    parser.add_argument("-s", "--num-servers", type=count, metavar="N",
-                        help="number of processes that sum gradients (default: --num-workers)")
-    parser.add("--launcher", "how to start the processes", choices=tuple(PROGRAMS), default="local")
-    parser.add_argument("-H", "--hostfile", metavar="FILE",
-                        help="hosts for ssh and mpi, one per line: HOST, HOST:PORT or HOST slots=N")
+    parser = Parser("launch", "Run a command in N workers, with servers and a scheduler. If one "
+                    "process fails, all are stopped.", "%(prog)s -n N [flags] -- command ...")
+    count, seconds = Number(int, ge=1, lt=2**16), Number(float, ge=1)
+    parser.add("-n --num-workers", "number of processes that train", count, required=True)
+    parser.add("-s --num-servers", "number of processes that sum gradients (default: "
+               "--num-workers)", count)
+    parser.add("--launcher", "how to start the processes", tuple(PROGRAMS), default="local")
+    parser.add("-H --hostfile", "hosts for ssh and mpi, one per line: HOST, HOST:PORT or HOST "
+               "slots=N", metavar="FILE")
     parser.add("--host-ip", "address at which the other hosts reach this one (default: detected)",
                metavar="ADDRESS")
-    parser.add("--start-timeout", "time limit for all processes to start", type=seconds,
-               default=60.0, metavar="SECONDS")
-    parser.add("--stop-timeout", "time limit for a worker to finish its step and save after a "
-               "signal, or to end after another worker has", type=seconds, default=300.0,
+    parser.add("--start-timeout", "time limit for all processes to start", seconds, default=60.0,
                metavar="SECONDS")
-    parser.add("--nodes", "slurm: number of nodes (default: one per process)", type=count,
-               metavar="N")
+    parser.add("--stop-timeout", "time limit for a worker to finish its step and save after a "
+               "signal, or to end after another worker has", seconds, default=300.0,
+               metavar="SECONDS")
+    parser.add("--nodes", "slurm: number of nodes (default: one per process)", count)
     return parser
 
 

@@ -62,7 +62,10 @@ def run(name: str, argv: Sequence[str]) -> int:
         except BaseException as error:
             status = _report_error(name, error)
             if status and _in_job():
-                _leave_job(status)
+                # MXNet's exit handler would wait for workers that wait for this one.
+                sys.stdout.flush()
+                sys.stderr.flush()
+                os._exit(status)
         finally:
             _wait_for_mxnet()
     return status
@@ -107,13 +110,6 @@ def print_stderr(line: str) -> None:
 
 def _in_job() -> bool:
     return bool(os.environ.get("DMLC_ROLE"))
-
-
-def _leave_job(status: int) -> None:
-    """Exit a worker at once: MXNet's exit handler would wait for workers that wait for this one."""
-    sys.stdout.flush()
-    sys.stderr.flush()
-    os._exit(status)
 
 
 def _wait_for_mxnet() -> None:

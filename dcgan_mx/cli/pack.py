@@ -2,36 +2,37 @@
 from __future__ import annotations
 
 import os
+from functools import partial
 from pathlib import Path
 from typing import Sequence
 
+from tqdm import tqdm
+
 from ..data.image_files import FORMATS
 from ..data.packing import pack
+from ..runs.config import Number
 from ..system.command_line import command_line
 from ..system.cpu import physical_cores
 from ..system.errors import ArgumentError
-from .parser import Parser, number, print_skipped, show_packing
+from .parser import Parser, print_skipped
 
 
 def make_parser() -> Parser:
     """Make the parser of the command."""
-    parser = Parser(command_line("pack"),
-                    "Pack the images in a folder and its subfolders into a record file for "
+    parser = Parser("pack", "Pack the images in a folder and its subfolders into a record file for "
                     f"`{command_line('train')} --dataset imagenet --data-path OUT.rec`. Files that "
                     "are not images are skipped and listed.")
-    count = number(int, ge=1, lt=2**31)
+    count = Number(int, ge=1, lt=2**31)
     parser.add("folder", f"a folder of {', '.join(FORMATS)} files, whatever their names, or a "
                "record file to repack", metavar="FOLDER")
     parser.add("out", "the record file; its index is written to OUT.idx", metavar="OUT.rec")
     parser.add("--resize", "scale the shorter side of each image to N pixels; 0: do not scale",
-               default=256, type=number(int, ge=0, lt=2**15), metavar="N")
-    parser.add("--quality", "JPEG quality of scaled images", default=95,
-               type=number(int, ge=1, le=100), metavar="N")
+               Number(int, ge=0, lt=2**15), default=256)
+    parser.add("--quality", "JPEG quality of scaled images", Number(int, ge=1, le=100), default=95)
     parser.add("--threads", "parallel threads; they do not affect the output (default: one per "
-               "core)", type=count, metavar="N")
+               "core)", count)
     parser.add("--force", "replace OUT.rec and OUT.idx if they exist", action="store_true")
-    parser.add("--min-images", "fail if fewer images can be read", type=count, default=1,
-               metavar="N")
+    parser.add("--min-images", "fail if fewer images can be read", count, default=1)
     return parser
 
 
@@ -45,7 +46,8 @@ def main(argv: Sequence[str]) -> int:
             raise ArgumentError("out", f"{path} exists: choose another name, or add --force to "
                                 "replace it")
     n, skipped = pack(args.folder, args.out, args.resize, args.quality,
-                      args.threads or physical_cores(), args.min_images, show_packing)
+                      args.threads or physical_cores(), args.min_images,
+                      partial(tqdm, desc="packing", unit="file", dynamic_ncols=True))
     print_skipped(skipped)
     print(f"{args.out}: {n} images; skipped: {len(skipped)}")
     return 0

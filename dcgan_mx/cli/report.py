@@ -4,15 +4,13 @@ from __future__ import annotations
 from typing import Sequence
 
 from ..reports.report import write_report
-from ..system.command_line import command_line
 from .parser import Parser
 
 
 def make_parser() -> Parser:
     """Make the parser of the command."""
-    parser = Parser(command_line("report"),
-                    "Write report.html to a run directory: curves, images over time, settings. The "
-                    "file is self-contained and works offline.")
+    parser = Parser("report", "Write report.html to a run directory: curves, images over time, "
+                    "settings. The file is self-contained and works offline.")
     parser.add("run_dir", "a run directory; the run may still be training", metavar="RUN")
     return parser
 

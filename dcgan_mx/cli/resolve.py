@@ -1,8 +1,8 @@
-"""From the arguments of commands to models and to real images."""
+"""Load the models and the real images that command lines name."""
 from __future__ import annotations
 
 import hashlib
-from typing import Any, NamedTuple
+from typing import Any
 
 from ..data.datasets import get_fashion_mnist, get_mnist, make_discs
 from ..engine.collectives import Workers
@@ -22,21 +22,16 @@ from ..system.runtime import mx
 from .parser import print_skipped
 
 
-class Model(NamedTuple):
-    """A trained model: what `load_generator` takes, the settings of its training, and its run."""
+def resolve_model(name: str) -> tuple[StrPath, Settings, Run | None]:
+    """Find the model in a run directory, a checkpoint or `pretrained:NAME`, which has no run.
 
-    path: StrPath
-    settings: Settings
-    run: Run | None  # None for pretrained:NAME
-
-
-def resolve_model(name: str) -> Model:
-    """Find the model in a run directory, a checkpoint or `pretrained:NAME`."""
+    Returns what `load_generator` takes, the settings of the training, and its run.
+    """
     if is_pretrained(name):
-        return Model(name, find_settings(read_pretrained(name)[0]), None)
+        return name, find_settings(read_pretrained(name)[0]), None
     folder = find_checkpoint(name).resolve()
     run = Run(folder.parent.parent)
-    return Model(folder, run.read_settings(), run)
+    return folder, run.read_settings(), run
 
 
 def load_init_weights(config: TrainConfig, ctx: Any) -> tuple[Any, dict[str, Any]]:

@@ -1,9 +1,9 @@
 """One training of a run, with its hooks, from its current state to its end."""
 from __future__ import annotations
 
+import contextlib
 import warnings
-from pathlib import Path
-from typing import Any, Sequence
+from typing import Any
 
 from ..hooks.base import Hook, Logger
 from ..hooks.checkpoints import Saver
@@ -12,8 +12,10 @@ from ..hooks.grids import FixedNoiseLogger, GridLogger, PruneGrids, WindowLogger
 from ..hooks.loggers import JsonlLogger, MetricLogger, TensorBoardLogger
 from ..hooks.progress import Progress
 from ..metrics.evaluator import Evaluator
-from ..runs.checkpoint_files import read_files, step_of
+from ..reports.report import write_report
+from ..runs.checkpoint_files import step_of
 from ..runs.config import RunOptions, Settings
+from ..runs.log import find_best
 from ..runs.run import Run
 from ..runs.stop_reason import StopReason
 from ..system.errors import ArgumentError
@@ -22,36 +24,9 @@ from ..trainer import Trainer
 
 EVALUATED = 2048  # images per evaluation during a training
 
-# The order of the hooks at a step. Numbers are logged before the state is saved, so that no
-# checkpoint is ahead of the log; the evaluation saves the best step, which Saver then does not
-# save again; grids are pruned when it is known which checkpoint is the newest.
-ORDER = (Progress, MetricLogger, EvaluationHook, Saver, PruneGrids)
-
-
-def restart_epoch(trainer: Trainer, folder: Path | None = None, changed: Sequence[str] = (),
-                  restarted_at: Any = None) -> Any:
-    """Restart the epoch if its batches or their order differ from those of the checkpoint.
-
-    The trainer is in the state of the checkpoint in `folder`; `changed` names the overridden
-    settings on which the batches depend; `restarted_at` is from config.json. Workers other than
-    rank 0 pass the trainer only. Warns if images may be shown again.
-
-    Returns a step, or None: checkpoints up to it have another order, or other images. Written to
-    config.json, it survives a kill before the next checkpoint.
-    """
-    nbatch = 0 if folder is None else read_files(folder, ())[0]["nbatch"]
-    restart = (bool({"seed", "data_path"} & {*changed})
-               or (type(restarted_at) is int and trainer.global_step <= restarted_at))
-    if trainer.workers.all_gather([restart]).any():
-        trainer.nbatch = 0
-    if changed and nbatch:
-        warnings.warn(f"--override {','.join(changed)}: the epoch restarts, after {nbatch} of its "
-                      "batches; some images are shown twice", RuntimeWarning, stacklevel=2)
-    return trainer.global_step if restart else restarted_at
-
 
 def find_limit(trainer: Trainer, options: RunOptions) -> StopReason | None:
-    """Return the limit at which a restored training stands, if any; ValueError if beyond one."""
+    """Return the limit that a restored training has reached; ArgumentError if it is exceeded."""
     step, epoch = trainer.global_step, trainer.epoch
     for name, limit, done, beyond in (
             ("num_epochs", options.num_epochs, epoch, trainer.nbatch > 0),
@@ -81,36 +56,49 @@ def make_hooks(trainer: Trainer, total: int | None, settings: Settings, run: Run
     metric_logger = MetricLogger(options.disp_batches, *loggers, seconds=seconds)
     saver = Saver(run.path if run else None, options.checkpoint_steps, config.seed,
                   options.keep_checkpoints, step=trainer.global_step)
-    hooks: list[Hook] = [progress, metric_logger, saver]
+    # Numbers are logged before the state is saved, so that no checkpoint is ahead of the log. The
+    # evaluation saves the best step, which the saver then does not save again. Grids are pruned
+    # when it is known which checkpoint is the newest.
+    hooks: list[Hook] = [progress, metric_logger]
     if options.eval_steps is not None:
         # Only steps whose checkpoints are on the disk: the best of them is kept there.
         saved = {*map(step_of, run.list_checkpoints())} if run else set()
         logged = [values for values in run.read_log() if values["step"] in saved] if run else []
         hooks.append(EvaluationHook(options.eval_steps, saver, metric_logger, evaluator,
                                     EVALUATED, logged))
+    hooks.append(saver)
     if run and options.keep_grids:
         hooks.append(PruneGrids(run, saver, options.keep_grids, options.disp_batches))
-    return sorted(hooks, key=lambda hook: ORDER.index(type(hook)))
+    return hooks
 
 
 def run_training(trainer: Trainer, train_iter: Any, rand_iter: Any, settings: Settings,
-                 run: Run | None = None, seconds: float = 0.0, evaluator: Evaluator | None = None
-                 ) -> None:
-    """Train with all hooks that the settings ask for; record in the run how it ended.
+                 run: Run | None, seconds: float, evaluator: Evaluator | None) -> int:
+    """Train with all hooks that the settings ask for; record and print how the training ended.
 
     Workers other than rank 0 have no run and no evaluator. `seconds` is the duration of the run so
-    far. Raises what a step, the data or a hook raises; the last step is saved nevertheless: see
-    `Saver`.
+    far. Returns the exit code. Raises what a step, the data or a hook raises; the last step is
+    saved nevertheless: see `Saver`.
     """
     options = settings.options
     total = trainer.count_steps(train_iter, options.num_epochs, options.max_steps)
     hooks = make_hooks(trainer, total, settings, run, seconds, evaluator)
     try:
-        with StopOnSignal(lambda number: trainer.request_stop("signal", number)):
-            trainer.fit(train_iter, rand_iter, options.num_epochs, hooks, options.max_steps)
+        try:
+            with StopOnSignal(lambda number: trainer.request_stop("signal", number)):
+                trainer.fit(train_iter, rand_iter, options.num_epochs, hooks, options.max_steps)
+        finally:
+            if run:
+                _record_result(run, trainer)
     finally:
         if run:
-            _record_result(run, trainer)
+            report_end(run)
+        stop = trainer.stop_request
+        if stop and stop.reason == "data":
+            # The launcher ends the job as soon as the worker without data exits: wait until rank 0
+            # has saved.
+            trainer.workers.all_gather([0])
+    return 128 + stop.signal if stop and stop.signal else 0
 
 
 def _record_result(run: Run, trainer: Trainer) -> None:
@@ -119,7 +107,7 @@ def _record_result(run: Run, trainer: Trainer) -> None:
     if not isinstance(result, StopReason):
         recorded = StopReason("error", *place, str(result) or type(result).__name__)
     elif result.reason == "signal" and trainer.workers.count > 1:
-        recorded = StopReason("hook", *place)  # the launcher's signal is not the one that it got
+        recorded = StopReason("hook", *place)  # the launcher may have got another signal
     else:
         recorded = result
     try:
@@ -128,3 +116,26 @@ def _record_result(run: Run, trainer: Trainer) -> None:
         if isinstance(result, StopReason):
             raise
         warnings.warn(f"another error followed: {error}", RuntimeWarning, stacklevel=3)
+
+
+def report_end(run: Run) -> None:
+    """Write the run's report; print how the training ended and how to resume it."""
+    lines, best = [], None
+    try:
+        best = find_best(run.read_log())
+        lines.append(f"see {write_report(run.path)}")
+    except (ValueError, OSError) as error:  # there is nothing to show yet, or a file is unreadable
+        warnings.warn(f"there is no report: {error}", RuntimeWarning, stacklevel=2)
+    if best:
+        lines.append(f"best evaluated step: {best['step']}")
+    result, saved = run.read_result(), run.list_checkpoints()[-1:]
+    lines.append("; ".join([*([result.describe()] if result else []),
+                            *(f"saved in {folder}" for folder in saved)]))
+    with contextlib.suppress(OSError):  # the reader of a pipe may have been signalled too
+        print("\n".join([*lines, describe_resume(run, result)]), flush=True)
+
+
+def describe_resume(run: Run, result: StopReason | None) -> str:
+    """Return the line that says how to resume a run."""
+    longer = result is not None and result.finished
+    return f"to {'train longer' if longer else 'resume'}: {run.resume_command(result)}"

@@ -9,15 +9,16 @@ from typing import NamedTuple, Sequence
 
 import numpy as np
 
+from ..runs.config import Number
 from ..sampling import latent
 from ..sampling.generator import load_generator
 from ..sampling.plots import draw_rows
 from ..sampling.pretrained import PREFIX
-from ..system.command_line import command_line, flag_name
+from ..system.command_line import flag_name
 from ..system.devices import make_contexts
 from ..system.errors import ArgumentError
 from ..visual import check_image_name, make_grid, save_image, to_pixels
-from .parser import Parser, add_bn_stats, add_checkpoint, add_gpu, add_weights, number
+from .parser import Parser
 
 _NUM_IMAGES, _SEED, _STEPS = 64, 0, 8
 # The default file of each sampling mode, and the flags that apply to it.
@@ -37,35 +38,36 @@ class Figure(NamedTuple):
 
 def make_parser() -> Parser:
     """Make the parser of the command."""
-    parser = Parser(command_line("sample"), "Generate images from random latent vectors, from an "
-                    "interpolation between two, a traversal of one dimension, or arithmetic.")
-    add, count = parser.add, number(int, ge=1, lt=2**20)
-    seed = number(int, ge=0, lt=2**63)
-    add_checkpoint(parser, optional=True)
-    add("--pretrained", "a bundled generator, such as mnist; short for pretrained:NAME",
-        metavar="NAME")
-    add("--out", "image file to write or replace: PNG, JPEG or WebP, by its extension (default: "
-        f"{', '.join(mode[0] for mode in _MODES.values())})", metavar="FILE")
-    add("--out-dir", "write each image to its own PNG file in DIR, instead of a grid",
-        metavar="DIR")
-    add("--force", "with --out-dir: remove earlier images from DIR", action="store_true")
-    add("--captions", "label each image with its number, seed or value", action="store_true")
-    add("--num-images", f"number of images, or of rows of --traverse (default: {_NUM_IMAGES})",
-        type=count, metavar="N")
-    add("--seed", f"seed of the latent vectors (default: {_SEED})", type=seed, metavar="N")
-    add_bn_stats(parser)
-    add_weights(parser)
-    add("--interpolate", "interpolate on the sphere between the latent vectors of two seeds",
-        nargs=2, type=seed, metavar=("A", "B"))
-    add("--traverse", "vary dimension DIM of each latent vector from -3 to 3, in a row of images",
-        type=number(int, ge=0), metavar="DIM")
-    add("--steps", f"images per row of --interpolate and --traverse (default: {_STEPS})",
-        metavar="N", type=number(int, ge=2, lt=2**20))
-    add("--arithmetic", "add and subtract the mean latent vectors of groups of seeds, as in "
-        "'1,2,3 - 4,5,6 + 7,8,9'. Shows a row for each group, ending with its mean, and a row of "
-        "variations of the result, ending with the result. Write --arithmetic=EXPR if EXPR begins "
-        "with a minus", metavar="EXPR", type=_parse_arithmetic)
-    add_gpu(parser)
+    parser = Parser("sample", "Generate images from random latent vectors, from an interpolation "
+                    "between two, a traversal of one dimension, or arithmetic.")
+    source = parser.add_mutually_exclusive_group(required=True)
+    mode = parser.add_mutually_exclusive_group()
+    count, seed = Number(int, ge=1, lt=2**20), Number(int, ge=0, lt=2**63)
+    parser.add_shared("checkpoint", group=source, nargs="?")
+    parser.add("--pretrained", "a bundled generator, such as mnist; short for pretrained:NAME",
+               group=source, metavar="NAME")
+    parser.add("--out", "image file to write or replace: PNG, JPEG or WebP, by its extension "
+               f"(default: {', '.join(name for name, *_ in _MODES.values())})", metavar="FILE")
+    parser.add("--out-dir", "write each image to its own PNG file in DIR, instead of a grid",
+               metavar="DIR")
+    parser.add("--force", "with --out-dir: remove earlier images from DIR", action="store_true")
+    parser.add("--captions", "label each image with its number, seed or value", action="store_true")
+    parser.add("--num-images", "number of images, or of rows of --traverse (default: "
+               f"{_NUM_IMAGES})", count)
+    parser.add("--seed", f"seed of the latent vectors (default: {_SEED})", seed)
+    parser.add_shared("--bn-stats")
+    parser.add_shared("--weights")
+    parser.add("--interpolate", "interpolate on the sphere between the latent vectors of two seeds",
+               seed, mode, nargs=2, metavar=("A", "B"))
+    parser.add("--traverse", "vary dimension DIM of each latent vector from -3 to 3, in a row of "
+               "images", Number(int, ge=0), mode, metavar="DIM")
+    parser.add("--steps", f"images per row of --interpolate and --traverse (default: {_STEPS})",
+               Number(int, ge=2, lt=2**20))
+    parser.add("--arithmetic", "add and subtract the mean latent vectors of groups of seeds, as in "
+               "'1,2,3 - 4,5,6 + 7,8,9'. Shows a row for each group, ending with its mean, and a "
+               "row of variations of the result, ending with the result. Write --arithmetic=EXPR "
+               "if EXPR begins with a minus", group=mode, metavar="EXPR", type=_parse_arithmetic)
+    parser.add_shared("--gpu")
     return parser
 
 
@@ -78,20 +80,16 @@ def _parse_arithmetic(text: str) -> list[tuple[int, list[int]]]:
 
 def find_mode(args: argparse.Namespace) -> str:
     """Return the sampling mode that the flags select, and set its defaults."""
-    modes = [mode for mode in _MODES if getattr(args, mode, None) is not None]
-    if len(modes) > 1:
-        raise ArgumentError(modes[1], f"conflicts with {flag_name(modes[0])}: use one of them")
-    mode = modes[0] if modes else "plain"
+    mode = next((name for name in _MODES if getattr(args, name, None) is not None), "plain")
     for name in ("num_images", "seed", "steps"):
         if getattr(args, name) is not None and name not in _MODES[mode]:
-            where = f"with {flag_name(mode)}" if modes else "without --interpolate or --traverse"
+            where = ("without --interpolate or --traverse" if mode == "plain" else
+                     f"with {flag_name(mode)}")
             raise ArgumentError(name, f"has no effect {where}: remove it")
     for name in ("out", "captions"):
         if args.out_dir is not None and getattr(args, name):
             raise ArgumentError(name, "conflicts with --out-dir, which writes no grid: use one of "
                                 "them")
-    if args.force and args.out_dir is None:
-        raise ArgumentError("force", "has no effect without --out-dir: remove it")
     args.num_images, args.steps = args.num_images or _NUM_IMAGES, args.steps or _STEPS
     args.seed = _SEED if args.seed is None else args.seed
     return mode
@@ -116,7 +114,7 @@ def make_figure(mode: str, args: argparse.Namespace, nz: int) -> Figure:
 
 
 def _arithmetic(terms: list[tuple[int, list[int]]], seed: int, nz: int) -> Figure:
-    """Return rows of each group and its mean, and of variations of the result and the result."""
+    """Return a row of each group, ending with its mean, and one of variations of the result."""
     groups, averages, total = latent.arithmetic(terms, nz)
     rng = np.random.default_rng(seed)
     # Source of the variations: Radford et al., arXiv:1511.06434, figure 7: uniform, +-0.25.
@@ -129,7 +127,7 @@ def _arithmetic(terms: list[tuple[int, list[int]]], seed: int, nz: int) -> Figur
 
 
 def _write_files(folder: Path, images: np.ndarray, force: bool) -> None:
-    """Write each image to a file in a folder without earlier images."""
+    """Write each image to a file of its own; replace earlier images of the folder if `force`."""
     folder.mkdir(parents=True, exist_ok=True)
     earlier = [path for path in folder.iterdir() if re.fullmatch(r"[0-9]{6,}\.png", path.name)]
     if earlier and not force:
@@ -144,8 +142,6 @@ def _write_files(folder: Path, images: np.ndarray, force: bool) -> None:
 def main(argv: Sequence[str]) -> int:
     """Generate the images; return the exit code."""
     args = make_parser().parse_args(argv)
-    if (args.checkpoint is None) == (args.pretrained is None):
-        raise ValueError("expected either CHECKPOINT or --pretrained NAME")
     source = args.checkpoint if args.pretrained is None else PREFIX + args.pretrained
     mode = find_mode(args)
     out = args.out or _MODES[mode][0]

@@ -15,13 +15,10 @@ import numpy as np
 from .. import __version__
 from ..engine.collectives import Workers
 from ..iterators import RandIter
-from ..metrics.evaluator import Evaluator
-from ..reports.report import write_report
 from ..runs import checkpoint
+from ..runs.checkpoint_files import read_files
 from ..runs.config import SYNCED_FLAGS, Settings, TrainConfig, list_train_config
-from ..runs.log import find_best
 from ..runs.run import Run
-from ..runs.stop_reason import StopReason
 from ..symbols import make_dcgan_sym
 from ..system.amx import prepare_bfloat16
 from ..system.command_line import LAUNCHED_BY
@@ -30,7 +27,7 @@ from ..system.errors import ArgumentError
 from ..system.runtime import mx
 from ..trainer import Trainer
 from .resolve import load_init_weights, make_evaluator, make_train_iter
-from .run_training import EVALUATED, find_limit, restart_epoch, run_training
+from .run_training import EVALUATED, describe_resume, find_limit, run_training
 from .train_args import TrainArgs, drop_unavailable, make_parser, parse
 
 __all__ = ["main", "make_parser"]
@@ -59,9 +56,8 @@ def main(argv: Sequence[str]) -> int:
     workers.check_same(f"{train_iter.num_batches} batches of {run_info['data']}", "data")
     rand_iter = RandIter(config.batch_size, config.nz, config.seed, workers.count, workers.rank)
     mx.random.seed(config.seed + workers.rank)
-    symG, symD = make_dcgan_sym(config.ngf, config.ndf, config.nc, size=config.size)
     initializer, run_info["init"] = load_initializer(args, contexts, workers)
-    trainer = make_trainer(config, symG, symD, contexts, kvstore, initializer)
+    trainer = make_trainer(config, contexts, kvstore, initializer)
     evaluator = (make_evaluator(settings, EVALUATED, quick=True)
                  if options.eval_steps and first else None)
 
@@ -71,6 +67,7 @@ def main(argv: Sequence[str]) -> int:
     if first:
         run = Run(str(options.run_dir)) if resume else Run.create(options.run_dir, run_info)
     with run.lock() if run else contextlib.nullcontext():
+        seconds = 0.0
         if resume:
             folder = restore(run, trainer, args, run_info)
             limit = find_limit(trainer, options)
@@ -78,36 +75,19 @@ def main(argv: Sequence[str]) -> int:
                 if run:
                     print(f"{limit.describe()}\n{describe_resume(run, limit)}")
                 return 0
-        seconds = 0.0
-        if run and resume:
-            print(f"resuming from {folder or 'the start: there is no checkpoint yet'}")
-            seconds = run.rewind(trainer.global_step)
-            run.write_config(run_info)
+            if run:
+                print(f"resuming from {folder or 'the start: there is no checkpoint yet'}")
+                seconds = run.rewind(trainer.global_step)
+                run.write_config(run_info)
         if run:
             print(f"writing to {run.path}", flush=True)
-
-        return train(trainer, train_iter, rand_iter, settings, run, seconds, evaluator)
-
-
-def train(trainer: Trainer, train_iter: Any, rand_iter: Any, settings: Settings, run: Run | None,
-          seconds: float, evaluator: Evaluator | None) -> int:
-    """Train and report; return the exit status."""
-    try:
-        run_training(trainer, train_iter, rand_iter, settings, run, seconds, evaluator)
-    finally:
-        if run:
-            report_end(run)
-        stop = trainer.stop_request
-        if stop and stop.reason == "data":
-            # The launcher ends the job as soon as the worker without data exits: wait until rank 0
-            # has saved.
-            trainer.workers.all_gather([0])
-    return 128 + stop.signal if stop and stop.signal else 0
+        return run_training(trainer, train_iter, rand_iter, settings, run, seconds, evaluator)
 
 
-def make_trainer(config: TrainConfig, symG: Any, symD: Any, contexts: list[Any] | None = None,
-                 kvstore: Any = None, initializer: Any = None) -> Trainer:
-    """Make the trainer that a config describes."""
+def make_trainer(config: TrainConfig, contexts: list[Any], kvstore: Any = None,
+                 initializer: Any = None) -> Trainer:
+    """Make the networks and the trainer that a config describes."""
+    symG, symD = make_dcgan_sym(config.ngf, config.ndf, config.nc, size=config.size)
     return Trainer(symG, symD, config.batch_size, (config.nc, config.size, config.size),
                    nz=config.nz, ctx=contexts, lr=config.lr, beta1=config.beta1, wd=config.wd,
                    d_steps=config.d_steps, g_loss=config.g_loss, kvstore=kvstore,
@@ -156,26 +136,38 @@ def restore(run: Run | None, trainer: Trainer, args: TrainArgs, run_info: dict[s
             ) -> Path | None:
     """Restore the newest checkpoint, and complete `run_info` from the run's config.json.
 
-    Returns the folder of the checkpoint; None if there is none. Workers other than rank 0 have no
-    run, and receive rank 0's state.
+    Restarts the epoch if an overridden setting changes its images or their order. Returns the
+    folder of the checkpoint; None if there is none. Workers other than rank 0 have no run, and
+    receive rank 0's state.
     """
     if run is None:
-        checkpoint.load_latest(None, trainer)
-        restart_epoch(trainer)
-        return None
-    old, old_config, config = run.read_config(), run.read_settings().config, args.settings.config
-    changed = ["data_path"] * check_resume_config(old, run_info, args.override)
-    run_info["init"] = run_info["init"] or old.get("init")
-    folder = checkpoint.load_latest(run.path, trainer)
-    if folder is not None:
-        changed = [name for name in ("seed", "batch_size")
-                   if getattr(old_config, name) != getattr(config, name)] + changed
-    run_info["restarted_at"] = restart_epoch(trainer, folder, changed, old.get("restarted_at"))
+        folder, restart = checkpoint.load_latest(None, trainer), False
+    else:
+        old, old_config = run.read_config(), run.read_settings().config
+        changed = ["data_path"] * check_resume_config(old, run_info, args.override)
+        run_info["init"] = run_info["init"] or old.get("init")
+        folder = checkpoint.load_latest(run.path, trainer)
+        if folder is not None:
+            changed = [name for name in ("seed", "batch_size")
+                       if getattr(old_config, name) != getattr(args.settings.config, name)
+                       ] + changed
+            nbatch = read_files(folder, ())[0]["nbatch"]
+            if changed and nbatch:
+                warnings.warn(f"--override {','.join(changed)}: the epoch restarts, after {nbatch} "
+                              "of its batches; some images are shown twice", RuntimeWarning,
+                              stacklevel=2)
+        # Checkpoints up to `restarted_at` have another order or other images. In config.json, this
+        # survives a kill before the next checkpoint.
+        restarted_at = old.get("restarted_at")
+        restart = (not {"seed", "data_path"}.isdisjoint(changed)
+                   or type(restarted_at) is int and trainer.global_step <= restarted_at)
+        run_info["restarted_at"] = trainer.global_step if restart else restarted_at
+    if trainer.workers.all_gather([restart]).any():
+        trainer.nbatch = 0
     return folder
 
 
-def check_resume_config(old: dict[str, Any], new: dict[str, Any], override: Sequence[str] = ()
-                        ) -> bool:
+def check_resume_config(old: dict[str, Any], new: dict[str, Any], override: Sequence[str]) -> bool:
     """Compare a run's config.json with that of a resumed training; return whether the data differ.
 
     Raises ValueError if they differ without an override, or if the initial weights differ while
@@ -204,26 +196,3 @@ def check_resume_config(old: dict[str, Any], new: dict[str, Any], override: Sequ
             warnings.warn(f"--resume: {name} changed from {old.get(name)} to {new[name]}: results "
                           "may differ in their last bits", RuntimeWarning, stacklevel=2)
     return other_data
-
-
-def report_end(run: Run) -> None:
-    """Write the run's report; print how the training ended and how to resume it."""
-    lines, best = [], None
-    try:
-        best = find_best(run.read_log())
-        lines.append(f"see {write_report(run.path)}")
-    except (ValueError, OSError) as error:  # there is nothing to show yet, or a file is unreadable
-        warnings.warn(f"there is no report: {error}", RuntimeWarning, stacklevel=2)
-    if best:
-        lines.append(f"best evaluated step: {best['step']}")
-    result, saved = run.read_result(), run.list_checkpoints()[-1:]
-    lines.append("; ".join([*([result.describe()] if result else []),
-                            *(f"saved in {folder}" for folder in saved)]))
-    with contextlib.suppress(OSError):  # the reader of a pipe may have been signalled too
-        print("\n".join([*lines, describe_resume(run, result)]), flush=True)
-
-
-def describe_resume(run: Run, result: StopReason | None) -> str:
-    """Return the line that says how to resume a run."""
-    longer = result is not None and result.finished
-    return f"to {'train longer' if longer else 'resume'}: {run.resume_command(result)}"

@@ -1,4 +1,4 @@
-"""The command line of `dcgan-mx train`."""
+"""The command line of `dcgan-mx train`: its flags, and how they combine with a resumed run."""
 from __future__ import annotations
 
 import argparse
@@ -6,7 +6,7 @@ import importlib.util
 import os
 import warnings
 from pathlib import Path
-from typing import NamedTuple, Sequence
+from typing import Any, Iterable, Mapping, NamedTuple, Sequence
 
 from ..runs.config import (
     DATASETS,
@@ -16,13 +16,76 @@ from ..runs.config import (
     Settings,
     check_settings,
     list_fields,
+    list_train_config,
 )
 from ..runs.run import Run
-from ..system.command_line import LAUNCHED_BY, command_line
+from ..system.command_line import LAUNCHED_BY, flag_name
 from ..system.errors import ArgumentError
 from ..visual import can_show
-from .flags import merge_resume_config
 from .parser import Parser
+
+# Help texts by group and setting. A default of None is explained here; others are appended.
+HELP = {
+    "data": {
+        "dataset": "data set to train on: digits, clothes, a record file, a folder of images, or "
+                   "synthetic discs",
+        "data_path": "record file (imagenet), image folder (folder), or the directory that holds "
+                     "or will hold the downloaded data set (default: data)",
+        "data_threads": "threads that prepare batches; they do not affect results",
+    },
+    "networks": {
+        "nz": "length of the latent vector",
+        "ngf": "channels of the generator's last hidden layer",
+        "ndf": "channels of the discriminator's first layer",
+        "nc": "channels of an image: 1 (grey) or 3 (RGB)",
+        "size": "height and width of an image in pixels",
+    },
+    "training": {
+        "batch_size": "images per step, on each worker",
+        "lr": "Adam's learning rate",
+        "beta1": "Adam's decay rate of the first moment",
+        "wd": "weight decay",
+        "lr_g": "generator learning rate (default: --lr)",
+        "lr_d": "discriminator learning rate (default: --lr)",
+        "lr_decay_start": "update N after which the learning rates decay as N/t (default: never)",
+        "ema_decay": "decay of the exponential moving average of the generator's weights, such as "
+                     "0.99; 0: no average",
+        "ema_rel_std": "width of the power-function average of the generator's weights, relative "
+                       "to the training time, such as 0.1 (EDM2's sigma_rel); 0: no average",
+        "real_label": "discriminator's target for real images; below 1: one-sided label smoothing",
+        "d_steps": "discriminator updates per generator update (the paper's k)",
+        "g_loss": "generator loss: -log D(G(z)), or log(1 - D(G(z)))",
+        "precision": "number format of the networks; bfloat16 needs a processor with AVX512-BF16 "
+                     "or AMX",
+        "init_from": "initialize the generator from pretrained:NAME, a checkpoint or a run "
+                     "directory (default: random weights, N(0, 0.02))",
+        "seed": "seed of weights, noise and data order",
+        "num_epochs": "stop after N passes over the data",
+        "max_steps": "stop after N steps (default: no limit)",
+    },
+    "output": {
+        "run_dir": "new directory for all results (default: runs/DATASET-TIME)",
+        "checkpoint_steps": "save a checkpoint every N steps (default: every epoch)",
+        "eval_steps": "measure image quality every N steps, and keep the checkpoint of the best "
+                      "step (default: never)",
+        "keep_checkpoints": "newest checkpoints to keep; 0: all",
+        "keep_grids": "newest image grids of each kind to keep, besides up to 100 spread over the "
+                      "run for its video and report; 0: all",
+        "disp_batches": "log metrics and save image grids every N steps",
+        "fixed_noise": "also save grids of the same 64 latent vectors every time",
+        "tensorboard": "also write TensorBoard events to the run directory",
+        "show": "also show the grids in windows, as in the blog post",
+    },
+    "devices": {
+        "gpu": "GPU number, or several separated by commas (default: the CPU)",
+        "cpu_devices": "split each batch over N CPU contexts, as over N GPUs; slower (default: 1)",
+        "kv_store": "where gradients are summed: in host memory (local), on a GPU (device), or by "
+                    "the servers that the launcher starts (dist_sync, dist_device_sync)",
+        "require_gpu": "fail if no GPU is available",
+    },
+}
+# The placeholder of a value that is a string.
+METAVARS = {"data_path": "PATH", "init_from": "SOURCE", "run_dir": "DIR", "gpu": "N[,N...]"}
 
 
 class TrainArgs(NamedTuple):
@@ -35,22 +98,49 @@ class TrainArgs(NamedTuple):
     override: tuple[str, ...]
 
 
+class _Switch(argparse.Action):
+    """A flag with a negative: --NAME and --no-NAME."""
+
+    def __call__(self, parser: argparse.ArgumentParser, namespace: argparse.Namespace,
+                 values: Any, option_string: str | None = None) -> None:
+        """Store which of the two was given."""
+        setattr(namespace, self.dest, not str(option_string).startswith("--no-"))
+
+
 def make_parser() -> Parser:
-    """Make the parser of the command."""
-    command = command_line("train")
-    parser = Parser(command, "Train a DCGAN. The defaults are the blog post's.",
-                    usage=f"{command} --dataset NAME [flags]\n       {command} --resume [flags]")
-    for name in list_fields():
-        parser.add_setting(name)
-        if name == "run_dir":
-            parser.add("--resume", "resume the run in --run-dir, or the newest run of --dataset",
-                       "output", action="store_true")
-            parser.add("--override", "settings that may differ from those of the resumed run, such "
-                       "as lr,seed", "output", type=_names, default=(), metavar="NAMES")
+    """Make the parser of the command; a setting that is not given is None."""
+    parser = Parser("train", "Train a DCGAN. The defaults are the blog post's.",
+                    "%(prog)s --dataset NAME [flags]\n       %(prog)s --resume [flags]")
+    groups = {}
+    for title, texts in HELP.items():
+        group = groups[title] = parser.add_argument_group(title)
+        for name, text in texts.items():
+            _add_setting(parser, group, name, text)
+            if name == "run_dir":
+                parser.add("--resume", "resume the run in --run-dir, or the newest run of "
+                           "--dataset", group=group, action="store_true")
+                parser.add("--override", "settings that may differ from those of the resumed run, "
+                           "such as lr,seed", group=group, type=_names, metavar="NAMES")
     parser.add("--preset", "named settings for a data set; other flags take precedence",
-               "training", choices=tuple(PRESETS), default=())
-    parser.add("--dry-run", "print the resolved settings and exit", "output", action="store_true")
+               tuple(PRESETS), groups["training"])
+    parser.add("--dry-run", "print the resolved settings and exit", group=groups["output"],
+               action="store_true")
     return parser
+
+
+def _add_setting(parser: Parser, group: Any, name: str, text: str) -> None:
+    field, flag = list_fields()[name], flag_name(name)
+    allowed = field.metadata["allowed"]
+    if allowed is bool:
+        parser.add(f"{flag} {flag.replace('--', '--no-', 1)}", text, group=group, dest=name,
+                   action=_Switch, nargs=0)
+        return
+    if field.default is not None:
+        text += f" (default: {field.default})"
+    if allowed is str:
+        parser.add(flag, text, group=group, metavar=METAVARS[name])
+    else:
+        parser.add(flag, text, allowed, group)
 
 
 def _names(text: str) -> tuple[str, ...]:
@@ -69,10 +159,11 @@ def parse(argv: Sequence[str]) -> TrainArgs:
     Raises ValueError if a flag is invalid, or if it affects results and differs from the resumed
     run's; raises OSError if the run's settings cannot be read.
     """
-    given = vars(make_parser().parse_args(argv))
-    resume, override, dry_run, preset = (
-        given.pop(name) for name in ("resume", "override", "dry_run", "preset"))
-    given = {**PRESETS.get(preset or "", {}), **given}
+    args = vars(make_parser().parse_args(argv))
+    resume, dry_run = args.pop("resume"), args.pop("dry_run")
+    override, preset = args.pop("override") or (), args.pop("preset") or ""
+    given = {**PRESETS.get(preset, {}),
+             **{name: value for name, value in args.items() if value is not None}}
     check_settings(**given)  # argparse lets --dataset=-- through, as an empty list
     if LAUNCHED_BY in os.environ:
         given.setdefault("kv_store", "dist_sync")
@@ -108,6 +199,36 @@ def _find_newest_run(dataset: str | None) -> str:
         raise ArgumentError("resume", f"there is no run of {dataset} in "
                             f"{Path('runs').absolute()}: give --run-dir, or omit it")
     return str(max(configs, key=lambda path: path.stat().st_mtime_ns).parent)
+
+
+def merge_resume_config(saved: Settings, given: Mapping[str, Any], override: Iterable[str],
+                        run_dir: str) -> tuple[Settings, list[str]]:
+    """Apply the flags given with --resume to the settings of the run.
+
+    Returns the settings, and a note on each further consequence. Raises ArgumentError if a setting
+    that affects results differs and is not in `override`, or `override` names one not given.
+    """
+    values, notes, old = dict(given), [], saved.to_flags()
+    for name in override:
+        if name not in given:
+            raise ArgumentError("override", f"{name} needs its new value: add {flag_name(name)}, "
+                                f"or remove {name}")
+    for name, value in given.items():
+        if name in list_train_config() and value != old[name] and name not in override:
+            fix = f"add --override {name}" if name in OVERRIDABLE else "start a new run"
+            raise ArgumentError(name, f"{value} differs from {old[name]} of the run in {run_dir}: "
+                                f"remove {flag_name(name)}, or {fix}")
+    if given.get("precision", old["precision"]) != old["precision"]:
+        notes.append(f"--precision changes from {old['precision']} to {given['precision']}; "
+                     "parameters and moments are float32 in both")
+    # Of two settings that exclude each other, the given one replaces the saved one.
+    for new, other in (("gpu", "cpu_devices"), ("cpu_devices", "gpu"),
+                       ("num_epochs", "max_steps"), ("max_steps", "num_epochs")):
+        if (new in given and other not in given and old[other] is not None
+                and given[new] != old[new]):
+            values[other] = None
+            notes.append(f"{flag_name(new)} {given[new]} replaces {flag_name(other)} {old[other]}")
+    return saved.replace({**values, "run_dir": run_dir}), notes
 
 
 def drop_unavailable(args: TrainArgs) -> Settings:

@@ -11,19 +11,19 @@ import cv2
 import numpy as np
 
 from ..data.datasets import get_mnist, make_discs
+from ..data.recordio import encode_record
 from ..export.html import EmbeddedImage, embed_image, plot, render
 from ..hooks.base import LambdaHook
 from ..hooks.progress import Progress
 from ..iterators import ImagenetIter, MnistIter, RandIter, resize_to
 from ..reports.blog_experiments import Probe, check_rules, find_layers, find_shapes, measure_loss
 from ..symbols import make_dcgan_sym
-from ..system.command_line import command_line
 from ..system.devices import make_contexts
 from ..system.files import write_atomic
 from ..system.runtime import mx
 from ..trainer import Trainer
 from ..visual import fill_buf, make_grid, standardise, to_pixels, visual
-from .parser import Parser, add_gpu
+from .parser import Parser
 
 # Functions whose source the page shows, without docstrings.
 _CODE = (find_layers, find_shapes, make_dcgan_sym, get_mnist, fill_buf, visual, RandIter.next,
@@ -33,16 +33,15 @@ _CODE = (find_layers, find_shapes, make_dcgan_sym, get_mnist, fill_buf, visual, 
 
 def make_parser() -> Parser:
     """Make the parser of the command."""
-    parser = Parser(command_line("walkthrough"),
-                    "Reproduce the blog post's experiments, section by section, and write the "
-                    "results to an HTML page.")
+    parser = Parser("walkthrough", "Reproduce the blog post's experiments, section by section, and "
+                    "write the results to an HTML page.")
     parser.add("--quick", "train for 40 steps instead of 600: about 2 minutes on two cores "
                "instead of 15", action="store_true")
     parser.add("--out", "folder for index.html, which is replaced", default="walkthrough",
                metavar="DIR")
     parser.add("--data-path", "directory that holds or will hold the downloaded data set",
                default="data", metavar="DIR")
-    add_gpu(parser)
+    parser.add_shared("--gpu")
     return parser
 
 
@@ -101,11 +100,10 @@ def show_functions(images: np.ndarray) -> dict[str, np.ndarray]:
     discs = make_discs(64, seed=1)
     coloured = np.stack([discs, discs[::-1], np.roll(discs, 9, 0)], 1)
     with tempfile.NamedTemporaryFile(suffix=".rec") as f:
-        record = mx.recordio.MXRecordIO(f.name, "w")
         for i, disc in enumerate(coloured.transpose(0, 2, 3, 1)[..., ::-1]):
-            large = cv2.resize(disc, (256, 256))
-            record.write(mx.recordio.pack_img((0, 0.0, i, 0), large, img_fmt=".png"))
-        record.close()
+            _, png = cv2.imencode(".png", cv2.resize(disc, (256, 256)))
+            f.write(encode_record(png.tobytes(), i))
+        f.flush()
         photographs = ImagenetIter(f.name, 64).next().data[0].asnumpy()
     return {"get_mnist": make_grid(images[:9, None] / 127.5 - 1), "fill_buf": buf,
             "visual": make_grid(coloured / 127.5 - 1), "MnistIter": make_grid(batch[:16]),

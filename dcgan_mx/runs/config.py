@@ -1,6 +1,7 @@
 """The settings of a training: those that affect results, and those that do not.
 
-The metadata of each field hold the values that the setting accepts. `cli.flags` has the help texts.
+The metadata of a field hold the values that the setting accepts. `cli.train_args` has the help
+texts.
 """
 from __future__ import annotations
 

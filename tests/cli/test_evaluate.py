@@ -1,5 +1,6 @@
 """`evaluate`, and `train --eval-steps`."""
 import json
+import os
 import re
 import shutil
 import sys
@@ -10,9 +11,8 @@ from helpers.common import ROOT, read_numbers
 from helpers.small import SMALL
 
 from dcgan_mx.data.datasets import read_mnist
-from dcgan_mx.metrics.digit_classifier import train
+from dcgan_mx.metrics import digit_classifier
 from dcgan_mx.metrics.evaluator import find_nearest
-from dcgan_mx.runs.config import PRESETS
 from dcgan_mx.runs.log import parse_evaluation
 from dcgan_mx.runs.params import dump_params
 from dcgan_mx.runs.run import Run
@@ -22,31 +22,29 @@ from dcgan_mx.visual import read_png
 
 FLAGS = (*SMALL, "--ema-decay", 0.9, "--eval-steps", 8, "--checkpoint-steps", 6,
          "--keep-checkpoints", 1, "--disp-batches", 3)
+LAST = "checkpoints/step-00000020"
 
 
 @pytest.fixture(scope="module")
-def discs(tmp_path_factory):
+def discs(train, tmp_path_factory):
     """An uninterrupted run of discs, evaluated at steps 8 and 16."""
-    from dcgan_mx.cli.main import run
     run_dir = tmp_path_factory.mktemp("discs") / "run"
-    assert run("train", [str(flag) for flag in (*FLAGS, "--max-steps", 20, "--run-dir", run_dir)]
-               ) == 0
+    train(*FLAGS, "--max-steps", 20, "--run-dir", run_dir)
     return run_dir
 
 
 @pytest.fixture(scope="module")
-def digits(tmp_path_factory, mnist_root):
+def digits(train, tmp_path_factory, mnist_root):
     """A run of digits, and a briefly trained classifier in the cache."""
-    from dcgan_mx.cli.main import run
     folder = tmp_path_factory.mktemp("digits")
-    images, labels, test_images, test_labels = read_mnist(mnist_root)
-    params = train(images[:2000], labels[:2000], test_images[:500], test_labels[:500], epochs=1)
+    images, labels, tests, test_labels = read_mnist(mnist_root)
+    params = digit_classifier.train(images[:2000], labels[:2000], tests[:500], test_labels[:500],
+                                    epochs=1)
     path = folder / "dcgan_mx" / "classifier" / "digits-1.params"
     path.parent.mkdir(parents=True)
     path.write_bytes(b"".join(map(bytes, dump_params(params))))
-    assert run("train", ["--dataset", "mnist", "--data-path", str(mnist_root), "--size", "16",
-                         "--ngf", "4", "--ndf", "4", "--max-steps", "3", "--run-dir",
-                         str(folder / "run")]) == 0
+    train("--dataset", "mnist", "--data-path", mnist_root, "--size", 16, "--ngf", 4, "--ndf", 4,
+          "--max-steps", 3, "--run-dir", folder / "run")
     return folder
 
 
@@ -60,67 +58,60 @@ def test_checkpoint_of_the_best_step_is_kept(discs):
 
 
 @pytest.mark.parametrize("stop", [8, 17])
-def test_resume_with_averages_and_evaluations_is_bit_identical(stop, discs, call, tmp_path):
+def test_resume_with_averages_and_evaluations_is_bit_identical(stop, discs, succeed, tmp_path):
     run_dir = tmp_path / "run"
-    assert call("train", *FLAGS, "--max-steps", stop, "--run-dir", run_dir).returncode == 0
-    done = call("train", "--resume", "--run-dir", run_dir, "--max-steps", 20)
-    assert done.returncode == 0 and "best evaluated step" in done.stdout
+    succeed("train", *FLAGS, "--max-steps", stop, "--run-dir", run_dir)
+    done = succeed("train", "--resume", "--run-dir", run_dir, "--max-steps", 20)
+    assert "best evaluated step" in done.stdout
     assert read_numbers(run_dir) == read_numbers(discs)
     for name in ("G-0000.params", "G-ema.params", "D-optimizer.params"):
-        last = "checkpoints", "step-00000020", name
-        assert run_dir.joinpath(*last).read_bytes() == discs.joinpath(*last).read_bytes()
-    grids = [sorted(path.name for path in (folder / "grids").iterdir())
-             for folder in (run_dir, discs)]
-    assert grids[0] == grids[1]
+        assert (run_dir / LAST / name).read_bytes() == (discs / LAST / name).read_bytes()
+    assert {*os.listdir(run_dir / "grids")} == {*os.listdir(discs / "grids")}
 
 
-def test_best_step_without_a_checkpoint_is_ignored(discs, call, tmp_path):
-    run_dir = tmp_path / "run"
-    shutil.copytree(discs, run_dir)
+def test_best_step_without_a_checkpoint_is_ignored(discs, train, tmp_path):
+    run_dir = shutil.copytree(discs, tmp_path / "run")
     saved = [int(path.name[5:]) for path in Run(run_dir).list_checkpoints()]
     evaluated = next(record for record in Run(run_dir).read_log() if "swd" in record)
     Run(run_dir).log({**evaluated, "step": 19, "swd": 0.0})
-    done = call("train", "--resume", "--run-dir", run_dir, "--max-steps", 21)
-    assert done.returncode == 0, done.stderr
+    train("--resume", "--run-dir", run_dir, "--max-steps", 21)
     assert [int(path.name[5:]) for path in Run(run_dir).list_checkpoints()] == [saved[0], 21]
 
 
-def test_evaluation_does_not_affect_training(discs, call, tmp_path):
+def test_evaluation_does_not_affect_training(discs, train, tmp_path):
     run_dir = tmp_path / "run"
     flags = [flag for flag in FLAGS if flag not in ("--eval-steps", 8, "--ema-decay", 0.9)]
-    assert call("train", *flags, "--max-steps", 20, "--run-dir", run_dir).returncode == 0
+    train(*flags, "--max-steps", 20, "--run-dir", run_dir)
     assert read_numbers(run_dir) == [record for record in read_numbers(discs)
                                      if "swd" not in record]
-    last = "checkpoints", "step-00000020", "D-optimizer.params"
-    assert run_dir.joinpath(*last).read_bytes() == discs.joinpath(*last).read_bytes()
+    last = f"{LAST}/D-optimizer.params"
+    assert (run_dir / last).read_bytes() == (discs / last).read_bytes()
 
 
-def test_evaluate_without_a_classifier(discs, call, tmp_path):
+def test_evaluate_without_a_classifier(discs, succeed, tmp_path):
     run_dir = shutil.copytree(discs, tmp_path / "run")
-    done = call("evaluate", run_dir, "--num-images", 64)
-    assert done.returncode == 0, done.stderr
+    done = succeed("evaluate", run_dir, "--num-images", 64)
     assert "64 images of step 20 (ema weights, moving statistics)" in done.stdout
     assert "which synthetic does not have" in done.stdout
     assert "Fréchet distance  " not in done.stdout
     result = json.loads((run_dir / "evaluation.json").read_text())
     assert result["swd"] > result["baseline"]["swd"] > 0 and result["swd_levels"].keys() == {"16"}
     assert read_png(run_dir / "evaluation.png").shape == (4 * 16, 8 * 16, 3)
-    raw = json.loads(call("evaluate", run_dir, "--num-images", 64, "--weights", "raw",
-                          "--json").stdout)
+    raw = json.loads(succeed("evaluate", run_dir, "--num-images", 64, "--weights", "raw",
+                             "--json").stdout)
     assert raw["weights"] == "raw" and raw["swd"] != result["swd"]
     assert raw["baseline"] == result["baseline"]
-    assert call("report", run_dir).returncode == 0
+    succeed("report", run_dir)
     assert f"{raw['swd']:.3f}" in (run_dir / "report.html").read_text()
-    samples = [call("sample", run_dir, "--num-images", 4, "--weights", weights, "--out",
-                    tmp_path / f"{weights}.png").returncode for weights in ("ema", "raw")]
-    assert samples == [0, 0]
+    for weights in ("ema", "raw"):
+        succeed("sample", run_dir, "--num-images", 4, "--weights", weights, "--out",
+                tmp_path / f"{weights}.png")
     assert (read_png(tmp_path / "ema.png") != read_png(tmp_path / "raw.png")).any()
 
 
-def test_evaluate_digits_with_the_classifier(digits, call):
-    done = call("evaluate", digits / "run", "--num-images", 100,
-                env={"XDG_CACHE_HOME": str(digits)})
-    assert done.returncode == 0, done.stderr
+def test_evaluate_digits_with_the_classifier(digits, succeed):
+    done = succeed("evaluate", digits / "run", "--num-images", 100,
+                   env={"XDG_CACHE_HOME": str(digits)})
     result = json.loads((digits / "run" / "evaluation.json").read_text())
     assert sum(result["class_counts"]) == sum(result["baseline"]["class_counts"]) == 100
     assert result["frechet"] > 2 * result["baseline"]["frechet"] > 0
@@ -139,24 +130,18 @@ def test_nearest_real_images_are_found():
 @pytest.mark.parametrize("flags, parts", [
     (("--num-images", 15), ("--num-images: invalid value '15'",)),
     (("--num-images", 40_000), ("--num-images: 40000 needs two sets",)),
-    (("--weights", "both"), ("--weights", "'both'"))])
+    (("--weights", "both"), ("--weights", "'both'")),
+    (("--linear-probe",), ("--linear-probe: synthetic has no labels",))])
 def test_invalid_flags_of_evaluate(flags, parts, discs, call, one_line_error):
     one_line_error(call("evaluate", discs, *flags), *parts)
 
 
-def test_invalid_checkpoints_and_evaluations(discs, run_dir, call, one_line_error, tmp_path):
-    (tmp_path / "empty").mkdir()
-    one_line_error(call("evaluate", tmp_path / "empty"), "has no checkpoint")
+def test_invalid_checkpoints_and_evaluations(run_dir, digits, call, one_line_error, tmp_path):
     one_line_error(call("evaluate", run_dir), "config.json", "No such file")
-    one_line_error(call("evaluate", tmp_path / "none"), "is not a directory")
-    plain = tmp_path / "plain"
-    assert call("train", *SMALL, "--max-steps", 1, "--run-dir", plain).returncode == 0
-    one_line_error(call("evaluate", plain, "--weights", "ema"), "has no averaged weights")
+    one_line_error(call("evaluate", digits / "run", "--weights", "ema"), "has no averaged weights")
+    plain = shutil.copytree(digits / "run", tmp_path / "plain")
     (plain / "evaluation.json").write_text("{")
-    one_line_error(call("report", plain), "evaluation.json: not the result of an ",
-                   "remove it")
-    one_line_error(call("evaluate", discs, "--linear-probe"),
-                   "--linear-probe: synthetic has no labels")
+    one_line_error(call("report", plain), "evaluation.json: not the result of an ", "remove it")
 
 
 @pytest.mark.parametrize("damaged", [
@@ -192,25 +177,12 @@ def test_divergence_is_detected_at_an_evaluation(call, tmp_path):
 
 @pytest.mark.slow
 def test_two_workers_evaluate_and_resume_bit_identically(script, tmp_path):
-    flags = [str(flag) for flag in (*FLAGS, "--kv-store", "dist_sync", "--run-dir", "run")]
-    train = ["--", sys.executable, str(ROOT / "scripts" / "train.py")]
-    done = script("dcgan_mx", "launch", "-n", 2, *train, *flags, "--max-steps", 10, cwd=tmp_path)
-    assert done.returncode == 0, done.stderr
-    done = script("dcgan_mx", "launch", "-n", 2, *train, "--resume", "--run-dir", "run",
-                  "--max-steps", 20, cwd=tmp_path)
-    assert done.returncode == 0, done.stderr
-    done = script("dcgan_mx", "launch", "-n", 2, *train, *flags[:-1], "whole", "--max-steps", 20,
-                  cwd=tmp_path)
-    assert done.returncode == 0, done.stderr
-    assert read_numbers(tmp_path / "run") == read_numbers(tmp_path / "whole")
-    last = "checkpoints", "step-00000020", "G-ema.params"
-    assert (tmp_path.joinpath("run", *last).read_bytes()
-            == tmp_path.joinpath("whole", *last).read_bytes())
-
-
-def test_flags_take_precedence_over_a_preset(call, one_line_error):
-    flags = json.loads(call("train", "--preset", "digits", "--dry-run").stdout)["flags"]
-    assert {name: flags[name] for name in PRESETS["digits"]} == PRESETS["digits"]
-    other = json.loads(call("train", "--preset", "digits", "--lr-g", 3e-4, "--dry-run").stdout)
-    assert other["flags"] == {**flags, "lr_g": 3e-4}
-    one_line_error(call("train", "--preset", "cats"), "--preset", "'cats'")
+    train = ["--", sys.executable, ROOT / "scripts" / "train.py", *FLAGS, "--kv-store", "dist_sync"]
+    for run_dir, steps in (("run", 10), ("run", 20), ("whole", 20)):
+        done = script("dcgan_mx", "launch", "-n", 2, *train, "--resume", "--run-dir", run_dir,
+                      "--max-steps", steps, cwd=tmp_path)
+        assert done.returncode == 0, done.stderr
+    run, whole = tmp_path / "run", tmp_path / "whole"
+    assert read_numbers(run) == read_numbers(whole)
+    last = f"{LAST}/G-ema.params"
+    assert (run / last).read_bytes() == (whole / last).read_bytes()

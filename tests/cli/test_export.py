@@ -1,5 +1,4 @@
 import os
-import resource
 import shutil
 import sys
 from pathlib import Path
@@ -27,20 +26,17 @@ def run_model(path, **inputs):
 
 
 @pytest.fixture(scope="module")
-def averaged(tmp_path_factory):
+def averaged(train, tmp_path_factory):
     """A run that keeps averaged weights."""
-    from dcgan_mx.cli.main import run
     folder = tmp_path_factory.mktemp("export") / "run"
-    assert run("train", [*map(str, SMALL), "--nc", "1", "--max-steps", "3", "--ema-decay", "0.5",
-                         "--run-dir", str(folder)]) == 0
+    train(*SMALL, "--nc", 1, "--max-steps", 3, "--ema-decay", 0.5, "--run-dir", folder)
     return folder
 
 
 @pytest.mark.parametrize("weights", [None, "ema", "raw"])
-def test_onnx_generator_matches_mxnet(weights, averaged, call, tmp_path):
+def test_onnx_generator_matches_mxnet(weights, averaged, succeed, tmp_path):
     flags = ("--weights", weights) if weights else ()
-    done = call("export", averaged, tmp_path / "G.onnx", *flags)
-    assert done.returncode == 0, done.stderr
+    done = succeed("export", averaged, tmp_path / "G.onnx", *flags)
     assert done.stdout == f"{tmp_path / 'G.onnx'}: G of step 3, 0.1 MB\n"
     z = make_latents(5, 100, 1)
     images, metadata = run_model(tmp_path / "G.onnx", rand=z[..., None, None])
@@ -52,9 +48,9 @@ def test_onnx_generator_matches_mxnet(weights, averaged, call, tmp_path):
                         "weights": weights or "ema", "step": "3", "version": __version__}
 
 
-def test_export_of_a_bundled_generator(call, one_line_error, tmp_path):
+def test_export_of_a_bundled_generator(call, succeed, one_line_error, tmp_path):
     for name in ("G.onnx", "G.html"):
-        assert call("export", "pretrained:mnist", tmp_path / name).returncode == 0
+        succeed("export", "pretrained:mnist", tmp_path / name)
     generator = load_pretrained("mnist")
     z = make_latents(3, generator.nz, 1)
     images, metadata = run_model(tmp_path / "G.onnx", rand=z[..., None, None])
@@ -65,9 +61,8 @@ def test_export_of_a_bundled_generator(call, one_line_error, tmp_path):
     assert sorted(os.listdir(tmp_path)) == ["G.html", "G.onnx"]
 
 
-def check_discriminator(run, nc, call):
-    done = call("export", run, run / "D.onnx", "--network", "D")
-    assert done.returncode == 0, done.stderr
+def check_discriminator(run, nc, succeed):
+    succeed("export", run, run / "D.onnx", "--network", "D")
     folder = checkpoint.list_checkpoints(run)[-1]
     x = np.random.default_rng(0).uniform(-1, 1, (4, nc, 16, 16)).astype(np.float32)
     probability, metadata = run_model(run / "D.onnx", data=x)
@@ -82,57 +77,53 @@ def check_discriminator(run, nc, call):
 
 
 @pytest.mark.parametrize("run, nc", [("grey", 1), ("two-devices", 3)])
-def test_onnx_discriminator_matches_mxnet(run, nc, call, tmp_path):
-    check_discriminator(shutil.copytree(FORMATS / run, tmp_path / "run"), nc, call)
+def test_onnx_discriminator_matches_mxnet(run, nc, succeed, tmp_path):
+    check_discriminator(shutil.copytree(FORMATS / run, tmp_path / "run"), nc, succeed)
 
 
 @needs_bfloat16
 @pytest.mark.filterwarnings("ignore:.*AMX", "ignore:.*precision.*slow")
-def test_bfloat16_run_is_exported_as_float32(make_batches, call, tmp_path):
+def test_bfloat16_run_is_exported_as_float32(make_batches, succeed, tmp_path):
     mx.random.seed(1)
     trainer = Trainer(*make_dcgan_sym(4, 4, 1, size=16), 4, (1, 16, 16), nz=10,
                       precision="bfloat16", initializer=mx.init.Normal(0.3))
     for pair in make_batches(3, 4, (1, 16, 16), nz=10):
         trainer.step(*pair)
     checkpoint.save(tmp_path, trainer)
-    assert call("export", tmp_path, tmp_path / "G.onnx").returncode == 0
+    succeed("export", tmp_path, tmp_path / "G.onnx")
     z = make_latents(5, 10, 1)
     images, _ = run_model(tmp_path / "G.onnx", rand=z[..., None, None])
     np.testing.assert_allclose(images, load_generator(tmp_path)[0].generate(z), rtol=0, atol=1e-5)
-    check_discriminator(tmp_path, 1, call)
+    check_discriminator(tmp_path, 1, succeed)
 
 
-def test_html_needs_no_onnx(averaged, call, one_line_error, monkeypatch, tmp_path):
+def test_html_needs_no_onnx(averaged, call, succeed, one_line_error, monkeypatch, tmp_path):
     monkeypatch.setitem(sys.modules, "onnx", None)
     out = tmp_path / "digits.html"
-    assert call("export", averaged, out).returncode == 0
+    succeed("export", averaged, out)
     text = out.read_text()
     assert "Training step 3, averaged weights, 16 x 16 pixels, grey" in text
     assert "DATA" not in text and f"dcgan-mx {__version__}" in text
-    assert call("export", averaged, out, "--weights", "raw", "--force").returncode == 0
+    succeed("export", averaged, out, "--weights", "raw", "--force")
     assert "step 3, last weights" in out.read_text()
     one_line_error(call("export", averaged, tmp_path / "o.onnx"), "onnx",
                    "pip install 'dcgan-mx[export]'")
     assert os.listdir(tmp_path) == ["digits.html"]
 
 
-def test_existing_file_is_replaced_only_with_force(run_dir, call, one_line_error, tmp_path):
+def test_existing_file_is_replaced_only_with_force(run_dir, call, succeed, one_line_error,
+                                                   limit_files, tmp_path):
     out = tmp_path / "G.ONNX"
     out.write_text("mine")
     one_line_error(call("export", run_dir, out), "OUT: ", "G.ONNX exists", "--force")
-    limit = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (5000, limit[1]))
-    try:
-        done = call("export", run_dir, out, "--force")
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, limit)
-    one_line_error(done, out, "File too large")
+    limit_files(5000)
+    one_line_error(call("export", run_dir, out, "--force"), out, "File too large")
+    limit_files()
     assert os.listdir(tmp_path) == ["G.ONNX"] and out.read_text() == "mine"
-    contents = set()
-    for _ in range(2):
-        assert call("export", run_dir, out, "--force").returncode == 0
-        contents.add(out.read_bytes())
-    assert len(contents) == 1
+    succeed("export", run_dir, out, "--force")
+    content = out.read_bytes()
+    succeed("export", run_dir, out, "--force")
+    assert out.read_bytes() == content
     assert run_model(out, rand=np.zeros((1, 10, 1, 1), np.float32))[0].shape == (1, 3, 16, 16)
     out.unlink()
     out.symlink_to(tmp_path / "nowhere")
@@ -142,9 +133,7 @@ def test_existing_file_is_replaced_only_with_force(run_dir, call, one_line_error
 
 @pytest.mark.parametrize("flags, parts", [
     (("out.txt",), ("OUT: invalid name 'out.txt'", "NAME.onnx or NAME.html")),
-    (("out",), ("OUT: invalid name 'out'",)),
     (("o.html", "--network", "D"), ("--network: D makes no images",)),
-    (("o.onnx", "--network", "X"), ("--network", "'X'")),
     (("o.onnx", "--weights", "ema"), ("--weights: ", "has no averaged weights")),
     (("o.onnx", "--network", "D", "--weights", "ema"), ("--weights: only the generator",)),
     (("nofolder/o.onnx",), ("nofolder/o.onnx", "No such file")), ((), ("OUT",))])
@@ -153,14 +142,9 @@ def test_invalid_flags_of_export(flags, parts, run_dir, call, one_line_error, tm
     assert os.listdir(tmp_path) == []
 
 
-def test_invalid_checkpoint_of_export(run_dir, call, one_line_error, tmp_path):
-    out = tmp_path / "o.onnx"
-    one_line_error(call("export", tmp_path / "nothing", out), "nothing is not a directory")
+def test_checkpoint_without_d(run_dir, call, one_line_error, tmp_path):
     folder = shutil.copytree(checkpoint.list_checkpoints(run_dir)[-1], tmp_path / "step-00000005")
     (folder / "D-symbol.json").unlink()
-    one_line_error(call("export", folder, out, "--network", "D"), "D-symbol.json", "No such file")
-    content = bytearray((folder / "G-0000.params").read_bytes())
-    content[1000] ^= 1
-    (folder / "G-0000.params").write_bytes(content)
-    one_line_error(call("export", folder, out), "G-0000.params is damaged")
-    assert not out.exists()
+    one_line_error(call("export", folder, tmp_path / "o.onnx", "--network", "D"), "D-symbol.json",
+                   "No such file")
+    assert os.listdir(tmp_path) == ["step-00000005"]

@@ -5,7 +5,6 @@ import warnings
 from types import SimpleNamespace
 
 import pytest
-from helpers.common import ROOT
 
 from dcgan_mx import __version__
 from dcgan_mx.cli import main
@@ -47,18 +46,12 @@ def test_the_script_trains(script, tmp_path):
         2, "error: --lr: invalid value '0': expected a number > 0; see --help\n")
 
 
-@pytest.mark.parametrize("command, status", [("sample", 2), ("doctor", 1)])
-def test_mxnet_that_cannot_be_loaded_is_one_line(command, status, tmp_path):
+def test_mxnet_that_cannot_be_loaded_is_one_line(script, one_line_error, tmp_path):
     (tmp_path / "mxnet").mkdir()
     (tmp_path / "mxnet" / "__init__.py").write_text(
         "raise OSError('libgomp.so.1: cannot open shared object file: No such file or directory')")
-    done = subprocess.run([sys.executable, "-m", "dcgan_mx", command], cwd=tmp_path, check=False,
-                          env={**os.environ, "PYTHONPATH": f"{tmp_path}:{ROOT}"},
-                          capture_output=True, text=True)
-    assert done.returncode == status
-    line = " ".join((done.stdout + done.stderr).split())
-    assert "MXNet's library cannot be loaded (libgomp.so.1: cannot open shared" in line
-    assert "Traceback" not in line and len(done.stderr.splitlines()) == (status == 2)
+    one_line_error(script("dcgan_mx", "sample", cwd=tmp_path),
+                   "MXNet's library cannot be loaded (libgomp.so.1: cannot open shared")
 
 
 @pytest.mark.parametrize("error, status, line", [

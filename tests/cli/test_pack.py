@@ -6,14 +6,14 @@ import cv2
 import numpy as np
 import pytest
 from helpers.common import read_numbers
-from helpers.small import PHOTOS, final
+from helpers.small import PHOTOS, assert_same_arrays, final
 
 from dcgan_mx.data import recordio
 from dcgan_mx.runs import checkpoint
 from dcgan_mx.runs.run import Run
 
 
-def test_folder_training_skips_other_files_and_resumes(photo_folder, call, tmp_path):
+def test_folder_training_skips_other_files_and_resumes(photo_folder, succeed, train, tmp_path):
     """Skipped files are listed, the resumed run is bit-identical, and colours are right."""
     folder = tmp_path / "my pictures"
     folder.mkdir()
@@ -21,15 +21,11 @@ def test_folder_training_skips_other_files_and_resumes(photo_folder, call, tmp_p
         os.link(path, folder / path.name)
     (folder / "no\nimage.jpg").write_text("hello")
     command = ("--dataset", "folder", "--data-path", folder, *PHOTOS)
-    done = call("train", *command, "--max-steps", 4, "--run-dir", tmp_path / "a")
-    assert done.returncode == 0, done.stderr
+    done = succeed("train", *command, "--max-steps", 4, "--run-dir", tmp_path / "a")
     assert done.stderr.count("skipped: no\\nimage.jpg: ") == 1
-    done = call("train", *command, "--max-steps", 2, "--run-dir", tmp_path / "b")
-    assert done.returncode == 0, done.stderr
-    done = call("train", "--resume", "--run-dir", tmp_path / "b", "--max-steps", 4)
-    assert done.returncode == 0, done.stderr
-    for name, value in final(tmp_path / "a").items():
-        np.testing.assert_array_equal(value, final(tmp_path / "b")[name])
+    train(*command, "--max-steps", 2, "--run-dir", tmp_path / "b")
+    train("--resume", "--run-dir", tmp_path / "b", "--max-steps", 4)
+    assert_same_arrays(final(tmp_path / "a"), final(tmp_path / "b"))
     assert read_numbers(tmp_path / "a") == read_numbers(tmp_path / "b")
     grid = cv2.imread(str(tmp_path / "a" / "grids" / "data-00000002.png"))[..., ::-1]
     means = grid.reshape(-1, 3).mean(0)
@@ -39,35 +35,32 @@ def test_folder_training_skips_other_files_and_resumes(photo_folder, call, tmp_p
     assert means[0] > means[1] + 10 > means[2] + 12  # the photographs are more red than blue
 
 
-def test_resume_rejects_changed_images(photo_rec, call, one_line_error, tmp_path):
+def test_resume_rejects_changed_images(photo_rec, call, succeed, one_line_error, tmp_path):
     rec = tmp_path / "a.rec"
     rec.write_bytes(photo_rec.read_bytes())
     command = ("--dataset", "imagenet", "--data-path", rec, *PHOTOS, "--batch-size", 16,
                "--run-dir", tmp_path / "run")
-    assert call("train", *command, "--max-steps", 1).returncode == 0
+    succeed("train", *command, "--max-steps", 1)
     offsets, _, _ = recordio.scan(rec)
     rec.write_bytes(photo_rec.read_bytes()[:offsets[200]])
     one_line_error(call("train", *command, "--resume"), rec, "200", "280", "data-path")
-    again = ("train", *command, "--resume", "--override", "data-path", "--max-steps")
-    done = call(*again, 3)
-    assert done.returncode == 0, done.stderr
+    done = succeed("train", *command, "--resume", "--override", "data-path", "--max-steps", 3)
     assert "warning: --override data_path: " in done.stderr
     assert "finished: step 3 of 3" in done.stdout
     # as if killed before it was written
     shutil.rmtree(tmp_path / "run" / "checkpoints" / "step-00000003")
-    done = call("train", "--resume", "--run-dir", tmp_path / "run", "--max-steps", 4)
-    assert done.returncode == 0 and "data_path" not in done.stderr
+    done = succeed("train", "--resume", "--run-dir", tmp_path / "run", "--max-steps", 4)
+    assert "data_path" not in done.stderr
     assert checkpoint.verify(tmp_path / "run" / "checkpoints" / "step-00000004")["nbatch"] == 3
 
 
-def test_damaged_images_are_skipped_but_not_a_hundred_in_a_row(photo_rec, call, tmp_path):
+def test_damaged_images_are_skipped_but_not_a_hundred_in_a_row(photo_rec, call, succeed, tmp_path):
     """The run that ends is saved, and resumes once the images are readable."""
     rec, run_dir = tmp_path / "a.rec", tmp_path / "run"
     bad = [recordio.encode_record(b"\xff\xd8\xff damaged", n) for n in range(101)]
     rec.write_bytes(photo_rec.read_bytes() + b"".join(bad[:1]))
     command = ("train", "--dataset", "imagenet", "--data-path", rec, *PHOTOS, "--batch-size", 16)
-    done = call(*command, "--num-epochs", 2, "--run-dir", tmp_path / "one")
-    assert done.returncode == 0, done.stderr
+    done = succeed(*command, "--num-epochs", 2, "--run-dir", tmp_path / "one")
     assert done.stderr.count("record 281") == 1
     rec.write_bytes(photo_rec.read_bytes() + b"".join(bad))
     done = call(*command, "--run-dir", run_dir, "--seed", 1)
@@ -79,25 +72,23 @@ def test_damaged_images_are_skipped_but_not_a_hundred_in_a_row(photo_rec, call, 
     assert step == Run(run_dir).read_log()[-1]["step"] > 1
     assert f"; saved in {folder}\n" in done.stdout
     rec.write_bytes(photo_rec.read_bytes())
-    done = call("train", "--resume", "--run-dir", run_dir, "--data-path", rec, "--override",
-                "data-path", "--max-steps", step + 2)
-    assert done.returncode == 0, done.stderr
+    succeed("train", "--resume", "--run-dir", run_dir, "--data-path", rec, "--override",
+            "data-path", "--max-steps", step + 2)
 
 
-def test_pack_does_not_depend_on_the_threads(photo_folder, photo_rec, call, tmp_path):
+def test_pack_writes_the_file_and_replaces_it_with_force(photo_rec, succeed, tmp_path):
+    """Images that need no scaling are copied byte for byte."""
     out = tmp_path / "o ut.rec"
-    done = call("pack", photo_folder, out, "--threads", 3)
-    assert done.returncode == 0, done.stderr
-    assert done.stdout == f"{out}: 280 images; skipped: 0\n"
-    assert out.read_bytes() == photo_rec.read_bytes()
-    assert call("pack", photo_folder, out, "--force").returncode == 0
+    for flags in ((), ("--force", "--threads", 3)):
+        done = succeed("pack", photo_rec, out, *flags)
+        assert done.stdout == f"{out}: 280 images; skipped: 0\n"
+        assert out.read_bytes() == photo_rec.read_bytes()
 
 
 @pytest.mark.parametrize("flags, parts", [
     (("--dataset", "folder"), ("--data-path: missing: --dataset folder needs a folder",)),
     (("--dataset", "imagenet"), ("--data-path: missing", "record file")),
     (("--dataset", "imagenet", "--data-path", "nothing.rec"), ("nothing.rec", "No such file")),
-    (("--dataset", "imagenet", "--data-path", "empty"), ("empty",)),
     (("--dataset", "imagenet", "--data-path", "cut.rec"), ("cut.rec", "record 5")),
     (("--dataset", "imagenet", "--data-path", "few.rec"), ("few.rec", "5 images", "64")),
     (("--dataset", "folder", "--data-path", "nothing"), ("nothing", "No such file")),
@@ -114,12 +105,9 @@ def test_invalid_images_are_one_line(flags, parts, photo_rec, call, one_line_err
 
 @pytest.mark.parametrize("args, parts", [
     (("empty", "o.rec"), ("empty", "0 readable images")),
-    (("nothing", "o.rec"), ("nothing", "No such file")),
-    (("empty", "empty/o.rec"), ("empty/o.rec",)),
     (("empty", "o.zip"), ("OUT.rec: invalid name 'o.zip'", "NAME.rec")),
     (("empty", "there.rec"), ("OUT.rec: there.rec exists", "--force")),
     (("empty", "index.rec"), ("index.idx exists", "--force")),
-    (("empty", "nothing/o.rec"), ("nothing/o.rec", "No such file")),
     (("empty", "o.rec", "--quality", 101), ("--quality: invalid value '101'", "<= 100")),
     (("empty",), ("OUT.rec",))])
 def test_invalid_arguments_of_pack(args, parts, call, one_line_error, tmp_path):

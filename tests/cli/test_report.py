@@ -1,15 +1,13 @@
 from helpers.markup import captions, count_points
+from helpers.small import SMALL
 
 from dcgan_mx.runs.run import Run
 
 
-def test_report_of_a_training(call, tmp_path):
+def test_report_of_a_training(succeed, train, tmp_path):
     run_dir = tmp_path / "my run"
-    done = call("train", "--dataset", "synthetic", "--size", 16, "--ngf", 4, "--ndf", 4,
-                "--batch-size", 8, "--max-steps", 4, "--disp-batches", 2, "--run-dir", run_dir)
-    assert done.returncode == 0, done.stderr
-    done = call("report", run_dir)
-    assert (done.returncode, done.stdout) == (0, f"{run_dir / 'report.html'}\n"), done.stderr
+    train(*SMALL, "--max-steps", 4, "--disp-batches", 2, "--run-dir", run_dir)
+    assert succeed("report", run_dir).stdout == f"{run_dir / 'report.html'}\n"
     text = (run_dir / "report.html").read_text()
     assert "synthetic, step 4" in text and count_points(text) == [[2], [2, 2], [2]]
     assert set(map(tuple, captions(text))) == {("step 2", "step 4")}

@@ -3,10 +3,10 @@ import errno
 import json
 import os
 import re
-import resource
 import shutil
 import signal
 import time
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -15,17 +15,12 @@ from helpers.common import ROOT, read_numbers
 from helpers.processes import wait_until
 from helpers.small import SMALL, assert_same_arrays, final, start, wait_for_log
 
-from dcgan_mx.cli.main import run as run_command
 from dcgan_mx.runs import checkpoint
 from dcgan_mx.runs.run import Run
 
 
-def train(*flags):
-    assert run_command("train", [str(flag) for flag in flags]) == 0
-
-
 @pytest.fixture(scope="module")
-def _ended(tmp_path_factory):
+def _ended(train, tmp_path_factory):
     run_dir = tmp_path_factory.mktemp("ended") / "run"
     train(*SMALL, "--max-steps", 2, "--run-dir", run_dir)
     return run_dir
@@ -37,15 +32,22 @@ def ended(_ended, tmp_path):
     return shutil.copytree(_ended, tmp_path / "run")
 
 
+@pytest.fixture
+def resume(ended, succeed):
+    """Resume the run of two steps; return a CompletedProcess."""
+    return partial(succeed, "train", "--resume", "--run-dir", ended)
+
+
 def read_status(process, name):
     text = Path(f"/proc/{process.pid}/status").read_text()
     return re.search(rf"^{name}:\s+(\S+)", text, re.M)[1]
 
 
-def test_resume_after_signals_is_bit_identical(call, tmp_path):
+def test_resume_after_signals_is_bit_identical(call, succeed, train, one_line_error, tmp_path):
     """The same command, with --resume, starts the run and resumes it.
 
-    It is suspended as by Ctrl-Z, stopped by SIGINT, and killed before the next checkpoint.
+    It is suspended as by Ctrl-Z, stopped by SIGINT, and killed before the next checkpoint. While
+    it trains, no other process can resume it.
     """
     run_dir, flags = tmp_path / "run", (*SMALL, "--disp-batches", 1)
     command = (*flags, "--max-steps", 10**6, "--resume", "--run-dir", run_dir)
@@ -54,6 +56,8 @@ def test_resume_after_signals_is_bit_identical(call, tmp_path):
     wait_until(lambda: read_status(process, "State") == "T")
     lines = len(Run(run_dir).read_log())
     process.send_signal(signal.SIGCONT)
+    one_line_error(call("train", "--resume", "--run-dir", run_dir), run_dir,
+                   f"process {process.pid}:")
     wait_for_log(run_dir, lines + 2)
     process.send_signal(signal.SIGINT)
     output, errors = process.communicate(timeout=120)
@@ -68,8 +72,7 @@ def test_resume_after_signals_is_bit_identical(call, tmp_path):
     process.kill()
     process.communicate()
     steps = max(int(path.name[5:]) for path in Run(run_dir).list_checkpoints()) + 3
-    done = call("train", "--resume", "--run-dir", run_dir, "--max-steps", steps)
-    assert done.returncode == 0, done.stderr
+    done = succeed("train", "--resume", "--run-dir", run_dir, "--max-steps", steps)
     assert f"resuming from {run_dir / 'checkpoints'}" in done.stdout
     assert sorted(os.listdir(run_dir)) == ["checkpoints", "config.json", "grids", "lock",
                                            "log.jsonl", "report.html", "result.json"]
@@ -93,15 +96,15 @@ def test_a_second_signal_ends_the_process_at_once(tmp_path):
     assert process.returncode == 143 and not (run_dir / "checkpoints").exists()
 
 
-def test_default_run_directories_differ_and_resume_takes_the_newest(call, tmp_path):
+def test_default_run_directories_differ_and_resume_takes_the_newest(succeed, tmp_path):
     for steps in (1, 2):
-        assert call("train", *SMALL, "--max-steps", steps, cwd=tmp_path).returncode == 0
-    done = call("train", *SMALL, "--max-steps", 3, "--resume", cwd=tmp_path)
-    assert "step-00000002" in done.stdout and done.returncode == 0, done.stderr
+        succeed("train", *SMALL, "--max-steps", steps, cwd=tmp_path)
+    done = succeed("train", *SMALL, "--max-steps", 3, "--resume", cwd=tmp_path)
+    assert "step-00000002" in done.stdout
     assert len(os.listdir(tmp_path / "runs")) == 2
 
 
-def test_rejected_flags_leave_the_run_unchanged(ended, call, one_line_error):
+def test_rejected_flags_leave_the_run_unchanged(ended, resume, call, one_line_error):
     def read():
         return {path: path.read_bytes() for path in ended.rglob("*") if path.is_file()
                 and path.name != "lock"}
@@ -109,52 +112,29 @@ def test_rejected_flags_leave_the_run_unchanged(ended, call, one_line_error):
     before = read()
     for flags, *parts in (
             (("--lr", 0.1), "0.1", "0.0002", "--override lr"),
-            (("--batch-size", 8), "8", "64", "--override batch"),
-            (("--ngf", 8), "8", "4", "start a new run"),
             (("--override", "lr,speed"), "--override", "'speed'"),
             (("--ngf", 8, "--override", "ngf"), "--override", "'ngf'", "start a new run"),
             (("--max-steps", 1), "1 is already exceeded", "at step 2", "give more"),
             (("--num-epochs", 1, "--max-steps", 1), "1 is already exceeded", "at step 2")):
         one_line_error(call("train", "--resume", "--run-dir", ended, *flags), *parts)
-    done = call("train", "--resume", "--run-dir", ended)
-    assert done.returncode == 0
-    finished, resume = done.stdout.splitlines()
+    finished, longer = resume().stdout.splitlines()
     assert finished.startswith("finished: step 2 of 2")
-    assert resume.endswith(f"train --resume --run-dir {ended} --max-steps 4")
+    assert longer.endswith(f"train --resume --run-dir {ended} --max-steps 4")
     assert read() == before
 
 
-def test_resume_accepts_new_limits_and_overrides(ended, call):
-    done = call("train", "--resume", "--run-dir", ended, "--max-steps", 6, "--disp-batches", 2,
-                "--lr", 0.001, "--batch-size", 32, "--override", "lr,batch-size")
-    assert done.returncode == 0, done.stderr
+def test_resume_accepts_other_limits_switches_and_overrides(ended, resume):
+    config = json.loads((ended / "config.json").read_text())
+    config["flags"].update(show=True, fixed_noise=True, tensorboard=True)
+    (ended / "config.json").write_text(json.dumps(config))
+    done = resume("--max-steps", 6, "--disp-batches", 2, "--lr", 0.001, "--batch-size", 32,
+                  "--override", "lr,batch-size", "--no-fixed-noise", env={"MPLBACKEND": "agg"})
+    assert "warning: --show: matplotlib cannot open a window here" in done.stderr
     assert [line["step"] for line in read_numbers(ended)] == [4, 6]
+    assert not Run(ended).list_grids("fixed")
     flags = json.loads((ended / "config.json").read_text())["flags"]
-    assert (flags["lr"], flags["max_steps"], flags["ngf"]) == (0.001, 6, 4)
-
-
-def test_a_damaged_checkpoint_is_skipped(ended, call):
-    call("train", "--resume", "--run-dir", ended, "--max-steps", 4)
-    damaged = ended / "checkpoints" / "step-00000004" / "G-optimizer.params"
-    damaged.write_bytes(damaged.read_bytes()[:-1])
-    done = call("train", "--resume", "--run-dir", ended, "--max-steps", 6)
-    assert done.returncode == 0 and f"warning: {damaged} is damaged" in done.stderr
-    assert re.search("resuming from .*step-00000002", done.stdout)
-
-
-def test_a_run_that_is_being_trained_cannot_be_resumed(ended, call, one_line_error):
-    process = start("--resume", "--run-dir", ended, "--max-steps", 10**6)
-    try:
-        done = call("train", "--resume", "--run-dir", ended)
-        one_line_error(done, ended, f"process {process.pid}:")
-        wait_for_log(ended, 2)  # it listens to signals by then
-        process.terminate()
-        output, _ = process.communicate()
-        assert process.returncode == 143 and "stopped by SIGTERM after step" in output
-    finally:
-        process.kill()
-        process.communicate()
-    assert all(checkpoint.verify(path) for path in Run(ended).list_checkpoints())
+    assert {"lr": 0.001, "max_steps": 6, "ngf": 4, "fixed_noise": False, "tensorboard": True,
+            "show": False}.items() <= flags.items()
 
 
 def test_divergence_ends_the_training_and_keeps_the_last_finite_checkpoint(ended, call):
@@ -181,15 +161,11 @@ def test_an_unwritable_result_does_not_hide_the_first_error(call, monkeypatch, t
         f"error: {tmp_path / 'b' / 'result.json'}: No space left on device")
 
 
-def test_a_full_disk(call, tmp_path):
+def test_a_full_disk(call, limit_files, tmp_path):
     """The limit is above config.json and log.jsonl and below a grid and a checkpoint."""
-    _, most = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (5000, most))
-    try:
-        done = call("train", *SMALL, "--disp-batches", 1, "--max-steps", 3, "--tensorboard",
-                    "--run-dir", tmp_path / "run")
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, (most, most))
+    limit_files(5000)
+    done = call("train", *SMALL, "--disp-batches", 1, "--max-steps", 3, "--tensorboard",
+                "--run-dir", tmp_path / "run")
     lines = [line for line in done.stderr.replace("\r", "\n").splitlines() if "error" in line]
     assert done.returncode == 2 and len(lines) == 1
     assert "checkpoints/step-00000003: File too large" in lines[0]
@@ -199,72 +175,56 @@ def test_a_full_disk(call, tmp_path):
     assert all(not name.startswith(".") for name in os.listdir(tmp_path / "run" / "grids"))
 
 
-def test_another_kind_of_limit_replaces_the_saved_one(ended, call):
-    done = call("train", "--resume", "--run-dir", ended, "--num-epochs", 1)
+def test_another_kind_of_limit_replaces_the_saved_one(ended, resume):
+    done = resume("--num-epochs", 1)
     assert re.search("warning: --resume: --num-epochs 1 .* --max-steps 2\n", done.stderr)
     assert "finished: 1 epoch, 32 steps" in done.stdout
     assert re.search(f"--resume --run-dir {ended} --num-epochs 2\n", done.stdout)
 
 
-def test_switches_of_a_run_can_be_turned_off(ended, call):
-    config = json.loads((ended / "config.json").read_text())
-    config["flags"].update(show=True, fixed_noise=True, tensorboard=True)
-    (ended / "config.json").write_text(json.dumps(config))
-    done = call("train", "--resume", "--run-dir", ended, "--max-steps", 3, "--no-fixed-noise",
-                env={"MPLBACKEND": "agg"})
-    assert done.returncode == 0
-    assert "warning: --show: matplotlib cannot open a window here" in done.stderr
-    assert not (ended / "grids" / "fixed-00000003.png").exists()
-    flags = json.loads((ended / "config.json").read_text())["flags"]
-    assert (flags["fixed_noise"], flags["tensorboard"], flags["show"]) == (False, True, False)
-
-
 @pytest.mark.parametrize("flags, batches", [
     (("--seed", 5, "--override", "seed"), 32),
     (("--batch-size", 128, "--override", "batch-size"), 16)])
-def test_an_override_of_the_order_restarts_the_epoch(flags, batches, ended, call):
+def test_an_override_of_the_order_restarts_the_epoch(flags, batches, resume):
     """With a warning; the total of the progress bar follows."""
-    done = call("train", "--resume", "--run-dir", ended, "--num-epochs", 1, *flags)
-    assert done.returncode == 0
+    done = resume("--num-epochs", 1, *flags)
     assert f"{flags[3].replace('-', '_')}: the epoch restarts, after 2 of its" in done.stderr
     assert f"finished: 1 epoch, {2 + batches} steps" in done.stdout
     assert f"{2 + batches}/{2 + batches} " in done.stderr
-    done = call("train", "--resume", "--run-dir", ended, "--num-epochs", 2, "--seed", 6,
-                "--batch-size", 512, "--override", "seed,batch_size")
-    assert done.returncode == 0 and "the epoch restarts" not in done.stderr  # it has just ended
+    done = resume("--num-epochs", 2, "--seed", 6, "--batch-size", 512, "--override",
+                  "seed,batch_size")
+    assert "the epoch restarts" not in done.stderr  # it has just ended
 
 
-def test_a_restarted_epoch_survives_a_kill_before_the_next_checkpoint(ended, call):
+def test_a_restarted_epoch_survives_a_kill_before_the_next_checkpoint(ended, resume):
     """Also if only an older checkpoint is left; but not for later checkpoints."""
-    def resume(last, *flags, lose=()):
+    def train_to(last, *flags, lose=()):
         for step in lose:
             shutil.rmtree(ended / "checkpoints" / f"step-{step:08d}")
-        done = call("train", "--resume", "--run-dir", ended, "--max-steps", last, *flags)
-        assert done.returncode == 0, done.stderr
-        return checkpoint.verify(Run(ended).list_checkpoints()[-1])["nbatch"], final(ended)
+        resume("--max-steps", last, *flags)
+        return checkpoint.verify(Run(ended).list_checkpoints()[-1])["nbatch"]
 
-    assert resume(3)[0] == 3
-    nbatch, arrays = resume(5, "--seed", 5, "--override", "seed")
-    assert nbatch == 2
-    again = resume(5, lose=[5])
-    assert again[0] == 2
-    assert_same_arrays(arrays, again[1])
-    assert resume(6)[0] == 3
-    assert resume(4, lose=[3, 5, 6])[0] == 2
-    assert resume(5)[0] == 3
+    assert train_to(3) == 3
+    assert train_to(5, "--seed", 5, "--override", "seed") == 2
+    arrays = final(ended)
+    assert train_to(5, lose=[5]) == 2
+    assert_same_arrays(arrays, final(ended))
+    assert train_to(6) == 3
+    assert train_to(4, lose=[3, 5, 6]) == 2
+    assert train_to(5) == 3
 
 
-def test_the_end_is_reported_on_the_screen_and_in_the_report(call, tmp_path):
+def test_the_end_is_reported_on_the_screen_and_in_the_report(succeed, tmp_path):
     run_dir = tmp_path / "run"
-    done = call("train", *SMALL, "--max-steps", 1, "--disp-batches", 1, "--run-dir", run_dir)
-    _, see, finished, resume = done.stdout.splitlines()
+    done = succeed("train", *SMALL, "--max-steps", 1, "--disp-batches", 1, "--run-dir", run_dir)
+    _, see, finished, longer = done.stdout.splitlines()
     assert see == f"see {run_dir / 'report.html'}" and "warning" not in done.stderr
     assert finished.startswith("finished: step 1 of 1")
     assert finished.endswith(f"; saved in {run_dir / 'checkpoints' / 'step-00000001'}")
     command = f"train --resume --run-dir {run_dir} --max-steps 2"
-    assert resume.startswith("to train longer: ") and resume.endswith(command)
+    assert longer.startswith("to train longer: ") and longer.endswith(command)
     assert f"{command}<" in (run_dir / "report.html").read_text()
     assert len(os.listdir(run_dir / "grids")) == 3 and len(read_numbers(run_dir)) == 1
     (run_dir / "grids" / "gout-00000001.png").write_bytes(b"damaged")
-    done = call("train", "--resume", "--run-dir", run_dir, "--max-steps", 2)
-    assert done.returncode == 0 and "warning: there is no report" in done.stderr
+    done = succeed("train", "--resume", "--run-dir", run_dir, "--max-steps", 2)
+    assert "warning: there is no report" in done.stderr

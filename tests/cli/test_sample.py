@@ -17,22 +17,21 @@ from dcgan_mx.visual import read_png
     (("--arithmetic", "1,2,3 - 4 + 5,6"), "arithmetic", (4 + 4 * 20, 20 + 4 * 20 + 8)),
     (("--captions", "--num-images", 5), "samples", (4 + 2 * 34, 4 + 3 * 20)),
     (("--bn-stats", "batch", "--num-images", 3), "samples", (2 * 16, 2 * 16))])
-def test_each_mode_writes_its_default_file(flags, name, shape, run_dir, call, tmp_path):
-    done = call("sample", run_dir, *flags, cwd=tmp_path)
-    assert done.returncode == 0, done.stderr
+def test_each_mode_writes_its_default_file(flags, name, shape, run_dir, succeed, tmp_path):
+    succeed("sample", run_dir, *flags, cwd=tmp_path)
     out, = tmp_path.iterdir()
     assert out.name == f"{name}.png" and read_png(out).shape == (*shape, 3)
     before = out.read_bytes()
     folder = checkpoint.list_checkpoints(run_dir)[0]
-    assert call("sample", folder, "--out", out, *flags).returncode == 0
+    succeed("sample", folder, "--out", out, *flags)
     assert out.read_bytes() == before
 
 
-def test_interpolation_and_arithmetic_match_the_images_of_seeds(run_dir, call, tmp_path):
+def test_interpolation_and_arithmetic_match_the_images_of_seeds(run_dir, succeed, tmp_path):
     for name, flags in (("a", ("--seed", 7, "--num-images", 1)),
                         ("b", ("--seed", 8, "--num-images", 1)),
                         ("walk", ("--interpolate", 7, 8)), ("sum", ("--arithmetic", "7 - 7 + 8"))):
-        assert call("sample", run_dir, "--out", tmp_path / f"{name}.png", *flags).returncode == 0
+        succeed("sample", run_dir, "--out", tmp_path / f"{name}.png", *flags)
     a, b, walk, result = (read_png(tmp_path / f"{name}.png").astype(int)
                           for name in ("a", "b", "walk", "sum"))
     assert abs(walk[:, :16] - a).max() <= 1 and abs(walk[:, -16:] - b).max() <= 1
@@ -58,46 +57,41 @@ def test_arithmetic_has_signs_captions_and_a_white_background(run_dir, call, tmp
 
 @pytest.mark.parametrize("name, head", [
     ("o.png", b"\x89PNG"), ("o.JPG", b"\xff\xd8\xff"), ("o.webp", b"RIFF")])
-def test_extension_selects_the_format(name, head, run_dir, call, tmp_path):
-    assert call("sample", run_dir, "--num-images", 1, "--out", tmp_path / name).returncode == 0
+def test_extension_selects_the_format(name, head, run_dir, succeed, tmp_path):
+    succeed("sample", run_dir, "--num-images", 1, "--out", tmp_path / name)
     assert (tmp_path / name).read_bytes().startswith(head)
 
 
-def test_out_dir_contains_one_file_per_image(run_dir, call, one_line_error, tmp_path):
-    done = call("sample", run_dir, "--num-images", 3, "--out-dir", tmp_path / "e", cwd=tmp_path)
-    assert done.returncode == 0
+def test_out_dir_contains_one_file_per_image(run_dir, call, succeed, one_line_error, tmp_path):
+    succeed("sample", run_dir, "--num-images", 3, "--out-dir", tmp_path / "e", cwd=tmp_path)
     assert sorted(path.name for path in (tmp_path / "e").iterdir()) == [
         f"00000{i}.png" for i in range(3)]
     assert [path.name for path in tmp_path.iterdir()] == ["e"]
-    call("sample", run_dir, "--num-images", 3, "--out", tmp_path / "g.png")
+    succeed("sample", run_dir, "--num-images", 3, "--out", tmp_path / "g.png")
     np.testing.assert_array_equal(read_png(tmp_path / "e" / "000002.png"),
                                   read_png(tmp_path / "g.png")[16:, :16])
     again = ("sample", run_dir, "--num-images", 2, "--out-dir", tmp_path / "e")
     one_line_error(call(*again), "--out-dir: ", "contains 3 images", "--force")
     (tmp_path / "e" / "mine.png").touch()
-    assert call(*again, "--force").returncode == 0
+    succeed(*again, "--force")
     assert sorted(path.name for path in (tmp_path / "e").iterdir()) == [
         "000000.png", "000001.png", "mine.png"]
 
 
 @pytest.mark.parametrize("flags, parts", [
     (("--num-images", 0), ("--num-images: invalid value '0'",)),
-    (("--seed", "x"), ("--seed", "'x'")),
     (("--interpolate", 1, "b"), ("--interpolate", "'b'")),
     (("--steps", 1, "--interpolate", 1, 2), ("--steps: invalid value '1'",)),
     (("--traverse", 10), ("10", "9")),
     (("--arithmetic", "1 +"), ("--arithmetic", "'1 +'", "1,2,3 - 4,5,6")),
-    (("--arithmetic", "1", "--traverse", 1), ("--arithmetic: conflicts with --traverse",)),
+    (("--arithmetic", "1", "--traverse", 1), ("--traverse: not allowed with", "--arithmetic")),
     (("--interpolate", 1, 2, "--num-images", 3),
      ("--num-images: has no effect with --interpolate",)),
-    (("--interpolate", 1, 2, "--seed", 0), ("--seed: has no effect with --interpolate",)),
-    (("--arithmetic", "1", "--num-images", 3), ("--num-images: has no effect with --arithmetic",)),
+    (("--arithmetic", "1", "--steps", 3), ("--steps: has no effect with --arithmetic",)),
     (("--steps", 3), ("--steps: has no effect without --interpolate or --traverse",)),
     (("--out-dir", "e", "--out", "o.png"), ("--out: conflicts with --out-dir",)),
     (("--out-dir", "e", "--captions"), ("--captions: conflicts with --out-dir",)),
-    (("--force",), ("--force: has no effect without --out-dir",)),
-    (("--out", "o.gif"), ("o.gif", ".png, .jpg, .jpeg, .webp")),
-    (("--bn-stats", "none"), ("--bn-stats", "'none'"))])
+    (("--out", "o.gif"), ("o.gif", ".png, .jpg, .jpeg, .webp"))])
 def test_invalid_flags_of_sample(flags, parts, run_dir, call, one_line_error, tmp_path):
     one_line_error(call("sample", run_dir, *flags, cwd=tmp_path), *parts)
     assert list(tmp_path.iterdir()) == []

@@ -1,8 +1,7 @@
 """Faults of disk, folder and clock during a training do not change its results."""
 import os
-import resource
-import shutil
 import time
+from functools import partial
 
 import pytest
 from helpers.common import read_numbers
@@ -75,34 +74,21 @@ def at(acts):
     return lambda trainer: acts.get(trainer.global_step, lambda: None)()
 
 
-def limit(size):
-    """Limit the size of files that this process writes, which acts like a full disk."""
-    def act():
-        _, most = resource.getrlimit(resource.RLIMIT_FSIZE)
-        resource.setrlimit(resource.RLIMIT_FSIZE, (most if size is None else size, most))
-    return act
-
-
-def test_a_disk_that_is_full_for_some_steps(whole, tmp_path):
+def test_a_disk_that_is_full_for_some_steps(whole, limit_files, tmp_path):
     """The log's lines are kept and written later; so is the checkpoint."""
-    try:
-        with pytest.warns(RuntimeWarning, match="File too large") as caught:
-            state = resume(tmp_path, at({3: limit(0), 8: limit(None)}))
-    finally:
-        limit(None)()
+    with pytest.warns(RuntimeWarning, match="File too large") as caught:
+        state = resume(tmp_path, at({3: partial(limit_files, 0), 8: limit_files}))
     assert any("checkpoints" in str(warning.message) for warning in caught)
     # The checkpoint of step 8 is begun on the full disk, and retried after step 9.
     assert_as_whole(state, tmp_path, whole, lost=range(4, 9))
     assert "checkpoints/step-00000010/state.json" in list_files(tmp_path)
 
 
-def test_a_disk_that_stays_full_loses_nothing_written_before(whole, tmp_path):
-    try:
-        with pytest.warns(RuntimeWarning, match="File too large"), pytest.raises(
-                OSError, match="File too large"):
-            resume(tmp_path, at({7: limit(0)}))
-    finally:
-        limit(None)()
+def test_a_disk_that_stays_full_loses_nothing_written_before(whole, limit_files, tmp_path):
+    with pytest.warns(RuntimeWarning, match="File too large"), pytest.raises(
+            OSError, match="File too large"):
+        resume(tmp_path, at({7: partial(limit_files, 0)}))
+    limit_files()
     assert [int(path.name[5:]) for path in Run(tmp_path).list_checkpoints()] == [2, 4, 6]
     assert_as_whole(resume(tmp_path), tmp_path, whole)
 
@@ -123,21 +109,6 @@ def test_a_moved_folder_ends_the_training_and_can_be_resumed(whole, tmp_path):
     assert str(path) in str(caught.value.filename)
     assert os.listdir(tmp_path) == ["elsewhere"]
     assert_as_whole(resume(elsewhere), elsewhere, whole)
-
-
-def test_a_copied_run_resumes_as_the_original(whole, tmp_path):
-    """Copied during the training, with an incomplete checkpoint."""
-    path, copy = tmp_path / "run", tmp_path / "copy"
-    path.mkdir()
-
-    def copy_it():
-        shutil.copytree(path, copy)
-        shutil.copytree(copy / "checkpoints" / "step-00000006",
-                        copy / "checkpoints" / ".step-00000008.7.tmp")
-        (copy / "checkpoints" / ".step-00000008.7.tmp" / "state.json").unlink()
-
-    assert_as_whole(resume(path, at({7: copy_it})), path, whole)
-    assert_as_whole(resume(copy), copy, whole)
 
 
 def test_a_clock_that_is_set_back_does_not_matter(whole, tmp_path, monkeypatch):

@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 
 from dcgan_mx import symbols
 from dcgan_mx.cli import train_args
-from dcgan_mx.cli.flags import HELP, merge_resume_config
+from dcgan_mx.cli.train_args import HELP, merge_resume_config
 from dcgan_mx.runs.config import (
     DEFAULTS,
     OVERRIDABLE,
