@@ -5,26 +5,23 @@ import signal as signals
 import warnings
 from typing import Any, Protocol, Sequence
 
-from .engine import trainer_state
+from .engine import module_state
 from .engine.batches import LookaheadBatches
-from .engine.collectives import Workers
+from .engine.collectives import StopRequest, Workers, choose_request, sync_stop
+from .engine.module_state import DivergenceError
 from .engine.modules import adam_options, bind_modules
 from .engine.progress import ProgressBar
 from .engine.step_metrics import Metrics
-from .engine.stop import StopRequest, choose_request, sync_stop
-from .engine.trainer_state import DivergenceError
 from .engine.weight_average import WeightAverage
 from .runs.config import check_settings
 from .runs.stop_reason import StopReason
-from .system.errors import ArgumentError
 from .system.runtime import mx
 
 __all__ = ["DivergenceError", "Hook", "StopRequest", "Trainer"]
 
-# Steps that `fit` lets the engine's queue run ahead of the device. The queue itself has no bound,
-# and every waiting step holds its batch.
-STEPS_AHEAD = 4
-PROGRESS_STEPS = 10  # steps between two updates of the metrics in the default progress bar
+# Predictions (three per step) that `fit` lets MXNet's queue run ahead of the device. The queue
+# itself has no bound, and every waiting step holds its batch.
+_PREDICTIONS_AHEAD = 12
 
 
 class Hook(Protocol):
@@ -41,43 +38,42 @@ class Hook(Protocol):
 class Trainer:
     """A generator and a discriminator, and the training of both.
 
+    Source: MXNet 1.0.0, example/gan/dcgan.py; Goodfellow et al., NIPS 2014, Algorithm 1.
+
     Parameters
     ----------
     symG, symD : mx.sym.Symbol
         As `make_dcgan_sym` returns them.
-    batch_size : int, at least 1
+    batch_size : int
         Images per step, over all contexts of this process.
-    data_shape : (C, H, W)
-        Shape of one image.
-    nz : int, at least 1
-        Length of a latent vector.
+    data_shape, nz : (C, H, W), int
+        Shape of an image, and length of a latent vector.
     ctx : mx.Context or list of mx.Context
-        Devices; by default MXNet's current context. Several contexts share each batch equally,
-        and BatchNorm normalises each part separately.
-    lr, beta1, wd : float
-        Adam's learning rate (above 0), first decay rate (in [0, 1)) and weight decay (at least 0).
-    lr_g, lr_d : float
-        Learning rates of G and D; by default `lr`.
-    lr_decay_start : int, at least 1
-        After this many updates of a network, its learning rate falls as lr_decay_start / t. None:
-        it stays constant.
+        By default MXNet's current context. Several contexts share each batch equally, and BatchNorm
+        normalises each part separately.
+    lr, lr_g, lr_d : float, above 0
+        Adam's learning rate, and those of G and D, by default `lr`.
+    beta1, wd : float
+        Adam's first decay rate, in [0, 1), and weight decay, at least 0.
+    lr_decay_start : int or None
+        After this many updates of a network, its learning rate falls as lr_decay_start / t.
     ema_decay, ema_rel_std : float
-        Decay, or relative width, of a moving average of G's weights (see `WeightAverage`). At
-        least one of them must be 0; if both are, no average is kept.
+        Decay, or relative width, of a moving average of G's weights: see `WeightAverage`. At least
+        one of them must be 0.
     real_label : float, above 0.5, at most 1
         D's label for real images. Below 1: one-sided label smoothing (Salimans et al.,
         arXiv:1606.03498, section 3.4).
-    d_steps : int, at least 1
-        Updates of D per update of G, the k of the paper's Algorithm 1. Every call of `step` updates
-        D with new images and new noise; every `d_steps`-th call also updates G.
+    d_steps : int
+        Updates of D per update of G, the k of the paper's Algorithm 1: every call of `step`
+        updates D, and every `d_steps`-th call also updates G.
     g_loss : 'nonsaturating' or 'saturating'
         G maximises log D(G(z)), or minimises log(1 - D(G(z))).
     kvstore : mx.kv.KVStore
-        Sums the gradients of several contexts (by default a local store) and, if its type
-        begins with dist, of several workers. All workers start from the parameters of rank 0,
-        and all must call `step`, `fit`, `get_state`, `set_state` and `metrics`.
+        Sums the gradients of several contexts (by default a local store) and, if its type begins
+        with dist, of several workers. All workers start from the parameters of rank 0, and all must
+        call `step`, `fit`, `get_state`, `set_state` and `metrics`.
     initializer : mx.init.Initializer
-        Initializes the weights of both networks; by default N(0, 0.02).
+        Of the weights of both networks; by default N(0, 0.02).
     precision : 'float32' or 'bfloat16'
         Number format of the computation. Parameters, statistics and optimizer state are float32.
 
@@ -90,36 +86,25 @@ class Trainer:
     contexts : list of mx.Context
     workers : Workers
         All processes that `kvstore` joins; only this one without a distributed store.
-    global_step : int
-        Steps done since the networks were initialized.
-    epoch, nbatch : int
-        Epochs done, and steps done in the current one.
+    global_step, epoch, nbatch : int
+        Steps and epochs done since the networks were initialized; steps done in this epoch.
     metrics : Metrics
         D's accuracy and both cross-entropies, averaged since the last reset.
-    outG : mx.nd.NDArray, (N, C, H, W), float32, or None
-        The last step's generated images, in [-1, 1].
-    diffD : mx.nd.NDArray, (N, C, H, W), float32, or None if that step did not update G
-        The gradient of G's loss at these images.
+    outG, diffD : mx.nd.NDArray, (N, C, H, W), float32, or None
+        The last step's generated images, in [-1, 1], and the gradient of G's loss at them; diffD is
+        None if that step did not update G.
     batch : mx.io.DataBatch or None
         The last step's real images.
-    mid_step : bool
-        A step has begun and is incomplete.
     stop_request : StopRequest or None
         The request by which all workers ended the last `fit`.
-    stop_synced : bool
-        All workers have ended the last `fit` after the same step.
     result : StopReason, BaseException or None
         How the last `fit` ended, or the error that ended it; None during `fit`.
 
     Raises
     ------
     ValueError
-        If an argument is out of range, the contexts do not divide the batch, the training does
-        not fit into memory, or the processor does not support bfloat16.
-
-    Notes
-    -----
-    Source: MXNet 1.0.0, example/gan/dcgan.py; Goodfellow et al., NIPS 2014, Algorithm 1.
+        If an argument is out of range, the contexts do not divide the batch, the training does not
+        fit into memory, or the processor does not support bfloat16.
     """
 
     def __init__(self, symG: Any, symD: Any, batch_size: int, data_shape: tuple[int, int, int],
@@ -129,41 +114,27 @@ class Trainer:
                  lr_d: float | None = None, real_label: float = 1.0,
                  initializer: Any = None, lr_decay_start: int | None = None,
                  ema_rel_std: float = 0.0, precision: str = "float32") -> None:
-        ctx = ctx if isinstance(ctx, list) else [ctx or mx.current_context()]
         check_settings(batch_size=batch_size, nz=nz, lr=lr, beta1=beta1, wd=wd, d_steps=d_steps,
                        g_loss=g_loss, ema_decay=ema_decay, ema_rel_std=ema_rel_std,
                        real_label=real_label, lr_g=lr_g, lr_d=lr_d,
                        lr_decay_start=lr_decay_start, precision=precision)
-        if ema_decay and ema_rel_std:
-            raise ArgumentError("ema_decay", f"{ema_decay} excludes ema_rel_std {ema_rel_std}: "
-                                "set one of them to 0")
-        if batch_size % len(ctx):
-            raise ArgumentError("batch_size", f"{batch_size} is not a multiple of {len(ctx)}, the "
-                                "number of devices: choose a multiple")
-        if len(ctx) > 1 and kvstore is None:
-            kvstore = mx.kv.create("local")
-        shared = {*symG.list_arguments()} & {*symD.list_arguments()}
-        if kvstore is not None and shared:
-            raise ArgumentError("symD", f"its parameter {min(shared)} is also one of symG: give "
-                                "them different names, which the KVStore uses as keys")
+        self.contexts = ctx if isinstance(ctx, list) else [ctx or mx.current_context()]
+        self.workers = Workers(kvstore)
+        self.metrics = Metrics(self.workers)
         self.d_steps, self.g_loss, self.batch_size = d_steps, g_loss, batch_size
         self.global_step = self.epoch = self.nbatch = 0
-        self.contexts, self.workers = ctx, Workers(kvstore)
-        self.metrics = Metrics(self.workers)
         self.outG: Any = None
         self.diffD: Any = None
         self.batch: Any = None
-        self.mid_step = self.stop_synced = False
         self.stop_request: StopRequest | None = None
-        self._requested: StopRequest | None = None  # by this worker
         self.result: StopReason | BaseException | None = None
-        self._batches: LookaheadBatches | None = None
+        self._requested: StopRequest | None = None  # by this worker
+        self._mid_step = self._stop_synced = False
+        self._batches = LookaheadBatches()
         self.modG, self.modD, self._modD_accum, self._modDG = bind_modules(
-            symG, symD, batch_size, data_shape, nz, ctx, kvstore,
-            initializer or mx.init.Normal(0.02),
-            {network: adam_options(rate or lr, beta1, wd, lr_decay_start)
-             for network, rate in (("G", lr_g), ("D", lr_d))}, precision)
-        self._networks = {"G": self.modG, "D": self.modD}
+            symG, symD, batch_size, data_shape, nz, self.contexts, kvstore,
+            initializer or mx.init.Normal(0.02), precision,
+            *(adam_options(rate or lr, beta1, wd, lr_decay_start) for rate in (lr_g, lr_d)))
         self.average = WeightAverage(self.modG, ema_decay, ema_rel_std)
         self._fake, self._real, self._as_real = (mx.nd.full((batch_size,), value)
                                                  for value in (0, real_label, 1))
@@ -219,6 +190,8 @@ class Trainer:
             hooks: Sequence[Hook] | None = None, max_steps: int | None = None) -> None:
         """Train until `num_epochs` epochs or `max_steps` steps are done, counted from the first.
 
+        Raises ValueError if `train_iter` has no batch.
+
         Parameters
         ----------
         train_iter : mx.io.DataIter
@@ -227,24 +200,18 @@ class Trainer:
             otherwise it continues where the last `fit` left it.
         rand_iter : mx.io.DataIter
             Batches of noise, endless; positioned likewise, by the trainer's `global_step`.
-        num_epochs : int or None
-            None: `max_steps` is the only limit.
+        num_epochs, max_steps : int or None
+            None: no limit.
         hooks : sequence of Hook
             Called in this order after every step and at the end. After the last step of an epoch,
             `epoch` includes that epoch and `nbatch` is 0. By default a progress bar is shown on a
             terminal or in a notebook; () shows nothing.
-        max_steps : int or None
-
-        Raises
-        ------
-        ValueError
-            If `train_iter` has no batch.
         """
         if hooks is None:
             total = self.count_steps(train_iter, num_epochs, max_steps)
-            hooks = [ProgressBar(total, self.global_step, every=PROGRESS_STEPS)]
+            hooks = [ProgressBar(total, self.global_step, every=10)]
         self.stop_request = self.result = None
-        self.mid_step = self.stop_synced = False
+        self._mid_step = self._stop_synced = False
         try:
             self.result = self._fit(train_iter, rand_iter, num_epochs, hooks, max_steps)
         except BaseException as error:
@@ -266,32 +233,30 @@ class Trainer:
         """Train; return how the training ended."""
         if hasattr(rand_iter, "seek"):
             rand_iter.seek(self.global_step)
-        if self._batches is None or self._batches.source is not train_iter:
-            self._batches = LookaheadBatches(train_iter)
-        self._batches.seek(self.epoch, self.nbatch)
+        self._batches.start(train_iter, self.epoch, self.nbatch)
         while self.stop_request is None:
             for reason, done, limit in (("num_epochs", self.epoch, num_epochs),
                                         ("max_steps", self.global_step, max_steps)):
                 if limit is not None and done >= limit:
-                    self.stop_synced = True
+                    self._stop_synced = True
                     return StopReason(reason, self.global_step, self.epoch, limit)
             batch, last = self._batches.take()
             rbatch = rand_iter.next()
-            self.mid_step = True
+            self._mid_step = True
             self.step(batch, rbatch)
-            self.mid_step = False
-            self.metrics.wait(ahead=3 * STEPS_AHEAD)
+            self._mid_step = False
+            self.metrics.wait(_PREDICTIONS_AHEAD)
             self.nbatch += 1
             if last:
                 self.epoch, self.nbatch = self.epoch + 1, 0
             for hook in hooks:
                 hook.on_step(self)
-            if self._batches.failure is not None:
+            if self._batches.failed:
                 self.request_stop("data")
             self.stop_request = sync_stop(self.workers, self._requested)
-        self.stop_synced = True
-        if self._batches.failure is not None:
-            self._batches.take()  # raises the failure, after all workers have learnt of it
+        self._stop_synced = True
+        if self._batches.failed:
+            self._batches.take()  # raises the error, after all workers have learnt of it
         if self.stop_request.signal:
             return StopReason("signal", self.global_step, self.epoch,
                               signals.Signals(self.stop_request.signal).name)
@@ -300,10 +265,8 @@ class Trainer:
     def request_stop(self, reason: str = "hook", signal: int = 0) -> None:
         """Ask `fit` to end, on all workers, after the current step; any thread may call this.
 
-        Parameters
-        ----------
-        reason, signal
-            See `StopRequest`. Of several requests the one that takes precedence is `stop_request`.
+        The arguments are those of `StopRequest`. Of several requests, `stop_request` will be the
+        one that takes precedence.
         """
         self._requested = choose_request([self._requested, StopRequest(reason, signal)])
 
@@ -311,11 +274,11 @@ class Trainer:
     def can_save(self) -> bool:
         """Whether an ended training can save its last step, with all workers.
 
-        It cannot in the middle of a step, after divergence, or after only one of several workers
-        has failed, because the state is gathered from all.
+        It cannot in the middle of a step, after divergence, or if only one of several workers has
+        failed, because the state is gathered from all.
         """
-        together = self.workers.count == 1 or self.stop_synced
-        return together and not self.mid_step and not isinstance(self.result, DivergenceError)
+        together = self.workers.count == 1 or self._stop_synced
+        return together and not self._mid_step and not isinstance(self.result, DivergenceError)
 
     def count_steps(self, train_iter: Any, num_epochs: int | None, max_steps: int | None
                     ) -> int | None:
@@ -328,56 +291,35 @@ class Trainer:
 
     def check_finite(self) -> None:
         """Wait for the device; raise DivergenceError if a parameter or statistic is not finite."""
-        trainer_state.check_finite(self._networks, self.workers, self.global_step)
+        module_state.check_finite(self)
 
     def get_state(self) -> dict[str, Any]:
         """Wait for the device, and copy everything that the next step depends on.
 
+        Raises DivergenceError if one of these numbers is not finite.
+
         Returns
         -------
         dict
-            Under `G`, `D`: parameters and moving statistics by `arg:NAME` and `aux:NAME`; the
-            statistics are averages over all contexts of all workers.
-            `G-optimizer`, `D-optimizer`: Adam's moments by `mean:NAME` and `var:NAME`; empty before
-            a network's first update. `G-ema`: the moving average of G's parameters by `arg:NAME`;
-            empty without an average. `replicas`: with several contexts or workers, the moving
-            statistics of each, (replicas, channels), by `G:aux:NAME` and `D:aux:NAME`; else empty.
-            All of these are dicts of np.ndarray, float32.
+            Dicts of np.ndarray, float32: `G`, `D`, the parameters `arg:NAME`, and the moving
+            statistics `aux:NAME`, averaged over all contexts of all workers; `G-optimizer`,
+            `D-optimizer`, Adam's moments `mean:NAME` and `var:NAME`, empty before a network's first
+            update; `G-ema`, the moving average of G's parameters, empty without an average;
+            `replicas`, with several contexts or workers, the moving statistics of each,
+            (replicas, channels), as `G:aux:NAME` and `D:aux:NAME`, else empty.
             `symbols`: the JSON text of `G` and `D`.
             `counters`: `step`, `epoch`, `nbatch`, `batch_size`; `workers`, their number; `updates`,
             the numbers of Adam's updates of `G` and `D`; `metrics`, see `Metrics.get_state`.
-
-        Raises
-        ------
-        DivergenceError
-            If one of these numbers is not finite.
         """
-        counters = {"step": self.global_step, "epoch": self.epoch, "nbatch": self.nbatch,
-                    "batch_size": self.batch_size}
-        return trainer_state.get_state(self._networks, self.average, self.metrics, counters,
-                                       self.workers)
+        return module_state.get_state(self)
 
     def set_state(self, state: dict[str, Any] | None) -> None:
-        """Restore what `get_state` returned.
+        """Restore what `get_state` returned, except `symbols`.
 
-        `symbols` is ignored. With another `batch_size` or number of `workers` the epoch starts
-        again; with another number of `replicas` each gets the averages.
-
-        Parameters
-        ----------
-        state : dict or None
-            Pass None on workers other than rank 0; they receive rank 0's state.
-
-        Raises
-        ------
-        ValueError
-            If the state is of other networks; the trainer is unchanged then.
+        Pass None on workers other than rank 0; they receive rank 0's state. With another
+        `batch_size` or number of `workers` the epoch starts again; with another number of
+        `replicas` each gets the averages. If the state is of other networks, ValueError is raised,
+        and the trainer does not change.
         """
-        counters = trainer_state.set_state(state, self._networks, self.average, self.metrics,
-                                           self.workers)
-        self.global_step, self.epoch = counters["step"], counters["epoch"]
-        # A position within an epoch is valid only for the same batches and the same data part.
-        same = ((counters["batch_size"], counters["workers"])
-                == (self.batch_size, self.workers.count))
-        self.nbatch = counters["nbatch"] if same else 0
+        module_state.set_state(self, state)
         self.outG = self.diffD = self.batch = None

@@ -13,7 +13,7 @@ from ..hooks.loggers import JsonlLogger, MetricLogger, TensorBoardLogger
 from ..hooks.progress import Progress
 from ..metrics.evaluator import Evaluator
 from ..reports.report import write_report
-from ..runs.checkpoint_folders import step_of
+from ..runs.checkpoint_files import step_of
 from ..runs.config import RunOptions, Settings
 from ..runs.log import find_best
 from ..runs.run import Run

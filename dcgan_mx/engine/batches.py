@@ -7,46 +7,46 @@ from ..system.runtime import mx
 
 
 class LookaheadBatches:
-    """The batches of an iterator, read one ahead to know which one is the last of its epoch.
+    """The batches of an iterator, read one ahead to know which one is the last of its epoch."""
 
-    If the iterator fails while reading ahead, the next `take` raises its `failure`.
-    """
+    def __init__(self) -> None:
+        self._source: Any = None
+        self._ahead: Any = None  # a batch, or the error that the source raised instead
 
-    def __init__(self, source: Any) -> None:
-        self.source = source
-        self.failure: Exception | None = None
-        self._ahead: Any = None
+    def start(self, source: Any, epoch: int, nbatch: int) -> None:
+        """Read from `source`: a batch of an epoch, or, if it cannot seek, its next batch."""
+        if hasattr(source, "seek"):
+            source.seek(epoch, nbatch)
+            self._ahead = None
+        elif source is not self._source:
+            self._ahead = None
+        self._source = source
 
-    def seek(self, epoch: int, nbatch: int) -> None:
-        """Continue at a batch of an epoch; at the next batch if the source cannot seek."""
-        if hasattr(self.source, "seek"):
-            self.source.seek(epoch, nbatch)
-            self._ahead = self.failure = None
+    @property
+    def failed(self) -> bool:
+        """Whether the next call of `take` raises an error of the source."""
+        return isinstance(self._ahead, Exception)
 
     def take(self) -> tuple[Any, bool]:
         """Return the next batch, and whether it is the last of its epoch."""
-        if self.failure is not None:
-            failure, self.failure = self.failure, None
-            raise failure
-        batch = self._next() if self._ahead is None else self._ahead
+        batch, self._ahead = self._next() if self._ahead is None else self._ahead, None
+        if isinstance(batch, Exception):
+            raise batch
         if batch is None:
             raise ValueError("train_iter is empty: give an iterator with at least one batch")
-        self._ahead = None
-        try:
-            self._ahead = self._next()
-        except Exception as error:  # an iterator may raise anything
-            self.failure = error
-            return batch, False
+        self._ahead = self._next()
         if self._ahead is None:
-            self.source.reset()
+            self._source.reset()
         return batch, self._ahead is None
 
     def _next(self) -> Any:
-        """Return the source's next batch; None at the end of its epoch."""
+        """Return the source's next batch, or the error that it raises; None at an epoch's end."""
         try:
-            batch = self.source.next()
+            batch = self._source.next()
         except StopIteration:
             return None
-        if not hasattr(self.source, "seek"):  # MXNet's readers overwrite their last batch
+        except Exception as error:  # an iterator may raise anything
+            return error
+        if not hasattr(self._source, "seek"):  # MXNet's readers overwrite their last batch
             batch = mx.io.DataBatch([array.copy() for array in batch.data], [], pad=0)
         return batch

@@ -2,13 +2,14 @@
 from __future__ import annotations
 
 import weakref
-from typing import Any
+from typing import Any, Iterable, NamedTuple
 
 import numpy as np
 
 from ..system.errors import ArgumentError
 from ..system.runtime import mx
 
+STOP_REASONS = ("hook", "data", "signal")  # a later one takes precedence
 _CHUNK = 1 << 20  # numbers per message
 # The shapes for which each store has a key: a store does not accept a key twice.
 _known_shapes: weakref.WeakKeyDictionary[Any, set[tuple[int, ...]]] = weakref.WeakKeyDictionary()
@@ -29,7 +30,7 @@ class Workers:
         self._kvstore = kvstore
 
     def all_gather(self, values: Any) -> np.ndarray:
-        """Return the n float32 numbers of each worker, (count, n), unchanged."""
+        """Return each worker's float32 numbers, (...), as (count, ...), unchanged."""
         values = np.asarray(values, np.float32)
         rows = np.full((self.count, *values.shape), -0.0, np.float32)
         rows[self.rank] = values
@@ -68,3 +69,27 @@ class Workers:
         self._kvstore.pushpull(key, array, out=array)
         total: np.ndarray = array.asnumpy()
         return total
+
+
+class StopRequest(NamedTuple):
+    """A request to end a training after the current step.
+
+    `reason` is 'hook', 'data' (a worker cannot read its next batch) or 'signal'; `signal` is the
+    number of the signal that the process received, else 0.
+    """
+
+    reason: str
+    signal: int = 0
+
+
+def choose_request(requests: Iterable[StopRequest | None]) -> StopRequest | None:
+    """Return the request that takes precedence; None if there is none."""
+    return max(filter(None, requests), default=None,
+               key=lambda request: (STOP_REASONS.index(request.reason), request.signal))
+
+
+def sync_stop(workers: Workers, request: StopRequest | None) -> StopRequest | None:
+    """Return the request on which all workers agree, from the request of each; collective."""
+    own = [-1, 0] if request is None else [STOP_REASONS.index(request.reason), request.signal]
+    return choose_request(StopRequest(STOP_REASONS[int(reason)], int(signal)) if reason >= 0
+                          else None for reason, signal in workers.all_gather(own))

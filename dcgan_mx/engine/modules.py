@@ -6,10 +6,10 @@ import math
 from typing import Any, Mapping, Sequence
 
 from ..system.amx import prepare_bfloat16
+from ..system.errors import ArgumentError
 from ..system.memory import check_memory
 from ..system.runtime import mx
 from .bfloat16 import Bfloat16Module
-from .module_state import pull_parameters
 
 
 class InverseDecay(mx.lr_scheduler.LRScheduler):
@@ -26,7 +26,7 @@ class InverseDecay(mx.lr_scheduler.LRScheduler):
 
 
 def adam_options(lr: float, beta1: float, wd: float, decay_start: int | None) -> dict[str, Any]:
-    """Return Adam's parameters; the rate falls after `decay_start` updates."""
+    """Return Adam's parameters; the learning rate falls after `decay_start` updates."""
     # MXNet prints a line on stdout if the scheduler's rate is not also the learning rate.
     return {"learning_rate": lr, "beta1": beta1, "wd": wd,
             **({"lr_scheduler": InverseDecay(lr, decay_start)} if decay_start else {})}
@@ -75,14 +75,29 @@ def _check_memory(networks: Sequence[tuple[Any, Mapping[str, tuple[int, ...]]]],
                  "use smaller batches or networks, or end other programs")
 
 
+def pull_parameters(mod: Any, kvstore: Any) -> None:
+    """Set a Module's parameters to the first worker's, which a KVStore does not send by itself."""
+    for name, arrays in zip(mod._exec_group.param_names, mod._exec_group.param_arrays):
+        kvstore.pull(name, arrays)
+
+
 def bind_modules(symG: Any, symD: Any, batch_size: int, data_shape: tuple[int, int, int], nz: int,
-                 contexts: list[Any], kvstore: Any, initializer: Any,
-                 adam: Mapping[str, Mapping[str, Any]], precision: str) -> tuple[Any, ...]:
+                 contexts: list[Any], kvstore: Any, initializer: Any, precision: str,
+                 adamG: dict[str, Any], adamD: dict[str, Any]) -> tuple[Any, ...]:
     """Return modG, modD, modD_accum and modDG, with parameters and optimizers.
 
     The last two share modD's memory: modD_accum adds its gradients to modD's; modDG has a gradient
     for the images only.
     """
+    if batch_size % len(contexts):
+        raise ArgumentError("batch_size", f"{batch_size} is not a multiple of {len(contexts)}, the "
+                            "number of devices: choose a multiple")
+    if len(contexts) > 1 and kvstore is None:
+        kvstore = mx.kv.create("local")
+    shared = {*symG.list_arguments()} & {*symD.list_arguments()}
+    if kvstore is not None and shared:
+        raise ArgumentError("symD", f"its parameter {min(shared)} is also one of symG: give them "
+                            "different names, which the KVStore uses as keys")
     if precision == "bfloat16":
         prepare_bfloat16(gpu=any(context.device_type == "gpu" for context in contexts))
     module = {"float32": mx.mod.Module, "bfloat16": Bfloat16Module}[precision]
@@ -95,11 +110,10 @@ def bind_modules(symG: Any, symD: Any, batch_size: int, data_shape: tuple[int, i
         module(symbol, data_names=("data",), label_names=("label",), context=contexts)
         for symbol in (symD, symD, add_biases(symD)))
     modD.bind(data_shapes=data, label_shapes=label)
-    for network, mod in (("G", modG), ("D", modD)):
+    for mod, adam in ((modG, adamG), (modD, adamD)):
         mod.init_params(initializer=initializer)
-        mod.init_optimizer(kvstore, optimizer="adam", optimizer_params=dict(adam[network]))
+        mod.init_optimizer(kvstore, optimizer="adam", optimizer_params=adam)
         if kvstore is not None and kvstore.type.startswith("dist"):
-            # The store sums gradients, and does not send weights by itself.
             pull_parameters(mod, kvstore)
     modD_accum.bind(data_shapes=data, label_shapes=label, shared_module=modD, grad_req="add")
     modDG.bind(data_shapes=data, label_shapes=label, shared_module=modD, inputs_need_grad=True,

@@ -13,20 +13,11 @@ _LABELS = {"acc": "acc of D", "d_entropy": "entropy of D", "g_entropy": "of G"}
 
 
 class ProgressBar:
-    """A hook that counts steps in a progress bar.
+    """A hook that counts steps in a progress bar, from `done` to `total`, which may be unknown.
 
-    Parameters
-    ----------
-    total
-        Steps of the whole run; None if unknown.
-    done
-        Steps done before.
-    quiet
-        Show nothing; by default, unless this is a notebook or standard error is a terminal.
-    every
-        Steps between updates of the displayed metrics, the same on all workers; 0: no updates.
-    text
-        Label of the bar.
+    If `quiet`, nothing is shown; by default, unless this is a notebook or standard error is a
+    terminal. The displayed metrics are updated every `every` steps; 0: never. All workers need the
+    same `every`.
     """
 
     def __init__(self, total: int | None, done: int = 0, quiet: bool | None = None,
@@ -62,6 +53,6 @@ class ProgressBar:
                                   refresh=False)
 
     def on_end(self, trainer: Any) -> None:
-        """Leave the bar on the screen as it is."""
+        """Close the bar, which stays on the screen."""
         with contextlib.suppress(OSError):
             self._bar.close()

@@ -50,8 +50,8 @@ class Metrics:
     def wait(self, ahead: int) -> None:
         """Wait until all but the `ahead` newest predictions are computed."""
         while len(self._pending) > ahead:
-            net, label, pred = self._pending.popleft()
-            pred = pred.asnumpy()
+            net, label, array = self._pending.popleft()
+            pred = array.asnumpy()
             labels = np.full(len(pred), label, np.float32)
             values = {f"{net}_entropy": fentropy(labels, pred)}
             if net == "d":
@@ -61,7 +61,7 @@ class Metrics:
             self._counts[net] += 1
 
     def get(self) -> dict[str, float | None]:
-        """Return `acc` in [0, 1], `d_entropy`, `g_entropy` in nats; None for an average of none."""
+        """Return `acc` in [0, 1], `d_entropy` and `g_entropy` in nats; None without predictions."""
         state = self.get_state()
         counts = {name: state["counts"]["g" if name == "g_entropy" else "d"] for name in self._sums}
         return {name: state["sums"][name] / n if n else None for name, n in counts.items()}

@@ -5,6 +5,7 @@ from typing import Any, Mapping
 
 import numpy as np
 
+from ..system.errors import ArgumentError
 from .module_state import list_parameters
 
 
@@ -36,6 +37,9 @@ class WeightAverage:
     """
 
     def __init__(self, mod: Any, decay: float = 0.0, width: float = 0.0) -> None:
+        if decay and width:
+            raise ArgumentError("ema_decay", f"{decay} excludes ema_rel_std {width}: set one of "
+                                "them to 0")
         self._decay, self._updates = decay, 0
         self._gamma = find_gamma(width) if width else None
         self._parameters = list_parameters(mod) if decay or width else {}

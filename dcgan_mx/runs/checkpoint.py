@@ -6,7 +6,7 @@ import os
 import shutil
 import warnings
 from pathlib import Path
-from typing import Any, Iterable, Protocol
+from typing import Any
 
 import numpy as np
 
@@ -22,32 +22,22 @@ from .checkpoint_files import (
     SYMBOLS,
     CheckpointError,
     encode_state,
+    list_checkpoints,
+    put_in_place,
     read_files,
+    remove,
+    step_of,
 )
-from .checkpoint_folders import list_checkpoints, put_in_place, remove, step_of
-from .params import dump_params, parse_params
+from .params import dump_params
 
 
-class Stateful(Protocol):
-    """What a checkpoint is made of and restored into: a `Trainer`."""
-
-    workers: Any
-
-    def get_state(self) -> dict[str, Any]:
-        """Return the complete state."""
-
-    def set_state(self, state: dict[str, Any] | None) -> None:
-        """Restore a state; None: receive that of the first worker."""
-
-
-def save(run_dir: StrPath, trainer: Stateful, seed: int | None = None, keep: int = 0,
+def save(run_dir: StrPath, trainer: Any, seed: int | None = None, keep: int = 0,
          best_step: int | None = None) -> Path:
     """Write a trainer's complete state to `checkpoints/step-<global_step>` of a run directory.
 
     Parameters
     ----------
-    run_dir
-    trainer
+    run_dir, trainer
     seed
         Seed of weights, noise and data order, stored in the checkpoint.
     keep
@@ -57,8 +47,7 @@ def save(run_dir: StrPath, trainer: Stateful, seed: int | None = None, keep: int
 
     Returns
     -------
-    pathlib.Path
-        The new folder. `mx.model.load_checkpoint(folder / "G", 0)` reads a network from it.
+    The new folder. `mx.model.load_checkpoint(folder / "G", 0)` reads a network from it.
 
     Raises
     ------
@@ -76,17 +65,18 @@ def write(run_dir: StrPath, state: dict[str, Any], seed: int | None = None, keep
     """Write a state that `Trainer.get_state` returned, like `save`."""
     folder = Path(run_dir) / "checkpoints" / f"step-{state['counters']['step']:08d}"
     temporary = folder.with_name(f".{folder.name}.{os.getpid()}.tmp")
-    contents: dict[str, Iterable[Any]] = {
-        **{name: [state["symbols"][name[0]].encode()] for name in SYMBOLS},
-        **{name: dump_params(state[_part(name)]) for name in (*PARAMS, *OPTIONAL)
-           if name in PARAMS or state.get(_part(name))}}
     checksums = {}
     shutil.rmtree(temporary, ignore_errors=True)
     try:
         folder.parent.mkdir(exist_ok=True)
         temporary.mkdir()
-        for name, chunks in contents.items():
-            content = b"".join(chunks)
+        for name in (*SYMBOLS, *PARAMS, *OPTIONAL):
+            if name in SYMBOLS:
+                content = state["symbols"][name[0]].encode()
+            elif name in PARAMS or state.get(_part(name)):
+                content = b"".join(dump_params(state[_part(name)]))
+            else:
+                continue
             write_atomic(temporary / name, content, sync=True)
             checksums[name] = hashlib.sha256(content).hexdigest()
         write_atomic(temporary / STATE, encode_state({
@@ -110,29 +100,23 @@ def write(run_dir: StrPath, state: dict[str, Any], seed: int | None = None, keep
 def verify(folder: StrPath) -> dict[str, Any]:
     """Check every byte of a checkpoint; return the metadata in state.json.
 
-    Raises
-    ------
-    CheckpointError
-        If a file is missing, a link, or damaged; the message names it.
+    Raises CheckpointError, which names the file, if one is missing, a link, or damaged.
     """
     return read_files(Path(folder))[0]
 
 
-def load(folder: StrPath, trainer: Stateful) -> None:
+def load(folder: StrPath, trainer: Any) -> None:
     """Restore the state of a checkpoint into a trainer of the same networks.
 
-    Raises
-    ------
-    CheckpointError
-        If the checkpoint is damaged, or of other networks; the trainer does not change.
+    Raises CheckpointError if the checkpoint is damaged, or of other networks; the trainer does not
+    change.
     """
     folder = Path(folder)
     metadata, contents = read_files(folder)
     state: dict[str, Any] = {"counters": {name: metadata[name] for name in COUNTERS}}
     for name in (*PARAMS, *OPTIONAL):
-        arrays = _parse(contents.pop(name), folder / name) if name in contents else {}
-        state[_part(name)] = arrays
-        for array_name, array in arrays.items():
+        state[_part(name)] = contents.get(name, {})
+        for array_name, array in state[_part(name)].items():
             if not np.isfinite(array).all():
                 raise CheckpointError(f"{folder / name}: {array_name} is not finite")
     try:
@@ -147,45 +131,35 @@ def load_network(folder: StrPath, network: str
 
     Returns the symbol as JSON, the arrays as arg:NAME and aux:NAME, and the metadata.
     """
-    folder, names = Path(folder), (f"{network}-symbol.json", f"{network}-0000.params")
-    metadata, contents = read_files(folder, names)
-    try:
-        return contents[names[0]].decode(), _parse(contents[names[1]], folder / names[1]), metadata
-    except UnicodeDecodeError as error:
-        raise CheckpointError(f"{folder / names[0]}: {error}") from None
+    symbol, params = f"{network}-symbol.json", f"{network}-0000.params"
+    metadata, contents = read_files(Path(folder), (symbol, params))
+    return contents[symbol], contents[params], metadata
 
 
 def load_average(folder: StrPath) -> dict[str, np.ndarray]:
     """Read the averaged weights of G as arg:NAME; empty if the training did not average."""
-    folder = Path(folder)
-    if AVERAGE not in read_files(folder, ())[0]["files"]:
-        return {}
-    return _parse(read_files(folder, (AVERAGE,))[1][AVERAGE], folder / AVERAGE)
+    return dict(read_files(Path(folder), (AVERAGE,))[1].get(AVERAGE, {}))
 
 
-def load_latest(run_dir: StrPath | None, trainer: Stateful) -> Path | None:
+def load_latest(run_dir: StrPath | None, trainer: Any) -> Path | None:
     """Restore the newest valid checkpoint of a run into a trainer; return its folder.
 
     Rank 0 reads the run, and all workers receive its state. Returns None on the other workers, and
     if there is no checkpoint. Warns about each newer checkpoint that is damaged, and renames it to
-    `*.damaged`, as the resumed run will write that step again.
-
-    Raises
-    ------
-    CheckpointError
-        If there are checkpoints and all are damaged.
+    `*.damaged`, as the resumed run will write that step again. Raises CheckpointError if there are
+    checkpoints and all are damaged.
     """
     folders = list_checkpoints(run_dir) if run_dir is not None and not trainer.workers.rank else []
     if trainer.workers.all_gather([len(folders)])[0, 0] and not folders:
         trainer.set_state(None)
-    for folder in reversed(folders):
+    for i, folder in reversed([*enumerate(folders)]):
         try:
             load(folder, trainer)
         except CheckpointError as error:
             warnings.warn(f"{error}; trying the checkpoint before it", RuntimeWarning,
                           stacklevel=2)
             continue
-        for newer in folders[folders.index(folder) + 1:]:
+        for newer in folders[i + 1:]:
             damaged = newer.with_name(f"{newer.name}.damaged")
             if damaged.exists():
                 shutil.rmtree(damaged)
@@ -200,10 +174,3 @@ def load_latest(run_dir: StrPath | None, trainer: Stateful) -> Path | None:
 def _part(name: str) -> str:
     """Return the part of a trainer's state in a file: G-0000.params holds G."""
     return name.rsplit(".", 1)[0].replace("-0000", "")
-
-
-def _parse(content: bytes, path: Path) -> dict[str, np.ndarray]:
-    try:
-        return parse_params(content, path)
-    except ValueError as error:
-        raise CheckpointError(str(error)) from None

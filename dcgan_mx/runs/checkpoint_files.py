@@ -1,13 +1,18 @@
-"""The files of a checkpoint, and how each byte of them is verified."""
+"""A checkpoint's files, each byte of them verified, and its folder, which changes atomically."""
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
+import os
+import re
+import shutil
 from pathlib import Path
 from typing import Any, Sequence
 
-from ..system.files import open_regular, parse_json
+from ..system.files import StrPath, open_regular, parse_json, sync_directory
 from .json_files import matches_schema, read_small
+from .params import parse_params
 
 FORMAT = 1
 LATENT = "normal"  # the distribution of `RandIter`'s latent vectors: N(0, 1)
@@ -46,32 +51,104 @@ def decode_state(raw: bytes) -> dict[str, Any]:
 
 
 def read_files(folder: Path, names: Sequence[str] | None = None
-               ) -> tuple[dict[str, Any], dict[str, bytes]]:
+               ) -> tuple[dict[str, Any], dict[str, Any]]:
     """Return the metadata in state.json, and the content of files by name; None: all files.
 
-    Raises CheckpointError if a file is missing, a link, or damaged.
+    The content is the text of a symbol, or the arrays of a .params file. Optional files that the
+    checkpoint does not have are omitted. Raises CheckpointError if a file is missing, a link, or
+    damaged.
     """
-    path = folder / STATE
+    path, contents = folder / STATE, {}
     try:
         metadata = decode_state(read_small(path))
+        files = metadata.get("files")
+        optional = {*OPTIONAL} & {*(files if isinstance(files, dict) else ())}
+        if metadata.get("format") != FORMAT or not matches_schema(metadata, {
+                "format": int, "latent": str, "seed": None, **COUNTERS,
+                "files": dict.fromkeys((*SYMBOLS, *PARAMS, *optional), str)}):
+            raise CheckpointError(f"{path} is of another version, or lists other files")
+        for name in metadata["files"] if names is None else {*names} & {*metadata["files"]}:
+            path = folder / name
+            with open_regular(path) as f:
+                raw = f.read()
+            if hashlib.sha256(raw).hexdigest() != metadata["files"][name]:
+                raise ValueError("wrong checksum")
+            contents[name] = raw.decode() if name in SYMBOLS else parse_params(raw, path)
     except OSError as error:
         raise CheckpointError(f"{path}: {error.strerror}") from None
+    except CheckpointError:
+        raise
     except ValueError:
         raise CheckpointError(f"{path} is damaged") from None
-    files = metadata.get("files")
-    optional = {*OPTIONAL} & {*(files if isinstance(files, dict) else ())}
-    if metadata.get("format") != FORMAT or not matches_schema(metadata, {
-            "format": int, "latent": str, "seed": None, **COUNTERS,
-            "files": dict.fromkeys((*SYMBOLS, *PARAMS, *optional), str)}):
-        raise CheckpointError(f"{path} is of another version, or lists other files")
-    contents = {}
-    for name in metadata["files"] if names is None else names:
-        path = folder / name
-        try:
-            with open_regular(path) as f:
-                contents[name] = f.read()
-        except OSError as error:
-            raise CheckpointError(f"{path}: {error.strerror}") from None
-        if hashlib.sha256(contents[name]).hexdigest() != metadata["files"][name]:
-            raise CheckpointError(f"{path} is damaged")
     return metadata, contents
+
+
+def list_checkpoints(run_dir: StrPath) -> list[Path]:
+    """Return the folders of a run's checkpoints, oldest first, valid or damaged."""
+    folder = Path(run_dir) / "checkpoints"
+    found = folder.iterdir() if folder.is_dir() else ()
+    return sorted((path for path in found if re.fullmatch(r"step-[0-9]{8,18}", path.name)),
+                  key=step_of)
+
+
+def step_of(folder: Path) -> int:
+    """Return the step in the name of a checkpoint's folder."""
+    return int(folder.name[5:])
+
+
+def put_in_place(temporary: Path, folder: Path) -> None:
+    """Rename a folder to its final name, and return once the name is on the disk.
+
+    A folder that already has the name is moved aside first and removed last, so that `recover` can
+    restore it. If the rename fails (OSError), it is moved back.
+    """
+    old = _move_aside(folder) if folder.exists() else None
+    try:
+        temporary.rename(folder)
+    except OSError:
+        if old:
+            old.rename(folder)
+        raise
+    sync_directory(folder.parent)
+    if old:
+        shutil.rmtree(old, ignore_errors=True)
+
+
+def remove(folder: Path) -> None:
+    """Remove a folder; a power cut never leaves part of it under its name."""
+    old = _move_aside(folder)
+    sync_directory(old.parent)
+    shutil.rmtree(old, ignore_errors=True)
+
+
+def _move_aside(folder: Path) -> Path:
+    """Rename a folder to a temporary name that `recover` knows."""
+    old = folder.with_name(f".old-{folder.name}.{os.getpid()}.tmp")
+    shutil.rmtree(old, ignore_errors=True)
+    return folder.rename(old)
+
+
+def recover(run_dir: StrPath) -> None:
+    """Clean up the checkpoints after a killed process.
+
+    A complete checkpoint under a temporary name gets its final name, unless that is taken;
+    everything else under a temporary name is removed.
+    """
+    parent = Path(run_dir) / "checkpoints"
+    if parent.is_symlink():
+        return
+    # A new checkpoint, which only lacked its name, before the old one that was moved aside for it.
+    left = sorted(parent.glob(".*.tmp"), key=lambda path: path.name.startswith(".old-"))
+    for path in left:
+        match = re.fullmatch(r"\.(?:old-)?(step-[0-9]{8,18})\.[0-9]+\.tmp", path.name)
+        if path.is_symlink() or not path.is_dir():
+            path.unlink()
+            continue
+        if match and not (parent / match[1]).exists():
+            with contextlib.suppress(CheckpointError):
+                read_files(path)
+                path.rename(parent / match[1])
+                continue
+        shutil.rmtree(path)
+    if left:
+        sync_directory(parent)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import dataclasses
 import numbers
+import operator
 import sys
 from typing import Any, Mapping, NamedTuple
 
@@ -17,39 +18,32 @@ DATASETS = ("mnist", "fashion-mnist", "imagenet", "folder", "synthetic")
 KVSTORES = ("local", "device", "dist_sync", "dist_device_sync")
 
 
-@dataclasses.dataclass(frozen=True)
-class Number:
-    """The integers or floats within some bounds, and 0 too if `or_zero`."""
+_SIGNS = {"ge": ">=", "gt": ">", "le": "<=", "lt": "<"}  # of functions of `operator`
 
-    kind: type
-    ge: float | None = None
-    gt: float | None = None
-    le: float | None = None
-    lt: float | None = None
-    or_zero: bool = False
+
+class Number:
+    """The integers or floats within some bounds, such as ge=1, and 0 too if `or_zero`."""
+
+    def __init__(self, kind: type, or_zero: bool = False, **bounds: float) -> None:
+        self.kind, self._or_zero, self._bounds = kind, or_zero, bounds
 
     def __str__(self) -> str:
         kind = "an integer" if self.kind is int else "a number"
-        bounds = {">=": self.ge, ">": self.gt, "<=": self.le, "<": self.lt}
-        limits = " and ".join(f"{sign} {bound}" for sign, bound in bounds.items()
-                              if bound is not None)
-        return f"{'0 or ' * self.or_zero}{kind} {limits}"
+        limits = " and ".join(f"{_SIGNS[name]} {bound}" for name, bound in self._bounds.items())
+        return f"{'0 or ' * self._or_zero}{kind} {limits}"
 
     def __contains__(self, value: Any) -> bool:
         """Infinity, NaN and booleans are never contained."""
         kind: Any = numbers.Integral if self.kind is int else numbers.Real
         if not isinstance(value, kind) or isinstance(value, bool):
             return False
-        return bool(value == 0 and self.or_zero
-                    or (self.ge is None or value >= self.ge)
-                    and (self.gt is None or value > self.gt)
-                    and (self.le is None or value <= self.le)
-                    and (self.lt is None or value < self.lt)
-                    and value <= sys.float_info.max)
+        inside = (getattr(operator, name)(value, bound) for name, bound in self._bounds.items())
+        zero = self._or_zero and value == 0
+        return bool(zero or (all(inside) and value <= sys.float_info.max))
 
 
 def describe(allowed: Any) -> str:
-    """Describe what `check` allows, as in "an integer >= 1"."""
+    """Describe what `check` accepts, as in "an integer >= 1"."""
     if isinstance(allowed, tuple):
         return f"one of {', '.join(map(str, allowed))}"
     return {str: "a string", bool: "true or false"}.get(allowed) or str(allowed)

@@ -20,24 +20,34 @@ class EventFile:
 
     def __init__(self, folder: StrPath, step: int = 0) -> None:
         import tensorboardX  # noqa: F401  an extra: fail here if it is missing
-        self._folder, self._step, self._started = Path(folder), step, int(time.time())
-        self._path = self._folder
+        self._folder = self._path = Path(folder)
+        self._step, self._started = step, int(time.time())
         self._writer: Any = None
 
     def add(self, step: int, scalars: Mapping[str, float],
             images: Mapping[str, np.ndarray]) -> None:
         """Add scalars and images, (H, W, C), uint8; after an OSError, start a new file."""
-        from tensorboardX import summary
-        from tensorboardX.proto.event_pb2 import Event
+        from tensorboardX import RecordWriter, summary
+        from tensorboardX.proto.event_pb2 import Event, SessionLog
         event = Event(step=step)
         for name, value in scalars.items():
             event.summary.MergeFrom(summary.scalar(name, value))
         for name, pixels in images.items():
             event.summary.MergeFrom(summary.image(name, pixels, dataformats="HWC"))
+        events = [event]
         try:
             if self._writer is None:
-                self._open()
-            self._write(event)
+                self._folder.mkdir(exist_ok=True)
+                # TensorBoard reads files in the order of their names.
+                name = f"events.out.tfevents.{self._started:010d}.{self._step:08d}"
+                self._path = self._folder / name
+                self._writer = RecordWriter(str(self._path))
+                start = SessionLog(status=SessionLog.START)
+                events = [Event(file_version="brain.Event:2"),
+                          Event(step=self._step + 1, session_log=start), event]
+            for each in events:
+                each.wall_time = time.time()
+                self._writer.write(each.SerializeToString())
             self._writer.flush()
         except OSError as error:
             with contextlib.suppress(OSError):
@@ -45,20 +55,6 @@ class EventFile:
             error.filename = str(self._path)
             raise
         self._step = step
-
-    def _open(self) -> None:
-        from tensorboardX import RecordWriter
-        from tensorboardX.proto.event_pb2 import Event, SessionLog
-        # TensorBoard reads files in the order of their names.
-        self._path = self._folder / f"events.out.tfevents.{self._started:010d}.{self._step:08d}"
-        self._folder.mkdir(exist_ok=True)
-        self._writer = RecordWriter(str(self._path))
-        self._write(Event(file_version="brain.Event:2"))
-        self._write(Event(step=self._step + 1, session_log=SessionLog(status=SessionLog.START)))
-
-    def _write(self, event: Any) -> None:
-        event.wall_time = time.time()
-        self._writer.write(event.SerializeToString())
 
     def close(self) -> None:
         """Close the file, if one is open."""

@@ -15,22 +15,18 @@ import numpy as np
 _LIST_MAGIC, _ARRAY_MAGIC = 0x112, 0xF993FAC9
 _DTYPES = {0: "<f4", 1: "<f8", 2: "<f2", 3: "|u1", 4: "<i4", 5: "|i1", 6: "<i8"}
 _TYPE_FLAGS = {np.dtype(dtype): flag for flag, dtype in _DTYPES.items()}
-_CPU = 1
 _MAX_DIMENSIONS = 32  # of NumPy's arrays
 
 
-def dump_params(arrays: Mapping[str, np.ndarray]) -> Iterator[bytes | np.ndarray]:
+def dump_params(arrays: Mapping[str, np.ndarray]) -> Iterator[Any]:
     """Yield the bytes that `mx.nd.save` would write, in pieces.
 
-    Parameters
-    ----------
-    arrays
-        Arrays by name, of 1 to 32 dimensions; float16, 32, 64, uint8, int8, int32 or int64.
+    Arrays have 1 to 32 dimensions, and are float16, 32, 64, uint8, int8, int32 or int64.
     """
     yield struct.pack("<QQQ", _LIST_MAGIC, 0, len(arrays))
     for array in arrays.values():
         yield struct.pack(f"<IiI{array.ndim}qiii", _ARRAY_MAGIC, 0, array.ndim, *array.shape,
-                          _CPU, 0, _TYPE_FLAGS[array.dtype])
+                          1, 0, _TYPE_FLAGS[array.dtype])  # of the first CPU
         yield np.ascontiguousarray(array).reshape(-1).view(np.uint8)
     yield struct.pack("<Q", len(arrays))
     for name in arrays:
@@ -39,24 +35,10 @@ def dump_params(arrays: Mapping[str, np.ndarray]) -> Iterator[bytes | np.ndarray
 
 
 def parse_params(data: bytes, path: object) -> dict[str, np.ndarray]:
-    """Parse the content of a .params file.
+    """Parse a .params file; return its arrays, read-only views of `data`, by name, in order.
 
-    Parameters
-    ----------
-    data
-    path
-        The name of the file in error messages.
-
-    Returns
-    -------
-    dict
-        The arrays by name, in the file's order; read-only views of `data`.
-
-    Raises
-    ------
-    ValueError
-        If the data are truncated, too long, or hold sparse or unnamed arrays. Sizes are checked
-        before any memory is allocated.
+    Raises ValueError, which begins with `path`, if the data are truncated, too long, or hold sparse
+    or unnamed arrays. Sizes are checked before any memory is allocated.
     """
     rest = memoryview(data)
 
@@ -74,8 +56,7 @@ def parse_params(data: bytes, path: object) -> dict[str, np.ndarray]:
         magic, storage, dimensions = unpack("<IiI")
         if (magic, storage) != (_ARRAY_MAGIC, 0) or not 1 <= dimensions <= _MAX_DIMENSIONS:
             raise ValueError("holds a sparse or damaged array")
-        shape = unpack(f"<{dimensions}q")
-        _, _, flag = unpack("<iii")
+        *shape, _, _, flag = unpack(f"<{dimensions}qiii")
         if flag not in _DTYPES or min(shape) < 0:
             raise ValueError(f"holds an array of invalid type {flag} or shape {shape}")
         dtype = np.dtype(_DTYPES[flag])

@@ -20,7 +20,7 @@ from ..system.command_line import command_line, flag_name
 from ..system.errors import ArgumentError
 from ..system.files import StrPath, append, parse_json, sync_directory, write_atomic
 from ..visual import make_grid, save_image
-from .checkpoint_folders import list_checkpoints, recover, step_of
+from .checkpoint_files import list_checkpoints, recover, step_of
 from .config import FORMAT, Settings, parse_settings
 from .grids import KINDS, select_steps
 from .json_files import read_small
@@ -31,23 +31,12 @@ _Parsed = TypeVar("_Parsed")
 
 
 class Run:
-    """A run directory, which may still be empty.
+    """The run directory `path`, which may still be empty.
 
-    Parameters
-    ----------
-    path
-        Of the directory. Nothing is read or written yet.
-
-    Attributes
-    ----------
-    path : pathlib.Path
-
-    Notes
-    -----
-    The directory contains `config.json` (settings and environment), `log.jsonl`, `grids/`,
-    `tensorboard/`, `checkpoints/`, `result.json` (how the last training stopped),
-    `evaluation.json`, `evaluation.png` and `lock`. Methods raise OSError if a file cannot be read
-    or written, and ValueError if its content is invalid.
+    It contains `config.json` (settings and environment), `log.jsonl`, `grids/`, `tensorboard/`,
+    `checkpoints/`, `result.json` (how the last training stopped), `evaluation.json`,
+    `evaluation.png` and `lock`. Methods raise OSError if a file cannot be read or written, and
+    ValueError if its content is invalid.
     """
 
     def __init__(self, path: StrPath) -> None:
@@ -119,16 +108,15 @@ class Run:
         path = self.path / "config.json"
         try:
             config: dict[str, Any] = parse_json(read_small(path))
-            good = all(isinstance(value, (str, int, float, bool, type(None)))
-                       for value in dict.values(config["flags"]))
+            if any(isinstance(value, (dict, list)) for value in dict.values(config["flags"])):
+                raise ValueError
         except (ValueError, KeyError, TypeError):
-            good = False
-        if not good:
-            raise ValueError(f"{path}: not the config.json of a run: choose another run directory")
+            raise ValueError(f"{path}: not the config.json of a run: choose another run directory"
+                             ) from None
         if config.get("format") != FORMAT:
             raise ValueError(f"{path} has format {config.get('format')}, expected {FORMAT}: use "
-                             "the version of dcgan-mx that wrote it, or start a new run "
-                             "(--init-from can load the weights of its checkpoints)")
+                             "the version of dcgan-mx that wrote it, or start a new run from the "
+                             "weights of its checkpoints")
         return config
 
     def read_settings(self) -> Settings:
@@ -156,8 +144,8 @@ class Run:
         grids = sorted((int(match[1]), path) for match, path in found if match)
         if most is not None and len(grids) > most:
             # Backwards, so that the last grid is included even if `most` is 1.
-            places = np.linspace(len(grids) - 1, 0, most).round().astype(int)[::-1]
-            grids = [grids[i] for i in places]
+            chosen = np.linspace(len(grids) - 1, 0, most).round().astype(int)[::-1]
+            grids = [grids[i] for i in chosen]
         return dict(grids)
 
     def prune_grids(self, newest: int, begun: int) -> None:
@@ -230,7 +218,9 @@ class Run:
     def resume_command(self, reason: StopReason | None = None) -> str:
         """Return the command that resumes the run, or, if it is finished, doubles its limit."""
         launch = self.read_config().get("launched_by")
-        words = [command_line("train"), "--resume", "--run-dir", shlex.quote(str(self.path))]
+        words = [f"{launch} --"] if isinstance(launch, str) else []
+        words += [command_line("train"), flag_name("resume"), flag_name("run_dir"),
+                  shlex.quote(str(self.path))]
         if reason and reason.finished:
             words += [flag_name(reason.reason), str(2 * int(reason.detail or 1))]
-        return " ".join([f"{launch} --"] * isinstance(launch, str) + words)
+        return " ".join(words)

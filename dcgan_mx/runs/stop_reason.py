@@ -55,10 +55,9 @@ def parse_stop_reason(raw: bytes) -> StopReason:
     """Read what `StopReason.encode` returned; ValueError for anything else."""
     try:
         fields = parse_json(raw)
-        good = matches_schema(fields, {"reason": str, "step": int, "epoch": int,
-                                       "detail": REASONS[fields["reason"]]})
+        if not matches_schema(fields, {"reason": str, "step": int, "epoch": int,
+                                       "detail": REASONS[fields["reason"]]}):
+            raise ValueError
     except (ValueError, KeyError, TypeError):
-        good = False
-    if not good:
-        raise ValueError("not the result of a training")
+        raise ValueError("not the result of a training") from None
     return StopReason(**fields)

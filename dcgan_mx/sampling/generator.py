@@ -9,7 +9,6 @@ from typing import Any, Mapping
 import numpy as np
 
 from ..runs import checkpoint
-from ..runs.checkpoint_folders import list_checkpoints
 from ..symbols import make_dcgan_sym
 from ..system.errors import ArgumentError
 from ..system.files import StrPath, parse_json
@@ -236,7 +235,7 @@ def find_checkpoint(path: StrPath) -> Path:
                          "RUN/checkpoints/step-...")
     if (path / checkpoint.STATE).exists():
         return path
-    folders = list_checkpoints(path)
+    folders = checkpoint.list_checkpoints(path)
     if not folders:
         raise ValueError(f"{path} has no checkpoint: give another directory, or train longer")
     return folders[-1]

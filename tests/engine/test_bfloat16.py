@@ -232,7 +232,7 @@ def test_resume_is_bit_identical(options, make_batches):
 
 
 def test_a_state_restores_a_trainer_of_the_other_precision(make_batches):
-    """And its symbols, names and numbers come back unchanged."""
+    """Its symbols, names and numbers come back unchanged."""
     first, second = make_batches(2, 4, SHAPE, nz=5)
     whole, ours = small("float32", seed=1), small()
     ours.step(*first)

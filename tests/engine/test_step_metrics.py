@@ -41,3 +41,15 @@ def test_averages_do_not_depend_on_waiting():
         "acc": ((fakes <= 0.5).mean() + (reals > 0.5).mean()) / 2,
         "d_entropy": -(np.log(1 - fakes).mean() + np.log(reals).mean()) / 2,
         "g_entropy": -np.log(fakes).mean()}, rel=1e-5)
+
+
+def test_sums_do_not_depend_on_their_order():
+    values = np.random.default_rng(0).random((200, 3)).astype(np.float32)
+    sums = []
+    for order in (values, values[::-1]):
+        metrics = Metrics()
+        for pred in order:
+            metrics.update("d", 1, mx.nd.array(pred))
+        sums.append(metrics.get_state()["sums"])
+    assert sums[0] == sums[1]
+    assert sums[0]["d_entropy"] == pytest.approx(-np.log(values + 1e-12).mean(1).sum(), abs=1e-4)

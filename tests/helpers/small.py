@@ -21,6 +21,17 @@ def small_trainer(batch_size=4, nc=3, seed=0, channels=4, **options):
     return Trainer(*syms, batch_size, (nc, 16, 16), nz=5, **options)
 
 
+def step_and_resume(trainer, resumed, batches, at):
+    """Step `trainer`, and from step `at` also `resumed`, which takes its state; yield each step."""
+    for i, pair in enumerate(batches, 1):
+        trainer.step(*pair)
+        if i > at:
+            resumed.step(*pair)
+        elif i == at:
+            resumed.set_state(trainer.get_state())
+        yield i, pair
+
+
 def assert_same_arrays(first, second):
     """Two dicts of arrays are bit-identical."""
     assert first.keys() == second.keys()

@@ -7,7 +7,7 @@ from sklearn.svm import LinearSVC
 from dcgan_mx.data.datasets import read_mnist
 from dcgan_mx.metrics.linear_probe import Features, svm_error
 from dcgan_mx.runs import checkpoint
-from dcgan_mx.runs.checkpoint_folders import list_checkpoints
+from dcgan_mx.runs.checkpoint import list_checkpoints
 from dcgan_mx.system.runtime import mx
 
 

@@ -1,35 +1,29 @@
 import hashlib
 import json
 import os
-import resource
 import shutil
 
 import numpy as np
 import pytest
 from helpers.common import read_numbers
+from helpers.small import assert_same_state as assert_same
+from helpers.small import small_trainer as small
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from dcgan_mx import ImagenetIter, MnistIter, RandIter, Trainer, make_dcgan_sym
+from dcgan_mx import ImagenetIter, MnistIter, RandIter
 from dcgan_mx.data import recordio
 from dcgan_mx.data.datasets import make_discs
 from dcgan_mx.hooks import loggers
 from dcgan_mx.runs import checkpoint
 from dcgan_mx.runs.checkpoint import PARAMS, STATE, SYMBOLS, CheckpointError
-from dcgan_mx.runs.checkpoint_files import encode_state
-from dcgan_mx.runs.checkpoint_folders import recover
+from dcgan_mx.runs.checkpoint_files import encode_state, recover
 from dcgan_mx.runs.params import parse_params
 from dcgan_mx.runs.run import Run
 from dcgan_mx.system.runtime import mx
 from dcgan_mx.trainer import DivergenceError
 
 FILES = (*SYMBOLS, *PARAMS, STATE)
-
-
-def small(d_steps=1, channels=4, seed=0):
-    mx.random.seed(seed)
-    return Trainer(*make_dcgan_sym(channels, channels, 3, size=16), 4, (3, 16, 16), nz=5,
-                   d_steps=d_steps)
 
 
 @pytest.fixture
@@ -43,15 +37,6 @@ def trained(make_batches):
 @pytest.fixture
 def folder(trained, tmp_path):
     return checkpoint.save(tmp_path, trained, seed=7)
-
-
-def assert_same(first, second):
-    """Assert that two states are bit-identical."""
-    assert first["counters"] == second["counters"]
-    for part in ("G", "D", "G-optimizer", "D-optimizer"):
-        assert first[part].keys() == second[part].keys()
-        for name, value in first[part].items():
-            np.testing.assert_array_equal(value, second[part][name], err_msg=f"{part} {name}")
 
 
 def forge(folder, **changes):
@@ -79,23 +64,21 @@ def test_resume_from_any_step_is_bit_identical(dataset, d_steps, stops, mnist, p
         trainer.fit(train_iter, RandIter(4, 5), 2, max_steps=max_steps,
                     hooks=[loggers.MetricLogger(3, loggers.JsonlLogger(run))])
 
-    whole = small(d_steps)
+    whole = small(d_steps=d_steps)
     (tmp_path / "whole").mkdir()
     fit(whole, None, Run(tmp_path / "whole"))
     assert whole.global_step == 10
-    expected = whole.get_state()
     for stop in stops:
         run_dir = tmp_path / f"{stop}"
         run_dir.mkdir()
-        first = small(d_steps)
+        first, second = small(d_steps=d_steps), small(d_steps=d_steps, seed=99)
         fit(first, stop, Run(run_dir))
         checkpoint.save(run_dir, first)
-        second = small(d_steps, seed=99)
         assert checkpoint.load_latest(run_dir, second).name == f"step-{stop:08d}"
         if stop < 10:
             Run(run_dir).rewind(stop)
         fit(second, None, Run(run_dir))
-        assert_same(second.get_state(), expected)
+        assert_same(second.get_state(), whole.get_state())
         assert read_numbers(run_dir) == read_numbers(tmp_path / "whole")
 
 
@@ -120,6 +103,14 @@ def test_checkpoint_contains_no_pickle_and_mxnet_loads_it(trained, folder, param
     # momentum 0.9: 0.9 ** 9 of the initial variance of 1 remains.
     assert (loaded["dbn2_moving_var"] < 0.9 ** 9 + 0.1).all()
     assert (loaded["dbn2_moving_var"] > 0.9 ** 9).all() and (loaded["dbn2_moving_mean"] != 0).all()
+
+
+def test_checkpoint_of_other_networks_is_rejected(folder):
+    other = small(channels=8)
+    before = other.get_state()
+    with pytest.raises(CheckpointError, match="of other networks"):
+        checkpoint.load(folder, other)
+    assert_same(other.get_state(), before)
 
 
 def test_old_checkpoints_are_removed_but_not_later_steps(trained, folder, tmp_path, make_batches):
@@ -188,19 +179,10 @@ def test_load_latest_skips_damaged_checkpoints(trained, folder, tmp_path, make_b
     for path in newest[1:]:
         path.with_name(f"{path.name}.damaged").rename(path)
     shutil.rmtree(folder)
-    before = other.get_state()
     with pytest.warns(RuntimeWarning), pytest.raises(CheckpointError, match="all 2 "):
         checkpoint.load_latest(tmp_path, other)
-    assert_same(other.get_state(), before)
+    assert_same(other.get_state(), expected)
     assert checkpoint.load_latest(tmp_path / "empty", other) is None
-
-
-def test_checkpoint_of_other_networks_is_rejected(folder):
-    other = small(channels=8)
-    before = other.get_state()
-    with pytest.raises(CheckpointError, match="of other networks"):
-        checkpoint.load(folder, other)
-    assert_same(other.get_state(), before)
 
 
 @pytest.mark.parametrize("changes", [
@@ -274,21 +256,3 @@ def test_recover_restores_complete_checkpoints(good, left, folder, tmp_path):
     assert names(parent) == ["step-00000003"]
     assert int((folder / "mark").read_text()) == left
     checkpoint.load(folder, small())
-
-
-def test_full_disk_leaves_older_checkpoints_intact(trained, folder, tmp_path, make_batches):
-    before = {path.name: path.read_bytes() for path in folder.iterdir()}
-    trained.step(*make_batches(1, 4, (3, 16, 16), nz=5)[0])
-    limit = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (5000, limit[1]))
-    try:
-        with pytest.raises(OSError, match="too large"):
-            checkpoint.save(tmp_path, trained)
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, limit)
-    assert names(folder.parent) == ["step-00000003"]
-    assert {path.name: path.read_bytes() for path in folder.iterdir()} == before
-    (folder / "G-0000.params").write_bytes(b"")  # a damaged checkpoint is replaced
-    trained.global_step = 3
-    assert checkpoint.save(tmp_path, trained) == folder
-    assert checkpoint.verify(folder)["step"] == 3 and names(folder.parent) == [folder.name]

@@ -5,7 +5,6 @@ import numpy as np
 import pytest
 
 from dcgan_mx.runs.params import dump_params, parse_params
-from dcgan_mx.system.files import write_atomic
 from dcgan_mx.system.runtime import mx
 
 ARRAYS = {"arg:w": np.arange(6, dtype=np.float32).reshape(2, 3), "aux:é": np.ones(1, np.float64),
@@ -50,14 +49,3 @@ def test_invalid_sizes_are_rejected_without_allocating(offset, layout, value):
     with pytest.raises(ValueError, match="^here "):
         parse_params(bytes(content), "here")
     assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 10 * 1024
-
-
-def test_failed_write_leaves_no_file(tmp_path):
-    limit = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (1000, limit[1]))
-    try:
-        with pytest.raises(OSError, match="too large"):
-            write_atomic(tmp_path / "a", dump_params({"w": np.zeros(10000, np.float32)}))
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, limit)
-    assert [*tmp_path.iterdir()] == []

@@ -15,12 +15,11 @@ import numpy as np
 import pytest
 
 from dcgan_mx.runs import checkpoint
-from dcgan_mx.runs.checkpoint_folders import recover
+from dcgan_mx.runs.checkpoint_files import recover
 from dcgan_mx.runs.run import Run
 
 OLD, NEW = "checkpoints/step-00000005", "checkpoints/step-00000006"
 CALLS = ("open", "write", "fsync", "rename", "mkdir")
-ARRAYS = {"arg:g1_weight": np.arange(100, dtype=np.float32)}
 
 
 class Watch:
@@ -29,8 +28,9 @@ class Watch:
     Python's audit hooks report all of them except `write` and `fsync`.
     """
 
-    def __init__(self):
-        self.folder = None
+    folder = None
+    events = {"open": "open", "os.mkdir": "mkdir", "os.rename": "rename", "os.remove": "remove",
+              "os.rmdir": "remove"}
 
     def start(self, folder, fail=None, n=0, most=None):
         """Start recording; the nth call of a kind fails, or writes accept `most` bytes."""
@@ -41,7 +41,7 @@ class Watch:
         self.folder = None
         return self.calls
 
-    def meet(self, call, path, rest=None):
+    def record(self, call, path, rest=None):
         self.calls.append((call, path[len(self.folder):], rest))
         if call == self.fail:
             self.n -= 1
@@ -51,27 +51,21 @@ class Watch:
     def is_ours(self, path):
         return self.folder and isinstance(path, str) and f"{path}/".startswith(self.folder)
 
-    def hear(self, event, args):
-        if not self.folder or event not in ("open", "os.rename", "os.mkdir", "os.remove",
-                                            "os.rmdir"):
+    def on_event(self, event, args):
+        call = self.events.get(event)
+        if not self.folder or not call or isinstance(args[0], int):  # a file that is open already
             return
-        if isinstance(args[0], int):  # a file that is open already
-            return
-        path, at = os.fspath(args[0]), args[-1]
-        if event in ("os.remove", "os.rmdir") and at >= 0:
-            path = os.path.join(os.readlink(f"/proc/self/fd/{at}"), path)
-        if not self.is_ours(path):
-            return
-        if event == "os.rename":
-            self.meet("rename", path, os.fspath(args[1])[len(self.folder):])
-        elif event in ("os.remove", "os.rmdir"):
-            self.meet("remove", path)
-        elif event == "os.mkdir" or at & os.O_CREAT:
-            self.meet("mkdir" if event == "os.mkdir" else "open", path)
+        path, other, flags = os.fspath(args[0]), None, args[-1]
+        if call == "remove" and flags >= 0:  # the descriptor of the folder
+            path = os.path.join(os.readlink(f"/proc/self/fd/{flags}"), path)
+        if call == "rename":
+            other = os.fspath(args[1])[len(self.folder):]
+        if self.is_ours(path) and (call != "open" or flags & os.O_CREAT):
+            self.record(call, path, other)
 
 
 watch = Watch()
-sys.addaudithook(watch.hear)
+sys.addaudithook(watch.on_event)
 
 
 class Raw(io.FileIO):
@@ -79,7 +73,7 @@ class Raw(io.FileIO):
 
     def write(self, content):
         content = bytes(content[:watch.most])
-        watch.meet("write", self.name, content)
+        watch.record("write", self.name, content)
         return super().write(content)
 
 
@@ -96,7 +90,7 @@ def _watched(monkeypatch):
     def fsync(descriptor):  # recorded, but not executed
         path = os.readlink(f"/proc/self/fd/{descriptor}")
         if watch.is_ours(path):
-            watch.meet("fsync", path)
+            watch.record("fsync", path)
 
     monkeypatch.setattr(builtins, "open", watched_open)
     monkeypatch.setattr(os, "fsync", fsync)
@@ -106,13 +100,13 @@ def _watched(monkeypatch):
 
 def save(step, seed=0, keep=0):
     """Return a function that saves a minimal state, which the seed varies."""
-    arrays = {name: array + np.float32(seed) for name, array in ARRAYS.items()}
-    state = {"symbols": {"G": "{}", "D": "{}"}, "replicas": {}, "G": arrays, "D": ARRAYS,
-             "G-optimizer": {}, "D-optimizer": {},
-             "counters": {"step": step, "epoch": 0, "nbatch": step, "batch_size": 8, "workers": 1,
-                          "updates": {"G": step, "D": step}, "metrics": {
-                              "sums": {"acc": 0.0, "d_entropy": 0.0, "g_entropy": 0.0},
-                              "counts": {"d": 0, "g": 0}}}}
+    array = np.arange(100, dtype=np.float32)
+    counters = {"step": step, "epoch": 0, "nbatch": step, "batch_size": 8, "workers": 1,
+                "updates": {"G": step, "D": step}, "metrics": {
+                    "sums": {"acc": 0.0, "d_entropy": 0.0, "g_entropy": 0.0},
+                    "counts": {"d": 0, "g": 0}}}
+    state = {"symbols": {"G": "{}", "D": "{}"}, "counters": counters, "D": {"arg:w": array},
+             "G": {"arg:w": array + np.float32(seed)}, "G-optimizer": {}, "D-optimizer": {}}
     return lambda run_dir: checkpoint.write(run_dir, state, keep=keep)
 
 
@@ -144,20 +138,20 @@ def test_failure_of_any_call_loses_nothing(prepare, act, name, calls, tmp_path):
             run_dir = tmp_path / f"{call}-{n}"
             run_dir.mkdir()
             prepare(run_dir)
-            before, told = read(run_dir), None
+            before, raised = read(run_dir), None
             watch.start(run_dir, call, n)
             try:
                 act(run_dir)
             except OSError as error:
-                told = error
+                raised = error
             failed = sum(called == call for called, *_ in watch.stop()) > n
             after, after_named = read(run_dir), read_named(run_dir)
-            if told:
-                assert (told.errno, told.filename) == (errno.EIO, str(run_dir / name))
+            if raised:
+                assert (raised.errno, raised.filename) == (errno.EIO, str(run_dir / name))
                 met.add(call)
                 act(run_dir)
             ends.append(read_named(run_dir))
-            if told and after_named == before:
+            if raised and after_named == before:
                 assert after == before  # no temporary file remains
             else:
                 assert after_named == ends[-1]
@@ -254,7 +248,7 @@ def list_contents(node):
             node.content[:safe].ljust(size, b"\0")][:4 if safe < size else 1]
 
 
-def come_back(files, folder):
+def recover_files(files, folder):
     """Write files to a run, recover it, and return the contents of its checkpoints."""
     for name, raw in files.items():
         path = folder / name
@@ -284,12 +278,13 @@ def test_power_cut_at_any_moment_of_a_save_loses_nothing(act, new, tmp_path):
     assert {*old_files} == {*new_files} and old_files != new_files
     root, rng, number, seen, met = Node(), random.Random(0), itertools.count(), set(), set()
     for name, content in before.items():
-        for depth in range(name.count("/") + 1):
-            perform(root, "mkdir" if depth < name.count("/") else "open",
-                    "/".join(name.split("/")[:depth + 1]), None)
+        places = [name, *(str(path).lstrip(".") for path in PurePath(name).parents)]
+        for place in places[-2:0:-1]:
+            perform(root, "mkdir", place, None)
+        perform(root, "open", name, None)
         perform(root, "write", name, content)
-        for place in (name, *map(str, PurePath(name).parents)):
-            root.find("" if place == "." else place).sync()
+        for place in places:
+            root.find(place).sync()
     for call, path, rest in [*calls, ("end", "", None)]:
         perform(root, call, path, rest)
         for files in list_outcomes(root, rng):
@@ -297,7 +292,7 @@ def test_power_cut_at_any_moment_of_a_save_loses_nothing(act, new, tmp_path):
             if key in seen and call != "end":
                 continue
             seen.add(key)
-            found = come_back(files, tmp_path / str(next(number)))
+            found = recover_files(files, tmp_path / str(next(number)))
             assert {*found} <= {OLD, new}
             assert found.get(OLD) == old_files or found.get(new) == new_files, path
             if call == "end":

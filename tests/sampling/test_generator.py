@@ -7,8 +7,7 @@ import pytest
 
 from dcgan_mx import Trainer, make_dcgan_sym
 from dcgan_mx.runs import checkpoint
-from dcgan_mx.runs.checkpoint_files import encode_state
-from dcgan_mx.runs.checkpoint_folders import list_checkpoints
+from dcgan_mx.runs.checkpoint_files import encode_state, list_checkpoints
 from dcgan_mx.runs.params import dump_params, parse_params
 from dcgan_mx.sampling.generator import Generator, load_generator, load_network
 from dcgan_mx.sampling.latent import make_latents
