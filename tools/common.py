@@ -3,13 +3,11 @@ from __future__ import annotations
 
 import argparse
 import importlib.metadata
-import os
 import sys
 from pathlib import Path
 
 from dcgan_mx.system.cpu import ISA, check_bfloat16, cpu_flags, cpu_model, physical_cores
 
-ROOT = Path(__file__).resolve().parents[1]
 TRAIN = [sys.executable, "-m", "dcgan_mx", "train"]
 
 
@@ -17,11 +15,6 @@ def make_parser(description: str | None) -> argparse.ArgumentParser:
     """Return a parser whose help begins with a module's first line and shows all defaults."""
     return argparse.ArgumentParser(description=(description or "").splitlines()[0],
                                    formatter_class=argparse.ArgumentDefaultsHelpFormatter)
-
-
-def python_env(**variables: str) -> dict[str, str]:
-    """Return an environment in which Python finds this checkout from any folder."""
-    return {**os.environ, "PYTHONPATH": str(ROOT), **variables}
 
 
 def find_pytorch() -> str | None:

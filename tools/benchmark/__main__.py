@@ -17,15 +17,7 @@ from typing import Any, List, Mapping, Tuple
 
 from dcgan_mx.system.cpu import cpu_flags
 
-from ..common import (
-    TRAIN,
-    find_pytorch,
-    has_bfloat16,
-    make_parser,
-    print_processor,
-    python_env,
-    read_status,
-)
+from ..common import TRAIN, find_pytorch, has_bfloat16, make_parser, print_processor, read_status
 from . import scaling
 from .bench_loops import BATCH_SIZE, make_trainer_loop
 
@@ -38,7 +30,7 @@ class Candidate:
     def __init__(self, name: str, loop: str, env: Mapping[str, str]) -> None:
         self.name = name
         self.speeds: list[float] = []
-        clean = {k: v for k, v in python_env().items() if not k.startswith(("OMP_", "MXNET_"))}
+        clean = {k: v for k, v in os.environ.items() if not k.startswith(("OMP_", "MXNET_"))}
         self._process = subprocess.Popen(
             [sys.executable, "-m", "tools.benchmark.bench_loops", loop], env={**clean, **env},
             text=True, stdin=subprocess.PIPE, stdout=subprocess.PIPE)

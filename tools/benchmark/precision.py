@@ -14,7 +14,7 @@ import numpy as np
 
 from dcgan_mx.system.cpu import check_bfloat16, cpu_flags
 
-from ..common import make_parser, print_processor, python_env
+from ..common import make_parser, print_processor
 from .bench_loops import BATCH_SIZE, SHAPE
 
 
@@ -62,7 +62,7 @@ def print_digest(steps: int) -> None:
 def train_in_child(code: str, steps: int) -> str:
     """Train in a new process that runs some code first; return the digest."""
     code += f"; from tools.benchmark.precision import print_digest; print_digest({steps})"
-    return subprocess.run([sys.executable, "-c", code], check=True, text=True, env=python_env(),
+    return subprocess.run([sys.executable, "-c", code], check=True, text=True,
                           stdout=subprocess.PIPE).stdout.strip()
 
 

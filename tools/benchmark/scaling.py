@@ -5,7 +5,7 @@ both train together, then both exchange gradients without training.
 """
 from __future__ import annotations
 
-import argparse
+import os
 import subprocess
 import sys
 import time
@@ -13,8 +13,9 @@ from pathlib import Path
 from statistics import median
 from typing import Any, Callable
 
-from ..common import make_parser, python_env
 from .bench_loops import BATCH_SIZE, SHAPE
+
+ROUNDS, STEPS = 8, 3
 
 
 def count_bytes() -> int:
@@ -44,13 +45,13 @@ def make_work() -> tuple[dict[str, Callable[[], None]], Any, int]:
             together.workers, sum(array.size for _, array in gradients))
 
 
-def work(args: argparse.Namespace) -> None:
+def work() -> None:
     """Run one of the two workers; the first one prints medians beside the model."""
     from dcgan_mx.system.runtime import mx
     functions, workers, size = make_work()
     seconds: dict[str, list[float]] = {name: [] for name in functions}
     sent: list[float] = []
-    for _ in range(args.rounds):
+    for _ in range(ROUNDS):
         for name, function in functions.items():
             if name == "alone" and workers.rank:
                 continue
@@ -59,12 +60,12 @@ def work(args: argparse.Namespace) -> None:
             if name != "alone":
                 workers.all_gather([0])  # both begin together
             start, before = time.perf_counter(), count_bytes()
-            for _ in range(args.steps):
+            for _ in range(STEPS):
                 function()
             mx.nd.waitall()
-            seconds[name].append((time.perf_counter() - start) / args.steps)
+            seconds[name].append((time.perf_counter() - start) / STEPS)
             if name == "together":
-                sent.append((count_bytes() - before) / args.steps / 2)
+                sent.append((count_bytes() - before) / STEPS / 2)
         workers.all_gather([0])  # the second worker waits here while the first one trains alone
     if workers.rank:
         return
@@ -78,25 +79,15 @@ def work(args: argparse.Namespace) -> None:
           f"{t1:.2f} + {x:.3f} = {t1 + x:.2f} s", flush=True)
 
 
-def start_workers(*flags: str) -> None:
+def start_workers() -> None:
     """Start the two workers, and wait for them."""
     subprocess.run([sys.executable, "-m", "dcgan_mx", "launch", "-n", "2", "-s", "1", "--",
-                    sys.executable, "-m", "tools.benchmark.scaling", "--worker", *flags],
-                   check=True, env=python_env(OMP_NUM_THREADS="1"))
-
-
-def main() -> None:
-    """Parse the flags and measure."""
-    parser = make_parser(__doc__)
-    parser.add_argument("--rounds", type=int, default=8, help="number of rounds")
-    parser.add_argument("--steps", type=int, default=3, help="steps of a round")
-    parser.add_argument("--worker", action="store_true", help="run one worker of an existing job")
-    args = parser.parse_args()
-    if args.worker:
-        work(args)
-    else:
-        start_workers(*sys.argv[1:])
+                    sys.executable, "-m", "tools.benchmark.scaling", "--worker"],
+                   check=True, env={**os.environ, "OMP_NUM_THREADS": "1"})
 
 
 if __name__ == "__main__":
-    main()
+    if sys.argv[1:] == ["--worker"]:  # one worker of an existing job
+        work()
+    else:
+        start_workers()

@@ -24,7 +24,7 @@ from typing import Any
 
 from dcgan_mx.system.files import parse_json, write_atomic
 
-from ..common import make_parser, python_env, read_status
+from ..common import make_parser, read_status
 from .fuzz_targets import TARGETS, Target
 from .mutate import mutate
 
@@ -135,8 +135,8 @@ def run_part(name: str, begin: int, end: int, folder: Path, notes: dict[str, Any
     shutil.rmtree(folder / name, ignore_errors=True)  # what an earlier process left
     for part in (run, tmp, outside):
         part.mkdir(parents=True)
-    env = python_env(TMPDIR=str(tmp), HOME=str(outside), XDG_CACHE_HOME=str(outside),
-                     MPLCONFIGDIR=str(tmp), OPENCV_LOG_LEVEL="OFF")
+    env = {**os.environ, "PYTHONPATH": os.getcwd(), "TMPDIR": str(tmp), "HOME": str(outside),
+           "XDG_CACHE_HOME": str(outside), "MPLCONFIGDIR": str(tmp), "OPENCV_LOG_LEVEL": "OFF"}
     timeout = TIMEOUT * (_RETRY_FACTOR if retry else 1)
     with open(folder / "errors", "w+", errors="replace") as errors:
         process = subprocess.Popen(

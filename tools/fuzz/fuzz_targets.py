@@ -123,16 +123,14 @@ def _make_pretrained(suffix: str) -> Callable[[Path], list[bytes]]:
 
 
 def _read_pretrained(path: Path) -> None:
-    pretrained.FOLDER = path.parent
     _update_checksums(path, path.with_suffix(".json"))
     load_generator(f"{pretrained.PREFIX}mutated")
 
 
 def _make_run(folder: Path) -> Run:
     run = Run(folder)
-    config: dict[str, Any] = {"flags": DEFAULTS.replace({"dataset": "mnist"}).to_flags(),
-                              "device": "cpu(0)", "workers": 1}
-    run.write_config(config)
+    run.write_config({"flags": DEFAULTS.replace({"dataset": "mnist"}).to_flags(),
+                      "device": "cpu(0)", "workers": 1})
     for step in (10, 20, 30):
         run.log({"epoch": 0, "step": step, "acc": 0.5, "d_entropy": 0.1, "g_entropy": None,
                  "images_per_s": 64.0, "seconds": step / 2})

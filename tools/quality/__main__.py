@@ -9,7 +9,7 @@ import argparse
 import json
 import subprocess
 from pathlib import Path
-from typing import Any, Callable, NamedTuple, Tuple
+from typing import Any, Callable, Tuple
 
 from matplotlib.figure import Figure
 
@@ -22,17 +22,11 @@ METRICS = ("frechet", "precision", "recall", "swd", "ms_ssim")
 Point = Tuple[str, int, int, int]  # candidate, seed, step, number of images
 
 
-class Candidate(NamedTuple):
-    """Number of steps and flags of a training."""
-
-    steps: int
-    flags: tuple[str, ...]
-
-
-CANDIDATES = {
-    "blog": Candidate(936, ("--dataset", "mnist")),
-    "digits": Candidate(1872, ("--preset", "digits")),
-    "digits-bfloat16": Candidate(1872, ("--preset", "digits", "--precision", "bfloat16"))}
+# Number of steps and flags of each training.
+CANDIDATES: dict[str, tuple[int, tuple[str, ...]]] = {
+    "blog": (936, ("--dataset", "mnist")),
+    "digits": (1872, ("--preset", "digits")),
+    "digits-bfloat16": (1872, ("--preset", "digits", "--precision", "bfloat16"))}
 
 
 def train(name: str, seed: int, args: argparse.Namespace) -> None:
@@ -47,7 +41,7 @@ def train(name: str, seed: int, args: argparse.Namespace) -> None:
 
 def list_points(name: str, seed: int, args: argparse.Namespace) -> list[Point]:
     """Return the points at which a training is evaluated."""
-    steps = CANDIDATES[name].steps
+    steps, _ = CANDIDATES[name]
     return [*((name, seed, step, args.num_images) for step in range(args.every, steps, args.every)),
             (name, seed, steps, FULL)]
 
@@ -57,9 +51,9 @@ def evaluate_all(points: list[Point], args: argparse.Namespace) -> list[dict[str
     path = args.out / "metrics.jsonl"
     done = read_metrics(path)
     missing = [point for point in points if point not in done]
-    evaluate = make_evaluator(args) if missing else None
+    if missing:
+        evaluate = make_evaluator(args)
     for point in missing:
-        assert evaluate is not None
         done[point] = evaluate(*point)
         write_atomic(path, "".join(json.dumps(r) + "\n" for r in done.values()).encode(), sync=True)
     return [done[point] for point in points]

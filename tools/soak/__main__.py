@@ -23,7 +23,7 @@ from dcgan_mx.runs.checkpoint import PARAMS
 from dcgan_mx.runs.run import Run
 from dcgan_mx.system.files import write_atomic
 
-from ..common import TRAIN, has_bfloat16, make_parser, python_env
+from ..common import TRAIN, has_bfloat16, make_parser
 
 CHECKPOINT_STEPS = 5
 # A training of a few milliseconds a step.
@@ -45,7 +45,7 @@ def start_job(kind: str, run_dir: Path, *flags: str) -> subprocess.Popen[str]:
         process = subprocess.Popen(
             [*launch * kind.endswith("workers"), *TRAIN, *SMALL, "--run-dir", str(run_dir),
              *KINDS[kind], *flags], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
-            env=python_env(OMP_NUM_THREADS="1", **{_MARK: str(run_dir)}))
+            env={**os.environ, "OMP_NUM_THREADS": "1", _MARK: str(run_dir)})
         assert process.stdout  # for mypy
         output = ""
         for line in process.stdout:
