@@ -1,4 +1,4 @@
-"""The pages: examples run, links and names exist, both languages agree, the wording is plain."""
+"""The pages: examples run, links and names exist, both languages agree."""
 import importlib
 import importlib.util
 import re
@@ -89,22 +89,15 @@ def slug(title):
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
-def test_links_resolve(page):
+def test_links_and_code_names_exist(page):
     text = re.sub(r"```.*?```", "", page.read_text(), flags=re.DOTALL)
     for link in re.findall(r"\]\(([^)]+)\)", text):
-        if link.startswith("https://"):
-            continue
         path, _, anchor = link.partition("#")
         target = page.parent / path if path else page
-        assert target.exists(), link
-        if anchor:
+        assert link.startswith("https://") or target.exists(), link
+        if anchor and target.exists():
             titles = re.findall(r"^#+ (.*)$", target.read_text(), re.MULTILINE)
             assert anchor in map(slug, titles), link
-
-
-@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
-def test_code_names_exist(page):
-    text = re.sub(r"```.*?```", "", page.read_text(), flags=re.DOTALL)
     for name in re.findall(r"`([^`\n]+)`", text):
         if name.startswith(OUR_FOLDERS) and "*" not in name:
             assert (ROOT / name.split()[0]).exists(), name
@@ -125,16 +118,6 @@ def resolve(name):
         else:
             found = getattr(found, part)
     return found
-
-
-def test_readme_is_short_and_begins_with_an_image():
-    text = README.read_text()
-    assert len(text) <= 6500
-    assert text.index("](docs/pretrained.png)") < 800
-
-
-def test_contributing_is_short():
-    assert len((ROOT / "CONTRIBUTING.md").read_text().splitlines()) <= 120
 
 
 def test_both_languages_agree():
@@ -168,11 +151,3 @@ def test_first_hour_runs_every_command_of_the_readme():
                 for line in (*lines, *re.findall(r"`([^`\n]+)`", README.read_text()))
                 if line.startswith(("make ", "dcgan-mx ", "python scripts", "python3 ", "pip "))}
     assert commands - {*hour["LATER"]} == {command for command, _, _ in hour["HOUR"]}
-
-
-# flags.md is written from help texts, which `make check` reads where they are.
-@pytest.mark.parametrize("page", [page for page in PAGES if page.name != "flags.md"],
-                         ids=lambda page: str(page.relative_to(ROOT)))
-def test_wording_is_plain(page):
-    check = runpy.run_path(str(ROOT / "tools" / "check_prose.py"))["check"]
-    assert check(page) == []
