@@ -97,15 +97,13 @@ def photo_rec(photo_folder, tmp_path_factory):
 
 
 @pytest.fixture(scope="session")
-def run_dir(tmp_path_factory):
+def run_dir(make_batches, tmp_path_factory):
     """A checkpoint after five steps; its moving statistics are neither 0 nor 1."""
     mx.random.seed(1)
     trainer = Trainer(*make_dcgan_sym(8, 8, 3, size=16), 8, (3, 16, 16), nz=10,
                       initializer=mx.init.Normal(0.3))
-    rng = np.random.default_rng(0)
-    for _ in range(5):
-        trainer.step(mx.io.DataBatch([mx.nd.array(rng.uniform(-1, 1, (8, 3, 16, 16)))], []),
-                     mx.io.DataBatch([mx.nd.array(rng.normal(size=(8, 10, 1, 1)))], []))
+    for batch, noise in make_batches(5, 8, (3, 16, 16), nz=10):
+        trainer.step(batch, noise)
     folder = tmp_path_factory.mktemp("run")
     checkpoint.save(folder, trainer)
     return folder

@@ -60,7 +60,7 @@ def test_both_languages_have_equal_cells():
             assert re.search("[\u4e00-\u9fff]", other.source)
 
 
-def test_outputs_of_a_complete_run_are_stored():
+def test_stored_outputs_are_of_a_complete_run_and_confirm_the_blog():
     cells = list_code(read(ENGLISH))
     assert [cell.execution_count for cell in cells] == [*range(1, len(cells) + 1)]
     assert all(output.output_type in ("display_data", "execute_result")
@@ -72,11 +72,7 @@ def test_outputs_of_a_complete_run_are_stored():
     assert ENGLISH.stat().st_size < 300_000
     text = re.sub('"image/png": "[^"]*"', "", ENGLISH.read_text())
     assert not re.search(r"/(home|root|tmp|work|usr|opt|Users)/|[A-Z]:\\\\", text)
-
-
-def test_stored_outputs_confirm_the_blog():
-    shown = {cell.source: cell.outputs[0].data["text/plain"] for cell in list_code(read(ENGLISH))
-             if cell.outputs}
+    shown = {cell.source: cell.outputs[0].data["text/plain"] for cell in cells if cell.outputs}
     assert shown["blog_experiments.check_rules(symG, symD)"].count("(True,") == 5
     assert 0 < float(shown["probe.error"]) < 1e-6
     least, = (float(re.search(r"'least': ([\d.]+)", text).group(1))
