@@ -12,15 +12,11 @@ COMBINATIONS = [("3.8", "1"), *((python, numpy) for python in ("3.9", "3.10", "3
                 ("3.13", "2"), ("3.14", "2"), ("3.15", "2")]
 
 
-def install(session: nox.Session, *extras: str) -> None:
-    """Install the package as a user does."""
+def install(session: nox.Session, package: str, numpy: str) -> None:
+    """Install the package as a user does, and a NumPy that MXNet's metadata may not allow."""
     session.install("--upgrade", "pip")  # the pip of Python 3.8's venv resolves for minutes
-    session.install(f".[{','.join(extras)}]" if extras else ".")
+    session.install(package)
     session.install("--no-deps", "mxnet==1.9.1")
-
-
-def install_numpy(session: nox.Session, numpy: str) -> None:
-    """Install a major version of NumPy, regardless of MXNet's metadata."""
     session.install("--upgrade", f"numpy=={numpy}.*")
 
 
@@ -28,8 +24,7 @@ def install_numpy(session: nox.Session, numpy: str) -> None:
 @nox.parametrize("python, numpy", COMBINATIONS)
 def tests(session: nox.Session, numpy: str) -> None:
     """Run the tests; `-- tests/runs` selects some of them."""
-    install(session, "test")
-    install_numpy(session, numpy)
+    install(session, ".[test]", numpy)
     session.run("python", "-m", "pytest", "-q", "-n", "auto", "--dist", "worksteal",
                 *session.posargs)
 
@@ -37,10 +32,9 @@ def tests(session: nox.Session, numpy: str) -> None:
 @nox.session(python="3.11")
 def same_numbers(session: nox.Session) -> None:
     """Train, resume, draw noise and measure with both NumPys: the results must be identical."""
-    install(session)
     results = []
     for numpy in ("1", "2"):
-        install_numpy(session, numpy)
+        install(session, ".", numpy)
         results.append(session.run("python", "tests/helpers/numpy_digests.py", silent=True))
     print(*results, sep="\n")
     if len({result.partition("\n")[2] for result in results}) != 1:  # the first line: versions

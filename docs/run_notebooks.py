@@ -26,13 +26,6 @@ def run(source: Path) -> Any:
     return notebook
 
 
-def write(path: Path, notebook: Any) -> None:
-    """Write a notebook atomically."""
-    notebook.metadata["language_info"] = {"name": "python"}  # without a version, which would change
-    write_atomic(path, nbformat.writes(notebook).encode() + b"\n")
-    print(f"{path}: {path.stat().st_size} bytes")
-
-
 def render(source: Path) -> dict[str, bytes]:
     """Return the Markdown page of a stored notebook and its images, by their names in docs."""
     files, parts = {}, []
@@ -51,28 +44,20 @@ def render(source: Path) -> dict[str, bytes]:
     return {**files, source.with_suffix(".md").name: "\n\n".join(parts).encode() + b"\n"}
 
 
-def write_pages() -> None:
-    """Write the pages of both languages, and their shared images."""
-    (DOCS / "walkthrough").mkdir(exist_ok=True)
-    for name, content in {**render(ENGLISH), **render(CHINESE)}.items():
-        write_atomic(DOCS / name, content)
-
-
 def main() -> None:
-    """Execute the notebook in docs, or, for tests, SOURCE into OUT."""
-    if len(sys.argv) == 3:
-        source, out = map(Path, sys.argv[1:])
-        write(out, run(source))
-        return
+    """Execute the notebook unless --pages is given, and write the pages."""
     if sys.argv[1:] != ["--pages"]:
         english, chinese = run(ENGLISH), nbformat.read(CHINESE, as_version=4)
+        english.metadata["language_info"] = {"name": "python"}  # without a version: it changes
         chinese.metadata = english.metadata
         for ours, theirs in zip(english.cells, chinese.cells):
             if ours.cell_type == "code":
                 theirs.update(outputs=ours.outputs, execution_count=ours.execution_count)
-        write(ENGLISH, english)
-        write(CHINESE, chinese)
-    write_pages()
+        for path, notebook in ((ENGLISH, english), (CHINESE, chinese)):
+            write_atomic(path, nbformat.writes(notebook).encode() + b"\n")
+    (DOCS / "walkthrough").mkdir(exist_ok=True)
+    for name, content in {**render(ENGLISH), **render(CHINESE)}.items():
+        write_atomic(DOCS / name, content)
 
 
 if __name__ == "__main__":

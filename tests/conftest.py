@@ -1,8 +1,8 @@
 import contextlib
 import os
-import re
 import subprocess
 import sys
+from collections import Counter
 from pathlib import Path
 
 if "PYTEST_XDIST_WORKER" in os.environ:  # one core per worker; set before MXNet reads it
@@ -23,9 +23,7 @@ from dcgan_mx.cli.main import run as run_command
 from dcgan_mx.data import packing
 from dcgan_mx.runs import checkpoint
 from dcgan_mx.system.runtime import mx
-
-PHOTOGRAPHS = ("astronaut", "chelsea", "coffee", "rocket")
-
+from tools.common import read_status
 
 STUB = """
 #include <string.h>
@@ -39,25 +37,18 @@ int cuDeviceTotalMem_v2(size_t *memory, int i) {{ *memory = gpus[i].memory; retu
 int cuDeviceGetAttribute(int *value, int attribute, int i)
 {{ *value = attribute == 75 ? gpus[i].major : attribute == 76 ? gpus[i].minor : 0; return 0; }}
 int cuGetErrorString(int error, const char **text) {{ *text = "the stub's error"; return 0; }}
-/* More symbols that libmxnet.so and cuDNN link to; they are not called without a GPU. */
-int cuDevicePrimaryCtxRetain() {{ return 999; }}
-int cuGraphKernelNodeGetParams() {{ return 999; }}
-int cuGraphNodeGetType() {{ return 999; }}
-int cuLaunchKernel() {{ return 999; }}
-int cuModuleGetFunction() {{ return 999; }}
-int cuModuleLoadData() {{ return 999; }}
-int cuModuleLoadDataEx() {{ return 999; }}
-int cuModuleUnload() {{ return 999; }}
-int cuOccupancyMaxActiveBlocksPerMultiprocessor() {{ return 999; }}
+{uncalled}
 """
+# More symbols that libmxnet.so and cuDNN link to; they are not called without a GPU.
+UNCALLED = ("DevicePrimaryCtxRetain", "GraphKernelNodeGetParams", "GraphNodeGetType",
+            "LaunchKernel", "ModuleGetFunction", "ModuleLoadData", "ModuleLoadDataEx",
+            "ModuleUnload", "OccupancyMaxActiveBlocksPerMultiprocessor")
 
 
 def pytest_terminal_summary(terminalreporter):
     """Summarize skipped tests by reason in the last lines."""
-    reasons = {}
-    for report in terminalreporter.stats.get("skipped", []):
-        reason = str(report.longrepr[2]).partition(": ")[2]
-        reasons[reason] = reasons.get(reason, 0) + 1
+    reasons = Counter(str(report.longrepr[2]).partition(": ")[2]
+                      for report in terminalreporter.stats.get("skipped", []))
     for reason, count in sorted(reasons.items()):
         terminalreporter.write_line(f"{count} tests were skipped: {reason}", yellow=True)
 
@@ -80,9 +71,9 @@ def cut_photographs():
     """A generator of patches of scikit-image's photographs; RGB, (side, side, 3)."""
     def cut(n, side, seed=0):
         rng = np.random.default_rng(seed)
-        photographs = [getattr(data, name)() for name in PHOTOGRAPHS]
+        photographs = [data.astronaut(), data.chelsea(), data.coffee(), data.rocket()]
         for i in range(n):
-            photograph = photographs[i % len(photographs)]
+            photograph = photographs[i % 4]
             y, x = (int(rng.integers(length - side + 1)) for length in photograph.shape[:2])
             yield photograph[y:y + side, x:x + side]
     return cut
@@ -106,15 +97,13 @@ def photo_rec(photo_folder, tmp_path_factory):
 
 
 @pytest.fixture(scope="session")
-def run_dir(tmp_path_factory):
+def run_dir(make_batches, tmp_path_factory):
     """A checkpoint after five steps; its moving statistics are neither 0 nor 1."""
     mx.random.seed(1)
     trainer = Trainer(*make_dcgan_sym(8, 8, 3, size=16), 8, (3, 16, 16), nz=10,
                       initializer=mx.init.Normal(0.3))
-    rng = np.random.default_rng(0)
-    for _ in range(5):
-        trainer.step(mx.io.DataBatch([mx.nd.array(rng.uniform(-1, 1, (8, 3, 16, 16)))], []),
-                     mx.io.DataBatch([mx.nd.array(rng.normal(size=(8, 10, 1, 1)))], []))
+    for batch, noise in make_batches(5, 8, (3, 16, 16), nz=10):
+        trainer.step(batch, noise)
     folder = tmp_path_factory.mktemp("run")
     checkpoint.save(folder, trainer)
     return folder
@@ -123,13 +112,10 @@ def run_dir(tmp_path_factory):
 @pytest.fixture
 def bounded_memory():
     """Assert that a test needs less than 200 MB; resets the peak of the memory first (Linux)."""
-    def status(name):
-        line = re.search(rf"{name}:\s+(\d+) kB", Path("/proc/self/status").read_text())
-        return int(line.group(1)) / 1e3
-    before = status("VmRSS")
+    before = read_status("VmRSS")
     Path("/proc/self/clear_refs").write_text("5")
     yield
-    assert status("VmHWM") - before < 200
+    assert read_status("VmHWM") - before < 200
 
 
 @pytest.fixture
@@ -139,7 +125,8 @@ def stub_driver(tmp_path):
         listed = ", ".join(f'{{"{name}", {major}, {minor}, {memory}ul}}'
                            for name, (major, minor), memory in gpus)
         build_library(tmp_path / "libcuda.so.1", STUB.format(
-            gpus=listed, count=len(gpus), status=status, version=version))
+            gpus=listed, count=len(gpus), status=status, version=version,
+            uncalled=" ".join(f"int cu{name}() {{ return 999; }}" for name in UNCALLED)))
         with contextlib.suppress(FileExistsError):
             (tmp_path / "libcuda.so").symlink_to("libcuda.so.1")
         return {**os.environ, "LD_LIBRARY_PATH": str(tmp_path)}

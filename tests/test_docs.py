@@ -1,4 +1,4 @@
-"""The pages: examples run, links and names exist, both languages agree, the wording is plain."""
+"""The pages: examples run, links and names exist, both languages agree."""
 import importlib
 import importlib.util
 import re
@@ -15,6 +15,7 @@ DOCS = ROOT / "docs"
 README = ROOT / "README.md"
 PAGES = [*sorted(ROOT.glob("*.md")), *sorted(DOCS.glob("*.md")), ROOT / "data" / "README.md"]
 LAYERS = {path.stem for path in (ROOT / "dcgan_mx").iterdir() if path.suffix in ("", ".py")}
+HAS_PYTORCH = importlib.util.find_spec("torch") is not None
 OUR_FOLDERS = ("dcgan_mx/", "docs/", "scripts/", "tests/", "tools/")
 
 
@@ -22,16 +23,6 @@ def find_blocks(page, kind=""):
     """Return the fenced blocks of one kind."""
     return [text for found, text in re.findall(r"```(\w*)\n(.*?)```", page.read_text(), re.DOTALL)
             if found == kind]
-
-
-def run_blocks(page, blocks):
-    """Run examples with small networks, and return their names."""
-    names = {}
-    for block in blocks:
-        small = block.replace("ngf=64, ndf=64", "ngf=4, ndf=4").replace("max_steps=400",
-                                                                        "max_steps=1")
-        exec(compile(small, page, "exec"), names)
-    return names
 
 
 @pytest.fixture
@@ -49,21 +40,16 @@ def workplace(mnist_root, run_dir, tmp_path, monkeypatch):
 @pytest.mark.filterwarnings("ignore:FigureCanvasAgg is non-interactive")
 @pytest.mark.usefixtures("workplace")
 def test_python_examples_run(page):
-    path = ROOT / page
+    path, names = ROOT / page, {}
     if path.name == "export.md":
         assert run_command("export", ["RUN", "G.onnx"]) == 0
-    blocks = [block for block in find_blocks(path, "python") if "import torch" not in block]
+    blocks = [block for block in find_blocks(path, "python")
+              if HAS_PYTORCH or "import torch" not in block]
     assert blocks
-    run_blocks(path, blocks)
-
-
-@pytest.mark.skipif(importlib.util.find_spec("torch") is None, reason="PyTorch is not installed")
-@pytest.mark.usefixtures("workplace")
-def test_pytorch_example_runs():
-    assert run_command("export", ["RUN", "G.onnx"]) == 0
-    blocks = find_blocks(DOCS / "export.md", "python")
-    last = next(i for i, block in enumerate(blocks) if "import torch" in block)
-    assert "ConvTranspose2d" in str(run_blocks(DOCS / "export.md", blocks[:last + 1])["netG"])
+    for block in blocks:
+        small = block.replace("ngf=64, ndf=64", "ngf=4, ndf=4").replace("max_steps=400",
+                                                                        "max_steps=1")
+        exec(compile(small, path, "exec"), names)
 
 
 def test_page_of_flags_is_up_to_date():
@@ -89,22 +75,15 @@ def slug(title):
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
-def test_links_resolve(page):
+def test_links_and_code_names_exist(page):
     text = re.sub(r"```.*?```", "", page.read_text(), flags=re.DOTALL)
     for link in re.findall(r"\]\(([^)]+)\)", text):
-        if link.startswith("https://"):
-            continue
         path, _, anchor = link.partition("#")
         target = page.parent / path if path else page
-        assert target.exists(), link
-        if anchor:
+        assert link.startswith("https://") or target.exists(), link
+        if anchor and target.exists():
             titles = re.findall(r"^#+ (.*)$", target.read_text(), re.MULTILINE)
             assert anchor in map(slug, titles), link
-
-
-@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
-def test_code_names_exist(page):
-    text = re.sub(r"```.*?```", "", page.read_text(), flags=re.DOTALL)
     for name in re.findall(r"`([^`\n]+)`", text):
         if name.startswith(OUR_FOLDERS) and "*" not in name:
             assert (ROOT / name.split()[0]).exists(), name
@@ -125,16 +104,6 @@ def resolve(name):
         else:
             found = getattr(found, part)
     return found
-
-
-def test_readme_is_short_and_begins_with_an_image():
-    text = README.read_text()
-    assert len(text) <= 6500
-    assert text.index("](docs/pretrained.png)") < 800
-
-
-def test_contributing_is_short():
-    assert len((ROOT / "CONTRIBUTING.md").read_text().splitlines()) <= 120
 
 
 def test_both_languages_agree():
@@ -168,11 +137,3 @@ def test_first_hour_runs_every_command_of_the_readme():
                 for line in (*lines, *re.findall(r"`([^`\n]+)`", README.read_text()))
                 if line.startswith(("make ", "dcgan-mx ", "python scripts", "python3 ", "pip "))}
     assert commands - {*hour["LATER"]} == {command for command, _, _ in hour["HOUR"]}
-
-
-# flags.md is written from help texts, which `make check` reads where they are.
-@pytest.mark.parametrize("page", [page for page in PAGES if page.name != "flags.md"],
-                         ids=lambda page: str(page.relative_to(ROOT)))
-def test_wording_is_plain(page):
-    check = runpy.run_path(str(ROOT / "tools" / "check_prose.py"))["check"]
-    assert check(page) == []

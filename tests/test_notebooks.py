@@ -1,11 +1,7 @@
 """The notebooks in both languages, their stored outputs and pages, and display in a kernel."""
 import base64
-import json
-import os
 import re
 import runpy
-import subprocess
-import sys
 
 import cv2
 import nbformat
@@ -24,8 +20,8 @@ def read(path):
     return nbformat.read(path, as_version=4)
 
 
-def list_code(path):
-    return [cell for cell in read(path).cells if cell.cell_type == "code"]
+def list_code(notebook):
+    return [cell for cell in notebook.cells if cell.cell_type == "code"]
 
 
 def list_kinds(cell):
@@ -40,16 +36,16 @@ def read_images(cell):
         for output in cell.outputs if "image/png" in output.get("data", ())}
 
 
-def execute(path, out, tmp_path):
-    """Execute a notebook in a subprocess with its own kernel."""
-    done = subprocess.run([sys.executable, RUN, path, out], check=False, capture_output=True,
-                          text=True, env={**os.environ, "IPYTHONDIR": str(tmp_path / "ipython"),
-                                          "JUPYTER_RUNTIME_DIR": str(tmp_path / "runtime")})
-    assert done.returncode == 0, done.stderr
+@pytest.fixture
+def execute(tmp_path, monkeypatch):
+    """A function that executes a notebook in a kernel of its own."""
+    monkeypatch.setenv("IPYTHONDIR", str(tmp_path / "ipython"))
+    monkeypatch.setenv("JUPYTER_RUNTIME_DIR", str(tmp_path / "runtime"))
+    return runpy.run_path(str(RUN))["run"]
 
 
 def test_both_languages_have_equal_cells():
-    assert list_code(ENGLISH) == list_code(CHINESE)
+    assert list_code(read(ENGLISH)) == list_code(read(CHINESE))
     ours, theirs = read(ENGLISH).cells, read(CHINESE).cells
     assert [(cell.cell_type, cell.id) for cell in ours] == [
         (cell.cell_type, cell.id) for cell in theirs]
@@ -64,8 +60,8 @@ def test_both_languages_have_equal_cells():
             assert re.search("[\u4e00-\u9fff]", other.source)
 
 
-def test_outputs_of_a_complete_run_are_stored():
-    cells = list_code(ENGLISH)
+def test_stored_outputs_are_of_a_complete_run_and_confirm_the_blog():
+    cells = list_code(read(ENGLISH))
     assert [cell.execution_count for cell in cells] == [*range(1, len(cells) + 1)]
     assert all(output.output_type in ("display_data", "execute_result")
                for cell in cells for output in cell.outputs)
@@ -76,11 +72,7 @@ def test_outputs_of_a_complete_run_are_stored():
     assert ENGLISH.stat().st_size < 300_000
     text = re.sub('"image/png": "[^"]*"', "", ENGLISH.read_text())
     assert not re.search(r"/(home|root|tmp|work|usr|opt|Users)/|[A-Z]:\\\\", text)
-
-
-def test_stored_outputs_confirm_the_blog():
-    shown = {cell.source: cell.outputs[0].data["text/plain"] for cell in list_code(ENGLISH)
-             if cell.outputs}
+    shown = {cell.source: cell.outputs[0].data["text/plain"] for cell in cells if cell.outputs}
     assert shown["blog_experiments.check_rules(symG, symD)"].count("(True,") == 5
     assert 0 < float(shown["probe.error"]) < 1e-6
     least, = (float(re.search(r"'least': ([\d.]+)", text).group(1))
@@ -94,7 +86,7 @@ def test_pages_are_up_to_date(path):
         assert (DOCS / name).read_bytes() == content, f"{name} is out of date: make notebooks"
 
 
-def test_kernel_updates_images_and_progress_bar_in_place(tmp_path):
+def test_kernel_updates_images_and_progress_bar_in_place(execute, tmp_path):
     cells = ["import numpy as np\nfrom dcgan_mx import visual\n"
              "for i in (0, 1, 0.5):\n"
              "    visual('a', np.full((4, 1, 8, 8), i, np.float32))\n"
@@ -106,10 +98,10 @@ def test_kernel_updates_images_and_progress_bar_in_place(tmp_path):
              "for step in (1, 2, 3):\n"
              "    bar.on_step(SimpleNamespace(global_step=step))\n"
              "bar.on_end(None)"]
-    path, out = tmp_path / "small.ipynb", tmp_path / "out.ipynb"
+    path = tmp_path / "small.ipynb"
     nbformat.write(nbformat.v4.new_notebook(cells=[*map(nbformat.v4.new_code_cell, cells)]), path)
-    execute(path, out, tmp_path)
-    first, second, third = list_code(out)
+    notebook = execute(path)
+    first, second, third = list_code(notebook)
     found = read_images(first)
     assert len(first.outputs) == len(found) == 2
     np.testing.assert_array_equal(found["a"], make_grid(np.full((4, 1, 8, 8), 0.5))[..., 0])
@@ -117,18 +109,16 @@ def test_kernel_updates_images_and_progress_bar_in_place(tmp_path):
     np.testing.assert_array_equal(read_images(second)["a"], np.zeros((8, 8)))
     widget = "application/vnd.jupyter.widget-view+json"
     assert list_kinds(third) == [("display_data", widget, "text/plain")]
-    state = json.loads(out.read_text())["metadata"]["widgets"][
-        "application/vnd.jupyter.widget-state+json"]["state"]
+    state = notebook.metadata["widgets"]["application/vnd.jupyter.widget-state+json"]["state"]
     values = [model["state"].get("value") for model in state.values()]
     assert 3.0 in values and any("3/3" in str(value) for value in values)
 
 
 @pytest.mark.slow
-def test_notebook_runs(mnist_root, tmp_path):
+def test_notebook_runs(execute, mnist_root):
     """One language is enough, because both have the same code."""
     assert mnist_root == ROOT / "data"  # the notebook reads this directory
-    execute(ENGLISH, tmp_path / "out.ipynb", tmp_path)
-    before, after = list_code(ENGLISH), list_code(tmp_path / "out.ipynb")
+    before, after = list_code(read(ENGLISH)), list_code(execute(ENGLISH))
     assert [list_kinds(cell) for cell in after] == [list_kinds(cell) for cell in before]
     data = [read_images(cells[2])["data"] for cells in (before, after)]
     np.testing.assert_array_equal(*data)

@@ -4,7 +4,6 @@ import json
 import random
 import resource
 
-import numpy as np
 import pytest
 
 from tools.fuzz.mutate import mutate
@@ -26,14 +25,6 @@ def test_endurance_detects_growth():
         assert run(**{name: value})[1], name
 
 
-@pytest.mark.parametrize("flags, words", [
-    (("--parts", 3), "--parts: invalid value 3: give 4 or more"),
-    (("--parts", 4, "--steps", 3999), "--steps: 3999 is too few for --parts 4: give 4000")])
-def test_endurance_rejects_short_parts(flags, words, script):
-    done = script("tools.soak.endurance", *flags)
-    assert done.returncode == 2 and words in done.stderr.splitlines()[-1]
-
-
 @pytest.fixture
 def limit_file_size():
     """A function that sets the maximum size of files."""
@@ -43,66 +34,50 @@ def limit_file_size():
 
 
 def make_records(*points):
-    """Records of `evaluate_all`; at the last step of the blog's settings of 16,384 images."""
-    return [{"name": name, "seed": seed, "step": step, "seconds": 60.0 * step,
-             "images": 16384 if (name, step) in (("blog", 936), ("real", 1)) else 4096,
-             "frechet": 10.0 + step, "precision": 0.5, "recall": 0.5, "swd": 20.0 + step,
-             "ms_ssim": 0.1} for name, seed, step in points]
+    """Records of `evaluate_all`."""
+    return [{"name": name, "seed": seed, "step": step, "images": images, "frechet": 10.0 + step,
+             "precision": 0.5, "recall": 0.5, "swd": 20.0 + step, "ms_ssim": 0.1}
+            for name, seed, step, images in points]
 
 
-BLOG = [("blog", 1, 468), ("blog", 1, 702), ("blog", 1, 936), ("real", 0, 0), ("real", 0, 1)]
+POINTS = [("real", 0, 0, 4096), ("real", 0, 1, 16384), ("blog", 1, 468, 4096),
+          ("blog", 1, 702, 4096), ("blog", 1, 936, 16384)]
 
 
 def test_quality_writes_results_atomically(tmp_path, monkeypatch, limit_file_size):
-    """The disk fills up in the second line, and in the images."""
+    """The disk is full in the second line; the next start continues with the second point."""
     monkeypatch.setattr(quality, "make_evaluator",
                         lambda args: lambda *point: make_records(point)[0])
-    first = len(json.dumps(make_records(BLOG[0])[0])) + 1
     args = argparse.Namespace(out=tmp_path)
-    (tmp_path / "pytorch-1").mkdir()
-    path, images = tmp_path / "pytorch-1" / "5.npz", np.arange(500.0).reshape(5, 100)
-    limit_file_size(first + 20)
+    limit_file_size(len(json.dumps(make_records(POINTS[0])[0])) + 20)
     with pytest.raises(OSError, match="File too large"):
-        quality.evaluate_all(BLOG[:3], args)
-    with pytest.raises(OSError, match="File too large"):
-        quality.write_images(path, 7.0, images)
-    assert [*quality.read_metrics(tmp_path / "metrics.jsonl")] == BLOG[:1]
-    assert not path.exists()
+        quality.evaluate_all(POINTS, args)
+    assert [*quality.read_metrics(tmp_path / "metrics.jsonl")] == POINTS[:1]
     limit_file_size(10**6)
-    assert quality.evaluate_all(BLOG[:3], args) == make_records(*BLOG)
-    assert [*quality.read_metrics(tmp_path / "metrics.jsonl")] == BLOG
-    quality.write_images(path, 7.0, images)
-    kept, seconds = quality.read_images("pytorch", 1, 5, 3, args)
-    np.testing.assert_array_equal(kept, images[:3])
-    assert seconds == 7.0
+    assert quality.evaluate_all(POINTS, args) == make_records(*POINTS)
+    assert [*quality.read_metrics(tmp_path / "metrics.jsonl")] == POINTS
 
 
-@pytest.mark.parametrize("key, scale", [("step", 1), ("seconds", 60)])
-def test_quality_draws_each_baseline_below_its_points(key, scale, monkeypatch):
+def test_quality_draws_each_baseline_below_its_points(tmp_path, monkeypatch, capsys):
+    """All trainings are done, and all points are evaluated."""
     drawn = []
     monkeypatch.setattr("matplotlib.figure.Figure.savefig",
                         lambda figure, path, dpi: drawn.append(figure))
-    quality.draw_curves(make_records(*BLOG), key, "steps", "unused.png")
-    for axes, first in zip(drawn[0].axes, (10.0, 20.0)):
-        lines = {line.get_label(): line.get_xydata().tolist() for line in axes.get_lines()}
-        assert lines == {"blog": [[step, first + step] for step in (468, 702, 936)],
-                         "real digits, 4,096 images": [[468, first], [702, first]],
-                         "real digits, 16,384 images": [[936, first + 1], [936, first + 1]]}
-
-
-def test_quality_reports_missing_checkpoints(script, tmp_path):
     (tmp_path / "blog-1" / "checkpoints" / "step-00000936").mkdir(parents=True)
     (tmp_path / "metrics.jsonl").write_text(
-        "".join(json.dumps(record) + "\n" for record in make_records(*BLOG)))
-    flags = ("--candidates", "blog", "--seeds", 1, "--out", tmp_path, "--every")
-    done = script("tools.quality", *flags, 300)
-    assert done.returncode == 2 and done.stderr.splitlines()[-1].endswith(
-        f"--every: {tmp_path / 'blog-1'} has no checkpoint of step 300, 600, 900: give the "
-        "--every that it was trained with, or another --out")
-    done = script("tools.quality", *flags, 468)  # everything is done
-    assert done.returncode == 0, done.stderr
-    assert len(done.stdout.splitlines()) == 1 + 4 + 1 + 2
-    assert f"see {tmp_path / 'quality.png'}" in done.stdout and (tmp_path / "quality.png").exists()
+        "".join(json.dumps(record) + "\n" for record in make_records(*POINTS)))
+    monkeypatch.setattr("sys.argv", ["quality", "--candidates", "blog", "--seeds", "1", "--every",
+                                     "234", "--out", str(tmp_path)])
+    monkeypatch.setattr(quality, "make_evaluator", lambda args: lambda *point: make_records(
+        point)[0])
+    quality.main()
+    assert len(capsys.readouterr().out.splitlines()) == 1 + 6 + 2
+    for axes, first in zip(drawn[0].axes, (10.0, 20.0)):
+        lines = {line.get_label(): line.get_xydata().tolist() for line in axes.get_lines()}
+        assert lines == {
+            "blog": [[step, first + step] for step in (234, 468, 702, 936)],
+            "real digits, 4,096 images": [[234, first], [702, first]],
+            "real digits, 16,384 images": [[936, first + 1], [936, first + 1]]}
 
 
 def test_mutations_are_reproducible():

@@ -10,7 +10,7 @@ import re
 import sys
 import tokenize
 from pathlib import Path
-from typing import Iterator, Tuple
+from typing import Iterator
 
 ROOT = Path(__file__).resolve().parents[1]
 PAGES = ("*.md", "docs/*.md", "data/*.md", "dcgan_mx/templates/*.html")
@@ -35,8 +35,6 @@ RULES = (
     (r"\bpictures?\b", "'image'"),
     (r"\bfilms?\b", "'animation', 'video'"),
 )
-Finding = Tuple[Path, int, str, str]  # file, line, phrase, advice
-
 
 def read_prose(path: Path) -> Iterator[tuple[int, str]]:
     """Yield the line numbers and texts of a file's prose: without code, or of Python only texts."""
@@ -54,26 +52,20 @@ def read_prose(path: Path) -> Iterator[tuple[int, str]]:
     yield 1, text
 
 
-def check(path: Path) -> list[Finding]:
-    """Return what a file has of the phrases to avoid."""
-    findings: list[Finding] = []
+def check(path: Path) -> list[str]:
+    """Return a line for each phrase to avoid in a file."""
+    findings = []
     for line, text in read_prose(path):
-        joined = text.replace("\n", " ")
         for rule, advice in RULES:
-            for match in re.finditer(rule, joined, re.IGNORECASE):
-                findings.append((path, line + text[:match.start()].count("\n"), match[0], advice))
+            for match in re.finditer(rule, text.replace("\n", " "), re.IGNORECASE):
+                number = line + text[:match.start()].count("\n")
+                findings.append(f"{path}:{number}: '{match[0].strip()}': write {advice}")
     return findings
 
 
-def main() -> int:
-    """Print what is found; return 1 if there is anything."""
-    paths = [path for pattern in (*PAGES, *SOURCES) for path in sorted(ROOT.glob(pattern))]
-    findings = [finding for path in paths if path != Path(__file__).resolve()
-                for finding in check(path)]
-    for path, line, phrase, advice in findings:
-        print(f"{path.relative_to(ROOT)}:{line}: '{phrase.strip()}': write {advice}")
-    return bool(findings)
-
-
 if __name__ == "__main__":
-    sys.exit(main())
+    paths = [path for pattern in (*PAGES, *SOURCES) for path in sorted(ROOT.glob(pattern))
+             if path != Path(__file__).resolve()]
+    found = [finding for path in paths for finding in check(path)]
+    print(*found, sep="\n", end="\n" * bool(found))
+    sys.exit(bool(found))

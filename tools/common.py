@@ -3,36 +3,18 @@ from __future__ import annotations
 
 import argparse
 import importlib.metadata
-import os
-import subprocess
 import sys
 from pathlib import Path
-from typing import Any
 
 from dcgan_mx.system.cpu import ISA, check_bfloat16, cpu_flags, cpu_model, physical_cores
 
-ROOT = Path(__file__).resolve().parents[1]
 TRAIN = [sys.executable, "-m", "dcgan_mx", "train"]
-# A training of a few milliseconds a step.
-SMALL = ["--dataset", "synthetic", "--size", "16", "--ngf", "4", "--ndf", "4", "--batch-size", "8"]
 
 
 def make_parser(description: str | None) -> argparse.ArgumentParser:
     """Return a parser whose help begins with a module's first line and shows all defaults."""
     return argparse.ArgumentParser(description=(description or "").splitlines()[0],
                                    formatter_class=argparse.ArgumentDefaultsHelpFormatter)
-
-
-def python_env(**variables: str) -> dict[str, str]:
-    """Return an environment in which Python finds this checkout from any folder."""
-    return {**os.environ, "PYTHONPATH": str(ROOT), **variables}
-
-
-def run_python(*args: str, env: dict[str, str] | None = None, **options: Any) -> str:
-    """Run Python in a new process and return its output; CalledProcessError if it fails."""
-    done = subprocess.run([sys.executable, *args], stdout=subprocess.PIPE, text=True, check=True,
-                          env=python_env(**env or {}), **options)
-    return str(done.stdout)
 
 
 def find_pytorch() -> str | None:
@@ -44,7 +26,7 @@ def find_pytorch() -> str | None:
 
 
 def has_bfloat16() -> bool:
-    """Tell whether bfloat16 training is possible here; print the reason if not."""
+    """Return whether bfloat16 training is possible here; print the reason if not."""
     try:
         check_bfloat16(gpu=False)
     except ValueError as error:
@@ -53,11 +35,10 @@ def has_bfloat16() -> bool:
     return True
 
 
-def describe_processor() -> str:
-    """Return the processor's name, its cores and its instruction sets that matter for bfloat16."""
-    flags = cpu_flags()
-    return (f"{cpu_model()}, {physical_cores()} cores, "
-            + (", ".join(name for name in ISA if name in flags) or "no AVX-512"))
+def print_processor() -> None:
+    """Print the processor's name, its cores and its instruction sets that matter for bfloat16."""
+    print(f"on {cpu_model()}, {physical_cores()} cores, "
+          + (", ".join(name for name in ISA if name in cpu_flags()) or "no AVX-512"), flush=True)
 
 
 def read_status(name: str, pid: int | str = "self") -> float:
@@ -68,11 +49,3 @@ def read_status(name: str, pid: int | str = "self") -> float:
         return 0.0
     fields = next((line.split() for line in lines if line.startswith(f"{name}:")), ["", "0"])
     return int(fields[1]) / (1e3 if fields[-1] == "kB" else 1)
-
-
-def load_pyplot() -> Any:
-    """Return matplotlib.pyplot, set up to draw into files."""
-    import matplotlib
-    matplotlib.use("agg")
-    from matplotlib import pyplot
-    return pyplot

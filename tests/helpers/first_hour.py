@@ -47,45 +47,36 @@ def shorten(command, quick):
     return f"{command} --max-steps 20" if trains and (quick or not limited) else command
 
 
-def fill(command, run, folder):
-    """Replace RUN and FOLDER by real names."""
-    return command.replace("RUN", run).replace("FOLDER", str(folder))
-
-
 def main():
     """Run the commands, and stop at the first one that fails."""
     quick = "--quick" in sys.argv[1:]
-    folder = ROOT / "runs" / "images"
     # The variables of an outer make must not reach the inner ones.
     environ = {name: value for name, value in os.environ.items()
                if name not in ("ARGS", "MAKEFLAGS", "MAKEOVERRIDES", "MFLAGS")}
     environ["PATH"] = f"{ROOT / '.venv' / 'bin'}:{environ['PATH']}"
     for command, status, pattern in HOUR:
-        if "FOLDER" in command and not folder.exists():
-            subprocess.run([ROOT / ".venv" / "bin" / "python", "-c", DRAW, folder], check=True)
+        if "FOLDER" in command:
+            subprocess.run([ROOT / ".venv" / "bin" / "python", "-c", DRAW], cwd=ROOT, check=True)
         runs = sorted((ROOT / "runs").glob("mnist-*"), key=lambda path: path.stat().st_mtime)
-        run = str(runs[-1].relative_to(ROOT)) if runs else ""
-        line = fill(shorten(command, quick), run, folder.relative_to(ROOT))
+        line = shorten(command, quick).replace("FOLDER", "runs/images").replace(
+            "RUN", f"runs/{runs[-1].name}" if runs else "")
         start = time.monotonic()
         done = subprocess.run(["bash", "-c", line], cwd=ROOT, env=environ, text=True, check=False,
                               stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
         good = done.returncode == status and re.search(pattern, done.stdout)
-        word = "ok    " if good else "FAILED"
-        print(f"{word}  {time.monotonic() - start:6.0f} s  {line}", flush=True)
+        seconds = time.monotonic() - start
+        print(f"{'ok' if good else 'FAILED':6}  {seconds:6.0f} s  {line}", flush=True)
         if not good:
             sys.exit(f"{done.stdout[-3000:]}\nexit code {done.returncode}, expected {pattern!r}")
 
 
 DRAW = """
-import sys
-from pathlib import Path
-import cv2, numpy as np
-folder = Path(sys.argv[1])
-folder.mkdir(parents=True)
+import os, cv2, numpy as np
+os.makedirs("runs/images", exist_ok=True)
 rng = np.random.default_rng(0)
 for i in range(80):
     image = sum(cv2.resize(rng.normal(0, 300 / n, (n, n, 3)), (300, 200)) for n in (4, 9))
-    cv2.imwrite(str(folder / f"{i}.jpg"), (128 + image).clip(0, 255).astype(np.uint8))
+    cv2.imwrite(f"runs/images/{i}.jpg", (128 + image).clip(0, 255).astype(np.uint8))
 """
 
 if __name__ == "__main__":

@@ -17,18 +17,9 @@ from typing import Any, List, Mapping, Tuple
 
 from dcgan_mx.system.cpu import cpu_flags
 
-from ..common import (
-    TRAIN,
-    describe_processor,
-    find_pytorch,
-    has_bfloat16,
-    make_parser,
-    python_env,
-    read_status,
-    run_python,
-)
+from ..common import TRAIN, find_pytorch, has_bfloat16, make_parser, print_processor, read_status
 from . import scaling
-from .bench_loops import BATCH_SIZE
+from .bench_loops import BATCH_SIZE, make_trainer_loop
 
 Loops = List[Tuple[str, str, Mapping[str, str]]]  # name, loop, environment
 
@@ -39,48 +30,48 @@ class Candidate:
     def __init__(self, name: str, loop: str, env: Mapping[str, str]) -> None:
         self.name = name
         self.speeds: list[float] = []
-        clean = {k: v for k, v in python_env().items() if not k.startswith(("OMP_", "MXNET_"))}
+        clean = {k: v for k, v in os.environ.items() if not k.startswith(("OMP_", "MXNET_"))}
         self._process = subprocess.Popen(
             [sys.executable, "-m", "tools.benchmark.bench_loops", loop], env={**clean, **env},
             text=True, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
-        assert self._process.stdin and self._process.stdout  # for mypy
-        self._input, self._output = self._process.stdin, self._process.stdout
         self._answer()
 
     def _answer(self) -> str:
-        line = self._output.readline()
+        assert self._process.stdout  # for mypy
+        line = self._process.stdout.readline()
         if not line:
             raise ChildProcessError(f"the process of {self.name!r} ended early")
         return line
 
     def train(self, steps: int) -> None:
         """Train and append the speed in images per second."""
-        self._input.write(f"{steps}\n")
-        self._input.flush()
+        assert self._process.stdin  # for mypy
+        self._process.stdin.write(f"{steps}\n")
+        self._process.stdin.flush()
         self.speeds.append(BATCH_SIZE * steps / float(self._answer()))
 
     def close(self) -> None:
         """End the process."""
-        self._input.close()
-        self._process.wait()
+        self._process.communicate()
 
 
-def compare(title: str, loops: Loops, rounds: int, steps: int, ours: int = 1) -> float:
-    """Print speeds, and the factor by which each of our loops is faster; return our best speed.
+def compare(loops: Loops, rounds: int, steps: int, ours: int) -> float:
+    """Print speeds, and the factors by which our loops, the first ones, are faster.
 
-    The first `ours` loops are ours.
+    Returns the median of our best loop in images per second.
     """
     candidates = [Candidate(*loop) for loop in loops]
     order = random.Random(0)  # the predecessor of a candidate affects its speed
     for _ in range(rounds):
         for candidate in order.sample(candidates, len(candidates)):
             candidate.train(steps)
-    print(f"\n{title:47} images/s (min - max)    " + "".join(
-        f"{chr(ord('A') + i) + ' is faster by':>16}" for i in range(ours)))
+    letters = "AB"[:ours]
+    print(f"\n{f'training, batch {BATCH_SIZE}':47} images/s (min - max)    "
+          + "".join(f"{letter + ' is faster by':>16}" for letter in letters))
     for i, candidate in enumerate(candidates):
         candidate.close()
         speeds = candidate.speeds
-        name = f"{chr(ord('A') + i) if i < ours else ' '} {candidate.name}"
+        name = f"{letters[i:i + 1] or ' '} {candidate.name}"
         ratios = [median(a / b for a, b in zip(our.speeds, speeds)) for our in candidates[:ours]]
         print(f"{name:47} {median(speeds):6.1f} {f'({min(speeds):.1f} - {max(speeds):.1f})':17}"
               + "".join(f"{'' if j == i else f'x {ratio:.2f}':>16}"
@@ -90,19 +81,14 @@ def compare(title: str, loops: Loops, rounds: int, steps: int, ours: int = 1) ->
 
 def measure_checkpoint(rounds: int = 5) -> None:
     """Print how long a checkpoint of the full networks delays the training."""
-    from dcgan_mx import MnistIter, RandIter, Trainer, make_dcgan_sym
-    from dcgan_mx.data.datasets import make_discs
     from dcgan_mx.hooks.checkpoints import Saver
-    from dcgan_mx.system.runtime import mx
-    trainer = Trainer(*make_dcgan_sym(64, 64, 3), BATCH_SIZE, (3, 64, 64))
-    train_iter, rand_iter = MnistIter(make_discs(), BATCH_SIZE), RandIter(BATCH_SIZE, 100)
+    trainer, train = make_trainer_loop()
     times = []
     with tempfile.TemporaryDirectory() as folder:
         saver = Saver(folder, keep=1)
         for _ in range(rounds + 1):
             start = time.perf_counter()
-            trainer.fit(train_iter, rand_iter, 1000, max_steps=trainer.global_step + 2)
-            mx.nd.waitall()
+            train(2)
             trained = time.perf_counter()
             saver.save(trainer)
             copied = time.perf_counter()
@@ -127,28 +113,14 @@ def draw_photographs(folder: Path, n: int) -> None:
 
 
 def measure_data(training_speed: float, n: int = 3000, rounds: int = 3) -> None:
-    """Print how fast records are read, and how fast images are packed."""
+    """Print how fast records are read."""
     from dcgan_mx import ImagenetIter
-    from dcgan_mx.system.runtime import mx
-    # MXNet's tool imports mxnet itself: it needs the names that dcgan_mx adds to NumPy.
-    im2rec = ["-W", "ignore", "-c", "import sys, runpy, dcgan_mx.system.runtime; del sys.argv[0];"
-              "runpy.run_path(sys.argv[0], run_name='__main__')",
-              str(Path(mx.__file__).parent / "tools" / "im2rec.py")]
-    times: list[list[float]] = []
-    speeds = []
+    from dcgan_mx.data.packing import pack
     with tempfile.TemporaryDirectory() as scratch:
-        folder, rec, prefix = (str(Path(scratch) / name) for name in ("in", "a.rec", "b"))
-        draw_photographs(Path(folder), n)
-        commands = (["-m", "dcgan_mx", "pack", folder, rec, "--threads", "2", "--force"],
-                    [*im2rec, "--list", "--recursive", prefix, folder],
-                    [*im2rec, prefix, folder, "--resize", "256", "--num-thread", "2"])
-        for _ in range(rounds):
-            times.append([])
-            for command in commands:
-                start = time.perf_counter()
-                run_python(*command, stderr=subprocess.DEVNULL)
-                times[-1].append(time.perf_counter() - start)
-        train_iter = ImagenetIter(rec, BATCH_SIZE)
+        folder, rec = Path(scratch) / "in", Path(scratch) / "a.rec"
+        draw_photographs(folder, n)
+        pack(folder, rec)
+        train_iter, speeds = ImagenetIter(rec, BATCH_SIZE), []
         for _ in range(rounds):
             start = time.perf_counter()
             for batch in train_iter:
@@ -156,10 +128,7 @@ def measure_data(training_speed: float, n: int = 3000, rounds: int = 3) -> None:
             speeds.append(train_iter.num_batches * BATCH_SIZE / (time.perf_counter() - start))
             train_iter.reset()
     speed = median(speeds)
-    print(f"\nreading records: {speed:.0f} images/s, x {speed / training_speed:.1f} of training\n"
-          f"packing {n} JPEG files of 400x300: {median(t[0] for t in times):.1f} s; "
-          f"im2rec.py: x {median((t[1] + t[2]) / t[0] for t in times):.2f} of that, "
-          f"x {median(t[2] / t[0] for t in times):.2f} without making its list")
+    print(f"\nreading records: {speed:.0f} images/s, x {speed / training_speed:.1f} of training")
 
 
 def measure_run(data: str) -> None:
@@ -191,11 +160,10 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=3, help="steps of a turn")
     parser.add_argument("--data", default="data", help="folder of MNIST")
     args = parser.parse_args()
-    print(f"on {describe_processor()}", flush=True)
+    print_processor()
     # MXNet's own choice on x86: half of the processors (src/engine/openmp.cc).
     as_installed = {"OMP_NUM_THREADS": str(max(1, len(os.sched_getaffinity(0)) // 2))}
     loops: Loops = [("dcgan_mx", "ours", {})]
-    samplers: Loops = [("dcgan_mx, dcgan-mx sample", "our-sampler", {})]
     if has_bfloat16():
         loops.append(("dcgan_mx --precision bfloat16", "ours-bfloat16", {}))
     ours = len(loops)
@@ -210,12 +178,9 @@ def main() -> None:
                   ("the same, channels_last", "pytorch-channels-last", {})]
         if ours > 1:
             loops.append(("the same, channels_last, bfloat16 autocast", "pytorch-bfloat16", {}))
-        samplers.append((f"PyTorch {torch}, eval mode", "pytorch-sampler", {}))
     else:
         print("PyTorch is skipped: it is not installed (pip install torch)")
-    speed = compare("training, batch 64", loops, args.rounds, args.steps, ours)
-    compare("sampling, batch 64, float32", samplers, args.rounds, 2 * args.steps)
-    measure_data(speed)
+    measure_data(compare(loops, args.rounds, args.steps, ours))
     measure_checkpoint()
     measure_run(args.data)
     scaling.start_workers()

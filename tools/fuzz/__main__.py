@@ -8,8 +8,6 @@ interrupted run. Every mutation is a function of the seed, the reader and its nu
 """
 from __future__ import annotations
 
-import collections
-import contextlib
 import faulthandler
 import json
 import os
@@ -26,7 +24,7 @@ from typing import Any
 
 from dcgan_mx.system.files import parse_json, write_atomic
 
-from ..common import make_parser, python_env, read_status
+from ..common import make_parser, read_status
 from .fuzz_targets import TARGETS, Target
 from .mutate import mutate
 
@@ -77,173 +75,143 @@ def check(target: Target, path: Path, content: bytes, guard: Guard, timeout: flo
     try:
         target.read(path)
         accepted = True
-    except SystemExit:  # --help
-        pass
-    except (ValueError, OSError) as error:
-        own = type(error) is ValueError or type(error).__module__.startswith("dcgan_mx.")
-        if not (own or isinstance(error, OSError)) or "\n" in str(error):
-            problem = _describe(error)
     except BaseException as error:
-        problem = _describe(error)
+        ours = type(error) is ValueError or type(error).__module__.startswith("dcgan_mx.")
+        if not (ours or isinstance(error, OSError)) or "\n" in str(error):
+            places = traceback.extract_tb(error.__traceback__)
+            place = [p for p in places if "dcgan_mx" in p.filename or p is places[-1]][-1]
+            problem = (f"{type(error).__name__} at {Path(place.filename).name}:{place.lineno}: "
+                       f"{error!s:.200}")
     finally:
         faulthandler.cancel_dump_traceback_later()
-    if problem is None and guard.breaches:
-        problem = guard.breaches[0]
-    if problem is None and read_status("VmHWM") - before > _MEMORY + len(content) / 1e6:
-        problem = f"needs more than {_MEMORY} MB"
+    if guard.breaches:
+        problem = problem or guard.breaches[0]
+    if read_status("VmHWM") - before > _MEMORY + len(content) / 1e6:
+        problem = problem or f"needs more than {_MEMORY} MB"
     return accepted, problem
-
-
-def _describe(error: BaseException) -> str:
-    """Describe an error by its type and place, which identify a finding."""
-    places = traceback.extract_tb(error.__traceback__)
-    place = [place for place in places if "dcgan_mx" in place.filename or place is places[-1]][-1]
-    return f"{type(error).__name__} at {Path(place.filename).name}:{place.lineno}: {error!s:.200}"
 
 
 def serve(name: str, begin: int, end: int, seed: int, folder: Path, timeout: float) -> None:
     """Check a reader with mutations `begin` to `end`; print a line of JSON after each."""
     report = os.fdopen(os.dup(1), "w", buffering=1)
-    os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # MXNet prints, and so does --help
+    os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # MXNet prints
     sys.dont_write_bytecode = True
     warnings.simplefilter("ignore")
     target = TARGETS[name]
     path = folder / "run" / target.file
-    shutil.rmtree(folder / "run")  # an earlier process may have left mutated files
-    path.parent.mkdir(parents=True)
-    contents = [*target.make(folder / "run")]
-    if not (folder / "seeds").exists():
-        (folder / "seeds.tmp").mkdir(exist_ok=True)
-        for n, content in enumerate(contents):
-            (folder / "seeds.tmp" / f"{n:04d}").write_bytes(content)
-        (folder / "seeds.tmp").rename(folder / "seeds")
-    seeds = [seed_file.read_bytes() for seed_file in sorted((folder / "seeds").iterdir())]
+    path.parent.mkdir(parents=True, exist_ok=True)
+    seeds = [*target.make(folder / "run")]
     path.write_bytes(seeds[0])
-    with contextlib.suppress(SystemExit):
-        target.read(path)  # imports and caches are not charged to the first mutation
+    target.read(path)  # imports and caches are not charged to the first mutation
+    report.write("ready\n")
     guard = Guard(folder / "run", folder / "tmp")
     limit = int(read_status("VmSize") * 1e6) + _ADDRESS_SPACE
     resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
     for n in range(begin, end):
         content = mutate(random.Random(f"{seed} {name} {n}"), seeds)
         accepted, problem = check(target, path, content, guard, timeout)
-        if problem is None and os.listdir(folder / "elsewhere"):
-            problem = f"wrote outside: {os.listdir(folder / 'elsewhere')!r:.200}"
+        outside = os.listdir(folder / "elsewhere")
+        if outside:
+            problem = problem or f"wrote outside: {outside!r:.200}"
         report.write(json.dumps([n, accepted, problem, content.hex() if problem else ""]) + "\n")
 
 
-class Notes:
-    """Counts and findings, in a file from which the next start continues."""
-
-    def __init__(self, folder: Path, seed: int) -> None:
-        self._path, self._folder, self._seed = folder / "notes.json", folder, seed
-        self.done: dict[str, int] = collections.defaultdict(int)
-        self.accepted: dict[str, int] = collections.defaultdict(int)
-        self.findings: dict[str, dict[str, Any]] = {}
-        if self._path.exists():
-            saved = parse_json(self._path.read_bytes())
-            if saved["seed"] != seed:
-                raise SystemExit(f"error: --seed: {seed} differs from {saved['seed']} in "
-                                 f"{self._path}: give that seed, or another --notes")
-            self.done.update(saved["done"])
-            self.accepted.update(saved["accepted"])
-            self.findings.update(saved["findings"])
-
-    def add(self, name: str, n: int, problem: str, content: bytes) -> None:
-        """Count a problem; keep the first file of each kind."""
-        key = f"{name}: {problem.split(': ', maxsplit=1)[0]}"
-        if key not in self.findings:
-            file = f"finding-{len(self.findings):03d}"
-            write_atomic(self._folder / file, content)
-            self.findings[key] = {"first": n, "file": file, "count": 0, "problem": problem}
-            print(f"FOUND {name}, mutation {n}, in {self._folder / file}: {problem}", flush=True)
-        self.findings[key]["count"] += 1
-
-    def save(self) -> None:
-        """Write the file."""
-        write_atomic(self._path, json.dumps({
-            "seed": self._seed, "done": self.done, "accepted": self.accepted,
-            "findings": self.findings}, indent=1).encode())
+def add_finding(findings: dict[str, Any], folder: Path, name: str, n: int, problem: str,
+                content: bytes) -> None:
+    """Count a problem; keep the first file of each kind."""
+    key = f"{name}: {problem.split(': ', maxsplit=1)[0]}"
+    if key not in findings:
+        path = folder / f"finding-{len(findings):03d}"
+        write_atomic(path, content)
+        findings[key] = {"first": n, "file": str(path), "count": 0, "problem": problem}
+        print(f"FOUND {name}, mutation {n}, in {path}: {problem}", flush=True)
+    findings[key]["count"] += 1
 
 
-def run_part(name: str, begin: int, end: int, folder: Path, notes: Notes, seed: int,
+def run_part(name: str, begin: int, end: int, folder: Path, notes: dict[str, Any], seed: int,
              retry: bool = False) -> int:
     """Check some mutations in a process; return the number after the last one."""
-    for part in ("run", "tmp", "elsewhere"):
-        (folder / part).mkdir(parents=True, exist_ok=True)
-    outside, tmp = str(folder / "elsewhere"), str(folder / "tmp")
-    env = python_env(TMPDIR=tmp, HOME=outside, XDG_CACHE_HOME=outside, MPLCONFIGDIR=tmp,
-                     OPENCV_LOG_LEVEL="OFF")
+    run, tmp, outside = (folder / name / part for part in ("run", "tmp", "elsewhere"))
+    shutil.rmtree(folder / name, ignore_errors=True)  # what an earlier process left
+    for part in (run, tmp, outside):
+        part.mkdir(parents=True)
+    env = {**os.environ, "PYTHONPATH": os.getcwd(), "TMPDIR": str(tmp), "HOME": str(outside),
+           "XDG_CACHE_HOME": str(outside), "MPLCONFIGDIR": str(tmp), "OPENCV_LOG_LEVEL": "OFF"}
+    timeout = TIMEOUT * (_RETRY_FACTOR if retry else 1)
     with open(folder / "errors", "w+", errors="replace") as errors:
         process = subprocess.Popen(
             [sys.executable, "-X", "faulthandler", "-m", "tools.fuzz", "--serve", name, str(begin),
-             str(end), str(folder), str(TIMEOUT * (_RETRY_FACTOR if retry else 1)), "--seed",
-             str(seed)], stdout=subprocess.PIPE, stderr=errors, env=env, cwd=outside, text=True)
+             str(end), str(folder / name), str(timeout), "--seed", str(seed)],
+            stdout=subprocess.PIPE, stderr=errors, env=env, cwd=outside, text=True)
         assert process.stdout  # for mypy
+        started = bool(process.stdout.readline())
         for line in process.stdout:
             n, accepted, problem, content = json.loads(line)
             begin = n + 1
-            notes.accepted[name] += accepted
+            notes["accepted"][name] += accepted
             if problem:
-                notes.add(name, n, problem, bytes.fromhex(content))
+                add_finding(notes["findings"], folder, name, n, problem, bytes.fromhex(content))
         status = process.wait()
         errors.seek(0)
         printed = errors.read()
-    shutil.rmtree(tmp)
-    if begin < end:  # the process died
-        if not (folder / "seeds").exists():
-            raise RuntimeError(f"{name} cannot be checked: {printed}")
-        hangs = "Timeout (" in printed
-        if hangs and not retry:
-            return run_part(name, begin, begin + 1, folder, notes, seed, retry=True)
-        where = re.findall(r'File ".*?([^/"]+)", line (\d+)', printed)[:1]
-        place = ":".join(where[0]) if where else "an unknown place"
-        notes.add(name, begin, (
-            f"hangs at {place}: longer than {TIMEOUT} s" if hangs else
-            f"ends the process with status {status} at {place}: {printed.strip()[:300]}"),
-            (folder / "run" / TARGETS[name].file).read_bytes())
-        begin += 1
-    return begin
+    if begin == end:
+        return end
+    if not started:
+        raise RuntimeError(f"{name} cannot be checked: {printed}")
+    hangs = "Timeout (" in printed
+    if hangs and not retry:
+        return run_part(name, begin, begin + 1, folder, notes, seed, retry=True)
+    where = re.search(r'File ".*?([^/"]+)", line (\d+)', printed)
+    place = f"{where[1]}:{where[2]}" if where else "an unknown place"
+    problem = (f"hangs at {place}: longer than {timeout} s" if hangs else
+               f"ends the process with status {status} at {place}: {printed.strip()[:300]}")
+    add_finding(notes["findings"], folder, name, begin, problem,
+                (run / TARGETS[name].file).read_bytes())
+    return begin + 1
 
 
 def main() -> None:
     """Parse the flags; check all readers in turn until each has had its share of mutations."""
     parser = make_parser(__doc__)
-    parser.add_argument("--count", type=int, default=100_000, help="mutations of all readers")
-    parser.add_argument("--seed", type=int, default=0, help="seed of the mutations")
-    parser.add_argument("--readers", help="names with commas between; all if not given")
-    parser.add_argument("--notes", type=Path, default=Path("build/fuzz"),
-                        help="folder for records and findings")
-    parser.add_argument("--serve", nargs=5,
-                        help="check mutations in this process: NAME BEGIN END FOLDER TIMEOUT")
+    add = parser.add_argument
+    add("--count", type=int, default=100_000, help="mutations of all readers")
+    add("--seed", type=int, default=0, help="seed of the mutations")
+    add("--readers", help="names with commas between; all if not given")
+    add("--notes", type=Path, default=Path("build/fuzz"), help="folder for records and findings")
+    add("--serve", nargs=5, help="check mutations in this process: NAME BEGIN END FOLDER TIMEOUT")
     args = parser.parse_args()
     if args.serve:
         name, begin, end, folder, timeout = args.serve
         serve(name, int(begin), int(end), args.seed, Path(folder), float(timeout))
         return
     names = args.readers.split(",") if args.readers else list(TARGETS)
-    unknown = {*names} - {*TARGETS}
-    if unknown:
-        parser.error(f"--readers: unknown {', '.join(unknown)}: give some of {', '.join(TARGETS)}")
-    args.notes.mkdir(parents=True, exist_ok=True)
-    notes, share = Notes(args.notes, args.seed), -(-args.count // len(names))
-    while any(notes.done[name] < share for name in names):
-        for name in names:
-            folder = args.notes.resolve() / re.sub(r"[^\w.]", "-", name)
-            end = min(notes.done[name] + _PART, share)
-            while notes.done[name] < end:
-                notes.done[name] = run_part(name, notes.done[name], end, folder, notes, args.seed)
-                notes.save()
-        print(f"{sum(notes.done[name] for name in names)} of {share * len(names)} mutations, "
-              f"findings: {len(notes.findings)}", flush=True)
     for name in names:
-        print(f"{name}: {notes.done[name]} mutations, {notes.accepted[name]} of them accepted")
-    print(f"{len(names)} readers, {sum(notes.done[name] for name in names)} mutations, "
-          f"findings: {len(notes.findings)}")
-    for key, finding in notes.findings.items():
-        print(f"{key} ({finding['count']} times), {args.notes / finding['file']}: "
-              f"{finding['problem']}")
-    sys.exit(bool(notes.findings))
+        if name not in TARGETS:
+            parser.error(f"--readers: unknown {name!r}: give some of {', '.join(TARGETS)}")
+    folder = args.notes.resolve() / f"seed-{args.seed}"
+    folder.mkdir(parents=True, exist_ok=True)
+    path, share = folder / "notes.json", -(-args.count // len(names))
+    notes = (parse_json(path.read_bytes()) if path.exists() else
+             {"done": {}, "accepted": {}, "findings": {}})
+    done, findings = notes["done"], notes["findings"]
+    for name in names:
+        done.setdefault(name, 0)
+        notes["accepted"].setdefault(name, 0)
+    while any(done[name] < share for name in names):
+        for name in names:
+            end = min(done[name] + _PART, share)
+            while done[name] < end:
+                done[name] = run_part(name, done[name], end, folder, notes, args.seed)
+                write_atomic(path, json.dumps(notes, indent=1).encode())
+        print(f"{sum(done[name] for name in names)} of {share * len(names)} mutations, findings: "
+              f"{len(findings)}", flush=True)
+    for name in names:
+        print(f"{name}: {done[name]} mutations, {notes['accepted'][name]} of them accepted")
+    print(f"{len(names)} readers, {sum(done[name] for name in names)} mutations, findings: "
+          f"{len(findings)}")
+    for key, finding in findings.items():
+        print(f"{key} ({finding['count']} times), {finding['file']}: {finding['problem']}")
+    sys.exit(bool(findings))
 
 
 if __name__ == "__main__":

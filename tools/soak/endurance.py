@@ -15,11 +15,12 @@ import tempfile
 from pathlib import Path
 from statistics import median
 
-from ..common import load_pyplot, make_parser, read_status
+from matplotlib.figure import Figure
+
+from ..common import make_parser, read_status
 
 UNITS = {"memory": "MB", "files": "open", "threads": "", "disk": "MB"}
 TOLERANCES = {"memory": 0.05, "files": 0.0, "threads": 0.0, "disk": 2 / 3}
-MIN_STEPS = 1000  # steps of a part: memory first grows to its working size
 
 
 def measure(run_dir: Path) -> dict[str, float]:
@@ -46,8 +47,8 @@ def compare(parts: list[dict[str, float]]) -> tuple[list[str], bool]:
 
 def draw(parts: list[dict[str, float]], path: Path) -> None:
     """Write a graph with a curve for each of the four numbers."""
-    plt = load_pyplot()
-    figure, axes = plt.subplots(len(UNITS), 1, figsize=(7, 7), sharex=True)
+    figure = Figure(figsize=(7, 7))
+    axes = figure.subplots(len(UNITS), 1, sharex=True)
     for ax, (name, unit) in zip(axes, UNITS.items()):
         ax.plot([part["step"] for part in parts], [part[name] for part in parts])
         ax.set_ylabel(f"{name}, {unit}" if unit else name)
@@ -60,15 +61,11 @@ def draw(parts: list[dict[str, float]], path: Path) -> None:
 def main() -> None:
     """Parse the flags; train in parts, measure, compare."""
     parser = make_parser(__doc__)
-    parser.add_argument("--steps", type=int, default=100_000, help="steps in all")
-    parser.add_argument("--parts", type=int, default=50, help="number of parts")
+    parser.add_argument("--steps", type=int, default=100_000, help="steps in all; in a part "
+                        "at least 1,000, after which the memory has its working size")
+    parser.add_argument("--parts", type=int, default=50, help="number of parts, at least 4")
     parser.add_argument("--graph", type=Path, default=Path("endurance.png"), help="a PNG file")
     args = parser.parse_args()
-    if args.parts < 4:
-        parser.error(f"--parts: invalid value {args.parts}: give 4 or more")
-    if args.steps < MIN_STEPS * args.parts:
-        parser.error(f"--steps: {args.steps} is too few for --parts {args.parts}: give "
-                     f"{MIN_STEPS * args.parts} or more")
     from dcgan_mx.cli.main import run
     parts: list[dict[str, float]] = []
     each = args.steps // args.parts
