@@ -5,13 +5,13 @@ import signal as signals
 import warnings
 from typing import Any, Protocol, Sequence
 
-from .engine import module_state
+from .engine import trainer_state
 from .engine.batches import LookaheadBatches
 from .engine.collectives import StopRequest, Workers, choose_request, sync_stop
-from .engine.module_state import DivergenceError
 from .engine.modules import adam_options, bind_modules
 from .engine.progress import ProgressBar
 from .engine.step_metrics import Metrics
+from .engine.trainer_state import DivergenceError
 from .engine.weight_average import WeightAverage
 from .runs.config import check_settings
 from .runs.stop_reason import StopReason
@@ -135,6 +135,7 @@ class Trainer:
             symG, symD, batch_size, data_shape, nz, self.contexts, kvstore,
             initializer or mx.init.Normal(0.02), precision,
             *(adam_options(rate or lr, beta1, wd, lr_decay_start) for rate in (lr_g, lr_d)))
+        self._networks = {"G": self.modG, "D": self.modD}
         self.average = WeightAverage(self.modG, ema_decay, ema_rel_std)
         self._fake, self._real, self._as_real = (mx.nd.full((batch_size,), value)
                                                  for value in (0, real_label, 1))
@@ -291,7 +292,7 @@ class Trainer:
 
     def check_finite(self) -> None:
         """Wait for the device; raise DivergenceError if a parameter or statistic is not finite."""
-        module_state.check_finite(self)
+        trainer_state.check_finite(self._networks, self.workers, self.global_step)
 
     def get_state(self) -> dict[str, Any]:
         """Wait for the device, and copy everything that the next step depends on.
@@ -311,7 +312,10 @@ class Trainer:
             `counters`: `step`, `epoch`, `nbatch`, `batch_size`; `workers`, their number; `updates`,
             the numbers of Adam's updates of `G` and `D`; `metrics`, see `Metrics.get_state`.
         """
-        return module_state.get_state(self)
+        counters = {"step": self.global_step, "epoch": self.epoch, "nbatch": self.nbatch,
+                    "batch_size": self.batch_size}
+        return trainer_state.get_state(self._networks, self.average, self.metrics, counters,
+                                      self.workers)
 
     def set_state(self, state: dict[str, Any] | None) -> None:
         """Restore what `get_state` returned, except `symbols`.
@@ -321,5 +325,11 @@ class Trainer:
         `replicas` each gets the averages. If the state is of other networks, ValueError is raised,
         and the trainer does not change.
         """
-        module_state.set_state(self, state)
+        counters = trainer_state.set_state(state, self._networks, self.average, self.metrics,
+                                          self.workers)
+        self.global_step, self.epoch = counters["step"], counters["epoch"]
+        # A position within an epoch is valid only for the same batches and the same data part.
+        same = ((counters["batch_size"], counters["workers"])
+                == (self.batch_size, self.workers.count))
+        self.nbatch = counters["nbatch"] if same else 0
         self.outG = self.diffD = self.batch = None
