@@ -20,7 +20,7 @@ from dcgan_mx.sampling.generator import Generator, load_generator
 from dcgan_mx.sampling.latent import make_latents
 from dcgan_mx.system.runtime import mx
 from dcgan_mx.visual import make_grid, read_png
-from tools.quality.make_pretrained import make_pretrained, write_pretrained
+from tools.quality.make_pretrained import make_pretrained
 
 GREY = (*SMALL, "--nc", 1, "--batch-size", 16)
 
