@@ -63,6 +63,11 @@ load_libraries()
 os.environ["MXNET_UPDATE_ON_KVSTORE"] = "0"
 os.environ.setdefault("MXNET_SUBGRAPH_VERBOSE", "0")  # otherwise a line for each bound network
 _role = os.environ.pop("DMLC_ROLE", None)  # MXNet's import would run a server, then end the process
+# MXNet derives its deprecated FeedForward from a class of scikit-learn if that is installed. The
+# import of scikit-learn takes a second.
+_without_sklearn = "sklearn" not in sys.modules
+if _without_sklearn:
+    sys.modules["sklearn"] = None  # type: ignore[assignment]
 try:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # distutils (below Python 3.12) is deprecated
@@ -77,6 +82,8 @@ except OSError as error:
 finally:
     if _role is not None:
         os.environ["DMLC_ROLE"] = _role
+    if _without_sklearn:
+        del sys.modules["sklearn"]
 _sparse: Any = sys.modules.get("scipy.sparse")
 if _sparse is not None:  # MXNet reads scipy.sparse.csr for each array; SciPy 2 removes it
     _sparse.csr = types.SimpleNamespace(csr_matrix=_sparse.csr_matrix)
