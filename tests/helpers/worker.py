@@ -6,7 +6,6 @@ import numpy as np
 from dcgan_mx import MnistIter, RandIter, Trainer, make_dcgan_sym
 from dcgan_mx.cli import train, train_args
 from dcgan_mx.data.datasets import make_discs
-from dcgan_mx.engine import modules
 from dcgan_mx.engine.collectives import Workers
 from dcgan_mx.hooks.base import Logger
 from dcgan_mx.hooks.checkpoints import Saver
@@ -98,21 +97,19 @@ def diverge(ours):
     return error_message(ours.check_finite)
 
 
-def main(folder, broadcast, precision="float32"):
-    if broadcast == "no":
-        modules.pull_parameters = lambda mod, kvstore: None
+def main(folder, precision="float32"):
     kvstore = make_kvstore("dist_sync")
     workers = Workers(kvstore)
     ours = make_trainer(BATCH_SIZE, workers.rank, kvstore=kvstore, precision=precision)
     noise = RandIter(BATCH_SIZE, 5, 0, workers.count, workers.rank)
     for batch in make_images(workers.count, workers.rank):
         ours.step(batch, noise.next())
-    np.savez(f"{folder}/{broadcast}-{workers.rank}.npz", **list_parameters(ours))
+    np.savez(f"{folder}/worker-{workers.rank}.npz", **list_parameters(ours))
     # In the same process: last bits depend on its threads, and on whether AMX is enabled.
-    contexts = train_two_contexts(precision=precision) if broadcast == "yes" else None
-    if contexts and workers.rank == 0:
+    contexts = train_two_contexts(precision=precision)
+    if workers.rank == 0:
         np.savez(f"{folder}/contexts.npz", **list_parameters(contexts))
-    if contexts and precision == "float32":
+    if precision == "float32":
         averages = {f"average {name}": (value, contexts.metrics.get()[name])
                     for name, value in ours.metrics.get().items()}
         np.savez(f"{folder}/results-{workers.rank}.npz", failure=fit_unequally(ours, folder),
