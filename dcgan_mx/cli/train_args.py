@@ -57,8 +57,10 @@ HELP = {
         "g_loss": "generator loss: -log D(G(z)), or log(1 - D(G(z)))",
         "precision": "number format of the networks; bfloat16 needs a processor with AVX512-BF16 "
                      "or AMX",
-        "init_from": "initialize the generator from pretrained:NAME, a checkpoint or a run "
-                     "directory (default: random weights, N(0, 0.02))",
+        "init_from": "initialize the generator from pretrained:NAME, a run directory, a checkpoint "
+                     "or a model of MXNet's example (.params file or prefix); with "
+                     "SOURCE,SOURCE also the discriminator, from the second (default: random "
+                     "weights, N(0, 0.02))",
         "seed": "seed of weights, noise and data order",
         "num_epochs": "stop after N passes over the data",
         "max_steps": "stop after N steps (default: no limit)",
