@@ -147,26 +147,33 @@ def _add_setting(parser: Parser, group: Any, name: str, text: str) -> None:
 
 def _names(text: str) -> tuple[str, ...]:
     """Parse the names of --override."""
-    names = tuple(name.strip().replace("-", "_") for name in text.split(","))
-    for name in names:
-        if name not in OVERRIDABLE:
-            raise argparse.ArgumentTypeError(f"{name!r} cannot be overridden: expected names among "
-                                             f"{', '.join(OVERRIDABLE)}; or start a new run")
-    return names
+    return tuple(name.strip().replace("-", "_") for name in text.split(","))
 
 
 def parse(argv: Sequence[str]) -> TrainArgs:
-    """Parse the command's flags; with --resume, merge them into the run's settings.
-
-    Raises ValueError if a flag is invalid, or if it affects results and differs from the resumed
-    run's; raises OSError if the run's settings cannot be read.
-    """
+    """Parse the command's flags; see `make_args`."""
     args = vars(make_parser().parse_args(argv))
     resume, dry_run = args.pop("resume"), args.pop("dry_run")
     override, preset = args.pop("override") or (), args.pop("preset") or ""
-    given = {**PRESETS.get(preset, {}),
-             **{name: value for name, value in args.items() if value is not None}}
+    given = {name: value for name, value in args.items() if value is not None}
+    return make_args({**PRESETS.get(preset, {}), **given}, resume, override, dry_run)
+
+
+def make_args(given: dict[str, Any], resume: bool, override: Sequence[str] = (),
+              dry_run: bool = False) -> TrainArgs:
+    """Complete the given settings with the defaults or, with `resume`, with those of the run.
+
+    Raises ValueError if a setting is unknown or invalid, or if it affects results and differs from
+    the resumed run's; raises OSError if the run's settings cannot be read.
+    """
+    for name in given.keys() - list_fields().keys():
+        raise ArgumentError(name, "there is no such setting: expected one of "
+                            f"{', '.join(list_fields())}")
+    for name in {*override}.difference(OVERRIDABLE):
+        raise ArgumentError("override", f"{name!r} cannot be overridden: expected names among "
+                            f"{', '.join(OVERRIDABLE)}; or start a new run")
     check_settings(**given)  # argparse lets --dataset=-- through, as an empty list
+    given, override = {**given}, tuple(override)
     if LAUNCHED_BY in os.environ:
         given.setdefault("kv_store", "dist_sync")
     run_dir, dataset = given.get("run_dir"), given.get("dataset")
