@@ -39,7 +39,7 @@ def main(argv: Sequence[str]) -> int:
 
 
 def train(*, resume: bool = False, override: Sequence[str] = (), hooks: Sequence[Hook] = (),
-          **settings: Any) -> Run | None:
+          preset: str | None = None, **settings: Any) -> Run | None:
     """Train as the command `dcgan-mx train` does, and write the results to a run directory.
 
     All commands accept the run, and `dcgan-mx train --resume` continues it.
@@ -52,6 +52,8 @@ def train(*, resume: bool = False, override: Sequence[str] = (), hooks: Sequence
         Names of settings that may differ from those of the resumed run.
     hooks
         Called after the command's own hooks: see `Trainer.fit`.
+    preset
+        Named settings, such as 'digits'; other settings take precedence.
     **settings
         The command's flags, with underscores, such as `dataset="mnist", max_steps=400`. The
         defaults are the command's; with `resume`, they are those of the run. `docs/flags.md`
@@ -75,7 +77,7 @@ def train(*, resume: bool = False, override: Sequence[str] = (), hooks: Sequence
     """
     given = {name: os.fspath(value) if isinstance(value, os.PathLike) else value
              for name, value in settings.items()}
-    return _train(make_args(given, resume, override), hooks)[1]
+    return _train(make_args(given, resume, override, preset), hooks)[1]
 
 
 def _train(args: TrainArgs, hooks: Sequence[Hook] = ()) -> tuple[int, Run | None]:

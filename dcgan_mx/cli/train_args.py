@@ -154,14 +154,14 @@ def parse(argv: Sequence[str]) -> TrainArgs:
     """Parse the command's flags; see `make_args`."""
     args = vars(make_parser().parse_args(argv))
     resume, dry_run = args.pop("resume"), args.pop("dry_run")
-    override, preset = args.pop("override") or (), args.pop("preset") or ""
+    override, preset = args.pop("override") or (), args.pop("preset")
     given = {name: value for name, value in args.items() if value is not None}
-    return make_args({**PRESETS.get(preset, {}), **given}, resume, override, dry_run)
+    return make_args(given, resume, override, preset, dry_run)
 
 
 def make_args(given: dict[str, Any], resume: bool, override: Sequence[str] = (),
-              dry_run: bool = False) -> TrainArgs:
-    """Complete the given settings with the defaults or, with `resume`, with those of the run.
+              preset: str | None = None, dry_run: bool = False) -> TrainArgs:
+    """Complete the given settings with the preset, and the defaults or those of the resumed run.
 
     Raises ValueError if a setting is unknown or invalid, or if it affects results and differs from
     the resumed run's; raises OSError if the run's settings cannot be read.
@@ -172,8 +172,11 @@ def make_args(given: dict[str, Any], resume: bool, override: Sequence[str] = (),
     for name in {*override}.difference(OVERRIDABLE):
         raise ArgumentError("override", f"{name!r} cannot be overridden: expected names among "
                             f"{', '.join(OVERRIDABLE)}; or start a new run")
+    if preset not in (None, *PRESETS):
+        raise ArgumentError("preset", f"invalid value {preset!r}: expected one of "
+                            f"{', '.join(PRESETS)}")
+    given, override = {**PRESETS.get(preset or "", {}), **given}, tuple(override)
     check_settings(**given)  # argparse lets --dataset=-- through, as an empty list
-    given, override = {**given}, tuple(override)
     if LAUNCHED_BY in os.environ:
         given.setdefault("kv_store", "dist_sync")
     run_dir, dataset = given.get("run_dir"), given.get("dataset")

@@ -29,9 +29,11 @@ def test_a_run_is_that_of_the_command(train, succeed, tmp_path):
 
 
 def test_a_hook_ends_the_training(tmp_path):
-    run = dcgan_mx.train(**SETTINGS, run_dir=tmp_path / "run",
+    run = dcgan_mx.train(preset="digits", **SETTINGS, run_dir=tmp_path / "run",
                          hooks=[LambdaHook(lambda trainer: trainer.request_stop())])
     assert run.read_result().reason == "hook"
+    settings = run.read_settings().config
+    assert (settings.nc, settings.dataset) == (1, "synthetic")
     assert [folder.name for folder in run.list_checkpoints()] == ["step-00000001"]
 
 
@@ -40,6 +42,7 @@ def test_a_hook_ends_the_training(tmp_path):
     ({"lr": "fast"}, "^lr: invalid value 'fast': expected a number > 0"),
     ({"dataset": None}, "^dataset: it is missing"),
     ({"override": ["ngf"], "resume": True}, "^override: 'ngf' cannot be overridden"),
+    ({"preset": "cats"}, "^preset: invalid value 'cats': expected one of digits"),
     ({"override": ["lr"]}, "^override: it needs --resume")])
 def test_invalid_settings_are_rejected(settings, words, tmp_path):
     with pytest.raises(ValueError, match=words):
