@@ -35,11 +35,13 @@ def find_files(path: StrPath) -> tuple[Path, Path | None] | None:
     A prefix stands for its newest epoch. Returns None if there are no such files.
     """
     params = Path(path)
+    if params.is_dir():
+        return None
     if params.suffix != ".params":
         epochs = {int(match[1]): found for found in params.parent.glob("*.params")
                   if (match := re.fullmatch(rf"{re.escape(params.name)}-([0-9]{{4,9}})\.params",
                                             found.name))}
-        if params.is_dir() or not epochs:
+        if not epochs:
             return None
         params = epochs[max(epochs)]
     if not params.is_file():
