@@ -8,6 +8,7 @@ from .system.compat import add_missing_names
 from .visual import fill_buf, visual  # now: the name would later mean the module
 
 if TYPE_CHECKING:
+    from .cli.train import train
     from .data.datasets import get_mnist
     from .iterators import FolderIter, ImagenetIter, MnistIter, RandIter
     from .metrics.feature_sets import frechet_distance, precision_recall
@@ -27,11 +28,12 @@ _MODULES = {
     "RandIter": "iterators", "Trainer": "trainer", "frechet_distance": "metrics.feature_sets",
     "get_mnist": "data.datasets", "load_pretrained": "sampling.generator",
     "make_dcgan_sym": "symbols", "ms_ssim": "metrics.ms_ssim",
-    "precision_recall": "metrics.feature_sets", "sliced_wasserstein": "metrics.swd"}
+    "precision_recall": "metrics.feature_sets", "sliced_wasserstein": "metrics.swd",
+    "train": "cli.train"}
 
 __all__ = ["FolderIter", "ImagenetIter", "MnistIter", "RandIter", "Trainer", "__version__",
            "fill_buf", "frechet_distance", "get_mnist", "load_pretrained", "make_dcgan_sym",
-           "ms_ssim", "precision_recall", "sliced_wasserstein", "visual"]
+           "ms_ssim", "precision_recall", "sliced_wasserstein", "train", "visual"]
 
 
 def __getattr__(name: str) -> object:

@@ -36,7 +36,8 @@ def workplace(mnist_root, run_dir, tmp_path, monkeypatch):
 
 # The Chinese README has the code of the English one; the walkthrough is tested as a notebook.
 @pytest.mark.parametrize("page", ["README.md", "docs/evaluate.md", "docs/export.md",
-                                  "docs/pretrained.md", "docs/python.md"])
+                                  "docs/mxnet-example.md", "docs/pretrained.md",
+                                  "docs/python.md"])
 @pytest.mark.filterwarnings("ignore:FigureCanvasAgg is non-interactive")
 @pytest.mark.usefixtures("workplace")
 def test_python_examples_run(page):

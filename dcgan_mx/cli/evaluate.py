@@ -15,8 +15,8 @@ from ..iterators import EpochIter, MnistIter, resize_to
 from ..metrics.evaluator import Evaluator, find_nearest, first_images, iter_epochs
 from ..metrics.linear_probe import Features, svm_error
 from ..reports.report import write_report
-from ..runs.config import Number, Settings
-from ..sampling.generator import load_generator
+from ..runs.config import DATASETS, Number, Settings
+from ..sampling.generator import describe_step, load_generator
 from ..sampling.latent import make_latents
 from ..system.devices import make_contexts
 from ..system.errors import ArgumentError
@@ -44,6 +44,8 @@ def make_parser() -> Parser:
     parser.add("--seed", "seed of the latent vectors", Number(int, ge=0, lt=2**63), default=0)
     parser.add_shared("--weights")
     parser.add_shared("--bn-stats")
+    parser.add("--dataset", "data set of the real images, for a model of MXNet's example, which "
+               "does not name it", DATASETS)
     parser.add("--data-path", "location of the real images (default: that of the training)",
                metavar="PATH")
     parser.add("--linear-probe", "mnist: also train linear classifiers on the discriminator's "
@@ -85,7 +87,8 @@ def format_table(result: dict[str, Any]) -> str:
         note = ("Fréchet distance, precision and recall need a classifier, which "
                 f"{result['dataset']} does not have.")
     return "\n".join([
-        f"{result['images']} images of step {result['step']} ({result['weights']} weights, "
+        f"{result['images']} images of {describe_step(result['step'])} "
+        f"({result['weights']} weights, "
         f"{result['bn']} statistics), compared with the same number of real images",
         f"{'':38}{'generated':>10}{'real images':>14}",
         *(f"{label:38}{ours:10.{digits}f}{real:14.{digits}f}"
@@ -125,14 +128,15 @@ def probe_features(features: Features, settings: Settings) -> dict[str, float]:
 def main(argv: Sequence[str]) -> int:
     """Evaluate; return the exit code."""
     args = make_parser().parse_args(argv)
-    source, settings, run = resolve_model(args.checkpoint)
+    source, settings, run = resolve_model(args.checkpoint, args.dataset)
     ctx = make_contexts(args.gpu)[0]
     if args.data_path is not None:
         settings = settings.replace({"data_path": args.data_path})
-    config = settings.config
-    if config.dataset in ("mnist", "fashion-mnist"):
+    if settings.config.dataset in ("mnist", "fashion-mnist"):
         settings = settings.replace({"batch_size": 100})  # a divisor of 60,000: no image is dropped
     generator, step = load_generator(source, ctx, args.bn_stats, weights=args.weights)
+    settings = settings.replace(generator.find_shape())
+    config = settings.config
     # Two real images for each generated one; real digits are grey.
     channels = config.nc + 2 * (1 if config.dataset == "mnist" else config.nc)
     check_memory(f"--num-images {args.num_images}",

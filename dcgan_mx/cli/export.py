@@ -4,14 +4,14 @@ from __future__ import annotations
 import argparse
 import os
 from pathlib import Path
-from typing import Sequence
+from typing import Any, Sequence
 
 from .. import __version__
 from ..export import browser_demo
 from ..export.layers import Network, read_network
 from ..export.onnx_model import import_onnx, make_model
 from ..runs.checkpoint import LATENT
-from ..sampling.generator import load_generator, load_network
+from ..sampling.generator import describe_step, load_generator, load_network
 from ..sampling.latent import make_latents
 from ..system.devices import make_contexts
 from ..system.errors import ArgumentError
@@ -51,7 +51,7 @@ def check_args(args: argparse.Namespace) -> None:
         raise ArgumentError("network", "D makes no images for a page: expected G, or NAME.onnx")
 
 
-def load(args: argparse.Namespace) -> tuple[Network, dict[str, object]]:
+def load(args: argparse.Namespace) -> tuple[Network, dict[str, Any]]:
     """Load the network, and the metadata of the file."""
     if args.network == "D":
         symbol, params, metadata = load_network(args.checkpoint, "D")
@@ -63,7 +63,8 @@ def load(args: argparse.Namespace) -> tuple[Network, dict[str, object]]:
         nc, size, _ = network.output_shape
         more = {"nz": generator.nz, "latent": LATENT,
                 "weights": "ema" if generator.averaged else "raw"}
-    return network, {"network": args.network, **more, "size": size, "nc": nc, "step": step,
+    more.update({} if step is None else {"step": step})
+    return network, {"network": args.network, **more, "size": size, "nc": nc,
                      "version": __version__}
 
 
@@ -80,5 +81,6 @@ def main(argv: Sequence[str]) -> int:
         vectors = make_latents(_SLIDERS, network.input_shape[0])
         content = browser_demo.render(network, vectors, metadata).encode()
     write_atomic(args.out, content)
-    print(f"{args.out}: {args.network} of step {metadata['step']}, {len(content) / 1e6:.1f} MB")
+    print(f"{args.out}: {args.network} of {describe_step(metadata.get('step'))}, "
+          f"{len(content) / 1e6:.1f} MB")
     return 0

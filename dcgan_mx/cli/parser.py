@@ -13,8 +13,9 @@ Allowed = Union[Number, Tuple[Any, ...]]  # values of an argument: a range, or c
 # Arguments of several commands, for `Parser.add_shared`.
 SHARED: dict[str, dict[str, Any]] = {
     "checkpoint": {"metavar": "CHECKPOINT", "text": (
-        "a run directory (its newest checkpoint), a checkpoint (RUN/checkpoints/step-...), or "
-        "pretrained:NAME for a bundled generator")},
+        "a run directory (its newest checkpoint), a checkpoint (RUN/checkpoints/step-...), "
+        "pretrained:NAME for a bundled generator, or a model of MXNet's example: its .params file, "
+        "or the prefix of its checkpoint")},
     "--weights": {"allowed": ("ema", "raw"), "text": (
         "generator weights: the moving average (ema), or those of the last step (raw) (default: "
         "ema if the checkpoint has them)")},

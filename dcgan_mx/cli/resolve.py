@@ -2,6 +2,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 from typing import Any
 
 from ..data.datasets import get_fashion_mnist, get_mnist, make_discs
@@ -9,10 +10,11 @@ from ..engine.collectives import Workers
 from ..iterators import EpochIter, FolderIter, ImagenetIter, MnistIter
 from ..metrics.digit_classifier import DigitClassifier, load_classifier
 from ..metrics.evaluator import Evaluator, first_images
-from ..runs.config import Settings, TrainConfig
+from ..runs.config import DATASETS, DEFAULTS, Settings, TrainConfig
 from ..runs.params import dump_params
 from ..runs.run import Run
-from ..sampling.generator import find_checkpoint, load_generator
+from ..sampling.generator import find_checkpoint, load_generator, load_network
+from ..sampling.networks import find_files, find_shape
 from ..sampling.pretrained import find_settings, is_pretrained, read_pretrained
 from ..symbols import make_dcgan_sym
 from ..system.command_line import command_line, flag_name
@@ -22,11 +24,20 @@ from ..system.runtime import mx
 from .parser import print_skipped
 
 
-def resolve_model(name: str) -> tuple[StrPath, Settings, Run | None]:
-    """Find the model in a run directory, a checkpoint or `pretrained:NAME`, which has no run.
+def resolve_model(name: str, dataset: str | None = None) -> tuple[StrPath, Settings, Run | None]:
+    """Find the model in a run directory, a checkpoint, `pretrained:NAME` or a file of MXNet.
 
-    Returns what `load_generator` takes, the settings of the training, and its run.
+    Returns what `load_generator` takes; the settings of the training, of which a file of MXNet has
+    only `dataset`; and its run, which only the first two have. Raises ArgumentError unless
+    `dataset` is given for a file of MXNet, and only for that.
     """
+    if find_files(name):
+        if dataset is None:
+            raise ArgumentError("dataset", f"it is missing: {name} does not name the data set of "
+                                f"its training; give one of {', '.join(DATASETS)}")
+        return name, DEFAULTS.replace({"dataset": dataset}), None
+    if dataset is not None:
+        raise ArgumentError("dataset", f"{name} names the data set of its training: remove this")
     if is_pretrained(name):
         return name, find_settings(read_pretrained(name)[0]), None
     folder = find_checkpoint(name).resolve()
@@ -35,28 +46,43 @@ def resolve_model(name: str) -> tuple[StrPath, Settings, Run | None]:
 
 
 def load_init_weights(config: TrainConfig, ctx: Any) -> tuple[Any, dict[str, Any]]:
-    """Load the weights of --init-from for a new training.
+    """Load the weights of --init-from for a new training: those of G, or of G and D.
 
-    Returns an initializer with G's weights and moving statistics, which leaves D random, and a
-    fingerprint for config.json. Raises ArgumentError if the model is another network.
+    Returns an initializer with their weights and moving statistics, which leaves the others random,
+    and a fingerprint for config.json. Raises ArgumentError if a model is another network.
     """
-    source = str(config.init_from)
+    source, *of_d = _split_sources(str(config.init_from))
     generator, step = load_generator(source, ctx)
-    shape = generator.find_shape()
-    differ = ", ".join(f"{flag_name(name)} {value} (not {getattr(config, name)})"
-                       for name, value in shape.items() if getattr(config, name) != value)
-    if differ:
-        raise ArgumentError("init_from", f"{source} is another network: use {differ}")
-    symG, _ = make_dcgan_sym(config.ngf, config.ndf, config.nc, size=config.size)
-    # mx.init.Load would invent missing weights, and load those of different layers.
-    if parse_json(generator.symbol.tojson().encode()) != parse_json(symG.tojson().encode()):
-        raise ArgumentError("init_from", f"{source} has other layers than the networks of "
-                            f"{command_line('train')}: use a model that it trained")
     params = generator.get_params()
+    symG, symD = make_dcgan_sym(config.ngf, config.ndf, config.nc, size=config.size)
+    _check_same_network(config, source, generator.symbol, symG, find_shape(params))
+    if of_d:
+        symbol, params_d, _ = load_network(of_d[0], "D")
+        _check_same_network(config, of_d[0], symbol, symD, find_shape(params_d, "D"))
+        params.update(params_d)
     digest = hashlib.sha256(b"".join(map(bytes, dump_params(params)))).hexdigest()
     initializer = mx.init.Load({name: mx.nd.array(array) for name, array in params.items()},
                                mx.init.Normal(0.02))
     return initializer, {"step": step, "sha256": digest}
+
+
+def _split_sources(text: str) -> list[str]:
+    """Split the sources of G and D; a comma may also be part of an existing path."""
+    return [text] if os.path.exists(text) or find_files(text) else text.rsplit(",", 1)
+
+
+def _check_same_network(config: TrainConfig, source: str, found: Any, expected: Any,
+                        shape: dict[str, int]) -> None:
+    """Raise ArgumentError if the network of a source is not the one that a config describes."""
+    differ = ", ".join(f"{flag_name(name)} {value} (not {getattr(config, name)})"
+                       for name, value in shape.items() if getattr(config, name) != value)
+    if differ:
+        raise ArgumentError("init_from", f"{source} is another network: use {differ}")
+    # mx.init.Load would invent missing weights, and load those of different layers.
+    if parse_json(found.tojson().encode()) != parse_json(expected.tojson().encode()):
+        raise ArgumentError("init_from", f"{source} has other layers than the networks of "
+                            f"{command_line('train')} (biases, fix_gamma=False or another eps): "
+                            "use a model without them")
 
 
 def make_train_iter(settings: Settings, workers: Workers) -> EpochIter:

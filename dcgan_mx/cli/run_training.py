@@ -3,7 +3,7 @@ from __future__ import annotations
 
 import contextlib
 import warnings
-from typing import Any
+from typing import Any, Sequence
 
 from ..hooks.base import Hook, Logger
 from ..hooks.checkpoints import Saver
@@ -73,7 +73,8 @@ def make_hooks(trainer: Trainer, total: int | None, settings: Settings, run: Run
 
 
 def run_training(trainer: Trainer, train_iter: Any, rand_iter: Any, settings: Settings,
-                 run: Run | None, seconds: float, evaluator: Evaluator | None) -> int:
+                 run: Run | None, seconds: float, evaluator: Evaluator | None,
+                 more_hooks: Sequence[Hook] = ()) -> int:
     """Train with all hooks that the settings ask for; record and print how the training ended.
 
     Workers other than rank 0 have no run and no evaluator. `seconds` is the duration of the run so
@@ -82,7 +83,7 @@ def run_training(trainer: Trainer, train_iter: Any, rand_iter: Any, settings: Se
     """
     options = settings.options
     total = trainer.count_steps(train_iter, options.num_epochs, options.max_steps)
-    hooks = make_hooks(trainer, total, settings, run, seconds, evaluator)
+    hooks = [*make_hooks(trainer, total, settings, run, seconds, evaluator), *more_hooks]
     try:
         try:
             with stop_on_signal(lambda number: trainer.request_stop("signal", number)):

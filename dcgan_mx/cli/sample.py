@@ -11,7 +11,7 @@ import numpy as np
 
 from ..runs.config import Number
 from ..sampling import latent
-from ..sampling.generator import load_generator
+from ..sampling.generator import describe_step, load_generator
 from ..sampling.plots import draw_rows
 from ..sampling.pretrained import PREFIX
 from ..system.command_line import flag_name
@@ -158,5 +158,5 @@ def main(argv: Sequence[str]) -> int:
                                   last_apart=bool(signs)))
     else:
         save_image(out, make_grid(images, len(vectors[0])))
-    print(f"{args.out_dir or out}: {len(images)} images of step {step}")
+    print(f"{args.out_dir or out}: {len(images)} images of {describe_step(step)}")
     return 0

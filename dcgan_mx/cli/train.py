@@ -25,17 +25,63 @@ from ..system.command_line import LAUNCHED_BY
 from ..system.devices import make_contexts, make_kvstore
 from ..system.errors import ArgumentError
 from ..system.runtime import mx
-from ..trainer import Trainer
+from ..trainer import Hook, Trainer
 from .resolve import load_init_weights, make_evaluator, make_train_iter
 from .run_training import EVALUATED, describe_resume, find_limit, run_training
-from .train_args import TrainArgs, drop_unavailable, make_parser, parse
+from .train_args import TrainArgs, drop_unavailable, make_args, make_parser, parse
 
-__all__ = ["main", "make_parser"]
+__all__ = ["main", "make_parser", "train"]
 
 
 def main(argv: Sequence[str]) -> int:
-    """Build the objects, restore the run, train and report; return the exit status."""
-    args = parse(argv)
+    """Parse the flags and train; return the exit status."""
+    return _train(parse(argv))[0]
+
+
+def train(*, resume: bool = False, override: Sequence[str] = (), hooks: Sequence[Hook] = (),
+          preset: str | None = None, **settings: Any) -> Run | None:
+    """Train as the command `dcgan-mx train` does, and write the results to a run directory.
+
+    All commands accept the run, and `dcgan-mx train --resume` continues it.
+
+    Parameters
+    ----------
+    resume
+        Resume the run in `run_dir`, or the newest run of `dataset`.
+    override
+        Names of settings that may differ from those of the resumed run.
+    hooks
+        Called after the command's own hooks: see `Trainer.fit`.
+    preset
+        Named settings, such as 'digits'; other settings take precedence.
+    **settings
+        The command's flags, with underscores, such as `dataset="mnist", max_steps=400`. The
+        defaults are the command's; with `resume`, they are those of the run. `docs/flags.md`
+        describes them all. Paths may be `pathlib.Path` objects.
+
+    Returns
+    -------
+    Run or None
+        The run; None on the workers of a distributed job other than rank 0. A signal, such as that
+        of Ctrl-C, saves the last step and ends the training without an error:
+        `run.read_result()` has the reason.
+
+    Raises
+    ------
+    ValueError
+        If a setting is invalid, or differs from that of the resumed run.
+    OSError
+        If a file cannot be read or written.
+    DivergenceError
+        If the networks have diverged.
+    """
+    given = {name: os.fspath(value) if isinstance(value, os.PathLike) else value
+             for name, value in settings.items()}
+    return _train(make_args(given, resume, override, preset), hooks)[1]
+
+
+def _train(args: TrainArgs, hooks: Sequence[Hook] = ()) -> tuple[int, Run | None]:
+    """Build the objects, restore the run, train and report; return the exit status and the run."""
     config, options = settings = args.settings
     contexts = make_contexts(options.gpu, options.cpu_devices, options.require_gpu)
     if config.precision == "bfloat16":  # before MXNet computes anything, even for --init-from
@@ -49,7 +95,7 @@ def main(argv: Sequence[str]) -> int:
     if args.dry_run:
         if first:
             print(json.dumps(run_info, indent=2))
-        return 0
+        return 0, None
     check_same_flags(args, contexts, workers)
     train_iter = make_train_iter(settings, workers)
     run_info["data"] = getattr(train_iter, "fingerprint", None)
@@ -74,14 +120,15 @@ def main(argv: Sequence[str]) -> int:
             if limit:
                 if run:
                     print(f"{limit.describe()}\n{describe_resume(run, limit)}")
-                return 0
+                return 0, run
             if run:
                 print(f"resuming from {folder or 'the start: there is no checkpoint yet'}")
                 seconds = run.rewind(trainer.global_step)
                 run.write_config(run_info)
         if run:
             print(f"writing to {run.path}", flush=True)
-        return run_training(trainer, train_iter, rand_iter, settings, run, seconds, evaluator)
+        return run_training(trainer, train_iter, rand_iter, settings, run, seconds, evaluator,
+                            hooks), run
 
 
 def make_trainer(config: TrainConfig, contexts: list[Any], kvstore: Any = None,

@@ -57,8 +57,10 @@ HELP = {
         "g_loss": "generator loss: -log D(G(z)), or log(1 - D(G(z)))",
         "precision": "number format of the networks; bfloat16 needs a processor with AVX512-BF16 "
                      "or AMX",
-        "init_from": "initialize the generator from pretrained:NAME, a checkpoint or a run "
-                     "directory (default: random weights, N(0, 0.02))",
+        "init_from": "initialize the generator from pretrained:NAME, a run directory, a checkpoint "
+                     "or a model of MXNet's example (.params file or prefix); with "
+                     "SOURCE,SOURCE also the discriminator, from the second (default: random "
+                     "weights, N(0, 0.02))",
         "seed": "seed of weights, noise and data order",
         "num_epochs": "stop after N passes over the data",
         "max_steps": "stop after N steps (default: no limit)",
@@ -145,25 +147,35 @@ def _add_setting(parser: Parser, group: Any, name: str, text: str) -> None:
 
 def _names(text: str) -> tuple[str, ...]:
     """Parse the names of --override."""
-    names = tuple(name.strip().replace("-", "_") for name in text.split(","))
-    for name in names:
-        if name not in OVERRIDABLE:
-            raise argparse.ArgumentTypeError(f"{name!r} cannot be overridden: expected names among "
-                                             f"{', '.join(OVERRIDABLE)}; or start a new run")
-    return names
+    return tuple(name.strip().replace("-", "_") for name in text.split(","))
 
 
 def parse(argv: Sequence[str]) -> TrainArgs:
-    """Parse the command's flags; with --resume, merge them into the run's settings.
-
-    Raises ValueError if a flag is invalid, or if it affects results and differs from the resumed
-    run's; raises OSError if the run's settings cannot be read.
-    """
+    """Parse the command's flags; see `make_args`."""
     args = vars(make_parser().parse_args(argv))
     resume, dry_run = args.pop("resume"), args.pop("dry_run")
-    override, preset = args.pop("override") or (), args.pop("preset") or ""
-    given = {**PRESETS.get(preset, {}),
-             **{name: value for name, value in args.items() if value is not None}}
+    override, preset = args.pop("override") or (), args.pop("preset")
+    given = {name: value for name, value in args.items() if value is not None}
+    return make_args(given, resume, override, preset, dry_run)
+
+
+def make_args(given: dict[str, Any], resume: bool, override: Sequence[str] = (),
+              preset: str | None = None, dry_run: bool = False) -> TrainArgs:
+    """Complete the given settings with the preset, and the defaults or those of the resumed run.
+
+    Raises ValueError if a setting is unknown or invalid, or if it affects results and differs from
+    the resumed run's; raises OSError if the run's settings cannot be read.
+    """
+    for name in given.keys() - list_fields().keys():
+        raise ArgumentError(name, "there is no such setting: expected one of "
+                            f"{', '.join(list_fields())}")
+    for name in {*override}.difference(OVERRIDABLE):
+        raise ArgumentError("override", f"{name!r} cannot be overridden: expected names among "
+                            f"{', '.join(OVERRIDABLE)}; or start a new run")
+    if preset not in (None, *PRESETS):
+        raise ArgumentError("preset", f"invalid value {preset!r}: expected one of "
+                            f"{', '.join(PRESETS)}")
+    given, override = {**PRESETS.get(preset or "", {}), **given}, tuple(override)
     check_settings(**given)  # argparse lets --dataset=-- through, as an empty list
     if LAUNCHED_BY in os.environ:
         given.setdefault("kv_store", "dist_sync")

@@ -5,7 +5,8 @@ from typing import Any
 
 import numpy as np
 
-from ..sampling.generator import check_params, forward_batches, load_network
+from ..sampling.generator import forward_batches, load_network
+from ..sampling.networks import check_params
 from ..system.files import StrPath
 from ..system.runtime import mx, set_parameters
 

@@ -11,8 +11,9 @@ from typing import Any, Iterator, Mapping
 
 import numpy as np
 
-# Source: MXNet 1.9.1, src/ndarray/ndarray.cc (NDArray::Save, NDArray::Load).
+# Source: MXNet 1.9.1, src/ndarray/ndarray.cc (NDArray::Save, NDArray::Load, NDArray::LegacyLoad).
 _LIST_MAGIC, _ARRAY_MAGIC = 0x112, 0xF993FAC9
+_DENSE_MAGIC = 0xF993FAC8  # of older versions, which had no sparse arrays
 _DTYPES = {0: "<f4", 1: "<f8", 2: "<f2", 3: "|u1", 4: "<i4", 5: "|i1", 6: "<i8"}
 _TYPE_FLAGS = {np.dtype(dtype): flag for flag, dtype in _DTYPES.items()}
 _MAX_DIMENSIONS = 32  # of NumPy's arrays
@@ -37,8 +38,9 @@ def dump_params(arrays: Mapping[str, np.ndarray]) -> Iterator[Any]:
 def parse_params(data: bytes, path: object) -> dict[str, np.ndarray]:
     """Parse a .params file; return its arrays, read-only views of `data`, by name, in order.
 
-    Raises ValueError, which begins with `path`, if the data are truncated, too long, or hold sparse
-    or unnamed arrays. Sizes are checked before any memory is allocated.
+    Files of old versions of MXNet are read as well. Raises ValueError, which begins with `path`, if
+    the data are truncated, too long, or hold sparse or unnamed arrays. Sizes are checked before any
+    memory is allocated.
     """
     rest = memoryview(data)
 
@@ -53,10 +55,14 @@ def parse_params(data: bytes, path: object) -> dict[str, np.ndarray]:
         return struct.unpack(layout, take(struct.calcsize(layout)))
 
     def take_array() -> np.ndarray:
-        magic, storage, dimensions = unpack("<IiI")
-        if (magic, storage) != (_ARRAY_MAGIC, 0) or not 1 <= dimensions <= _MAX_DIMENSIONS:
+        magic, = unpack("<I")
+        storage, dimensions = (unpack("<iI") if magic == _ARRAY_MAGIC else
+                               (0, *unpack("<I")) if magic == _DENSE_MAGIC else
+                               (0, magic))  # the oldest files, with sides of 32 bits
+        if storage != 0 or not 1 <= dimensions <= _MAX_DIMENSIONS:
             raise ValueError("holds a sparse or damaged array")
-        *shape, _, _, flag = unpack(f"<{dimensions}qiii")
+        side = "I" if dimensions == magic else "q"
+        *shape, _, _, flag = unpack(f"<{dimensions}{side}iii")
         if flag not in _DTYPES or min(shape) < 0:
             raise ValueError(f"holds an array of invalid type {flag} or shape {shape}")
         dtype = np.dtype(_DTYPES[flag])

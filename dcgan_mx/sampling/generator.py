@@ -2,23 +2,21 @@
 from __future__ import annotations
 
 import math
-import re
 from pathlib import Path
-from typing import Any, Mapping
+from typing import Any
 
 import numpy as np
 
 from ..runs import checkpoint
 from ..symbols import make_dcgan_sym
 from ..system.errors import ArgumentError
-from ..system.files import StrPath, parse_json
+from ..system.files import StrPath
 from ..system.memory import check_memory
-from ..system.runtime import first_line, mx, set_parameters
+from ..system.runtime import mx, set_parameters
 from .bn_calibration import measure_statistics
 from .latent import make_latents
+from .networks import HINT, check_params, find_files, find_shape, load_files, rebuild
 from .pretrained import PREFIX, check_run_dir, is_pretrained, read_pretrained
-
-_HINT = "give another checkpoint, RUN/checkpoints/step-..."
 
 
 class Generator:
@@ -75,9 +73,7 @@ class Generator:
 
     def find_shape(self) -> dict[str, int]:
         """Return `size`, `nc`, `nz` and `ngf`, as `make_dcgan_sym` takes them."""
-        weights = _list_weights(self.get_params())
-        ngf, nc = weights[-1].shape[:2]
-        return {"size": 1 << len(weights) + 1, "nc": nc, "nz": self.nz, "ngf": ngf}
+        return find_shape(self.get_params())
 
     def generate(self, z: np.ndarray) -> np.ndarray:
         """Generate images, (N, C, H, W), float32, in [-1, 1], from latent vectors `z`, (N, nz).
@@ -124,14 +120,15 @@ def make_generator(symG: Any, params: dict[str, np.ndarray], average: dict[str, 
 
 
 def load_generator(path: StrPath, ctx: Any = None, bn_stats: str = "moving", batch_size: int = 64,
-                   weights: str | None = None) -> tuple[Generator, int]:
-    """Load a generator; return it, and the training step of its checkpoint.
+                   weights: str | None = None) -> tuple[Generator, int | None]:
+    """Load a generator; return it, and the training step of its checkpoint, if that is known.
 
     `path` is a checkpoint's directory, where files of D may be missing, a run directory, whose
-    newest checkpoint is loaded, or `pretrained:NAME`. `weights` are 'ema' (averaged) or 'raw' (from
-    the last step); default: averaged if the checkpoint has them. `Generator` describes the other
-    arguments. Raises ValueError if there is no such generator, it is damaged, or it lacks these
-    weights.
+    newest checkpoint is loaded, `pretrained:NAME`, or a model of MXNet's example, whose step is
+    unknown: a .params file, or the prefix of `PREFIX-symbol.json` and `PREFIX-0001.params`.
+    `weights` are 'ema' (averaged) or 'raw' (from the last step); default: averaged if the
+    checkpoint has them. `Generator` describes the other arguments. Raises ValueError if there is no
+    such generator, it is damaged, or it lacks these weights.
     """
     if is_pretrained(path):
         metadata, params = read_pretrained(path)
@@ -142,19 +139,25 @@ def load_generator(path: StrPath, ctx: Any = None, bn_stats: str = "moving", bat
         generator = Generator(symG, params, ctx, bn_stats, batch_size)
         generator.averaged = metadata["weights"] == "ema"
         return generator, metadata["step"]
-    path = find_checkpoint(path)
+    files = find_files(path)
+    path = path if files else find_checkpoint(path)
     symG, params, state = load_network(path, "G")
     try:
-        average = {} if weights == "raw" else checkpoint.load_average(path)
+        average = {} if files or weights == "raw" else checkpoint.load_average(path)
     except checkpoint.CheckpointError as error:
-        raise ValueError(f"{error}: {_HINT}") from None
+        raise ValueError(f"{error}: {HINT}") from None
     if weights == "ema" and not average:
         raise ArgumentError("weights", f"{path} has no averaged weights: give 'raw', or train with "
                             "ema_decay")
     if state["latent"] != checkpoint.LATENT:
         raise ValueError(f"{path} needs latent vectors of distribution {state['latent']!r}; this "
-                         f"version supports {checkpoint.LATENT!r}: {_HINT}")
+                         f"version supports {checkpoint.LATENT!r}: {HINT}")
     return make_generator(symG, params, average, ctx, bn_stats, batch_size), state["step"]
+
+
+def describe_step(step: int | None) -> str:
+    """Describe the training step that `load_generator` returned, for messages."""
+    return "an unknown step" if step is None else f"step {step}"
 
 
 def load_pretrained(name: str, ctx: Any = None, bn_stats: str = "moving", batch_size: int = 64
@@ -167,63 +170,25 @@ def load_pretrained(name: str, ctx: Any = None, bn_stats: str = "moving", batch_
 
 
 def load_network(path: StrPath, network: str) -> tuple[Any, dict[str, np.ndarray], dict[str, Any]]:
-    """Load 'G' or 'D' of a checkpoint, or of a run's newest: symbol, parameters, state.json."""
+    """Load 'G' or 'D' of a checkpoint, or of a run's newest: symbol, parameters, state.json.
+
+    Of a model of MXNet's example, `step` is None; its state has nothing else but `latent`.
+    """
+    files = find_files(path)
+    if files:
+        return (*load_files(*files, network), {"step": None, "latent": checkpoint.LATENT})
     path = find_checkpoint(path)
     try:
         text, params, state = checkpoint.load_network(path, network)
     except checkpoint.CheckpointError as error:
-        raise ValueError(f"{error}: {_HINT}") from None
+        raise ValueError(f"{error}: {HINT}") from None
     try:
-        symbol, inputs = _rebuild(text, params, network)
-    except (AttributeError, LookupError, OverflowError, TypeError, ValueError,
-            mx.base.MXNetError):
+        symbol, inputs = rebuild(text, params, network)
+    except ValueError:
         raise ValueError(f"{path / f'{network}-symbol.json'} is not a network of make_dcgan_sym "
-                         f"with these parameters: {_HINT}") from None
+                         f"with these parameters: {HINT}") from None
     check_params(symbol, params, **inputs)
     return symbol, params, state
-
-
-def _rebuild(text: str, params: Mapping[str, np.ndarray], network: str
-             ) -> tuple[Any, dict[str, Any]]:
-    """Build the network that a checkpoint describes, and the shape of its input.
-
-    The file's graph is only compared with this network and never executed: MXNet trusts the
-    numbers in a graph, and some operators then read or write outside their arrays.
-    """
-    graph, weights = parse_json(text.encode()), _list_weights(params)
-    norm = [node["attrs"] for node in graph["nodes"] if node["op"] == "BatchNorm"][0]
-    size, nz = 1 << len(weights) + 1, weights[0].shape[0]
-    width, nc = (weights[-1] if network == "G" else weights[0]).shape[:2]
-    symG, symD = make_dcgan_sym(width, width, nc, f"arg:{network.lower()}1_bias" not in params,
-                                norm["fix_gamma"] == "True", float(norm["eps"]), size)
-    symbol = symG if network == "G" else symD
-    if not nz or parse_json(symbol.tojson().encode()) != graph:
-        raise ValueError
-    inputs = {"rand": (1, nz, 1, 1)} if network == "G" else {"data": (1, nc, size, size)}
-    return symbol, inputs
-
-
-def check_params(symbol: Any, params: Mapping[str, np.ndarray], **inputs: tuple[int, ...]) -> None:
-    """Raise ValueError unless parameters have the names and shapes that a network needs."""
-    try:
-        args, _, aux = symbol.infer_shape(**inputs)
-    except mx.base.MXNetError as error:
-        raise ValueError(f"inputs of shape {inputs} do not fit this network ({first_line(error)})"
-                         ) from None
-    needed = {**{f"arg:{name}": shape for name, shape in zip(symbol.list_arguments(), args)
-                 if name not in (*inputs, "label")},
-              **{f"aux:{name}": shape for name, shape in zip(symbol.list_auxiliary_states(), aux)}}
-    found = {name: array.shape for name, array in params.items()}
-    for name in sorted({*needed, *found}):
-        if found.get(name) != needed.get(name):
-            raise ValueError(f"the parameters do not fit this network: {name} has shape "
-                             f"{found.get(name)}, expected {needed.get(name)}: {_HINT}")
-
-
-def _list_weights(params: Mapping[str, np.ndarray]) -> list[np.ndarray]:
-    """Return the weights of all layers: n layers make images of 2^(n + 1) pixels a side."""
-    return [array for name, array in sorted(params.items())
-            if re.fullmatch("arg:[gd][0-9]_weight", name)]
 
 
 def find_checkpoint(path: StrPath) -> Path:
@@ -231,8 +196,9 @@ def find_checkpoint(path: StrPath) -> Path:
     check_run_dir(path)
     path = Path(path)
     if not path.is_dir():
-        raise ValueError(f"{path} is not a directory: give a run directory, or a checkpoint, "
-                         "RUN/checkpoints/step-...")
+        raise ValueError(f"{path} is not a directory or a model: give a run directory, a "
+                         "checkpoint, RUN/checkpoints/step-..., or the .params file or prefix of "
+                         "a model of MXNet's example")
     if (path / checkpoint.STATE).exists():
         return path
     folders = checkpoint.list_checkpoints(path)

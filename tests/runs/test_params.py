@@ -27,6 +27,20 @@ def test_files_are_compatible_with_mxnet(tmp_path):
         np.testing.assert_array_equal(loaded[name], array)
 
 
+@pytest.mark.parametrize("head, side", [(b"\xc8\xfa\x93\xf9" + struct.pack("<I", 2), "q"),
+                                        (struct.pack("<I", 2), "I")])
+def test_files_of_old_versions_are_read_as_mxnet_reads_them(head, side, tmp_path):
+    array = np.arange(6, dtype=np.float32).reshape(2, 3)
+    content = (struct.pack("<QQQ", 0x112, 0, 1) + head
+               + struct.pack(f"<2{side}iii", 2, 3, 2, 0, 0)  # of a GPU
+               + array.tobytes() + struct.pack("<QQ", 1, 5) + b"arg:w")
+    (tmp_path / "old").write_bytes(content)
+    np.testing.assert_array_equal(mx.nd.load(str(tmp_path / "old"))["arg:w"].asnumpy(), array)
+    loaded = parse_params(content, "old")
+    assert list(loaded) == ["arg:w"]
+    np.testing.assert_array_equal(loaded["arg:w"], array)
+
+
 def test_truncated_too_long_or_ambiguous_files_are_rejected():
     content = dump(ARRAYS)
     for end in range(len(content)):

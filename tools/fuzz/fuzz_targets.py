@@ -129,6 +129,15 @@ def _read_pretrained(path: Path) -> None:
     load_generator(f"{pretrained.PREFIX}mutated")
 
 
+def _in_mxnet_checkpoint(file: str) -> Target:
+    """Return a target for a file of a checkpoint that MXNet wrote."""
+    def make(folder: Path) -> list[bytes]:
+        modG = _trainer().modG
+        mx.model.save_checkpoint(str(folder / "dcgan_G"), 1, modG.symbol, *modG.get_params())
+        return [(folder / file).read_bytes()]
+    return Target(file, make, lambda path: load_generator(path.parent / "dcgan_G"))
+
+
 def _make_run(folder: Path) -> Run:
     run = Run(folder)
     run.write_config({"flags": DEFAULTS.replace({"dataset": "mnist"}).to_flags(),
@@ -238,6 +247,8 @@ TARGETS: dict[str, Target] = {
        for words, (read, files) in _CHECKPOINT_READERS.items() for file in files},
     "pretrained's metadata": Target("mutated.json", _make_pretrained(".json"), _read_pretrained),
     "pretrained's params": Target("mutated.params", _make_pretrained(".params"), _read_pretrained),
+    **{f"MXNet's {file}": _in_mxnet_checkpoint(file)
+       for file in ("dcgan_G-symbol.json", "dcgan_G-0001.params")},
     "config.json": _in_run("config.json", Run.read_settings),
     "log.jsonl": _in_run("log.jsonl", Run.read_log),
     "result.json": _in_run("result.json", Run.read_result),

@@ -1,0 +1,50 @@
+"""`dcgan_mx.train`: the command `dcgan-mx train` as a function."""
+import pytest
+from helpers.common import read_numbers
+from helpers.small import SMALL, assert_same_arrays, final
+
+import dcgan_mx
+from dcgan_mx.hooks.base import LambdaHook
+from dcgan_mx.runs.run import Run
+
+SETTINGS = {flag[2:].replace("-", "_"): value for flag, value in zip(SMALL[::2], SMALL[1::2])}
+
+
+def test_a_run_is_that_of_the_command(train, succeed, tmp_path):
+    command, function = tmp_path / "command", tmp_path / "function"
+    train(*SMALL, "--disp-batches", 2, "--max-steps", 5, "--run-dir", command)
+    seen = []
+    run = dcgan_mx.train(**SETTINGS, disp_batches=2, max_steps=3, run_dir=function,
+                         hooks=[LambdaHook(lambda trainer: seen.append(trainer.global_step))])
+    assert run.path == function and seen == [1, 2, 3]
+    assert run.read_result().describe() == "finished: step 3 of 3, because of --max-steps 3"
+    resumed = dcgan_mx.train(resume=True, run_dir=function, num_epochs=100, max_steps=5)
+    assert resumed.path == function
+    assert_same_arrays(final(command), final(function))
+    assert read_numbers(command) == read_numbers(function)
+    ours, theirs = (Run(path).read_settings().to_flags() for path in (function, command))
+    assert {**ours, "run_dir": None} == {**theirs, "run_dir": None}
+    succeed("train", "--resume", "--run-dir", function, "--max-steps", 6)
+    succeed("report", function)
+
+
+def test_a_hook_ends_the_training(tmp_path):
+    run = dcgan_mx.train(preset="digits", **SETTINGS, run_dir=tmp_path / "run",
+                         hooks=[LambdaHook(lambda trainer: trainer.request_stop())])
+    assert run.read_result().reason == "hook"
+    settings = run.read_settings().config
+    assert (settings.nc, settings.dataset) == (1, "synthetic")
+    assert [folder.name for folder in run.list_checkpoints()] == ["step-00000001"]
+
+
+@pytest.mark.parametrize("settings, words", [
+    ({"epochs": 3}, "^epochs: there is no such setting: expected one of dataset, nz, "),
+    ({"lr": "fast"}, "^lr: invalid value 'fast': expected a number > 0"),
+    ({"dataset": None}, "^dataset: it is missing"),
+    ({"override": ["ngf"], "resume": True}, "^override: 'ngf' cannot be overridden"),
+    ({"preset": "cats"}, "^preset: invalid value 'cats': expected one of digits"),
+    ({"override": ["lr"]}, "^override: it needs --resume")])
+def test_invalid_settings_are_rejected(settings, words, tmp_path):
+    with pytest.raises(ValueError, match=words):
+        dcgan_mx.train(**{**SETTINGS, "run_dir": tmp_path / "run", **settings})
+    assert not (tmp_path / "run").exists()
