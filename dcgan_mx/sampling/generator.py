@@ -10,10 +10,10 @@ import numpy as np
 
 from ..runs import checkpoint
 from ..symbols import make_dcgan_sym
-from ..system.errors import ArgumentError
+from ..system.errors import ArgumentError, one_line
 from ..system.files import StrPath, parse_json
 from ..system.memory import check_memory
-from ..system.runtime import first_line, mx, set_parameters
+from ..system.runtime import mx, set_parameters
 from .bn_calibration import measure_statistics
 from .latent import make_latents
 from .pretrained import PREFIX, check_run_dir, is_pretrained, read_pretrained
@@ -208,7 +208,7 @@ def check_params(symbol: Any, params: Mapping[str, np.ndarray], **inputs: tuple[
     try:
         args, _, aux = symbol.infer_shape(**inputs)
     except mx.base.MXNetError as error:
-        raise ValueError(f"inputs of shape {inputs} do not fit this network ({first_line(error)})"
+        raise ValueError(f"inputs of shape {inputs} do not fit this network ({one_line(error)})"
                          ) from None
     needed = {**{f"arg:{name}": shape for name, shape in zip(symbol.list_arguments(), args)
                  if name not in (*inputs, "label")},

@@ -91,6 +91,11 @@ def test_stop_reason_is_saved_and_described(reason, text, run):
         f"dcgan-mx train --resume --run-dir {run.path}{longer}")
 
 
+def test_result_of_a_stranger_is_one_line(run):
+    run.write_result(StopReason("error", 5, 0, "no\npaper\x1b[2J"))
+    assert run.read_result().detail == r"no paper\x1b[2J"
+
+
 @pytest.mark.parametrize("content", [
     b"", b"{}", b"[]", b'{"reason": "boredom", "step": 1, "epoch": 0, "detail": null}',
     b'{"reason": "hook", "step": "1", "epoch": 0, "detail": null}',
