@@ -70,7 +70,7 @@ class EvaluationHook(Hook):
         metrics = evaluator.evaluate(generator.generate(z))
         values = {"epoch": trainer.epoch, "step": trainer.global_step,
                   "seconds": self._metric_logger.seconds,
-                  **{name: metrics[name] for name in METRICS if name in metrics}}
+                  **{name: metrics[name] for name in (*METRICS, "classifier") if name in metrics}}
         self._logged.append(values)
         self._metric_logger.log(Record("evaluation", trainer.global_step, values, {}))
         return find_best(self._logged) is values

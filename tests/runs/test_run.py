@@ -10,6 +10,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from dcgan_mx.runs.config import DEFAULTS, FORMAT
+from dcgan_mx.runs.log import find_best
 from dcgan_mx.runs.run import Run
 from dcgan_mx.runs.stop_reason import StopReason
 
@@ -56,6 +57,15 @@ def test_log_drops_a_truncated_record_and_rewinds(run):
     path.write_bytes(TEXT.replace(b'"step": 20', b'"step": x'))
     with pytest.raises(ValueError, match="log.jsonl, line 2: not a log record"):
         run.read_log()
+
+
+def test_best_evaluation_has_the_classifier_of_the_last():
+    lines = [{"step": step, "frechet": frechet, "classifier": judge} for step, frechet, judge in (
+        (1, 9.0, "b"), (2, 5.0, "a"), (3, 8.0, "b"), (4, 8.5, "b"))]
+    assert find_best(lines)["step"] == 3
+    assert find_best(lines[:2])["step"] == 2
+    assert find_best([*lines, {"step": 5, "frechet": 9.5}])["step"] == 5  # not recorded which
+    assert find_best([{"step": 1, "swd": 2.0}, {"step": 2, "swd": 1.0}])["step"] == 2
 
 
 def test_rewind_removes_everything_later(run):
