@@ -54,8 +54,8 @@ class EvaluationHook(Hook):
             try:
                 best = self._evaluate(trainer, self._evaluator)
             except Exception as error:
-                warnings.warn(f"step {trainer.global_step} is not evaluated: {one_line(error)}; the "
-                              "training continues", RuntimeWarning, stacklevel=2)
+                warnings.warn(f"step {trainer.global_step} is not evaluated: {one_line(error)}; "
+                              "the training continues", RuntimeWarning, stacklevel=2)
         if trainer.workers.all_gather([best]).any():
             self._saver.save(trainer, best=True)
         if self._evaluator is not None:

