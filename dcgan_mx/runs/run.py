@@ -18,7 +18,14 @@ import numpy as np
 
 from ..system.command_line import command_line, flag_name
 from ..system.errors import ArgumentError
-from ..system.files import StrPath, append, parse_json, sync_directory, write_atomic
+from ..system.files import (
+    StrPath,
+    append,
+    list_stale,
+    parse_json,
+    sync_directory,
+    write_atomic,
+)
 from ..visual import make_grid, save_image
 from .checkpoint_files import list_checkpoints, recover, step_of
 from .config import FORMAT, Settings, parse_settings
@@ -45,7 +52,7 @@ class Run:
 
     @classmethod
     def create(cls, path: StrPath | None, config: dict[str, Any]) -> Run:
-        """Create the directory together with its config.json, atomically.
+        """Create the directory together with its config.json, atomically; remove killed attempts.
 
         The default path is `runs/DATASET-TIME`, with a number appended if that exists. `run_dir`
         in the config's flags is set to the path.
@@ -54,6 +61,13 @@ class Run:
         wanted = unique = Path(path or f"runs/{dataset}-{time.strftime('%Y%m%d-%H%M')}")
         temporary = wanted.with_name(f".{wanted.name}.{os.getpid()}.tmp")
         shutil.rmtree(temporary, ignore_errors=True)
+        for left in list_stale(wanted.parent):
+            # Another program may use such names, too: only what this function leaves is removed.
+            with contextlib.suppress(OSError):
+                if not left.is_symlink() and all(
+                        re.fullmatch(r"config\.json|\.config\.json\.[0-9]+\.tmp", path.name)
+                        for path in left.iterdir()):
+                    shutil.rmtree(left)
         try:
             temporary.mkdir(parents=True)
             for n in itertools.count(2):
@@ -95,7 +109,7 @@ class Run:
             recover(self.path)
             for folder in (self.path, self.path / "grids"):
                 if folder == self.path or not folder.is_symlink():
-                    for path in folder.glob(".*.tmp"):
+                    for path in list_stale(folder):
                         path.unlink()
             yield
 

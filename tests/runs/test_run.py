@@ -145,15 +145,38 @@ def test_lock_excludes_other_processes_until_they_end(run):
             assert (run.path / "lock").read_text() == f"{os.getpid()}\n"
 
 
-def test_lock_removes_files_of_killed_processes(run):
+@pytest.fixture
+def ended():
+    """The id of a process that has ended."""
+    process = subprocess.Popen(["true"])
+    process.wait()
+    return process.pid
+
+
+def test_lock_removes_files_of_killed_processes(run, ended):
+    """A report or an evaluation may be writing at the same time."""
     for folder in ("checkpoints/.step-00000001.7.tmp/deep", "checkpoints/step-00000001", "grids"):
         (run.path / folder).mkdir(parents=True)
-    (run.path / "grids" / ".gout-00000010.png.7.tmp").write_bytes(b"")
-    (run.path / ".log.jsonl.7.tmp").symlink_to("/")
+    (run.path / "grids" / f".gout-00000010.png.{ended}.tmp").write_bytes(b"")
+    (run.path / f".log.jsonl.{ended}.tmp").symlink_to("/")
+    writing = f".report.html.{os.getppid()}.tmp"
+    (run.path / writing).write_bytes(b"")
     with run.lock():
         pass
     assert sorted(str(path.relative_to(run.path)) for path in run.path.rglob("*")) == [
-        "checkpoints", "checkpoints/step-00000001", "grids", "lock"]
+        writing, "checkpoints", "checkpoints/step-00000001", "grids", "lock"]
+
+
+def test_create_removes_what_a_killed_process_left(tmp_path, ended):
+    kept = [f".alive.{os.getppid()}.tmp", f".foreign.{ended}.tmp", f".{10**30}.tmp", "mine"]
+    for name in (*kept, f".mnist-1.{ended}.tmp", f".mnist-2.{ended}.tmp"):
+        (tmp_path / name).mkdir()
+    for name in (f".alive.{os.getppid()}.tmp/config.json", f".foreign.{ended}.tmp/file",
+                 f".mnist-2.{ended}.tmp/.config.json.7.tmp"):
+        (tmp_path / name).touch()
+    (tmp_path / f".link.{ended}.tmp").symlink_to(tmp_path / "mine")
+    Run.create(tmp_path / "new", CONFIG)
+    assert sorted(os.listdir(tmp_path)) == sorted([*kept, f".link.{ended}.tmp", "new"])
 
 
 CHANGES = st.lists(st.tuples(st.floats(0, 1, exclude_max=True),
