@@ -13,7 +13,14 @@ import time
 from pathlib import Path
 
 import pytest
-from helpers.processes import find_processes, finish, make_env, start_job, wait_until
+from helpers.processes import (
+    find_processes,
+    finish,
+    kill_jobs,
+    make_env,
+    start_job,
+    wait_until,
+)
 
 from dcgan_mx.distributed.launch import launch
 from dcgan_mx.distributed.launchers import check_hosts, check_launcher, exit_status
@@ -105,19 +112,14 @@ sys.exit(max(task.wait() for task in tasks))
 @pytest.fixture
 def start(tmp_path):
     """Start a job; return the launcher when some processes have started. All end with the test."""
-    launchers = []
-
     def start(code=IDLE, started=5, flags=("-n", 2), args=(), shell=(), **kwargs):
         (tmp_path / "process.py").write_text(PROCESS + code)
         launcher = start_job(flags, [*shell, sys.executable, tmp_path / "process.py", tmp_path,
                                      *args], **kwargs)
-        launchers.append(launcher)
         wait_until(lambda: len(find("started", tmp_path)) >= started, launcher)
         return launcher
     yield start
-    for launcher in launchers:
-        launcher.kill()
-        print(*launcher.communicate(timeout=100))
+    kill_jobs()
     wait_until(lambda: not find_processes(tmp_path))
 
 
