@@ -6,6 +6,7 @@ import resource
 
 import pytest
 
+from dcgan_mx.metrics.digit_classifier import SHA256
 from tools.fuzz.mutate import mutate
 from tools.quality import __main__ as quality
 from tools.soak.endurance import compare
@@ -36,7 +37,8 @@ def limit_file_size():
 def make_records(*points):
     """Records of `evaluate_all`."""
     return [{"name": name, "seed": seed, "step": step, "images": images, "frechet": 10.0 + step,
-             "precision": 0.5, "recall": 0.5, "swd": 20.0 + step, "ms_ssim": 0.1}
+             "precision": 0.5, "recall": 0.5, "swd": 20.0 + step, "ms_ssim": 0.1,
+             "classifier": SHA256}
             for name, seed, step, images in points]
 
 

@@ -13,7 +13,7 @@ import traceback
 import warnings
 from typing import Sequence
 
-from ..system.errors import ArgumentError
+from ..system.errors import ArgumentError, one_line
 from ..system.job_role import run_server
 
 COMMANDS = {
@@ -54,7 +54,8 @@ def run(name: str, argv: Sequence[str]) -> int:
     os.environ.setdefault("OPENCV_LOG_LEVEL", "OFF")  # we report damaged images ourselves
     with warnings.catch_warnings():
         warnings.simplefilter("always", RuntimeWarning)
-        warnings.showwarning = lambda message, *_, **__: print_stderr(f"warning: {message}")
+        warnings.showwarning = lambda message, *_, **__: print_stderr(
+            f"warning: {one_line(message)}")
         try:
             if name == "train":
                 run_server()  # does not return in a server or scheduler of a job
@@ -87,8 +88,7 @@ def _report_error(name: str, error: BaseException) -> int:
     elif isinstance(error, (ValueError, BuildError)):
         message = str(error)
     elif isinstance(error, MemoryError) or (mxnet and isinstance(error, mxnet.base.MXNetError)):
-        from ..system.runtime import first_line
-        message = f"MXNet or Python: {first_line(error)}; check that the device has enough memory"
+        message = f"MXNet or Python: {one_line(error)}; check that the device has enough memory"
     elif _in_job():
         traceback.print_exception(type(error), error, error.__traceback__)
         return 1
@@ -97,7 +97,7 @@ def _report_error(name: str, error: BaseException) -> int:
     if hasattr(error, "skipped"):  # a DatasetError
         from .parser import print_skipped
         print_skipped(error.skipped)
-    print_stderr("error: " + " ".join(message.split()))
+    print_stderr(f"error: {one_line(message)}")
     return 2
 
 

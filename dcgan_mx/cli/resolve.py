@@ -109,7 +109,7 @@ def find_classifier(settings: Settings, ctx: Any = None) -> DigitClassifier | No
     """Return the digit classifier if the data set shows digits, else None."""
     if settings.config.dataset != "mnist":
         return None
-    return load_classifier(settings.options.data_path or "data", ctx)
+    return load_classifier(ctx)
 
 
 def make_evaluator(settings: Settings, n: int, quick: bool = False) -> Evaluator:

@@ -18,7 +18,7 @@ from ..runs.config import RunOptions, Settings
 from ..runs.log import find_best
 from ..runs.run import Run
 from ..runs.stop_reason import StopReason
-from ..system.errors import ArgumentError
+from ..system.errors import ArgumentError, one_line
 from ..system.signals import stop_on_signal
 from ..trainer import Trainer
 
@@ -90,7 +90,7 @@ def run_training(trainer: Trainer, train_iter: Any, rand_iter: Any, settings: Se
                 trainer.fit(train_iter, rand_iter, options.num_epochs, hooks, options.max_steps)
         finally:
             if run:
-                _record_result(run, trainer)
+                record_result(run, trainer)
     finally:
         if run:
             report_end(run)
@@ -102,11 +102,11 @@ def run_training(trainer: Trainer, train_iter: Any, rand_iter: Any, settings: Se
     return 128 + stop.signal if stop and stop.signal else 0
 
 
-def _record_result(run: Run, trainer: Trainer) -> None:
+def record_result(run: Run, trainer: Trainer) -> None:
     """Write how the training ended; if it failed, only warn if this fails too."""
     result, place = trainer.result, (trainer.global_step, trainer.epoch)
     if not isinstance(result, StopReason):
-        recorded = StopReason("error", *place, str(result) or type(result).__name__)
+        recorded = StopReason("error", *place, one_line(result))
     elif result.reason == "signal" and trainer.workers.count > 1:
         recorded = StopReason("hook", *place)  # the launcher may have got another signal
     else:

@@ -152,7 +152,7 @@ def make_run_info(settings: Settings, contexts: list[Any], workers: Workers) -> 
                              "numpy": np.__version__, "opencv": cv2.__version__,
                              "python": platform.python_version()}}
     if LAUNCHED_BY in os.environ:
-        run_info["launched_by"] = os.environ[LAUNCHED_BY]
+        run_info["launched_by"] = json.loads(os.environ[LAUNCHED_BY])
     return run_info
 
 

@@ -42,7 +42,7 @@ HELP = {
     },
     "training": {
         "batch_size": "images per step, on each worker",
-        "lr": "Adam's learning rate",
+        "lr": "Adam's learning rate; replaces the rates of a preset",
         "beta1": "Adam's decay rate of the first moment",
         "wd": "weight decay",
         "lr_g": "generator learning rate (default: --lr)",
@@ -86,6 +86,7 @@ HELP = {
         "require_gpu": "fail if no GPU is available",
     },
 }
+_RATES = ("lr_g", "lr_d")  # replace lr
 # The placeholder of a value that is a string.
 METAVARS = {"data_path": "PATH", "init_from": "SOURCE", "run_dir": "DIR", "gpu": "N[,N...]"}
 
@@ -175,7 +176,9 @@ def make_args(given: dict[str, Any], resume: bool, override: Sequence[str] = (),
     if preset not in (None, *PRESETS):
         raise ArgumentError("preset", f"invalid value {preset!r}: expected one of "
                             f"{', '.join(PRESETS)}")
-    given, override = {**PRESETS.get(preset or "", {}), **given}, tuple(override)
+    preset_values = {name: value for name, value in PRESETS.get(preset or "", {}).items()
+                     if "lr" not in given or name not in _RATES}
+    given, override = {**preset_values, **given}, tuple(override)
     check_settings(**given)  # argparse lets --dataset=-- through, as an empty list
     if LAUNCHED_BY in os.environ:
         given.setdefault("kv_store", "dist_sync")
@@ -199,7 +202,9 @@ def make_args(given: dict[str, Any], resume: bool, override: Sequence[str] = (),
     if exists:
         raise ArgumentError("run_dir", f"{run_dir} already exists: give a new one, or --resume")
     # --resume without a run directory yet starts it: the same command starts and resumes a run.
-    return TrainArgs(DEFAULTS.replace(given), False, dry_run, frozenset(given), ())
+    settings = DEFAULTS.replace(given)
+    _check_lr(settings, given, "")
+    return TrainArgs(settings, False, dry_run, frozenset(given), ())
 
 
 def _find_newest_run(dataset: str | None) -> str:
@@ -240,7 +245,21 @@ def merge_resume_config(saved: Settings, given: Mapping[str, Any], override: Ite
                 and given[new] != old[new]):
             values[other] = None
             notes.append(f"{flag_name(new)} {given[new]} replaces {flag_name(other)} {old[other]}")
-    return saved.replace({**values, "run_dir": run_dir}), notes
+    if "lr" in override and None not in [values.get(name, old[name]) for name in _RATES]:
+        for name in [name for name in _RATES if name not in given]:
+            values[name] = None
+            notes.append(f"--lr {given['lr']} replaces {flag_name(name)} {old[name]}")
+    settings = saved.replace({**values, "run_dir": run_dir})
+    _check_lr(settings, given, "" if "lr" in override else ", or add --override lr")
+    return settings, notes
+
+
+def _check_lr(settings: Settings, given: Iterable[str], other_fix: str) -> None:
+    """Raise ArgumentError if --lr is given, but both networks have their own learning rates."""
+    lr_g, lr_d = (getattr(settings.config, name) for name in _RATES)
+    if "lr" in given and lr_g is not None and lr_d is not None:
+        raise ArgumentError("lr", f"it has no effect beside --lr-g {lr_g} and --lr-d {lr_d}: "
+                            f"remove --lr{other_fix}")
 
 
 def drop_unavailable(args: TrainArgs) -> Settings:

@@ -11,6 +11,7 @@ import shutil
 import signal
 import socket
 import time
+from typing import Any, Mapping
 
 from ..system.command_line import LAUNCHED_BY
 from ..system.cpu import THREADS, physical_cores
@@ -25,12 +26,12 @@ _INHERITED = re.compile(r"OMP_NUM_THREADS|KMP_AFFINITY|PYTHONPATH|LD_LIBRARY_PAT
 
 def launch(command: list[str], num_workers: int, num_servers: int | None = None,
            launcher: str = "local", hostfile: StrPath | None = None, host_ip: str | None = None,
-           start_timeout: float = 60.0, nodes: int | None = None, launched_by: str | None = None,
-           stop_timeout: float = 300.0) -> int:
+           start_timeout: float = 60.0, nodes: int | None = None, stop_timeout: float = 300.0,
+           launched_by: Mapping[str, Any] | None = None) -> int:
     """Run a command in all processes of a job; return 0, or 128 + n if signal n ended the job.
 
-    The arguments are the flags of `dcgan-mx launch`, and `launched_by`, the launch command for the
-    resume command that workers print. Raises ArgumentError, or JobError if the job fails.
+    The arguments are the flags of `dcgan-mx launch`, and `launched_by`, those of them that the
+    resume command needs, which workers print. Raises ArgumentError, or JobError if the job fails.
     """
     ours = [name for name in os.environ if name.startswith("DMLC_") or name == supervisor.JOB]
     if ours:
@@ -55,7 +56,7 @@ def launch(command: list[str], num_workers: int, num_servers: int | None = None,
         if launcher == "local" and not {*THREADS} & {*os.environ}:
             environ["OMP_NUM_THREADS"] = str(max(1, physical_cores() // num_workers))
         if launched_by:
-            environ[LAUNCHED_BY] = launched_by
+            environ[LAUNCHED_BY] = json.dumps(launched_by)
         jobs = {role: json.dumps({
             "address": listener.getsockname(), "token": token, "command": command,
             "cwd": os.getcwd(), "environ": {**environ, "DMLC_ROLE": role}}) for role in counts}

@@ -39,7 +39,7 @@ class Logger(Protocol):
     """What records are written to."""
 
     def log(self, record: Record) -> None:
-        """Write a record; raises OSError if it cannot be written."""
+        """Write a record; any error becomes a warning, and the training continues."""
 
     def close(self) -> None:
         """Write what is left, and close; by default, do nothing."""

@@ -2,6 +2,7 @@
 from __future__ import annotations
 
 import time
+import warnings
 from typing import Any, Sequence
 
 from ..engine.module_state import get_parameters
@@ -9,6 +10,7 @@ from ..metrics.evaluator import Evaluator
 from ..runs.log import METRICS, find_best
 from ..sampling.generator import make_generator
 from ..sampling.latent import make_latents
+from ..system.errors import one_line
 from ..system.memory import trim_heap
 from ..trainer import Trainer
 from .base import Hook, Record
@@ -18,6 +20,8 @@ from .loggers import MetricLogger
 
 class EvaluationHook(Hook):
     """A hook that evaluates G's images of the same latent vectors, and saves the best step so far.
+
+    It warns if an evaluation fails, and the training continues.
 
     Parameters
     ----------
@@ -45,7 +49,13 @@ class EvaluationHook(Hook):
             return
         trainer.check_finite()
         start = time.perf_counter()
-        best = self._evaluator is not None and self._evaluate(trainer, self._evaluator)
+        best = False
+        if self._evaluator is not None:
+            try:
+                best = self._evaluate(trainer, self._evaluator)
+            except Exception as error:
+                warnings.warn(f"step {trainer.global_step} is not evaluated: {one_line(error)}; "
+                              "the training continues", RuntimeWarning, stacklevel=2)
         if trainer.workers.all_gather([best]).any():
             self._saver.save(trainer, best=True)
         if self._evaluator is not None:
@@ -60,7 +70,7 @@ class EvaluationHook(Hook):
         metrics = evaluator.evaluate(generator.generate(z))
         values = {"epoch": trainer.epoch, "step": trainer.global_step,
                   "seconds": self._metric_logger.seconds,
-                  **{name: metrics[name] for name in METRICS if name in metrics}}
+                  **{name: metrics[name] for name in (*METRICS, "classifier") if name in metrics}}
         self._logged.append(values)
         self._metric_logger.log(Record("evaluation", trainer.global_step, values, {}))
         return find_best(self._logged) is values

@@ -10,6 +10,7 @@ import numpy as np
 from ..runs.events import EventFile
 from ..runs.log import METRICS
 from ..runs.run import Run
+from ..system.errors import one_line
 from ..trainer import Trainer
 from ..visual import make_grid, standardise
 from .base import Hook, Logger, Record
@@ -57,11 +58,13 @@ class MetricLogger(Hook):
             try:
                 logger.log(record)
                 self._failing.discard(logger)
-            except OSError as error:
+            except Exception as error:  # such as a lost display, or too little memory for grids
                 if logger not in self._failing:
-                    warnings.warn(f"{error.filename}: {error.strerror}: step {record.step} is not "
-                                  "written there; the training continues, and does not repeat this "
-                                  "warning until writing succeeds", RuntimeWarning, stacklevel=2)
+                    cause = (f"{error.filename}: {error.strerror}" if isinstance(error, OSError)
+                             and error.filename else f"{type(logger).__name__}: {one_line(error)}")
+                    warnings.warn(f"{cause}: step {record.step} is not written there; the training "
+                                  "continues, and does not repeat this warning until writing "
+                                  "succeeds", RuntimeWarning, stacklevel=2)
                 self._failing.add(logger)
 
     def on_step(self, trainer: Trainer) -> None:

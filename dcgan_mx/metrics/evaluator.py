@@ -31,7 +31,8 @@ class Evaluator:
         """Return the metrics of images, of the shape of the real ones.
 
         They are `images` (their number); `swd`, the mean of `swd_levels`; `ms_ssim`; with a
-        classifier also `frechet`, `precision`, `recall`, and the `class_counts` of the digits.
+        classifier also `frechet`, `precision`, `recall`, the `class_counts` of the digits, and the
+        digest of the `classifier`.
         """
         grey = self._to_grey(images)
         most, repeats, pairs = (512, 1, 1_000) if self._quick else (len(grey), 4, 10_000)
@@ -45,7 +46,8 @@ class Evaluator:
             counts = np.bincount(probabilities.argmax(1), minlength=10)
             metrics.update(frechet=frechet_distance(self._features, features),
                            **precision_recall(self._features, features)._asdict(),
-                           class_counts=counts.tolist())
+                           class_counts=counts.tolist(),
+                           classifier=self._classifier.digest)
         return metrics
 
     def _to_grey(self, images: np.ndarray) -> np.ndarray:

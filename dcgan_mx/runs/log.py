@@ -33,12 +33,15 @@ def find_best(records: list[dict[str, Any]]) -> dict[str, Any] | None:
     """Return the evaluation closest to real images, or None if there is none.
 
     The distance is the Fréchet distance if the data set has one, else the sliced Wasserstein
-    distance.
+    distance. Evaluations with another classifier than the last one's are not comparable with it,
+    and ignored.
     """
     for name in ("frechet", "swd"):
         found = [record for record in records if isinstance(record.get(name), float)]
         if found:
-            return min(found, key=lambda record: record[name])
+            judge = found[-1].get("classifier")
+            return min((record for record in found if record.get("classifier") == judge),
+                       key=lambda record: record[name])
     return None
 
 

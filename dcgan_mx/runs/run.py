@@ -18,12 +18,20 @@ import numpy as np
 
 from ..system.command_line import command_line, flag_name
 from ..system.errors import ArgumentError
-from ..system.files import StrPath, append, parse_json, sync_directory, write_atomic
+from ..system.files import (
+    StrPath,
+    append,
+    list_stale,
+    parse_json,
+    sync_directory,
+    write_atomic,
+)
 from ..visual import make_grid, save_image
 from .checkpoint_files import list_checkpoints, recover, step_of
 from .config import FORMAT, Settings, parse_settings
 from .grids import KINDS, select_steps
 from .json_files import read_small
+from .launch_flags import launch_words
 from .log import METRICS, parse_evaluation, read_log
 from .stop_reason import StopReason, parse_stop_reason
 
@@ -44,7 +52,7 @@ class Run:
 
     @classmethod
     def create(cls, path: StrPath | None, config: dict[str, Any]) -> Run:
-        """Create the directory together with its config.json, atomically.
+        """Create the directory together with its config.json, atomically; remove killed attempts.
 
         The default path is `runs/DATASET-TIME`, with a number appended if that exists. `run_dir`
         in the config's flags is set to the path.
@@ -53,6 +61,13 @@ class Run:
         wanted = unique = Path(path or f"runs/{dataset}-{time.strftime('%Y%m%d-%H%M')}")
         temporary = wanted.with_name(f".{wanted.name}.{os.getpid()}.tmp")
         shutil.rmtree(temporary, ignore_errors=True)
+        for left in list_stale(wanted.parent):
+            # Another program may use such names, too: only what this function leaves is removed.
+            with contextlib.suppress(OSError):
+                if not left.is_symlink() and all(
+                        re.fullmatch(r"config\.json|\.config\.json\.[0-9]+\.tmp", path.name)
+                        for path in left.iterdir()):
+                    shutil.rmtree(left)
         try:
             temporary.mkdir(parents=True)
             for n in itertools.count(2):
@@ -94,7 +109,7 @@ class Run:
             recover(self.path)
             for folder in (self.path, self.path / "grids"):
                 if folder == self.path or not folder.is_symlink():
-                    for path in folder.glob(".*.tmp"):
+                    for path in list_stale(folder):
                         path.unlink()
             yield
 
@@ -217,10 +232,8 @@ class Run:
 
     def resume_command(self, reason: StopReason | None = None) -> str:
         """Return the command that resumes the run, or, if it is finished, doubles its limit."""
-        launch = self.read_config().get("launched_by")
-        words = [f"{launch} --"] if isinstance(launch, str) else []
-        words += [command_line("train"), flag_name("resume"), flag_name("run_dir"),
-                  shlex.quote(str(self.path))]
+        words = [*launch_words(self.read_config().get("launched_by")), command_line("train"),
+                 flag_name("resume"), flag_name("run_dir"), shlex.quote(str(self.path))]
         if reason and reason.finished:
             words += [flag_name(reason.reason), str(2 * int(reason.detail or 1))]
         return " ".join(words)

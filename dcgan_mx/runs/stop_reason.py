@@ -5,6 +5,7 @@ import json
 from typing import NamedTuple
 
 from ..system.command_line import flag_name
+from ..system.errors import one_line
 from ..system.files import parse_json
 from .json_files import matches_schema
 
@@ -21,7 +22,7 @@ class StopReason(NamedTuple):
     step, epoch : int
         Completed since the start of the run.
     detail : int, str or None
-        The limit that was reached, the name of the signal, or the error.
+        The limit that was reached, the name of the signal, or the error, in one line.
     """
 
     reason: str
@@ -60,4 +61,6 @@ def parse_stop_reason(raw: bytes) -> StopReason:
             raise ValueError
     except (ValueError, KeyError, TypeError):
         raise ValueError("not the result of a training") from None
+    if isinstance(fields["detail"], str):
+        fields["detail"] = one_line(fields["detail"])  # a stranger may have written the file
     return StopReason(**fields)

@@ -11,8 +11,9 @@ import numpy as np
 from ..runs.json_files import read_small
 from ..runs.params import parse_params
 from ..symbols import make_dcgan_sym
+from ..system.errors import one_line
 from ..system.files import StrPath, open_regular, parse_json
-from ..system.runtime import first_line, mx
+from ..system.runtime import mx
 
 _GEOMETRY = {"kernel": "", "stride": "(1, 1)", "pad": "(0, 0)", "dilate": "(1, 1)",
              "num_filter": "", "num_group": "1", "adj": "(0, 0)", "target_shape": "(0, 0)",
@@ -168,7 +169,7 @@ def check_params(symbol: Any, params: Mapping[str, np.ndarray], **inputs: tuple[
     try:
         args, _, aux = symbol.infer_shape(**inputs)
     except mx.base.MXNetError as error:
-        raise ValueError(f"inputs of shape {inputs} do not fit this network ({first_line(error)})"
+        raise ValueError(f"inputs of shape {inputs} do not fit this network ({one_line(error)})"
                          ) from None
     needed = {**{f"arg:{name}": shape for name, shape in zip(symbol.list_arguments(), args)
                  if name not in (*inputs, "label")},

@@ -6,7 +6,7 @@ import shlex
 import shutil
 import sys
 
-# Environment variable that gives workers the command line of their launcher.
+# Environment variable that gives workers the flags of their launcher, as JSON.
 LAUNCHED_BY = "DCGAN_MX_LAUNCHED_BY"
 
 

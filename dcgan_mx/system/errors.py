@@ -1,5 +1,8 @@
-"""Errors that name the invalid argument, so that a command can name the flag instead."""
+"""Errors that name the invalid argument, and messages of foreign errors in one line."""
 from __future__ import annotations
+
+_MAX_LENGTH = 2000  # of a message
+_STACK = ("Traceback", "Stack trace")  # of MXNet, before or after its message
 
 
 class ArgumentError(ValueError):
@@ -11,3 +14,13 @@ class ArgumentError(ValueError):
     def __init__(self, argument: str, problem: str) -> None:
         super().__init__(f"{argument}: {problem}")
         self.argument, self.problem = argument, problem
+
+
+def one_line(error: object) -> str:
+    """Return an error's message in a printable line of bounded length, without MXNet's stack."""
+    lines = str(error).splitlines()
+    if any(line.startswith(_STACK) for line in lines):
+        lines = [line for line in lines if not line.startswith((*_STACK, " ", "\t"))]
+    text = " ".join(" ".join(lines).split()) or type(error).__name__
+    text = "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
+    return text if len(text) <= _MAX_LENGTH else f"{text[:_MAX_LENGTH]}..."

@@ -8,7 +8,7 @@ import json
 import os
 import stat
 from pathlib import Path
-from typing import Any, BinaryIO, Iterable, Union
+from typing import Any, BinaryIO, Iterable, Iterator, Union
 
 StrPath = Union[str, "os.PathLike[str]"]
 _MAX_BRACKETS = 1000
@@ -39,17 +39,23 @@ def write_atomic(path: StrPath, chunks: bytes | Iterable[Any], sync: bool = Fals
         raise
 
 
-def remove_stale(path: StrPath) -> None:
-    """Remove temporary files that killed processes left beside a file."""
-    path = Path(path)
-    for left in path.parent.glob(f".{glob.escape(path.name)}.*.tmp"):
+def list_stale(folder: StrPath, name: str = "*") -> Iterator[Path]:
+    """Yield what killed processes left in a folder: `.NAME.PID.tmp`, with a pattern for NAME."""
+    for left in Path(folder).glob(f".{name}.*.tmp"):
         process = left.name.split(".")[-2]
         try:
             os.kill(int(process), 0)
         except ProcessLookupError:
-            left.unlink()
-        except (ValueError, OSError):  # not our name, or a process of another user
+            yield left
+        except (ValueError, OverflowError, OSError):  # not our name, or another user's process
             continue
+
+
+def remove_stale(path: StrPath) -> None:
+    """Remove temporary files that killed processes left beside a file."""
+    path = Path(path)
+    for left in list_stale(path.parent, glob.escape(path.name)):
+        left.unlink()
 
 
 def append(path: StrPath, content: bytes, sync: bool = False) -> None:

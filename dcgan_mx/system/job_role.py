@@ -5,6 +5,8 @@ import contextlib
 import json
 import os
 import re
+import select
+import threading
 from typing import Mapping
 
 from .command_line import command_line
@@ -62,7 +64,21 @@ def _take_report_fd() -> int | None:
     return None
 
 
+def _end_with_supervisor(fd: int) -> None:
+    """End this process when the supervisor, which alone reads the pipe, has died.
+
+    The system kills only the supervisor's child, which may be a shell. On a remote host nothing
+    else would end this process.
+    """
+    errors = select.poll()
+    errors.register(fd, 0)
+    errors.poll()
+    os._exit(1)
+
+
 _report_fd = _take_report_fd()
+if _report_fd is not None:
+    threading.Thread(target=_end_with_supervisor, args=(_report_fd,), daemon=True).start()
 
 
 def report(**facts: object) -> bool:

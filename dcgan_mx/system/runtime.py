@@ -19,14 +19,7 @@ from .cpu import physical_cores, read_threads
 from .cuda import INSTALL_CPU, BuildError, load_libraries
 from .job_role import report
 
-__all__ = ["disable_exit_barrier", "first_line", "mx", "set_parameters", "wait_all"]
-
-
-def first_line(error: BaseException) -> str:
-    """Return the message of an MXNet error without the stack trace that may precede it."""
-    lines = [line for line in str(error).splitlines()
-             if line.strip() and not line.startswith(("Traceback", "Stack trace", " ", "\t"))]
-    return lines[0] if lines else type(error).__name__
+__all__ = ["disable_exit_barrier", "mx", "set_parameters", "wait_all"]
 
 
 def wait_all() -> None:

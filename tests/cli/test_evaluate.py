@@ -10,11 +10,9 @@ import pytest
 from helpers.common import ROOT, read_numbers
 from helpers.small import SMALL
 
-from dcgan_mx.data.datasets import read_mnist
 from dcgan_mx.metrics import digit_classifier
 from dcgan_mx.metrics.evaluator import find_nearest
 from dcgan_mx.runs.log import parse_evaluation
-from dcgan_mx.runs.params import dump_params
 from dcgan_mx.runs.run import Run
 from dcgan_mx.system import memory
 from dcgan_mx.system.runtime import mx
@@ -35,16 +33,10 @@ def discs(train, tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def digits(train, tmp_path_factory, mnist_root):
-    """A run of digits, and a briefly trained classifier in the cache."""
+    """A run of digits, evaluated at its last step."""
     folder = tmp_path_factory.mktemp("digits")
-    images, labels, tests, test_labels = read_mnist(mnist_root)
-    params = digit_classifier.train(images[:2000], labels[:2000], tests[:500], test_labels[:500],
-                                    epochs=1)
-    path = folder / "dcgan_mx" / "classifier" / "digits-1.params"
-    path.parent.mkdir(parents=True)
-    path.write_bytes(b"".join(map(bytes, dump_params(params))))
     train("--dataset", "mnist", "--data-path", mnist_root, "--size", 16, "--ngf", 4, "--ndf", 4,
-          "--max-steps", 3, "--run-dir", folder / "run")
+          "--max-steps", 3, "--eval-steps", 3, "--run-dir", folder / "run")
     return folder
 
 
@@ -110,13 +102,14 @@ def test_evaluate_without_a_classifier(discs, succeed, tmp_path):
 
 
 def test_evaluate_digits_with_the_classifier(digits, succeed):
-    done = succeed("evaluate", digits / "run", "--num-images", 100,
-                   env={"XDG_CACHE_HOME": str(digits)})
+    done = succeed("evaluate", digits / "run", "--num-images", 100)
     result = json.loads((digits / "run" / "evaluation.json").read_text())
     assert sum(result["class_counts"]) == sum(result["baseline"]["class_counts"]) == 100
     assert result["frechet"] > 2 * result["baseline"]["frechet"] > 0
     assert 0 <= result["precision"] < result["baseline"]["precision"] <= 1
     assert result["weights"] == "raw" and "Fréchet distance" in done.stdout
+    logged, = (record for record in Run(digits / "run").read_log() if "frechet" in record)
+    assert result["classifier"] == logged["classifier"] == digit_classifier.SHA256
 
 
 def test_nearest_real_images_are_found():

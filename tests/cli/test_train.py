@@ -60,6 +60,9 @@ def test_dry_run_writes_nothing_and_flags_take_precedence_over_a_preset(succeed,
     assert PRESETS["digits"].items() <= flags.items()
     other = json.loads(succeed(*command, "--lr-g", 3e-4, cwd=tmp_path).stdout)["flags"]
     assert other == {**flags, "lr_g": 3e-4}
+    for more, lr_d in (((), None), (("--lr-d", 3e-4), 3e-4)):
+        other = json.loads(succeed(*command, "--lr", 1e-4, *more, cwd=tmp_path).stdout)["flags"]
+        assert other == {**flags, "lr": 1e-4, "lr_g": None, "lr_d": lr_d}
     assert os.listdir(tmp_path) == []
 
 
@@ -77,6 +80,7 @@ BAD_FLAGS = [
     (("--require-gpu",), "gpu"), (("--g-loss", "hinge"), "--g-loss", "hinge", "saturating"),
     (("--show",), "show: ", "DISPLAY"), (("--tensorboard",), "pip install 'dcgan-mx[tensorboard]'"),
     (("--run-dir", ""), "empty"), (("--data-p", "x"), "--data-p"),
+    (("--lr", 0.1, "--lr-g", 0.2, "--lr-d", 0.3), "--lr: it has no effect", "--lr-g 0.2"),
     (("--override", "lr"), "override: ", "--resume"), (("--preset", "cats"), "--preset", "'cats'")]
 
 

@@ -4,7 +4,6 @@ import contextlib
 import json
 import os
 import re
-import shlex
 import signal
 import socket
 import subprocess
@@ -14,7 +13,14 @@ import time
 from pathlib import Path
 
 import pytest
-from helpers.processes import find_processes, finish, make_env, start_job, wait_until
+from helpers.processes import (
+    find_processes,
+    finish,
+    kill_jobs,
+    make_env,
+    start_job,
+    wait_until,
+)
 
 from dcgan_mx.distributed.launch import launch
 from dcgan_mx.distributed.launchers import check_hosts, check_launcher, exit_status
@@ -106,19 +112,14 @@ sys.exit(max(task.wait() for task in tasks))
 @pytest.fixture
 def start(tmp_path):
     """Start a job; return the launcher when some processes have started. All end with the test."""
-    launchers = []
-
     def start(code=IDLE, started=5, flags=("-n", 2), args=(), shell=(), **kwargs):
         (tmp_path / "process.py").write_text(PROCESS + code)
         launcher = start_job(flags, [*shell, sys.executable, tmp_path / "process.py", tmp_path,
                                      *args], **kwargs)
-        launchers.append(launcher)
         wait_until(lambda: len(find("started", tmp_path)) >= started, launcher)
         return launcher
     yield start
-    for launcher in launchers:
-        launcher.kill()
-        print(*launcher.communicate(timeout=100))
+    kill_jobs()
     wait_until(lambda: not find_processes(tmp_path))
 
 
@@ -315,6 +316,7 @@ def test_launchers_pass_arguments_and_environment(name, tmp_path, start, fake_la
     flags = ["-n", "3", "-s", "2", "--launcher", name]
     flags += ["--host-ip", "127.0.0.1"] * (name != "local") + ["--nodes", "1"] * (name == "slurm")
     flags += ["-H", "my hosts"] * (name in ("ssh", "mpi"))
+    launched_by = {} if name == "local" else {"launcher": name, "host_ip": "127.0.0.1"}
     launcher = start(started=6, flags=flags, args=ODD, env=fake_launchers, cwd=tmp_path)
     (tmp_path / "end").touch()
     assert finish(launcher) == (0, "")
@@ -327,8 +329,8 @@ def test_launchers_pass_arguments_and_environment(name, tmp_path, start, fake_la
         assert environ.get("OMP_NUM_THREADS") == (
             str(max(1, physical_cores() // 3)) if name == "local" else None)
         assert "DCGAN_MX_JOB" not in environ
-        launched_by = shlex.split(environ["DCGAN_MX_LAUNCHED_BY"])
-        assert launched_by[launched_by.index("launch") + 1:] == [*map(str, flags)]
+        assert json.loads(environ["DCGAN_MX_LAUNCHED_BY"]).items() >= {
+            "num_workers": 3, "num_servers": 2, **launched_by}.items()
     assert [len(find("started", tmp_path, role)) for role in ("scheduler", "server", "worker")] == [
         1, 2, 3]
 

@@ -103,7 +103,7 @@ def test_signals_and_deaths_reach_the_process(way, shell):
     if way == "the supervisor's end":
         launcher.supervisor.kill()
         wait_until(lambda: not is_alive(launcher.pid))
-        if shell:  # the launcher ends it, by its process group
+        if shell:  # not a process of this package, which would end by itself
             os.kill(pid, signal.SIGKILL)
         assert launcher.finish() == (-signal.SIGKILL, "")
         return
@@ -118,6 +118,17 @@ def test_signals_and_deaths_reach_the_process(way, shell):
     assert launcher.finish() == (0, "")
     assert not is_alive(launcher.pid)
     wait_until(lambda: not is_alive(pid))
+
+
+def test_process_behind_a_shell_ends_with_the_supervisor():
+    """As on a remote host, where nothing else ends it."""
+    code = "import time; from dcgan_mx.system.job_role import report; report(); time.sleep(100)"
+    launcher = Launcher(*SHELL, sys.executable, "-c", code)
+    shell, pid = launcher.read()["pid"], launcher.read()["pid"]
+    assert shell != pid and is_alive(pid)
+    launcher.supervisor.kill()
+    wait_until(lambda: not is_alive(pid))
+    assert launcher.finish() == (-signal.SIGKILL, "")
 
 
 @pytest.mark.parametrize("pid", [-1, 1, None])

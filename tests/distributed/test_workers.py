@@ -126,7 +126,7 @@ def test_resumed_job_is_bit_identical(tmp_path, call):
         output, errors = process.communicate(timeout=300)
         if number == signal.SIGTERM:
             assert process.returncode == 143 and "stopped after step" in output
-            assert re.search(fr"to resume: \S*dcgan-mx launch -n 2 -s 1 -- "
+            assert re.search(fr"to resume: \S*dcgan-mx launch --num-workers 2 --num-servers 1 -- "
                              fr"\S*python {TRAIN[0]} --resume --run-dir {pieces}\n", output)
         else:
             assert process.returncode == 1

@@ -8,6 +8,8 @@ from pathlib import Path
 
 from helpers.common import ROOT
 
+from dcgan_mx.distributed.supervisor import die_with_parent
+
 
 def wait_until(true, process=None):
     """Wait for a condition; fail if `process` ends first."""
@@ -26,14 +28,28 @@ def make_env(**more):
     return {**clean, "PYTHONPATH": str(ROOT), "MPLBACKEND": "agg", **more}
 
 
+_started = []  # launchers
+
+
 def start_job(flags, command, env=None, cwd=None, program=()):
-    """Start `dcgan-mx launch`."""
-    return subprocess.Popen(
+    """Start `dcgan-mx launch`, which ends with this process."""
+    def prepare():
+        signal.signal(signal.SIGHUP, signal.SIG_DFL)  # the tests may run under nohup
+        die_with_parent(signal.SIGKILL)
+
+    _started.append(subprocess.Popen(
         [*program, sys.executable, "-m", "dcgan_mx", "launch", *map(str, flags), "--",
          *map(str, command)],
         env=env or make_env(), cwd=cwd, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
-        # the tests may run under nohup, which ignores SIGHUP
-        preexec_fn=lambda: signal.signal(signal.SIGHUP, signal.SIG_DFL))  # noqa: PLW1509
+        preexec_fn=prepare))  # noqa: PLW1509
+    return _started[-1]
+
+
+def kill_jobs():
+    """Kill all launchers, whose jobs end with them, and print their output."""
+    while _started:
+        _started[-1].kill()
+        print(*_started.pop().communicate(timeout=100))
 
 
 def finish(launcher):

@@ -8,6 +8,7 @@ from helpers.common import ROOT
 
 from dcgan_mx import Trainer, make_dcgan_sym
 from dcgan_mx.runs.params import parse_params
+from dcgan_mx.runs.run import Run
 from dcgan_mx.system.runtime import mx
 
 SMALL = ("--dataset", "synthetic", "--size", 16, "--ngf", 4, "--ndf", 4, "--batch-size", 64)
@@ -48,7 +49,7 @@ def assert_same_state(first, second):
 
 def final(run_dir):
     """The parameters of a run's last checkpoint."""
-    folder = max((run_dir / "checkpoints").iterdir())
+    folder = Run(run_dir).list_checkpoints()[-1]
     paths = [folder / f"{prefix}-0000.params" for prefix in "GD"]
     return {name: value for path in paths
             for name, value in parse_params(path.read_bytes(), path).items()}

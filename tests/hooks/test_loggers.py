@@ -78,6 +78,17 @@ def test_a_logger_that_fails_warns_once_and_loses_no_log_line(tmp_path):
         fit([MetricLogger(1, JsonlLogger(Run(tmp_path / "nowhere")))], max_steps=2)
 
 
+def test_a_logger_with_any_error_warns_once():
+    class Window(Logger):
+        def log(self, record):
+            raise RuntimeError("no display")
+
+    with pytest.warns(RuntimeWarning) as caught:
+        assert fit([MetricLogger(1, Window())], 3).global_step == 3
+    assert [str(warning.message).partition(": step")[0] for warning in caught] == [
+        "Window: no display"]
+
+
 def test_grids_show_the_images_of_the_step(tmp_path):
     """If the step did not update G, there is no grid of its gradient."""
     expected = {}

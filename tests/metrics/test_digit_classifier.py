@@ -2,9 +2,10 @@ import numpy as np
 import pytest
 
 from dcgan_mx.data.datasets import read_mnist
-from dcgan_mx.data.errors import DatasetError
 from dcgan_mx.iterators import resize_to
-from dcgan_mx.metrics.digit_classifier import DigitClassifier, load_classifier, preprocess, train
+from dcgan_mx.metrics import digit_classifier
+from dcgan_mx.metrics.digit_classifier import DigitClassifier, load_classifier, preprocess
+from tools.quality.make_classifier import train
 
 
 def test_short_training_is_deterministic_and_learns(mnist_root):
@@ -30,17 +31,34 @@ def test_preprocess_averages_areas():
     np.testing.assert_array_equal(preprocess(np.repeat(image, 3, 1)), np.eye(32)[None, None])
 
 
-@pytest.mark.slow
-def test_full_training_errs_below_1_5_percent_and_tolerates_background(mnist_root, tmp_path,
-                                                                       monkeypatch):
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
-    classifier = load_classifier(mnist_root)
-    assert classifier.error < 0.015
-    assert load_classifier("nowhere").error == classifier.error  # from the cache
+@pytest.fixture(scope="module")
+def tests(mnist_root):
+    """The first 2,000 test digits as a training shows them, and their labels."""
     _, _, images, labels = read_mnist(mnist_root)
-    shaded = 0.35 + 0.6 * (resize_to(images, (1, 64, 64)) - 0.1)  # grey paper, pale ink
-    found = classifier.predict(shaded.clip(-1, 1))[1].argmax(1)
-    assert (found != labels).mean() < 0.03
-    (tmp_path / "dcgan_mx" / "classifier" / "digits-1.params").write_bytes(b"damaged")
-    with pytest.raises(DatasetError, match="nowhere"):  # it would be trained again
-        load_classifier("nowhere/here")
+    return resize_to(images[:2000], (1, 64, 64)), labels[:2000]
+
+
+def test_bundled_classifier_errs_below_1_5_percent_and_tolerates_background(tests):
+    images, labels = tests
+    classifier = load_classifier()
+    assert classifier.digest == digit_classifier.SHA256 and 0 < classifier.error < 0.01
+    shaded = 0.35 + 0.6 * (images - 0.1)  # grey paper, pale ink
+    for shown, limit in ((images, 0.015), (shaded.clip(-1, 1), 0.03)):
+        assert (classifier.predict(shown)[1].argmax(1) != labels).mean() < limit
+
+
+@pytest.mark.slow
+def test_error_of_the_bundled_classifier(mnist_root):
+    _, _, images, labels = read_mnist(mnist_root)
+    found = load_classifier().predict(resize_to(images, (1, 64, 64)))[1].argmax(1)
+    assert (found != labels).mean() == pytest.approx(load_classifier().error, abs=2e-4)
+
+
+def test_damaged_or_missing_classifier_is_rejected(tmp_path, monkeypatch):
+    damaged = bytearray(digit_classifier.PATH.read_bytes())
+    damaged[1000] ^= 1
+    monkeypatch.setattr(digit_classifier, "PATH", tmp_path / "digits.params")
+    for _ in range(2):
+        with pytest.raises(ValueError, match="digits.params is missing, damaged or of another"):
+            load_classifier()
+        (tmp_path / "digits.params").write_bytes(damaged)

@@ -106,6 +106,23 @@ def test_settings_that_affect_results_need_an_override(given, override, words):
     assert merge_resume_config(SAVED, {"lr": 0.1}, ("lr",), "r")[0].config.lr == 0.1
 
 
+@pytest.mark.parametrize("given, rates, replaced", [
+    ({"lr": 0.1}, (0.1, None, None), "gd"), ({"lr": 0.1, "lr_g": 0.2}, (0.1, 0.2, None), "d")])
+def test_a_given_learning_rate_replaces_those_of_both_networks(given, rates, replaced):
+    saved = SAVED.replace({"lr_g": 0.01, "lr_d": 0.02})
+    settings, notes = merge_resume_config(saved, given, tuple(given), "r")
+    assert (settings.config.lr, settings.config.lr_g, settings.config.lr_d) == rates
+    assert notes == [f"--lr 0.1 replaces --lr-{name} {getattr(saved.config, f'lr_{name}')}"
+                     for name in replaced]
+    one = SAVED.replace({"lr_g": 0.01})  # lr is D's
+    assert merge_resume_config(one, {"lr": 0.1}, ("lr",), "r") == (
+        one.replace({"lr": 0.1, "run_dir": "r"}), [])
+    for unused, override in (({"lr": saved.config.lr}, ()),
+                             ({"lr": 0.1, "lr_g": 0.2, "lr_d": 0.3}, ("lr", "lr_g", "lr_d"))):
+        with pytest.raises(ValueError, match="lr: it has no effect beside --lr-g 0"):
+            merge_resume_config(saved, unused, override, "r")
+
+
 FLAGS = st.sampled_from(sorted(map(flag_name, list_fields())))
 
 

