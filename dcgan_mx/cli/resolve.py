@@ -6,7 +6,7 @@ from typing import Any
 
 from ..data.datasets import get_fashion_mnist, get_mnist, make_discs
 from ..engine.collectives import Workers
-from ..iterators import EpochIter, FolderIter, ImagenetIter, MnistIter
+from ..iterators import RANDOM_CROP, EpochIter, FolderIter, ImagenetIter, MnistIter
 from ..metrics.digit_classifier import DigitClassifier, load_classifier
 from ..metrics.evaluator import Evaluator, first_images
 from ..runs.config import Settings, TrainConfig
@@ -70,7 +70,10 @@ def make_train_iter(settings: Settings, workers: Workers) -> EpochIter:
                       "folder": (FolderIter, "a folder of images")}[config.dataset]
         if options.data_path is None:
             raise ArgumentError("data_path", f"missing: --dataset {config.dataset} needs {kind}")
-        train_iter: ImagenetIter | FolderIter = make(options.data_path, *shape, **part)
+        train_iter: ImagenetIter | FolderIter = make(
+            options.data_path, *shape, **part, mirror=config.mirror, fit=config.fit or "pad",
+            crop=RANDOM_CROP if config.crop == "random" else config.crop,
+            pad_color=config.pad_color or "white")
         print_skipped(train_iter.skipped)
         return train_iter
     root = options.data_path or "data"

@@ -11,6 +11,7 @@ from typing import Any, Iterable, Mapping, NamedTuple, Sequence
 from ..runs.config import (
     DATASETS,
     DEFAULTS,
+    IMAGE_DEFAULTS,
     OVERRIDABLE,
     PRESETS,
     Settings,
@@ -31,6 +32,12 @@ HELP = {
                    "synthetic discs",
         "data_path": "record file (imagenet), image folder (folder), or the directory that holds "
                      "or will hold the downloaded data set (default: data)",
+        "crop": "part of each image: a square of 192 to 256 pixels at random, the largest square "
+                "in the center, or none: the whole image (default: random for imagenet, center for "
+                "folder)",
+        "mirror": "mirror half of the images at random (default: yes for imagenet, no for folder)",
+        "fit": "with --crop none: make images square with margins, or stretch them (default: pad)",
+        "pad_color": "color of the margins (default: white)",
         "data_threads": "threads that prepare batches; they do not affect results",
     },
     "networks": {
@@ -187,7 +194,23 @@ def parse(argv: Sequence[str]) -> TrainArgs:
     if exists:
         raise ArgumentError("run_dir", f"{run_dir} already exists: give a new one, or --resume")
     # --resume without a run directory yet starts it: the same command starts and resumes a run.
-    return TrainArgs(DEFAULTS.replace(given), False, dry_run, frozenset(given), ())
+    settings = resolve_image_settings(DEFAULTS.replace(given))
+    return TrainArgs(settings, False, dry_run, frozenset(given), ())
+
+
+def resolve_image_settings(settings: Settings) -> Settings:
+    """Fill in how images are read; ArgumentError if one of these settings has no effect."""
+    given = vars(settings.config)
+    values = dict(IMAGE_DEFAULTS.get(given["dataset"], {}))
+    if (given["crop"] or values.get("crop")) == "none":
+        values.update({"fit": "pad"} if given["fit"] == "stretch" else
+                      {"fit": "pad", "pad_color": "white"})
+    photos = f"--dataset {' or '.join(IMAGE_DEFAULTS)}"
+    for name, needed in (("crop", photos), ("mirror", photos), ("fit", "--crop none"),
+                         ("pad_color", "--crop none with --fit pad")):
+        if given[name] is not None and name not in values:
+            raise ArgumentError(name, f"it applies only to {needed}: use that, or omit it")
+    return settings.replace({name: value for name, value in values.items() if given[name] is None})
 
 
 def _find_newest_run(dataset: str | None) -> str:

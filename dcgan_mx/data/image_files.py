@@ -15,6 +15,7 @@ MIN_SIDE = 8  # pixels; smaller images are icons and tracking pixels
 MAX_ASPECT = 16  # long side / short side
 SIGNATURE = re.compile(rb"BM|GIF8|\xff\xd8\xff|\x89PNG|P[1-7fFyY]\s|RIFF....WEBP"
                        rb"|II[*+]\0|MM\0[*+]|II\0\*|MM\*\0", re.DOTALL)
+PAD_COLORS = {"white": 255, "gray": 128, "black": 0}
 _ORIENTATION = 0x0112  # the Exif tag
 PngImagePlugin.MAX_TEXT_CHUNK = PngImagePlugin.MAX_TEXT_MEMORY  # accept images with a long text
 
@@ -25,17 +26,37 @@ def decode(raw: bytes, side: int = 0, grey: bool | None = None) -> np.ndarray:
     Unless `side` is 0, the shorter side is scaled to it. If `grey` is None, the result is grey if
     the file is. Transparent pixels are blended with white. Raises ValueError with the reason.
     """
-    try:
-        image = Image.open(io.BytesIO(raw), formats=FORMATS)
-        _check_header(image, len(raw))
-        pixels = _decode(image, raw, max(1, min(image.size) // side) if side else 1, grey)
-        return scale(pixels, side) if side else pixels
-    except Image.UnidentifiedImageError:
-        raise ValueError("is not an image") from None
-    except (ValueError, Image.DecompressionBombError) as error:
-        raise ValueError(str(error)) from None
-    except Exception as error:  # a decoder raises anything on a damaged file
-        raise ValueError(f"is damaged: {error}") from None
+    pixels = _decode(raw, side, grey)
+    return scale(pixels, side) if side else pixels
+
+
+def decode_at_least(raw: bytes, side: int, grey: bool, exact: bool) -> np.ndarray:
+    """Decode an image, and enlarge it, or scale it if `exact`, to a shorter side of `side`."""
+    pixels = decode(raw, side if exact else 0, grey)
+    return scale(pixels, side) if min(pixels.shape[:2]) < side else pixels
+
+
+def decode_whole(raw: bytes, shape: tuple[int, int], grey: bool, fit: str = "crop",
+                 pad_color: str = "white") -> np.ndarray:
+    """Return an image file as pixels of a shape, (H, W) or (H, W, 3); otherwise like `decode`.
+
+    `fit` says what happens to an image of other proportions: its margins are cut off equally on
+    both sides (crop), it gets margins of `pad_color` (pad), or it is stretched (stretch).
+    """
+    pixels = _decode(raw, 2 * max(shape), grey)
+    (height, width), (new_height, new_width) = pixels.shape[:2], shape
+    ratios = height / new_height, width / new_width
+    if fit == "crop":
+        height, width = (round(min(ratios) * length) for length in shape)
+        top, left = (int(a - b) // 2 for a, b in zip(pixels.shape, (height, width)))
+        pixels = pixels[top:top + height, left:left + width]
+    elif fit == "pad":
+        new_height, new_width = (max(1, round(length / max(ratios))) for length in (height, width))
+    pixels = resize(pixels, (new_height, new_width))
+    top, left = (shape[0] - new_height) // 2, (shape[1] - new_width) // 2
+    bottom, right = shape[0] - new_height - top, shape[1] - new_width - left
+    return cv2.copyMakeBorder(pixels, top, bottom, left, right, cv2.BORDER_CONSTANT,
+                              value=(PAD_COLORS[pad_color],) * 3)
 
 
 def normalize_image(raw: bytes, resize: int = 256, quality: int = 95) -> bytes:
@@ -64,6 +85,13 @@ def scale(pixels: np.ndarray, side: int) -> np.ndarray:
     return cv2.resize(pixels, (round(ratio * width), round(ratio * height)), interpolation=method)
 
 
+def resize(pixels: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
+    """Average areas where an image shrinks, then interpolate where it grows."""
+    height, width = map(min, zip(pixels.shape, shape))
+    small = cv2.resize(pixels, (width, height), interpolation=cv2.INTER_AREA)
+    return cv2.resize(small, shape[::-1], interpolation=cv2.INTER_CUBIC)
+
+
 def _check_header(image: Image.Image, file_size: int) -> None:
     """Raise ValueError if an image's header shows that it is useless or not to be trusted."""
     short, long = sorted(image.size)
@@ -77,21 +105,25 @@ def _check_header(image: Image.Image, file_size: int) -> None:
     check_decoded_size(image, file_size)
 
 
-def _decode(image: Image.Image, raw: bytes, shrink: int, grey: bool | None) -> np.ndarray:
-    """Return the pixels of an opened file; of a JPEG at least 1 / `shrink` of its sides."""
-    # OpenCV is faster, but fills missing parts with grey: a complete file has an end marker.
-    if (image.format in ("JPEG", "MPO") and image.mode in ("L", "RGB")
-            and raw.rfind(b"\xff\xd9") > raw.rfind(b"\xff\xda")):
-        kind = "GRAYSCALE" if grey or (grey is None and image.mode == "L") else "COLOR"
-        reduced = next(n for n in (8, 4, 2, 1) if n <= shrink)
-        flag = f"IMREAD_REDUCED_{kind}_{reduced}" if reduced > 1 else f"IMREAD_{kind}"
-        pixels: np.ndarray | None = cv2.imdecode(np.frombuffer(raw, np.uint8), getattr(cv2, flag))
-        if pixels is None:
-            raise OSError("it cannot be decoded")
-        return pixels if kind == "GRAYSCALE" else cv2.cvtColor(pixels, cv2.COLOR_BGR2RGB)
-    image.draft(None, (image.width // shrink, image.height // shrink))
-    image = _to_8_bits(ImageOps.exif_transpose(image))
-    return np.asarray(image if grey is None else image.convert("L" if grey else "RGB"))
+def _decode(raw: bytes, side: int, grey: bool | None) -> np.ndarray:
+    """Return the pixels of a file; of a JPEG perhaps fewer, but `side` or more on each side.
+
+    Pillow decodes exactly as OpenCV, which is faster, but prints a line on every odd JPEG file.
+    """
+    try:
+        image: Image.Image = Image.open(io.BytesIO(raw), formats=FORMATS)
+        _check_header(image, len(raw))
+        image.draft("L" if grey and image.mode == "RGB" else None, (side, side) if side else None)
+        if image.getexif().get(_ORIENTATION, 1) != 1:
+            image = ImageOps.exif_transpose(image)
+        image = _to_8_bits(image)
+        return np.asarray(image if grey is None else image.convert("L" if grey else "RGB"))
+    except Image.UnidentifiedImageError:
+        raise ValueError("is not an image") from None
+    except (ValueError, Image.DecompressionBombError) as error:
+        raise ValueError(str(error)) from None
+    except Exception as error:  # a decoder raises anything on a damaged file
+        raise ValueError(f"is damaged: {error}") from None
 
 
 def _to_8_bits(image: Image.Image) -> Image.Image:

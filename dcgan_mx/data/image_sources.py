@@ -11,13 +11,13 @@ import struct
 import warnings
 import zlib
 from concurrent.futures import ThreadPoolExecutor
-from typing import Union
+from typing import Callable, Union
 
 import numpy as np
 
 from ..system.files import StrPath, open_regular
 from .errors import DatasetError, short_message
-from .image_files import SIGNATURE, decode, scale
+from .image_files import SIGNATURE
 from .recordio import read_image, scan
 
 _HEAD = 4096  # bytes of a file that show its format, and are part of the fingerprint
@@ -106,14 +106,14 @@ Source = Union[Folder, Records]
 
 
 class DecodedImages:
-    """The decoded images of a source, which `workers` processes of a machine keep in memory.
+    """The images of a source, decoded, which `workers` processes of a machine keep in memory.
 
-    Images are grey or RGB. Their shorter side has at least `side` pixels; in a folder, exactly.
-    Unreadable images are reported in a warning and in the source's `skipped`.
+    `decode` makes pixels of an encoded image, or raises ValueError with the reason. Unreadable
+    images are reported in a warning and in the source's `skipped`.
     """
 
-    def __init__(self, source: Source, side: int, grey: bool, workers: int) -> None:
-        self._source, self._side, self._grey = source, side, grey
+    def __init__(self, source: Source, decode: Callable[[bytes], np.ndarray], workers: int) -> None:
+        self._source, self._decode = source, decode
         self._cache_left = _CACHE_BYTES // workers
         self._cache: dict[int, np.ndarray | None] = {}  # None: unreadable
 
@@ -132,8 +132,7 @@ class DecodedImages:
         if n in self._cache:
             return self._cache[n]
         try:
-            raw = self._source.read(n)
-            pixels = decode(raw, self._side if isinstance(self._source, Folder) else 0, self._grey)
+            pixels = self._decode(self._source.read(n))
         except DatasetError:
             raise
         except (OSError, ValueError) as error:
@@ -143,8 +142,6 @@ class DecodedImages:
             warnings.warn(f"skipped: {self._source.path}: {name!r} {reason}", RuntimeWarning,
                           stacklevel=2)
             return None
-        if min(pixels.shape[:2]) < self._side:
-            pixels = scale(pixels, self._side)
         if self._cache_left > 0:
             self._cache_left -= pixels.nbytes
             self._cache[n] = pixels
