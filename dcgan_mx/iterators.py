@@ -12,6 +12,7 @@ import numpy as np
 from .data.errors import DatasetError
 from .data.image_files import PAD_COLORS, decode_at_least, decode_whole
 from .data.image_sources import DecodedImages, Folder, Records, Source
+from .system.command_line import flag_name
 from .system.errors import ArgumentError
 from .system.files import StrPath
 from .system.runtime import mx
@@ -141,7 +142,8 @@ class MnistIter(EpochIter):
     images : (N, h, w), uint8
         For example from `get_mnist`.
     batch_size : from 1 to N / num_parts
-        Every batch is full: the last N % (batch_size * num_parts) images of an epoch are dropped.
+        Every batch is full: the last N % (batch_size * num_parts) images of an epoch are dropped;
+        they are others in each epoch.
     data_shape : (C, H, W)
     seed : at least 0
         The order in epoch e depends on `seed` and e only.
@@ -250,9 +252,10 @@ class ImagenetIter(EpochIter):
             if not valid:
                 raise ArgumentError(name, f"invalid value {value!r}: expected {expected}")
         if len(images) < batch_size * num_parts:
+            fitting = len(images) // num_parts
+            smaller = f"use {flag_name('batch_size')} {fitting}, or " if fitting else ""
             raise DatasetError(f"{path} has {len(images)} images, but a batch needs "
-                               f"{batch_size * num_parts}: add images or use a smaller batch size",
-                               images.skipped)
+                               f"{batch_size * num_parts}: {smaller}add images", images.skipped)
         self._crop = None if isinstance(crop, str) else crop
         self._mirror, self._by_area = mirror, inter_method == 9
         grey = data_shape[0] == 1

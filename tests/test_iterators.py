@@ -73,6 +73,16 @@ def test_each_epoch_has_every_image_once_in_another_order():
     assert orders[0] != orders[1] != orders[2] != orders[0]
 
 
+def test_the_remainder_of_an_epoch_differs_in_each():
+    it, dropped = MnistIter(IMAGES, 10, (1, 28, 28)), []
+    for _ in range(8):
+        used = {x.tobytes() for x in pixels(epoch(it))}
+        dropped.append({i for i, x in enumerate(IMAGES) if x.tobytes() not in used})
+        it.reset()
+    assert all(len(left) == 3 for left in dropped) and not set.intersection(*dropped)
+    assert len({frozenset(left) for left in dropped}) == 8
+
+
 @pytest.mark.parametrize("cache, threads", [(0, 1), (10**6, 3)])
 def test_seek_threads_and_cache_change_no_batch(cache, threads, few_rec, monkeypatch):
     makes = [lambda seed, **options: MnistIter(IMAGES, 4, seed=seed, **options),
@@ -302,8 +312,8 @@ def test_many_damaged_images_in_a_row_and_a_changed_file_are_errors(few_rec, tmp
 
 
 @pytest.mark.parametrize("kwargs, words", [
-    ({"batch_size": 41}, "few.rec has 40 images, but a batch needs 41: add images or"),
-    ({"batch_size": 16, "num_parts": 3}, "has 40 images, but a batch needs 48"),
+    ({"batch_size": 41}, "few.rec has 40 images, but a batch needs 41: use --batch-size 40, or"),
+    ({"batch_size": 16, "num_parts": 3}, "has 40 images, but a batch needs 48: use --batch-size 13"),
     ({"data_shape": (2, 64, 64)}, r"data_shape: invalid value \(2, 64, 64\): expected 1 channel"),
     ({"crop": (256, 192)}, r"crop: invalid value \(256, 192\)"),
     ({"crop": "centre"}, "crop: invalid value 'centre': expected center, none, or"),

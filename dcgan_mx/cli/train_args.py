@@ -22,7 +22,7 @@ from ..runs.config import (
 from ..runs.run import Run
 from ..system.command_line import LAUNCHED_BY, flag_name
 from ..system.errors import ArgumentError
-from ..visual import can_show
+from ..visual import can_show, check_image_name
 from .parser import Parser
 
 # Help texts by group and setting. A default of None is explained here; others are appended.
@@ -101,6 +101,7 @@ class TrainArgs(NamedTuple):
     settings: Settings
     resume: bool  # there is a run directory to resume
     dry_run: bool
+    preview: str | None  # an image file to write instead of training
     given: frozenset[str]  # names of the settings on the command line or in the preset
     override: tuple[str, ...]
 
@@ -130,6 +131,8 @@ def make_parser() -> Parser:
                            "such as lr,seed", group=group, type=_names, metavar="NAMES")
     parser.add("--preset", "named settings for a data set; other flags take precedence",
                tuple(PRESETS), groups["training"])
+    parser.add("--preview", "draw 64 training images as the networks see them, and exit",
+               group=groups["data"], metavar="FILE.png")
     parser.add("--dry-run", "print the resolved settings and exit", group=groups["output"],
                action="store_true")
     return parser
@@ -167,13 +170,15 @@ def parse(argv: Sequence[str]) -> TrainArgs:
     run's; raises OSError if the run's settings cannot be read.
     """
     args = vars(make_parser().parse_args(argv))
-    resume, dry_run = args.pop("resume"), args.pop("dry_run")
+    resume, dry_run, preview = (args.pop(name) for name in ("resume", "dry_run", "preview"))
     override, preset = args.pop("override") or (), args.pop("preset") or ""
     given = {**PRESETS.get(preset, {}),
              **{name: value for name, value in args.items() if value is not None}}
     check_settings(**given)  # argparse lets --dataset=-- through, as an empty list
     if LAUNCHED_BY in os.environ:
         given.setdefault("kv_store", "dist_sync")
+    if preview is not None:
+        check_image_name(preview)
     run_dir, dataset = given.get("run_dir"), given.get("dataset")
     if run_dir == "":
         raise ArgumentError("run_dir", "it is empty: give a name, or omit it")
@@ -187,7 +192,7 @@ def parse(argv: Sequence[str]) -> TrainArgs:
                                               run_dir)
         for note in notes:
             warnings.warn(f"--resume: {note}", RuntimeWarning, stacklevel=2)
-        return TrainArgs(settings, True, dry_run, frozenset(given), override)
+        return TrainArgs(settings, True, dry_run, preview, frozenset(given), override)
     if dataset is None:
         raise ArgumentError("dataset", f"it is missing: give one of {', '.join(DATASETS)}; see "
                             "--help")
@@ -195,7 +200,7 @@ def parse(argv: Sequence[str]) -> TrainArgs:
         raise ArgumentError("run_dir", f"{run_dir} already exists: give a new one, or --resume")
     # --resume without a run directory yet starts it: the same command starts and resumes a run.
     settings = resolve_image_settings(DEFAULTS.replace(given))
-    return TrainArgs(settings, False, dry_run, frozenset(given), ())
+    return TrainArgs(settings, False, dry_run, preview, frozenset(given), ())
 
 
 def resolve_image_settings(settings: Settings) -> Settings:
