@@ -291,13 +291,15 @@ class ImagenetIter(EpochIter):
 
 
 class FolderIter(ImagenetIter):
-    """Shuffled batches of the images in a folder and its subfolders.
+    """Shuffled batches of the images in a folder and its subfolders, or in an archive.
 
     Parameters
     ----------
     folder
-        Its BMP, GIF, JPEG, PNG, PPM, TIFF and WebP images, under any names and of any size. Other
-        files are skipped. For random crops, the shorter side is scaled to the maximum of `crop`.
+        A folder, or a ZIP or tar archive, which is not unpacked to the disk (.tar.gz: up to 1 GiB
+        is kept in memory). Its BMP, GIF, JPEG, PNG, PPM, TIFF and WebP images may have any names
+        and any size. Other files are skipped. For random crops, the shorter side is scaled to the
+        maximum of `crop`.
     batch_size, data_shape, seed, threads, num_parts, part_index, crop, mirror, fit, pad_color
         See `ImagenetIter`, which has the same attributes and errors; `inter_method` is 9. By
         default, nothing is random: the middle of each image, not mirrored.

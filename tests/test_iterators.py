@@ -313,7 +313,7 @@ def test_many_damaged_images_in_a_row_and_a_changed_file_are_errors(few_rec, tmp
 
 @pytest.mark.parametrize("kwargs, words", [
     ({"batch_size": 41}, "few.rec has 40 images, but a batch needs 41: use --batch-size 40, or"),
-    ({"batch_size": 16, "num_parts": 3}, "has 40 images, but a batch needs 48: use --batch-size 13"),
+    ({"batch_size": 16, "num_parts": 3}, "but a batch needs 48: use --batch-size 13, or add"),
     ({"data_shape": (2, 64, 64)}, r"data_shape: invalid value \(2, 64, 64\): expected 1 channel"),
     ({"crop": (256, 192)}, r"crop: invalid value \(256, 192\)"),
     ({"crop": "centre"}, "crop: invalid value 'centre': expected center, none, or"),

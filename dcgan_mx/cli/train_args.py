@@ -30,8 +30,8 @@ HELP = {
     "data": {
         "dataset": "data set to train on: digits, clothes, a record file, a folder of images, or "
                    "synthetic discs",
-        "data_path": "record file (imagenet), image folder (folder), or the directory that holds "
-                     "or will hold the downloaded data set (default: data)",
+        "data_path": "record file (imagenet), folder or archive of images (folder), or the "
+                     "directory that holds or will hold the downloaded data set (default: data)",
         "crop": "part of each image: a square of 192 to 256 pixels at random, the largest square "
                 "in the center, or none: the whole image (default: random for imagenet, center for "
                 "folder)",

@@ -1,4 +1,4 @@
-"""Folders and record files as sources of images.
+"""Folders, archives and record files as sources of images.
 
 A source has a length, `name(n)`, `read(n)`, `skipped`, the names of other files or records with the
 reason, and `fingerprint`, the number of images and a digest that identifies them.
@@ -17,6 +17,7 @@ import numpy as np
 
 from ..system.files import StrPath, open_regular
 from .errors import DatasetError, short_message
+from .file_stores import open_files
 from .image_files import SIGNATURE
 from .recordio import read_image, scan
 
@@ -28,16 +29,23 @@ _THREADS = 16  # for folders on a network
 
 
 class Folder:
-    """The image files in a folder and its subfolders, in a pseudo-random order."""
+    """The image files in a folder and its subfolders, or in an archive, in a pseudo-random order.
+
+    Files and folders that programs hide are skipped, and counted in one line.
+    """
 
     def __init__(self, path: StrPath) -> None:
-        self.path = path
-        names, self.skipped = list_files(path)
-        names.sort(key=lambda name: hashlib.sha256(os.fsencode(name)).digest())
+        self.path, self._files = path, open_files(path)
+        names = sorted(self._files.names,
+                       key=lambda name: hashlib.sha256(os.fsencode(name)).digest())
         with ThreadPoolExecutor(_THREADS) as pool:
             results = list(zip(names, pool.map(self._inspect, names)))
         self._names = [name for name, (reason, _) in results if not reason]
-        self.skipped += [(name, reason) for name, (reason, _) in results if reason]
+        self.skipped = self._files.skipped + [(name, reason) for name, (reason, _) in results
+                                              if reason]
+        if self._files.hidden:
+            self.skipped.append(("hidden files or folders", f"{len(self._files.hidden)}, such as "
+                                 f"{min(self._files.hidden)}"))
         digest = hashlib.sha256(b"".join(identity for _, (_, identity) in results))
         self.fingerprint = {"records": len(self._names), "sha256": digest.hexdigest()}
 
@@ -50,15 +58,13 @@ class Folder:
 
     def read(self, n: int) -> bytes:
         """Return image `n`, encoded."""
-        with open_regular(os.path.join(self.path, self._names[n]), follow=True) as f:
-            return f.read(_MAX_BYTES)
+        return self._files.read(self._names[n], _MAX_BYTES)[0]
 
     def _inspect(self, name: str) -> tuple[str, bytes]:
         """Return why a file is skipped, or "" and what identifies it: size, CRC-32 of the head."""
         try:
-            with open_regular(os.path.join(self.path, name), follow=True) as f:
-                head, size = f.read(_HEAD), os.fstat(f.fileno()).st_size
-        except OSError as error:
+            head, size = self._files.read(name, _HEAD)
+        except (OSError, ValueError) as error:
             return short_message(error), b""
         if not SIGNATURE.match(head):
             return "is not an image", b""
@@ -146,26 +152,3 @@ class DecodedImages:
             self._cache_left -= pixels.nbytes
             self._cache[n] = pixels
         return pixels
-
-
-def list_files(folder: StrPath) -> tuple[list[str], list[tuple[str, str]]]:
-    """List the files below a folder, and the subfolders that are skipped, with the reason."""
-    names: list[str] = []
-    skipped: list[tuple[str, str]] = []
-    seen, start = set(), len(os.path.join(folder, ""))
-
-    def skip(error: OSError) -> None:
-        if not error.filename[start:]:
-            raise error
-        skipped.append((error.filename[start:], short_message(error)))
-
-    for path, folders, files in os.walk(folder, onerror=skip, followlinks=True):
-        status = os.stat(path)
-        if (status.st_dev, status.st_ino) in seen:  # links may form circles
-            skipped.append((path[start:], "is a folder that was already read"))
-            folders.clear()
-            continue
-        seen.add((status.st_dev, status.st_ino))
-        folders.sort()
-        names += [os.path.join(path[start:], name) for name in files]
-    return names, skipped

@@ -123,19 +123,27 @@ def test_pack_writes_the_file_and_replaces_it_with_force(photo_rec, succeed, tmp
 
 
 @pytest.mark.parametrize("flags, parts", [
-    (("--dataset", "folder"), ("--data-path: missing: --dataset folder needs a folder",)),
+    (("--dataset", "folder"), ("--data-path: missing: --dataset folder needs a folder or an",)),
     (("--dataset", "imagenet"), ("--data-path: missing", "record file")),
     (("--dataset", "imagenet", "--data-path", "nothing.rec"), ("nothing.rec", "No such file")),
     (("--dataset", "imagenet", "--data-path", "cut.rec"), ("cut.rec", "record 5")),
     (("--dataset", "imagenet", "--data-path", "few.rec"), ("few.rec", "5 images", "64")),
     (("--dataset", "folder", "--data-path", "nothing"), ("nothing", "No such file")),
-    (("--dataset", "folder", "--data-path", "few.rec"), ("few.rec", "Not a directory")),
+    (("--dataset", "folder", "--data-path", "few.rec"),
+     ("--dataset: invalid value 'folder': few.rec is a record file: use imagenet",)),
+    (("--dataset", "mnist", "--data-path", "few.rec"), ("few.rec is a record file: use imagenet",)),
+    (("--dataset", "imagenet", "--data-path", "empty"), ("empty is a folder: use folder",)),
+    (("--dataset", "imagenet", "--data-path", "a.zip"), ("a.zip is a ZIP archive: use folder",)),
+    (("--dataset", "folder", "--data-path", "a.txt"),
+     ("a.txt is not a folder or an archive: expected a folder, .zip, .tar or .tar.gz",)),
     (("--dataset", "folder", "--data-path", "empty"), ("empty", "0 images", "64"))])
 def test_invalid_images_are_one_line(flags, parts, photo_rec, call, one_line_error, tmp_path):
     offsets, *_ = recordio.scan(photo_rec)
     (tmp_path / "few.rec").write_bytes(photo_rec.read_bytes()[:offsets[5]])
     (tmp_path / "cut.rec").write_bytes(photo_rec.read_bytes()[:offsets[5] - 4])
     (tmp_path / "empty").mkdir()
+    (tmp_path / "a.zip").write_bytes(b"PK\5\6".ljust(22, b"\0"))
+    (tmp_path / "a.txt").write_text("hello")
     one_line_error(call("train", *flags, cwd=tmp_path), *parts)
     assert not (tmp_path / "runs").exists()
 
