@@ -10,6 +10,7 @@ from dcgan_mx.data import image_sources
 from dcgan_mx.data.errors import DatasetError
 from dcgan_mx.data.packing import pack
 from dcgan_mx.data.recordio import encode_record, scan
+from dcgan_mx.iterators import RANDOM_CROP
 from dcgan_mx.system.errors import ArgumentError
 from dcgan_mx.system.runtime import mx
 
@@ -265,19 +266,25 @@ def test_half_of_the_centered_images_are_mirrored(few_rec):
 
 
 def test_images_of_any_kind(tmp_path, cut_photographs):
-    """Small, large, WebP, grey, with alpha: in a folder and in a record file."""
+    """Small, large, WebP, grey, with alpha: the same in a folder and in a record file."""
     small, large = (next(cut_photographs(1, side)) for side in (32, 300))
+    clear = np.dstack([small, np.zeros_like(small[..., 0])])
     files = [encode(small), encode(large, "JPEG"), encode(large, "WEBP"), encode(large[..., 0]),
-             encode(np.dstack([small, small[..., 0]])), encode(small, "TIFF")]
+             encode(clear), encode(clear, "WEBP"), encode(small, "TIFF")]
     (tmp_path / "in").mkdir()
     for n, raw in enumerate(files):
         (tmp_path / "in" / f"{n}").write_bytes(raw)
-    (tmp_path / "a.rec").write_bytes(b"".join(map(encode_record, files, range(6))))
-    for it in (FolderIter(tmp_path / "in", 6, (3, 16, 16)),
-               ImagenetIter(tmp_path / "a.rec", 6, (3, 16, 16))):
-        images = epoch(it)
-        assert images.shape == (6, 3, 16, 16) and (images.std((1, 2, 3)) > 0.01).all()
-        assert it.skipped == []
+    (tmp_path / "a.rec").write_bytes(b"".join(map(encode_record, files, range(7))))
+    found = []
+    for crop in (RANDOM_CROP, "center"):
+        for it in (FolderIter(tmp_path / "in", 7, (3, 16, 16), crop=crop),
+                   ImagenetIter(tmp_path / "a.rec", 7, (3, 16, 16), crop=crop, mirror=False)):
+            images = epoch(it)
+            white = (images == 1).all((1, 2, 3))
+            assert images.shape == (7, 3, 16, 16) and white.sum() == 2
+            assert (images[~white].std((1, 2, 3)) > 0.01).all() and it.skipped == []
+            found.append(sorted(image.tobytes() for image in images))
+    assert found[2] == found[3]
 
 
 def test_a_damaged_image_is_reported_once_and_replaced_by_the_next(few_rec, sources, tmp_path):

@@ -1,6 +1,9 @@
 """Decode image files of many formats, and convert them to files that MXNet's reader decodes."""
 from __future__ import annotations
 
+import contextlib
+import functools
+import importlib
 import io
 import re
 
@@ -16,8 +19,29 @@ MAX_ASPECT = 16  # long side / short side
 SIGNATURE = re.compile(rb"BM|GIF8|\xff\xd8\xff|\x89PNG|P[1-7fFyY]\s|RIFF....WEBP"
                        rb"|II[*+]\0|MM\0[*+]|II\0\*|MM\*\0", re.DOTALL)
 PAD_COLORS = {"white": 255, "gray": 128, "black": 0}
+_HEIF = re.compile(rb"....ftyp(avi[fs]|hei[cfmsx]|hev[cmsx]|mif1|msf1)", re.DOTALL)
 _ORIENTATION = 0x0112  # the Exif tag
 PngImagePlugin.MAX_TEXT_CHUNK = PngImagePlugin.MAX_TEXT_MEMORY  # accept images with a long text
+
+
+def find_problem(head: bytes) -> str:
+    """Return why a file that begins with `head` cannot be an image to train on, or ""."""
+    match = _HEIF.match(head)
+    if not match:
+        return "" if SIGNATURE.match(head) else "is not an image"
+    name, fix = (("AVIF", "'pillow>=11.3'") if match[1].startswith(b"avi") else
+                 ("HEIF", "pillow-heif"))
+    return "" if name in find_optional_formats() else (
+        f"is in the format {name.replace('HEIF', 'HEIC')}: convert it, or pip install {fix}")
+
+
+@functools.lru_cache(None)
+def find_optional_formats() -> tuple[str, ...]:
+    """Return the formats that some versions of Pillow, or its plug-in pillow-heif, read."""
+    with contextlib.suppress(ImportError):
+        importlib.import_module("pillow_heif").register_heif_opener()
+    Image.init()
+    return tuple(name for name in ("AVIF", "HEIF") if name in Image.OPEN)
 
 
 def decode(raw: bytes, side: int = 0, grey: bool | None = None) -> np.ndarray:
@@ -111,15 +135,18 @@ def _decode(raw: bytes, side: int, grey: bool | None) -> np.ndarray:
     Pillow decodes exactly as OpenCV, which is faster, but prints a line on every odd JPEG file.
     """
     try:
-        image: Image.Image = Image.open(io.BytesIO(raw), formats=FORMATS)
+        formats = (*FORMATS, *find_optional_formats()) if _HEIF.match(raw) else FORMATS
+        image: Image.Image = Image.open(io.BytesIO(raw), formats=formats)
         _check_header(image, len(raw))
         image.draft("L" if grey and image.mode == "RGB" else None, (side, side) if side else None)
         if image.getexif().get(_ORIENTATION, 1) != 1:
             image = ImageOps.exif_transpose(image)
-        image = _to_8_bits(image)
-        return np.asarray(image if grey is None else image.convert("L" if grey else "RGB"))
+        if image.mode not in ("L", "RGB") or "transparency" in image.info:
+            image = _to_8_bits(image)
+        mode = image.mode if grey is None else "L" if grey else "RGB"
+        return np.asarray(image if image.mode == mode else image.convert(mode))
     except Image.UnidentifiedImageError:
-        raise ValueError("is not an image") from None
+        raise ValueError(find_problem(raw) or "is not an image") from None
     except (ValueError, Image.DecompressionBombError) as error:
         raise ValueError(str(error)) from None
     except Exception as error:  # a decoder raises anything on a damaged file
@@ -135,4 +162,4 @@ def _to_8_bits(image: Image.Image) -> Image.Image:
         image = image.convert("RGBA")
         white = Image.new("RGBA", image.size, "white")
         return Image.alpha_composite(white, image).convert("RGB")
-    return image.convert("L" if image.mode in ("1", "L") else "RGB")
+    return image.convert("L" if image.mode == "1" else "RGB")

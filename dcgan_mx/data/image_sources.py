@@ -18,7 +18,7 @@ import numpy as np
 from ..system.files import StrPath, open_regular
 from .errors import DatasetError, short_message
 from .file_stores import open_files
-from .image_files import SIGNATURE
+from .image_files import find_problem
 from .recordio import read_image, scan
 
 _HEAD = 4096  # bytes of a file that show its format, and are part of the fingerprint
@@ -66,9 +66,8 @@ class Folder:
             head, size = self._files.read(name, _HEAD)
         except (OSError, ValueError) as error:
             return short_message(error), b""
-        if not SIGNATURE.match(head):
-            return "is not an image", b""
-        return "", struct.pack("<2q", size, zlib.crc32(head))
+        problem = find_problem(head)
+        return problem, b"" if problem else struct.pack("<2q", size, zlib.crc32(head))
 
 
 class Records:
