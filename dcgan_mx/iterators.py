@@ -3,14 +3,13 @@ from __future__ import annotations
 
 from collections import deque
 from concurrent.futures import Future, ThreadPoolExecutor
-from functools import partial
 from typing import Any
 
 import cv2
 import numpy as np
 
 from .data.errors import DatasetError
-from .data.image_files import PAD_COLORS, decode_at_least, decode_whole
+from .data.image_files import make_decoder
 from .data.image_sources import DecodedImages, Folder, Records, Source
 from .system.command_line import flag_name
 from .system.errors import ArgumentError
@@ -242,15 +241,10 @@ class ImagenetIter(EpochIter):
                  inter_method: int = 1, threads: int = 1, num_parts: int = 1, part_index: int = 0,
                  fit: str = "pad", pad_color: str = "white") -> None:
         images = self._source(path)
-        for name, value, valid, expected in (
-                ("data_shape", data_shape, data_shape[0] in (1, 3), "1 channel or 3"),
-                ("crop", crop, crop in ("center", "none") if isinstance(crop, str) else
-                 1 <= crop[0] <= crop[1], "center, none, or minimum and maximum side in pixels"),
-                ("inter_method", inter_method, inter_method in (1, 9), "1 (bilinear) or 9 (area)"),
-                ("fit", fit, fit in ("pad", "stretch"), "pad or stretch"),
-                ("pad_color", pad_color, pad_color in PAD_COLORS, ", ".join(PAD_COLORS))):
-            if not valid:
-                raise ArgumentError(name, f"invalid value {value!r}: expected {expected}")
+        decoder = make_decoder(data_shape, crop, fit, pad_color, exact=self._source is Folder)
+        if inter_method not in (1, 9):
+            raise ArgumentError("inter_method", f"invalid value {inter_method}: expected 1 "
+                                "(bilinear) or 9 (area)")
         if len(images) < batch_size * num_parts:
             fitting = len(images) // num_parts
             smaller = f"use {flag_name('batch_size')} {fitting}, or " if fitting else ""
@@ -258,13 +252,7 @@ class ImagenetIter(EpochIter):
                                f"{batch_size * num_parts}: {smaller}add images", images.skipped)
         self._crop = None if isinstance(crop, str) else crop
         self._mirror, self._by_area = mirror, inter_method == 9
-        grey = data_shape[0] == 1
-        if isinstance(crop, str):
-            load = partial(decode_whole, shape=data_shape[1:], grey=grey,
-                           fit="crop" if crop == "center" else fit, pad_color=pad_color)
-        else:
-            load = partial(decode_at_least, side=crop[1], grey=grey, exact=self._source is Folder)
-        self._images = DecodedImages(images, load, num_parts)
+        self._images = DecodedImages(images, decoder, num_parts)
         self.fingerprint, self.skipped = images.fingerprint, images.skipped
         super().__init__(len(images), batch_size, data_shape, seed, threads, num_parts, part_index)
 
@@ -296,13 +284,10 @@ class FolderIter(ImagenetIter):
     Parameters
     ----------
     folder
-        A folder, or a ZIP or tar archive, which is not unpacked to the disk (.tar.gz: up to 1 GiB
-        is kept in memory). Its BMP, GIF, JPEG, PNG, PPM, TIFF and WebP images may have any names
-        and any size. Other files are skipped. For random crops, the shorter side is scaled to the
-        maximum of `crop`.
+        A folder, or a .zip, .tar or .tar.gz archive, of images of any format, name and size. Other
+        files are skipped. For random crops, the shorter side is scaled to the maximum of `crop`.
     batch_size, data_shape, seed, threads, num_parts, part_index, crop, mirror, fit, pad_color
-        See `ImagenetIter`, which has the same attributes and errors; `inter_method` is 9. By
-        default, nothing is random: the middle of each image, not mirrored.
+        See `ImagenetIter`, which has the same attributes and errors; `inter_method` is 9.
     """
 
     _source = Folder

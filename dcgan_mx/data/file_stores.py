@@ -124,13 +124,14 @@ class TarFiles:
                 members = archive.getmembers()
         self._places: dict[str, tuple[int, int]] = {}
         self.skipped = []
-        for member in members:
+        for member in members:  # of `tar -C FOLDER .`, names begin with ./
+            name, target = map(os.path.normpath, (member.name, member.linkname))
             if member.isreg() and not member.issparse():
-                self._places[member.name] = member.offset_data, member.size
-            elif member.islnk() and member.linkname in self._places:  # a second name of a file
-                self._places[member.name] = self._places[member.linkname]
+                self._places[name] = member.offset_data, member.size
+            elif member.islnk() and target in self._places:  # a second name of a file
+                self._places[name] = self._places[target]
             elif not member.isdir():
-                self.skipped.append((member.name, "is not a regular file"))
+                self.skipped.append((name, "is not a regular file"))
         self.names, self.hidden = _split_hidden(self._places)
 
     def __del__(self) -> None:

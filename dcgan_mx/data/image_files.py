@@ -2,15 +2,17 @@
 from __future__ import annotations
 
 import contextlib
-import functools
 import importlib
 import io
 import re
+from functools import lru_cache, partial
+from typing import Callable
 
 import cv2
 import numpy as np
 from PIL import Image, ImageOps, PngImagePlugin
 
+from ..system.errors import ArgumentError
 from ..system.memory import check_decoded_size
 
 FORMATS = ("BMP", "GIF", "JPEG", "PNG", "PPM", "TIFF", "WEBP")
@@ -35,7 +37,7 @@ def find_problem(head: bytes) -> str:
         f"is in the format {name.replace('HEIF', 'HEIC')}: convert it, or pip install {fix}")
 
 
-@functools.lru_cache(None)
+@lru_cache(None)
 def find_optional_formats() -> tuple[str, ...]:
     """Return the formats that some versions of Pillow, or its plug-in pillow-heif, read."""
     with contextlib.suppress(ImportError):
@@ -52,6 +54,27 @@ def decode(raw: bytes, side: int = 0, grey: bool | None = None) -> np.ndarray:
     """
     pixels = _decode(raw, side, grey)
     return scale(pixels, side) if side else pixels
+
+
+def make_decoder(data_shape: tuple[int, int, int], crop: tuple[int, int] | str, fit: str,
+                 pad_color: str, exact: bool) -> Callable[[bytes], np.ndarray]:
+    """Return a function that decodes an image for `ImagenetIter`, up to its random crops.
+
+    For these, the shorter side is enlarged to the maximum of `crop`, or scaled to it if `exact`.
+    """
+    for name, value, valid, expected in (
+            ("data_shape", data_shape, data_shape[0] in (1, 3), "1 channel or 3"),
+            ("crop", crop, crop in ("center", "none") if isinstance(crop, str) else
+             1 <= crop[0] <= crop[1], "center, none, or minimum and maximum side in pixels"),
+            ("fit", fit, fit in ("pad", "stretch"), "pad or stretch"),
+            ("pad_color", pad_color, pad_color in PAD_COLORS, ", ".join(PAD_COLORS))):
+        if not valid:
+            raise ArgumentError(name, f"invalid value {value!r}: expected {expected}")
+    grey = data_shape[0] == 1
+    if isinstance(crop, str):
+        return partial(decode_whole, shape=data_shape[1:], grey=grey,
+                       fit="crop" if crop == "center" else fit, pad_color=pad_color)
+    return partial(decode_at_least, side=crop[1], grey=grey, exact=exact)
 
 
 def decode_at_least(raw: bytes, side: int, grey: bool, exact: bool) -> np.ndarray:

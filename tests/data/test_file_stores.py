@@ -26,7 +26,7 @@ IMAGES = {"a.png": encode(0), "b/c d.png": encode(1), "b/\xfc.png": encode(2), "
 
 def make_zip(path, files, compression=zipfile.ZIP_DEFLATED):
     with zipfile.ZipFile(path, "w", compression) as archive:
-        archive.mkdir("b") if hasattr(archive, "mkdir") else archive.writestr("b/", b"")
+        archive.writestr("b/", b"")
         for name, content in files.items():
             archive.writestr(name, content)
     return path
@@ -62,7 +62,7 @@ ARCHIVES = {
     "lzma, whatever its name": lambda path: make_zip(path, IMAGES, zipfile.ZIP_LZMA),
     "pax.tar": lambda path: make_tar(path, IMAGES, format=tarfile.PAX_FORMAT),
     "gnu.tar": lambda path: make_tar(path, IMAGES, format=tarfile.GNU_FORMAT),
-    "a.tar.gz": lambda path: make_tar(path, IMAGES, "w:gz"),
+    "a.tar.gz": lambda path: make_tar(path, {f"./{name}": IMAGES[name] for name in IMAGES}, "w:gz"),
     "a.tgz": lambda path: make_tar(path, IMAGES, "w:gz")}
 
 
