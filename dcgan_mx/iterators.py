@@ -9,13 +9,16 @@ import cv2
 import numpy as np
 
 from .data.errors import DatasetError
+from .data.image_files import make_decoder
 from .data.image_sources import DecodedImages, Folder, Records, Source
+from .system.command_line import flag_name
 from .system.errors import ArgumentError
 from .system.files import StrPath
 from .system.runtime import mx
 
 # Independent streams of random numbers of one seed.
 ORDER, NOISE, LATENT, CROPS = range(4)
+RANDOM_CROP = (192, 256)  # sides of the example's crops
 
 
 def make_rng(seed: int, stream: int, n: int) -> np.random.Generator:
@@ -138,7 +141,8 @@ class MnistIter(EpochIter):
     images : (N, h, w), uint8
         For example from `get_mnist`.
     batch_size : from 1 to N / num_parts
-        Every batch is full: the last N % (batch_size * num_parts) images of an epoch are dropped.
+        Every batch is full: the last N % (batch_size * num_parts) images of an epoch are dropped;
+        they are others in each epoch.
     data_shape : (C, H, W)
     seed : at least 0
         The order in epoch e depends on `seed` and e only.
@@ -182,11 +186,11 @@ def resize_to(images: np.ndarray, data_shape: tuple[int, int, int]) -> np.ndarra
 
 
 class ImagenetIter(EpochIter):
-    """Shuffled batches of photographs from a record file, randomly cropped and mirrored.
+    """Shuffled batches of photographs from a record file, randomly cropped and mirrored by default.
 
-    A batch has one array `data`, (batch_size, C, H, W), float32, in [-1, 1]. Crop and mirroring
-    depend on the seed, the epoch and the image only. A warning reports an unreadable image, and the
-    next image replaces it. Up to 1 GiB of decoded images is cached in memory.
+    A batch has one array `data`, (batch_size, C, H, W), float32, in [-1, 1]. Random crops and
+    mirroring depend on the seed, the epoch and the image only. A warning reports an unreadable
+    image, and the next image replaces it. Up to 1 GiB of decoded images is cached in memory.
     Source: MXNet 1.0.0, example/gan/dcgan.py.
 
     Parameters
@@ -197,12 +201,19 @@ class ImagenetIter(EpochIter):
     batch_size, data_shape, seed, threads, num_parts, part_index
         See `MnistIter`; C is 1 (grey) or 3 (RGB).
     crop
-        Minimum and maximum side in pixels of the random square crops. Smaller images are enlarged
-        to the maximum first.
+        Minimum and maximum side in pixels of random square crops; smaller images are enlarged to
+        the maximum first. Or "center", the largest part from the middle of an image with the
+        proportions of `data_shape`; or "none", the whole image.
     mirror
         Mirror an image with probability 1/2.
     inter_method
-        Interpolation: 1 is bilinear, as in MXNet's example; 9 averages areas, or is bicubic.
+        Interpolation of random crops: 1 is bilinear, as in MXNet's example; 9 averages areas, or is
+        bicubic. The other crops are scaled with 9.
+    fit
+        How the whole image gets the proportions of `data_shape`: by margins (pad), or not at all
+        (stretch).
+    pad_color
+        Color of the margins: "white", "gray" or "black".
 
     Attributes
     ----------
@@ -226,55 +237,56 @@ class ImagenetIter(EpochIter):
 
     def __init__(self, path: StrPath, batch_size: int,
                  data_shape: tuple[int, int, int] = (3, 64, 64), seed: int = 0,
-                 crop: tuple[int, int] = (192, 256), mirror: bool = True, inter_method: int = 1,
-                 threads: int = 1, num_parts: int = 1, part_index: int = 0) -> None:
+                 crop: tuple[int, int] | str = RANDOM_CROP, mirror: bool = True,
+                 inter_method: int = 1, threads: int = 1, num_parts: int = 1, part_index: int = 0,
+                 fit: str = "pad", pad_color: str = "white") -> None:
         images = self._source(path)
-        for name, value, valid, expected in (
-                ("data_shape", data_shape, data_shape[0] in (1, 3), "1 channel or 3"),
-                ("crop", crop, 1 <= crop[0] <= crop[1], "minimum and maximum side in pixels"),
-                ("inter_method", inter_method, inter_method in (1, 9), "1 (bilinear) or 9 (area)")):
-            if not valid:
-                raise ArgumentError(name, f"invalid value {value}: expected {expected}")
+        decoder = make_decoder(data_shape, crop, fit, pad_color, exact=self._source is Folder)
+        if inter_method not in (1, 9):
+            raise ArgumentError("inter_method", f"invalid value {inter_method}: expected 1 "
+                                "(bilinear) or 9 (area)")
         if len(images) < batch_size * num_parts:
+            fitting = len(images) // num_parts
+            smaller = f"use {flag_name('batch_size')} {fitting}, or " if fitting else ""
             raise DatasetError(f"{path} has {len(images)} images, but a batch needs "
-                               f"{batch_size * num_parts}: add images or use a smaller batch size",
-                               images.skipped)
-        self._crop, self._mirror, self._by_area = crop, mirror, inter_method == 9
-        self._images = DecodedImages(images, crop[1], data_shape[0] == 1, num_parts)
+                               f"{batch_size * num_parts}: {smaller}add images", images.skipped)
+        self._crop = None if isinstance(crop, str) else crop
+        self._mirror, self._by_area = mirror, inter_method == 9
+        self._images = DecodedImages(images, decoder, num_parts)
         self.fingerprint, self.skipped = images.fingerprint, images.skipped
         super().__init__(len(images), batch_size, data_shape, seed, threads, num_parts, part_index)
 
     def _make(self, order: np.ndarray, draws: np.ndarray) -> np.ndarray:
-        crops = [self._random_crop(self._images.load(n), row) for n, row in zip(order, draws)]
-        data: np.ndarray = np.stack(crops).astype(np.float32, order="C") / 127.5 - 1
+        images = [self._transform(self._images.load(n), row) for n, row in zip(order, draws)]
+        data: np.ndarray = np.stack(images).astype(np.float32, order="C") / 127.5 - 1
         return data
 
-    def _random_crop(self, pixels: np.ndarray, draws: np.ndarray) -> np.ndarray:
-        """Crop a square, resize it and perhaps mirror it; (C, H, W), uint8."""
-        size, y, x, mirror = draws
-        smallest, largest = self._crop
-        side = smallest + int(size * (largest - smallest + 1))
-        top, left = (int(place * (length - side + 1))
-                     for place, length in zip((y, x), pixels.shape))
+    def _transform(self, pixels: np.ndarray, draws: np.ndarray) -> np.ndarray:
+        """Perhaps crop and mirror an image at random; (C, H, W), uint8."""
         height, width = self._data_shape[1:]
-        method = (cv2.INTER_LINEAR if not self._by_area or side == width else
-                  cv2.INTER_AREA if side > width else cv2.INTER_CUBIC)
-        square = cv2.resize(pixels[top:top + side, left:left + side], (width, height),
-                            interpolation=method)
-        if self._mirror and mirror < 0.5:
-            square = square[:, ::-1]
-        return square.reshape(height, width, -1).transpose(2, 0, 1)
+        if self._crop:
+            smallest, largest = self._crop
+            side = smallest + int(draws[0] * (largest - smallest + 1))
+            top, left = (int(place * (length - side + 1))
+                         for place, length in zip(draws[1:3], pixels.shape))
+            method = (cv2.INTER_LINEAR if not self._by_area or side == width else
+                      cv2.INTER_AREA if side > width else cv2.INTER_CUBIC)
+            pixels = cv2.resize(pixels[top:top + side, left:left + side], (width, height),
+                                interpolation=method)
+        if self._mirror and draws[3] < 0.5:
+            pixels = pixels[:, ::-1]
+        return pixels.reshape(height, width, -1).transpose(2, 0, 1)
 
 
 class FolderIter(ImagenetIter):
-    """Shuffled batches of the images in a folder and its subfolders.
+    """Shuffled batches of the images in a folder and its subfolders, or in an archive.
 
     Parameters
     ----------
     folder
-        Its BMP, GIF, JPEG, PNG, PPM, TIFF and WebP images, under any names and of any size, are
-        scaled so that the shorter side is the maximum of `crop`. Other files are skipped.
-    batch_size, data_shape, seed, threads, num_parts, part_index, crop, mirror
+        A folder, or a .zip, .tar or .tar.gz archive, of images of any format, name and size. Other
+        files are skipped. For random crops, the shorter side is scaled to the maximum of `crop`.
+    batch_size, data_shape, seed, threads, num_parts, part_index, crop, mirror, fit, pad_color
         See `ImagenetIter`, which has the same attributes and errors; `inter_method` is 9.
     """
 
@@ -282,7 +294,7 @@ class FolderIter(ImagenetIter):
 
     def __init__(self, folder: StrPath, batch_size: int,
                  data_shape: tuple[int, int, int] = (3, 64, 64), seed: int = 0, threads: int = 1,
-                 num_parts: int = 1, part_index: int = 0, crop: tuple[int, int] = (192, 256),
-                 mirror: bool = True) -> None:
+                 num_parts: int = 1, part_index: int = 0, crop: tuple[int, int] | str = "center",
+                 mirror: bool = False, fit: str = "pad", pad_color: str = "white") -> None:
         super().__init__(folder, batch_size, data_shape, seed, crop, mirror, 9, threads, num_parts,
-                         part_index)
+                         part_index, fit, pad_color)

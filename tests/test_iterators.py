@@ -10,6 +10,7 @@ from dcgan_mx.data import image_sources
 from dcgan_mx.data.errors import DatasetError
 from dcgan_mx.data.packing import pack
 from dcgan_mx.data.recordio import encode_record, scan
+from dcgan_mx.iterators import RANDOM_CROP
 from dcgan_mx.system.errors import ArgumentError
 from dcgan_mx.system.runtime import mx
 
@@ -71,6 +72,16 @@ def test_each_epoch_has_every_image_once_in_another_order():
         it.reset()
     assert all(sorted(order) == list(range(23)) for order in orders)
     assert orders[0] != orders[1] != orders[2] != orders[0]
+
+
+def test_the_remainder_of_an_epoch_differs_in_each():
+    it, dropped = MnistIter(IMAGES, 10, (1, 28, 28)), []
+    for _ in range(8):
+        used = {x.tobytes() for x in pixels(epoch(it))}
+        dropped.append({i for i, x in enumerate(IMAGES) if x.tobytes() not in used})
+        it.reset()
+    assert all(len(left) == 3 for left in dropped) and not set.intersection(*dropped)
+    assert len({frozenset(left) for left in dropped}) == 8
 
 
 @pytest.mark.parametrize("cache, threads", [(0, 1), (10**6, 3)])
@@ -195,31 +206,85 @@ def test_crops_are_uniform_in_size_and_place(tmp_path):
     assert abs((red[:, 0, 0] < red[:, 0, 1]).mean() - 0.5) < 4 * 0.5 / np.sqrt(512)  # mirrored
 
 
-def test_a_folder_and_its_record_file_give_the_same_batches(sources, tmp_path):
+@pytest.mark.parametrize("crop, mirror", [((192, 256), True), ("center", False), ("none", True)])
+def test_a_folder_and_its_record_file_give_the_same_batches(crop, mirror, sources, tmp_path):
     (tmp_path / "in").mkdir()
     for n, image in enumerate(sources):
         (tmp_path / "in" / f"{n}.png").write_bytes(encode(image, compress_level=1))
     assert pack(tmp_path / "in", tmp_path / "a.rec") == (40, [])
-    folder = FolderIter(tmp_path / "in", 20)
-    file = ImagenetIter(tmp_path / "a.rec", 20, inter_method=9)
+    folder = FolderIter(tmp_path / "in", 20, crop=crop, mirror=mirror)
+    file = ImagenetIter(tmp_path / "a.rec", 20, crop=crop, mirror=mirror, inter_method=9)
     assert folder.skipped == file.skipped == []
     np.testing.assert_array_equal(epoch(folder), epoch(file))
 
 
+def test_whole_and_center_crops_are_means_of_pixels(tmp_path):
+    """32x96 to 16x16, by hand; the defaults of a folder are the center, not mirrored."""
+    image = np.random.default_rng(0).integers(0, 256, (32, 96, 3), np.uint8)
+    (tmp_path / "a.png").write_bytes(encode(image))
+
+    def mean(array, rows, columns):
+        height, width = array.shape[:2]
+        return array.reshape(height // rows, rows, width // columns, columns, 3).mean((1, 3))
+
+    def read(**options):
+        return pixels(epoch(FolderIter(tmp_path, 1, (3, 16, 16), **options)))[0]
+
+    center = mean(image[:, 32:64], 2, 2)
+    for found in (read(), read(crop="center"), read(mirror=True, seed=1)):
+        assert min(abs(found - center).max(), abs(found[:, ::-1] - center).max()) <= 0.5
+    assert abs(read() - center).max() <= 0.5
+    stretched = read(crop="none", fit="stretch")
+    assert abs(stretched - mean(image, 2, 6)).max() <= 0.5
+    for color, value in (("white", 255), ("gray", 128), ("black", 0)):
+        padded = read(crop="none", pad_color=color)
+        assert (padded[:5] == value).all() and (padded[10:] == value).all()
+        assert abs(padded[5:10].mean(0) - mean(image, 32, 6)).max() <= 1
+    grey = FolderIter(tmp_path, 1, (1, 16, 16), crop="none", pad_color="black")
+    assert abs((epoch(grey)[0, 0, 5:10] + 1) * 127.5
+               - padded[5:10] @ [0.299, 0.587, 0.114]).max() < 2
+
+
+@pytest.mark.parametrize("kind", ["PNG", "JPEG"])
+@pytest.mark.parametrize("options", [{}, {"crop": "none"}, {"crop": "none", "fit": "stretch"}])
+def test_fine_patterns_become_their_mean(kind, options, tmp_path):
+    """Stripes of one pixel alias unless all are averaged; 13 of 25 pixels give at most 0.04."""
+    stripes = np.zeros((320, 400), np.uint8)
+    stripes[:, ::2] = 255
+    for n, image in enumerate((stripes, np.rot90(stripes))):
+        (tmp_path / f"{n}").write_bytes(encode(image, kind))
+    images = epoch(FolderIter(tmp_path, 2, (1, 16, 16), pad_color="gray", **options))
+    assert abs(images).max() < 0.05
+
+
+def test_half_of_the_centered_images_are_mirrored(few_rec):
+    plain, found = (pixels(epoch(ImagenetIter(few_rec, 40, crop="center", mirror=mirror)))
+                    for mirror in (False, True))
+    mirrored = (found == plain[:, :, ::-1]).all((1, 2, 3))
+    assert (mirrored ^ (found == plain).all((1, 2, 3))).all()
+    assert abs(mirrored.sum() - 20) < 4 * (40 / 4) ** 0.5
+
+
 def test_images_of_any_kind(tmp_path, cut_photographs):
-    """Small, large, WebP, grey, with alpha: in a folder and in a record file."""
+    """Small, large, WebP, grey, with alpha: the same in a folder and in a record file."""
     small, large = (next(cut_photographs(1, side)) for side in (32, 300))
+    clear = np.dstack([small, np.zeros_like(small[..., 0])])
     files = [encode(small), encode(large, "JPEG"), encode(large, "WEBP"), encode(large[..., 0]),
-             encode(np.dstack([small, small[..., 0]])), encode(small, "TIFF")]
+             encode(clear), encode(clear, "WEBP"), encode(small, "TIFF")]
     (tmp_path / "in").mkdir()
     for n, raw in enumerate(files):
         (tmp_path / "in" / f"{n}").write_bytes(raw)
-    (tmp_path / "a.rec").write_bytes(b"".join(map(encode_record, files, range(6))))
-    for it in (FolderIter(tmp_path / "in", 6, (3, 16, 16)),
-               ImagenetIter(tmp_path / "a.rec", 6, (3, 16, 16))):
-        images = epoch(it)
-        assert images.shape == (6, 3, 16, 16) and (images.std((1, 2, 3)) > 0.01).all()
-        assert it.skipped == []
+    (tmp_path / "a.rec").write_bytes(b"".join(map(encode_record, files, range(7))))
+    found = []
+    for crop in (RANDOM_CROP, "center"):
+        for it in (FolderIter(tmp_path / "in", 7, (3, 16, 16), crop=crop),
+                   ImagenetIter(tmp_path / "a.rec", 7, (3, 16, 16), crop=crop, mirror=False)):
+            images = epoch(it)
+            white = (images == 1).all((1, 2, 3))
+            assert images.shape == (7, 3, 16, 16) and white.sum() == 2
+            assert (images[~white].std((1, 2, 3)) > 0.01).all() and it.skipped == []
+            found.append(sorted(image.tobytes() for image in images))
+    assert found[2] == found[3]
 
 
 def test_a_damaged_image_is_reported_once_and_replaced_by_the_next(few_rec, sources, tmp_path):
@@ -254,10 +319,13 @@ def test_many_damaged_images_in_a_row_and_a_changed_file_are_errors(few_rec, tmp
 
 
 @pytest.mark.parametrize("kwargs, words", [
-    ({"batch_size": 41}, "few.rec has 40 images, but a batch needs 41: add images or"),
-    ({"batch_size": 16, "num_parts": 3}, "has 40 images, but a batch needs 48"),
+    ({"batch_size": 41}, "few.rec has 40 images, but a batch needs 41: use --batch-size 40, or"),
+    ({"batch_size": 16, "num_parts": 3}, "but a batch needs 48: use --batch-size 13, or add"),
     ({"data_shape": (2, 64, 64)}, r"data_shape: invalid value \(2, 64, 64\): expected 1 channel"),
     ({"crop": (256, 192)}, r"crop: invalid value \(256, 192\)"),
+    ({"crop": "centre"}, "crop: invalid value 'centre': expected center, none, or"),
+    ({"crop": "none", "fit": "cover"}, "fit: invalid value 'cover': expected pad or stretch"),
+    ({"pad_color": "pink"}, "pad_color: invalid value 'pink': expected white, gray, black"),
     ({"inter_method": 2}, "inter_method: invalid value 2: expected 1 .* or 9")])
 def test_imagenet_iter_rejects_invalid_arguments(kwargs, words, few_rec):
     with pytest.raises(ValueError, match=words):

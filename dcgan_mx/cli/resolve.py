@@ -6,8 +6,9 @@ import os
 from typing import Any
 
 from ..data.datasets import get_fashion_mnist, get_mnist, make_discs
+from ..data.file_stores import find_format
 from ..engine.collectives import Workers
-from ..iterators import EpochIter, FolderIter, ImagenetIter, MnistIter
+from ..iterators import RANDOM_CROP, EpochIter, FolderIter, ImagenetIter, MnistIter
 from ..metrics.digit_classifier import DigitClassifier, load_classifier
 from ..metrics.evaluator import Evaluator, first_images
 from ..runs.config import DATASETS, DEFAULTS, Settings, TrainConfig
@@ -22,6 +23,7 @@ from ..system.errors import ArgumentError
 from ..system.files import StrPath, parse_json
 from ..system.runtime import mx
 from .parser import print_skipped
+from .train_args import resolve_image_settings
 
 
 def resolve_model(name: str, dataset: str | None = None) -> tuple[StrPath, Settings, Run | None]:
@@ -35,7 +37,7 @@ def resolve_model(name: str, dataset: str | None = None) -> tuple[StrPath, Setti
         if dataset is None:
             raise ArgumentError("dataset", f"it is missing: {name} does not name the data set of "
                                 f"its training; give one of {', '.join(DATASETS)}")
-        return name, DEFAULTS.replace({"dataset": dataset}), None
+        return name, resolve_image_settings(DEFAULTS.replace({"dataset": dataset})), None
     if dataset is not None:
         raise ArgumentError("dataset", f"{name} names the data set of its training: remove this")
     if is_pretrained(name):
@@ -93,16 +95,33 @@ def make_train_iter(settings: Settings, workers: Workers) -> EpochIter:
                             "part_index": workers.rank}
     if config.dataset in ("imagenet", "folder"):
         make, kind = {"imagenet": (ImagenetIter, "a record file"),
-                      "folder": (FolderIter, "a folder of images")}[config.dataset]
+                      "folder": (FolderIter, "a folder or an archive of images")}[config.dataset]
         if options.data_path is None:
             raise ArgumentError("data_path", f"missing: --dataset {config.dataset} needs {kind}")
-        train_iter: ImagenetIter | FolderIter = make(options.data_path, *shape, **part)
+        _check_dataset(config.dataset, options.data_path)
+        train_iter: ImagenetIter | FolderIter = make(
+            options.data_path, *shape, **part, mirror=config.mirror, fit=config.fit or "pad",
+            crop=RANDOM_CROP if config.crop == "random" else config.crop,
+            pad_color=config.pad_color or "white")
         print_skipped(train_iter.skipped)
         return train_iter
     root = options.data_path or "data"
+    if os.path.isfile(root):
+        _check_dataset(str(config.dataset), root)
     images = (get_mnist(root)[0] if config.dataset == "mnist" else
               get_fashion_mnist(root)[0] if config.dataset == "fashion-mnist" else make_discs())
     return MnistIter(images, *shape, **part)
+
+
+def _check_dataset(dataset: str, path: str) -> None:
+    """Raise ArgumentError if a path holds images that another data set reads."""
+    kind, fitting = {
+        "folder": ("a folder", "folder"), "zip": ("a ZIP archive", "folder"),
+        "tar": ("a tar archive", "folder"), "records": ("a record file", "imagenet"),
+    }.get(find_format(path), ("", dataset))
+    if fitting != dataset:
+        raise ArgumentError("dataset", f"invalid value {dataset!r}: {path} is {kind}: use "
+                            f"{fitting}, or another {flag_name('data_path')}")
 
 
 def find_classifier(settings: Settings, ctx: Any = None) -> DigitClassifier | None:

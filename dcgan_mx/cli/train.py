@@ -14,7 +14,8 @@ import numpy as np
 
 from .. import __version__
 from ..engine.collectives import Workers
-from ..iterators import RandIter
+from ..iterators import EpochIter, RandIter
+from ..metrics.evaluator import first_images
 from ..runs import checkpoint
 from ..runs.checkpoint_files import read_files
 from ..runs.config import SYNCED_FLAGS, Settings, TrainConfig, list_train_config
@@ -26,6 +27,7 @@ from ..system.devices import make_contexts, make_kvstore
 from ..system.errors import ArgumentError
 from ..system.runtime import mx
 from ..trainer import Hook, Trainer
+from ..visual import make_grid, save_image
 from .resolve import load_init_weights, make_evaluator, make_train_iter
 from .run_training import EVALUATED, describe_resume, find_limit, run_training
 from .train_args import TrainArgs, drop_unavailable, make_args, make_parser, parse
@@ -98,6 +100,10 @@ def _train(args: TrainArgs, hooks: Sequence[Hook] = ()) -> tuple[int, Run | None
         return 0, None
     check_same_flags(args, contexts, workers)
     train_iter = make_train_iter(settings, workers)
+    if args.preview is not None:
+        if first:
+            write_preview(args.preview, train_iter)
+        return 0, None
     run_info["data"] = getattr(train_iter, "fingerprint", None)
     workers.check_same(f"{train_iter.num_batches} batches of {run_info['data']}", "data")
     rand_iter = RandIter(config.batch_size, config.nz, config.seed, workers.count, workers.rank)
@@ -129,6 +135,13 @@ def _train(args: TrainArgs, hooks: Sequence[Hook] = ()) -> tuple[int, Run | None
             print(f"writing to {run.path}", flush=True)
         return run_training(trainer, train_iter, rand_iter, settings, run, seconds, evaluator,
                             hooks), run
+
+
+def write_preview(path: str, train_iter: EpochIter) -> None:
+    """Write a grid of the first 64 images of the training, or of all if there are fewer."""
+    n = min(64, train_iter.num_batches * train_iter.batch_size)
+    save_image(path, make_grid(first_images(train_iter, n)))
+    print(f"{path}: {n} training images")
 
 
 def make_trainer(config: TrainConfig, contexts: list[Any], kvstore: Any = None,

@@ -11,6 +11,7 @@ from typing import Any, Iterable, Mapping, NamedTuple, Sequence
 from ..runs.config import (
     DATASETS,
     DEFAULTS,
+    IMAGE_DEFAULTS,
     OVERRIDABLE,
     PRESETS,
     Settings,
@@ -21,7 +22,7 @@ from ..runs.config import (
 from ..runs.run import Run
 from ..system.command_line import LAUNCHED_BY, flag_name
 from ..system.errors import ArgumentError
-from ..visual import can_show
+from ..visual import can_show, check_image_name
 from .parser import Parser
 
 # Help texts by group and setting. A default of None is explained here; others are appended.
@@ -29,8 +30,14 @@ HELP = {
     "data": {
         "dataset": "data set to train on: digits, clothes, a record file, a folder of images, or "
                    "synthetic discs",
-        "data_path": "record file (imagenet), image folder (folder), or the directory that holds "
-                     "or will hold the downloaded data set (default: data)",
+        "data_path": "record file (imagenet), folder or archive of images (folder), or the "
+                     "directory that holds or will hold the downloaded data set (default: data)",
+        "crop": "part of each image: a square of 192 to 256 pixels at random, the largest square "
+                "in the center, or none: the whole image (default: random for imagenet, center for "
+                "folder)",
+        "mirror": "mirror half of the images at random (default: yes for imagenet, no for folder)",
+        "fit": "with --crop none: make images square with margins, or stretch them (default: pad)",
+        "pad_color": "color of the margins (default: white)",
         "data_threads": "threads that prepare batches; they do not affect results",
     },
     "networks": {
@@ -97,6 +104,7 @@ class TrainArgs(NamedTuple):
     settings: Settings
     resume: bool  # there is a run directory to resume
     dry_run: bool
+    preview: str | None  # an image file to write instead of training
     given: frozenset[str]  # names of the settings on the command line or in the preset
     override: tuple[str, ...]
 
@@ -126,6 +134,8 @@ def make_parser() -> Parser:
                            "such as lr,seed", group=group, type=_names, metavar="NAMES")
     parser.add("--preset", "named settings for a data set; other flags take precedence",
                tuple(PRESETS), groups["training"])
+    parser.add("--preview", "draw 64 training images as the networks see them, and exit",
+               group=groups["data"], metavar="FILE.png")
     parser.add("--dry-run", "print the resolved settings and exit", group=groups["output"],
                action="store_true")
     return parser
@@ -154,14 +164,15 @@ def _names(text: str) -> tuple[str, ...]:
 def parse(argv: Sequence[str]) -> TrainArgs:
     """Parse the command's flags; see `make_args`."""
     args = vars(make_parser().parse_args(argv))
-    resume, dry_run = args.pop("resume"), args.pop("dry_run")
+    resume, dry_run, preview = (args.pop(name) for name in ("resume", "dry_run", "preview"))
     override, preset = args.pop("override") or (), args.pop("preset")
     given = {name: value for name, value in args.items() if value is not None}
-    return make_args(given, resume, override, preset, dry_run)
+    return make_args(given, resume, override, preset, dry_run, preview)
 
 
 def make_args(given: dict[str, Any], resume: bool, override: Sequence[str] = (),
-              preset: str | None = None, dry_run: bool = False) -> TrainArgs:
+              preset: str | None = None, dry_run: bool = False, preview: str | None = None
+              ) -> TrainArgs:
     """Complete the given settings with the preset, and the defaults or those of the resumed run.
 
     Raises ValueError if a setting is unknown or invalid, or if it affects results and differs from
@@ -182,6 +193,8 @@ def make_args(given: dict[str, Any], resume: bool, override: Sequence[str] = (),
     check_settings(**given)  # argparse lets --dataset=-- through, as an empty list
     if LAUNCHED_BY in os.environ:
         given.setdefault("kv_store", "dist_sync")
+    if preview is not None:
+        check_image_name(preview)
     run_dir, dataset = given.get("run_dir"), given.get("dataset")
     if run_dir == "":
         raise ArgumentError("run_dir", "it is empty: give a name, or omit it")
@@ -195,16 +208,31 @@ def make_args(given: dict[str, Any], resume: bool, override: Sequence[str] = (),
                                               run_dir)
         for note in notes:
             warnings.warn(f"--resume: {note}", RuntimeWarning, stacklevel=2)
-        return TrainArgs(settings, True, dry_run, frozenset(given), override)
+        return TrainArgs(settings, True, dry_run, preview, frozenset(given), override)
     if dataset is None:
         raise ArgumentError("dataset", f"it is missing: give one of {', '.join(DATASETS)}; see "
                             "--help")
     if exists:
         raise ArgumentError("run_dir", f"{run_dir} already exists: give a new one, or --resume")
     # --resume without a run directory yet starts it: the same command starts and resumes a run.
-    settings = DEFAULTS.replace(given)
+    settings = resolve_image_settings(DEFAULTS.replace(given))
     _check_lr(settings, given, "")
-    return TrainArgs(settings, False, dry_run, frozenset(given), ())
+    return TrainArgs(settings, False, dry_run, preview, frozenset(given), ())
+
+
+def resolve_image_settings(settings: Settings) -> Settings:
+    """Fill in how images are read; ArgumentError if one of these settings has no effect."""
+    given = vars(settings.config)
+    values = dict(IMAGE_DEFAULTS.get(given["dataset"], {}))
+    if (given["crop"] or values.get("crop")) == "none":
+        values.update({"fit": "pad"} if given["fit"] == "stretch" else
+                      {"fit": "pad", "pad_color": "white"})
+    photos = f"--dataset {' or '.join(IMAGE_DEFAULTS)}"
+    for name, needed in (("crop", photos), ("mirror", photos), ("fit", "--crop none"),
+                         ("pad_color", "--crop none with --fit pad")):
+        if given[name] is not None and name not in values:
+            raise ArgumentError(name, f"it applies only to {needed}: use that, or omit it")
+    return settings.replace({name: value for name, value in values.items() if given[name] is None})
 
 
 def _find_newest_run(dataset: str | None) -> str:

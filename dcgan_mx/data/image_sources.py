@@ -1,4 +1,4 @@
-"""Folders and record files as sources of images.
+"""Folders, archives and record files as sources of images.
 
 A source has a length, `name(n)`, `read(n)`, `skipped`, the names of other files or records with the
 reason, and `fingerprint`, the number of images and a digest that identifies them.
@@ -11,13 +11,14 @@ import struct
 import warnings
 import zlib
 from concurrent.futures import ThreadPoolExecutor
-from typing import Union
+from typing import Callable, Union
 
 import numpy as np
 
 from ..system.files import StrPath, open_regular
 from .errors import DatasetError, short_message
-from .image_files import SIGNATURE, decode, scale
+from .file_stores import open_files
+from .image_files import find_problem
 from .recordio import read_image, scan
 
 _HEAD = 4096  # bytes of a file that show its format, and are part of the fingerprint
@@ -28,16 +29,23 @@ _THREADS = 16  # for folders on a network
 
 
 class Folder:
-    """The image files in a folder and its subfolders, in a pseudo-random order."""
+    """The image files in a folder and its subfolders, or in an archive, in a pseudo-random order.
+
+    Files and folders that programs hide are skipped, and counted in one line.
+    """
 
     def __init__(self, path: StrPath) -> None:
-        self.path = path
-        names, self.skipped = list_files(path)
-        names.sort(key=lambda name: hashlib.sha256(os.fsencode(name)).digest())
+        self.path, self._files = path, open_files(path)
+        names = sorted(self._files.names,
+                       key=lambda name: hashlib.sha256(os.fsencode(name)).digest())
         with ThreadPoolExecutor(_THREADS) as pool:
             results = list(zip(names, pool.map(self._inspect, names)))
         self._names = [name for name, (reason, _) in results if not reason]
-        self.skipped += [(name, reason) for name, (reason, _) in results if reason]
+        self.skipped = self._files.skipped + [(name, reason) for name, (reason, _) in results
+                                              if reason]
+        if self._files.hidden:
+            self.skipped.append(("hidden files or folders", f"{len(self._files.hidden)}, such as "
+                                 f"{min(self._files.hidden)}"))
         digest = hashlib.sha256(b"".join(identity for _, (_, identity) in results))
         self.fingerprint = {"records": len(self._names), "sha256": digest.hexdigest()}
 
@@ -50,19 +58,16 @@ class Folder:
 
     def read(self, n: int) -> bytes:
         """Return image `n`, encoded."""
-        with open_regular(os.path.join(self.path, self._names[n]), follow=True) as f:
-            return f.read(_MAX_BYTES)
+        return self._files.read(self._names[n], _MAX_BYTES)[0]
 
     def _inspect(self, name: str) -> tuple[str, bytes]:
         """Return why a file is skipped, or "" and what identifies it: size, CRC-32 of the head."""
         try:
-            with open_regular(os.path.join(self.path, name), follow=True) as f:
-                head, size = f.read(_HEAD), os.fstat(f.fileno()).st_size
-        except OSError as error:
+            head, size = self._files.read(name, _HEAD)
+        except (OSError, ValueError) as error:
             return short_message(error), b""
-        if not SIGNATURE.match(head):
-            return "is not an image", b""
-        return "", struct.pack("<2q", size, zlib.crc32(head))
+        problem = find_problem(head)
+        return problem, b"" if problem else struct.pack("<2q", size, zlib.crc32(head))
 
 
 class Records:
@@ -106,14 +111,14 @@ Source = Union[Folder, Records]
 
 
 class DecodedImages:
-    """The decoded images of a source, which `workers` processes of a machine keep in memory.
+    """The images of a source, decoded, which `workers` processes of a machine keep in memory.
 
-    Images are grey or RGB. Their shorter side has at least `side` pixels; in a folder, exactly.
-    Unreadable images are reported in a warning and in the source's `skipped`.
+    `decode` makes pixels of an encoded image, or raises ValueError with the reason. Unreadable
+    images are reported in a warning and in the source's `skipped`.
     """
 
-    def __init__(self, source: Source, side: int, grey: bool, workers: int) -> None:
-        self._source, self._side, self._grey = source, side, grey
+    def __init__(self, source: Source, decode: Callable[[bytes], np.ndarray], workers: int) -> None:
+        self._source, self._decode = source, decode
         self._cache_left = _CACHE_BYTES // workers
         self._cache: dict[int, np.ndarray | None] = {}  # None: unreadable
 
@@ -132,8 +137,7 @@ class DecodedImages:
         if n in self._cache:
             return self._cache[n]
         try:
-            raw = self._source.read(n)
-            pixels = decode(raw, self._side if isinstance(self._source, Folder) else 0, self._grey)
+            pixels = self._decode(self._source.read(n))
         except DatasetError:
             raise
         except (OSError, ValueError) as error:
@@ -143,32 +147,7 @@ class DecodedImages:
             warnings.warn(f"skipped: {self._source.path}: {name!r} {reason}", RuntimeWarning,
                           stacklevel=2)
             return None
-        if min(pixels.shape[:2]) < self._side:
-            pixels = scale(pixels, self._side)
         if self._cache_left > 0:
             self._cache_left -= pixels.nbytes
             self._cache[n] = pixels
         return pixels
-
-
-def list_files(folder: StrPath) -> tuple[list[str], list[tuple[str, str]]]:
-    """List the files below a folder, and the subfolders that are skipped, with the reason."""
-    names: list[str] = []
-    skipped: list[tuple[str, str]] = []
-    seen, start = set(), len(os.path.join(folder, ""))
-
-    def skip(error: OSError) -> None:
-        if not error.filename[start:]:
-            raise error
-        skipped.append((error.filename[start:], short_message(error)))
-
-    for path, folders, files in os.walk(folder, onerror=skip, followlinks=True):
-        status = os.stat(path)
-        if (status.st_dev, status.st_ino) in seen:  # links may form circles
-            skipped.append((path[start:], "is a folder that was already read"))
-            folders.clear()
-            continue
-        seen.add((status.st_dev, status.st_ino))
-        folders.sort()
-        names += [os.path.join(path[start:], name) for name in files]
-    return names, skipped

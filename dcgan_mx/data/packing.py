@@ -1,7 +1,6 @@
-"""Pack the images of a folder or a record file into one record file."""
+"""Pack the images of a folder, an archive or a record file into one record file."""
 from __future__ import annotations
 
-import os
 import warnings
 from array import array
 from concurrent.futures import ThreadPoolExecutor
@@ -11,6 +10,7 @@ from typing import Callable, Iterable, Iterator
 
 from ..system.files import StrPath, remove_stale, write_atomic
 from .errors import DatasetError, short_message
+from .file_stores import find_format
 from .image_files import normalize_image
 from .image_sources import Folder, Records, Source
 from .recordio import encode_record
@@ -19,7 +19,7 @@ from .recordio import encode_record
 def pack(source: StrPath, out: StrPath, resize: int = 256, quality: int = 95, threads: int = 1,
          min_images: int = 1, progress: Callable[[Iterable[int]], Iterable[int]] = iter,
          ) -> tuple[int, list[tuple[str, str]]]:
-    """Pack the images in a folder and its subfolders, or in a record file, into a record file.
+    """Pack the images in a folder, an archive or a record file into a record file.
 
     Also writes an index for other programs, OUT.idx. Returns the number of images, and the name of
     each skipped file or record with the reason. Raises DatasetError, and writes nothing, if fewer
@@ -30,7 +30,8 @@ def pack(source: StrPath, out: StrPath, resize: int = 256, quality: int = 95, th
         raise DatasetError(f"{out} is in the folder of the images: give a path outside of {source}")
     for path in (out, index):
         remove_stale(path)
-    images: Source = Records(source) if os.path.isfile(source) else Folder(source)
+    images: Source = (Folder(source) if find_format(source) in ("folder", "zip", "tar") else
+                      Records(source))
     skipped, offsets, position = images.skipped, array("q"), 0
 
     def read(n: int) -> tuple[bytes, str]:

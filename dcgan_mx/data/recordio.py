@@ -12,7 +12,7 @@ import numpy as np
 from ..system.files import StrPath, open_regular
 from .errors import DatasetError
 
-_MAGIC = 0xced7230a
+MAGIC = 0xced7230a
 _WHOLE, _FIRST, _MIDDLE, _LAST = range(4)  # the place of a part in its record
 _MAX_PART = 1 << 29
 _HEADER = struct.Struct("<IfQQ")  # number of labels that follow, label, id, second id
@@ -28,12 +28,12 @@ def encode_record(image: bytes, n: int) -> bytes:
     """
     content = _HEADER.pack(0, 0.0, n, _CHECKED | zlib.crc32(image)) + image
     words = np.frombuffer(content, "<u4", len(content) // 4)
-    cuts = [4 * int(i) for i in np.flatnonzero(words == _MAGIC)]
+    cuts = [4 * int(i) for i in np.flatnonzero(words == MAGIC)]
     pieces = []
     for begin, end in zip([0, *(cut + 4 for cut in cuts)], [*cuts, len(content)]):
         kind = (_FIRST if begin == 0 else _MIDDLE) if end < len(content) else _LAST
         part = content[begin:end]
-        pieces += [struct.pack("<II", _MAGIC, (kind if cuts else _WHOLE) << 29 | len(part)), part,
+        pieces += [struct.pack("<II", MAGIC, (kind if cuts else _WHOLE) << 29 | len(part)), part,
                    bytes(-len(part) % 4)]
     return b"".join(pieces)
 
@@ -51,7 +51,7 @@ def scan(path: StrPath) -> tuple[np.ndarray, np.ndarray, str]:
             head = os.pread(f.fileno(), 8 + _HEADER.size, position).ljust(8 + _HEADER.size, b"\0")
             magic, word = struct.unpack_from("<II", head)
             kind, length = word >> 29, word % _MAX_PART
-            if magic != _MAGIC or kind not in ((_MIDDLE, _LAST) if inside else (_WHOLE, _FIRST)):
+            if magic != MAGIC or kind not in ((_MIDDLE, _LAST) if inside else (_WHOLE, _FIRST)):
                 raise DatasetError(f"{path} is not a record file, or damaged at byte {position}: "
                                    "make it again")
             if not inside:

@@ -80,6 +80,10 @@ class TrainConfig:
     ndf: int = _setting(64, _COUNT)
     nc: int = _setting(3, (1, 3))
     size: int = _setting(64, (16, 32, 64, 128, 256))
+    crop: str | None = _setting(None, ("random", "center", "none"))
+    mirror: bool | None = _setting(None, bool)
+    fit: str | None = _setting(None, ("pad", "stretch"))
+    pad_color: str | None = _setting(None, ("white", "gray", "black"))
     batch_size: int = _setting(64, _COUNT)
     lr: float = _setting(2e-4, _RATE)
     beta1: float = _setting(0.5, _FRACTION)
@@ -128,6 +132,10 @@ PRESETS: dict[str, dict[str, Any]] = {
     "digits": {"dataset": "mnist", "nc": 1, "lr_g": 2e-3, "lr_d": 1e-3, "real_label": 0.9,
                "lr_decay_start": 468, "ema_rel_std": 0.1},
 }
+
+# How the images of a data set are read by default: as in the example, or as in most programs.
+IMAGE_DEFAULTS: dict[str, dict[str, Any]] = {
+    "imagenet": {"crop": "random", "mirror": True}, "folder": {"crop": "center", "mirror": False}}
 
 # Settings that a resumed run may change if --override names them; data_path: other images.
 OVERRIDABLE = ("data_path", "batch_size", "lr", "beta1", "wd", "lr_g", "lr_d", "lr_decay_start",

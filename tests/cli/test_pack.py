@@ -7,10 +7,15 @@ import numpy as np
 import pytest
 from helpers.common import read_numbers
 from helpers.small import PHOTOS, assert_same_arrays, final
+from PIL import Image
 
+from dcgan_mx import FolderIter
 from dcgan_mx.data import recordio
+from dcgan_mx.iterators import RANDOM_CROP
 from dcgan_mx.runs import checkpoint
+from dcgan_mx.runs.config import DEFAULTS
 from dcgan_mx.runs.run import Run
+from dcgan_mx.visual import make_grid, read_png
 
 
 def test_folder_training_skips_other_files_and_resumes(photo_folder, succeed, train, tmp_path):
@@ -33,6 +38,38 @@ def test_folder_training_skips_other_files_and_resumes(photo_folder, succeed, tr
                for path in photo_folder.iterdir()]
     np.testing.assert_allclose(means, np.mean(sources, 0), atol=20)
     assert means[0] > means[1] + 10 > means[2] + 12  # the photographs are more red than blue
+
+
+@pytest.mark.parametrize("flags, options", [
+    ((), {}), (("--crop", "random", "--mirror"), {"crop": RANDOM_CROP, "mirror": True}),
+    (("--crop", "none", "--pad-color", "black", "--batch-size", 50, "--nc", 1),
+     {"crop": "none", "pad_color": "black"})])
+def test_preview_shows_the_first_images_of_the_training(flags, options, cut_photographs,
+                                                        succeed, tmp_path):
+    (tmp_path / "in").mkdir()
+    for i, patch in enumerate(cut_photographs(100, 64)):
+        Image.fromarray(patch[:48]).save(tmp_path / "in" / f"{i}.png")
+    done = succeed("train", "--dataset", "folder", "--data-path", "in", *PHOTOS, *flags,
+                   "--preview", "p.png", cwd=tmp_path)
+    assert done.stdout == "p.png: 64 training images\n"
+    assert sorted(os.listdir(tmp_path)) == ["in", "p.png"]  # no run
+    size, nc = (50, 1) if "--nc" in flags else (64, 3)
+    batches = FolderIter(tmp_path / "in", size, (nc, 32, 32), DEFAULTS.config.seed, **options)
+    expected = np.concatenate([batch.data[0].asnumpy() for batch in batches])[:64]
+    np.testing.assert_array_equal(read_png(tmp_path / "p.png"), make_grid(expected))
+
+
+def test_small_sets_are_previewed_whole_and_need_a_fitting_batch_size(
+        photo_folder, call, succeed, one_line_error, tmp_path):
+    (tmp_path / "few").mkdir()
+    for path in sorted(photo_folder.iterdir())[:5]:
+        os.link(path, tmp_path / "few" / path.name)
+    command = ("train", "--dataset", "folder", "--data-path", tmp_path / "few", "--preview")
+    one_line_error(call(*command, tmp_path / "p.png"), "few has 5 images, but a batch needs 64: "
+                   "use --batch-size 5, or add images")
+    done = succeed(*command, tmp_path / "p.png", "--batch-size", 5)
+    assert done.stdout.endswith(": 5 training images\n")
+    one_line_error(call(*command, tmp_path / "p.pdf"), "p.pdf: invalid extension: expected .png")
 
 
 def test_resume_rejects_changed_images(photo_rec, call, succeed, one_line_error, tmp_path):
@@ -86,19 +123,27 @@ def test_pack_writes_the_file_and_replaces_it_with_force(photo_rec, succeed, tmp
 
 
 @pytest.mark.parametrize("flags, parts", [
-    (("--dataset", "folder"), ("--data-path: missing: --dataset folder needs a folder",)),
+    (("--dataset", "folder"), ("--data-path: missing: --dataset folder needs a folder or an",)),
     (("--dataset", "imagenet"), ("--data-path: missing", "record file")),
     (("--dataset", "imagenet", "--data-path", "nothing.rec"), ("nothing.rec", "No such file")),
     (("--dataset", "imagenet", "--data-path", "cut.rec"), ("cut.rec", "record 5")),
     (("--dataset", "imagenet", "--data-path", "few.rec"), ("few.rec", "5 images", "64")),
     (("--dataset", "folder", "--data-path", "nothing"), ("nothing", "No such file")),
-    (("--dataset", "folder", "--data-path", "few.rec"), ("few.rec", "Not a directory")),
+    (("--dataset", "folder", "--data-path", "few.rec"),
+     ("--dataset: invalid value 'folder': few.rec is a record file: use imagenet",)),
+    (("--dataset", "mnist", "--data-path", "few.rec"), ("few.rec is a record file: use imagenet",)),
+    (("--dataset", "imagenet", "--data-path", "empty"), ("empty is a folder: use folder",)),
+    (("--dataset", "imagenet", "--data-path", "a.zip"), ("a.zip is a ZIP archive: use folder",)),
+    (("--dataset", "folder", "--data-path", "a.txt"),
+     ("a.txt is not a folder or an archive: expected a folder, .zip, .tar or .tar.gz",)),
     (("--dataset", "folder", "--data-path", "empty"), ("empty", "0 images", "64"))])
 def test_invalid_images_are_one_line(flags, parts, photo_rec, call, one_line_error, tmp_path):
     offsets, *_ = recordio.scan(photo_rec)
     (tmp_path / "few.rec").write_bytes(photo_rec.read_bytes()[:offsets[5]])
     (tmp_path / "cut.rec").write_bytes(photo_rec.read_bytes()[:offsets[5] - 4])
     (tmp_path / "empty").mkdir()
+    (tmp_path / "a.zip").write_bytes(b"PK\5\6".ljust(22, b"\0"))
+    (tmp_path / "a.txt").write_text("hello")
     one_line_error(call("train", *flags, cwd=tmp_path), *parts)
     assert not (tmp_path / "runs").exists()
 

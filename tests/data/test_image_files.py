@@ -8,7 +8,13 @@ import pytest
 from PIL import Image, PngImagePlugin
 from skimage import data
 
-from dcgan_mx.data.image_files import decode, normalize_image
+from dcgan_mx.data import image_files
+from dcgan_mx.data.image_files import (
+    decode,
+    find_optional_formats,
+    find_problem,
+    normalize_image,
+)
 
 PHOTO = data.astronaut()[:300, :400]
 
@@ -118,6 +124,35 @@ def test_the_fast_path_of_jpeg_equals_that_of_other_formats(grey, side):
     png = encode(Image.open(io.BytesIO(jpeg)))
     first, second = (decode(raw, side, grey).astype(int) for raw in (jpeg, png))
     assert first.shape == second.shape and abs(first - second).mean() < 4
+
+
+def test_odd_bytes_in_a_jpeg_file_print_nothing(capfd):
+    raw = encode(kind="JPEG")
+    odd = raw[:-2] + 16 * b"\x12" + raw[-2:]
+    np.testing.assert_array_equal(decode(odd), decode_as_mxnet(raw))
+    assert capfd.readouterr().err == ""
+    decode_as_mxnet(odd)
+    assert "extraneous bytes" in capfd.readouterr().err
+
+
+@pytest.mark.parametrize("brand, format_name, fix", [
+    (b"heic", "HEIC", "pillow-heif"), (b"mif1", "HEIC", "pillow-heif"),
+    (b"avif", "AVIF", "'pillow>=11.3'")])
+def test_unreadable_formats_of_phones_are_named_with_the_fix(brand, format_name, fix, monkeypatch):
+    monkeypatch.setattr(image_files, "find_optional_formats", lambda: ())
+    raw = b"\0\0\0\x20ftyp" + brand + bytes(64)
+    with pytest.raises(ValueError) as caught:
+        decode(raw)
+    reason = f"is in the format {format_name}: convert it, or pip install {fix}"
+    assert str(caught.value) == find_problem(raw) == reason
+
+
+def test_avif_is_read_by_a_pillow_that_supports_it():
+    if "AVIF" in find_optional_formats():
+        raw = encode(kind="AVIF", quality=95)
+        assert find_problem(raw) == "" and abs(decode(raw).astype(int) - PHOTO).mean() < 4
+    else:
+        assert find_problem(b"\0\0\0\x20ftypavif") != ""
 
 
 @pytest.mark.filterwarnings("ignore::PIL.Image.DecompressionBombWarning")

@@ -66,7 +66,8 @@ def test_threads_and_other_files_change_no_byte(photo_folder, photo_rec, folder,
     for path in photo_folder.iterdir():
         os.link(path, folder / path.name)
     (folder / ".DS_Store").write_text("hello")
-    assert pack(folder, out, threads=7) == (280, [(".DS_Store", "is not an image")])
+    assert pack(folder, out, threads=7) == (
+        280, [("hidden files or folders", "1, such as .DS_Store")])
     for suffix in (".rec", ".idx"):
         assert out.with_suffix(suffix).read_bytes() == photo_rec.with_suffix(suffix).read_bytes()
 

@@ -77,6 +77,29 @@ def test_every_setting_has_a_help_text_and_is_required_in_config_json():
             parse_settings(flags, "here")
 
 
+@pytest.mark.parametrize("given, expected", [
+    ({"dataset": "imagenet"}, ("random", True, None, None)),
+    ({"dataset": "folder"}, ("center", False, None, None)),
+    ({"dataset": "folder", "crop": "none"}, ("none", False, "pad", "white")),
+    ({"dataset": "imagenet", "crop": "none", "fit": "stretch"}, ("none", True, "stretch", None)),
+    ({"dataset": "folder", "mirror": True, "crop": "random"}, ("random", True, None, None)),
+    ({"dataset": "mnist"}, (None,) * 4)])
+def test_image_settings_default_to_those_of_the_data_set(given, expected):
+    config = train_args.resolve_image_settings(DEFAULTS.replace(given)).config
+    assert (config.crop, config.mirror, config.fit, config.pad_color) == expected
+
+
+@pytest.mark.parametrize("given, words", [
+    ({"dataset": "mnist", "mirror": False}, "mirror: .* only to --dataset imagenet or folder"),
+    ({"dataset": "synthetic", "crop": "none"}, "crop: .* only to --dataset imagenet or folder"),
+    ({"dataset": "folder", "fit": "pad"}, "fit: it applies only to --crop none"),
+    ({"dataset": "folder", "crop": "none", "fit": "stretch", "pad_color": "black"},
+     "pad_color: it applies only to --crop none with --fit pad")])
+def test_image_settings_without_effect_are_rejected(given, words):
+    with pytest.raises(ArgumentError, match=words):
+        train_args.resolve_image_settings(DEFAULTS.replace(given))
+
+
 @pytest.mark.parametrize("given, changed, note", [
     ({"disp_batches": 3, "show": False, "lr": 2e-4}, {"disp_batches": 3, "show": False}, None),
     ({"num_epochs": 3}, {"num_epochs": 3, "max_steps": None},

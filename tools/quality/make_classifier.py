@@ -82,7 +82,8 @@ def main() -> None:
     """Parse the flags, train and write the classifier."""
     parser = make_parser(__doc__)
     parser.add_argument("--data", default="data", help="folder of the MNIST files")
-    params = train(*read_mnist(parser.parse_args().data))
+    images, labels, test_images, test_labels = read_mnist(parser.parse_args().data)
+    params = train(images, labels, test_images, test_labels)
     write_atomic(PATH, dump_params(params), sync=True)
     print(f"{PATH}: {PATH.stat().st_size} bytes, error {100 * params['error'][0]:.2f} % of the "
           f"test digits\nSHA256 = \"{DigitClassifier(params).digest}\"")

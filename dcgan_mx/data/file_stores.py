@@ -1,0 +1,175 @@
+"""The files in a folder, a ZIP archive or a tar archive, which is not unpacked to the disk.
+
+A store has `names`, `hidden`, the names of files that programs hide, `skipped`, the names of others
+that cannot be read, with the reason, and `read`. Nothing is written, so names are not trusted.
+"""
+from __future__ import annotations
+
+import contextlib
+import gzip
+import io
+import os
+import struct
+import tarfile
+import zipfile
+from typing import BinaryIO, Callable, Iterable, Iterator, Union
+
+from ..system.files import StrPath, open_regular
+from .errors import DatasetError, short_message
+from .recordio import MAGIC
+
+_ZIP, _GZIP = (b"PK\3\4", b"PK\5\6"), b"\x1f\x8b"
+_HIDDEN = {"__MACOSX", "@eaDir"}  # of macOS in archives, and of Synology's file servers
+_MAX_UNPACKED = 1 << 30  # bytes of a compressed tar archive, which is kept in memory
+
+
+def find_format(path: StrPath) -> str:
+    """Return folder, zip, tar, records or "", by the first bytes of a file."""
+    if os.path.isdir(path):
+        return "folder"
+    with open_regular(path, follow=True) as f:
+        head = f.read(512)
+    if head.startswith(_ZIP):
+        return "zip"
+    if head.startswith(_GZIP) or head[257:262] == b"ustar":
+        return "tar"
+    return "records" if head.startswith(struct.pack("<I", MAGIC)) else ""
+
+
+def open_files(path: StrPath) -> FileStore:
+    """Open a folder or an archive; DatasetError if it is neither."""
+    stores: dict[str, Callable[[StrPath], FileStore]] = {
+        "folder": FolderFiles, "zip": ZipFiles, "tar": TarFiles}
+    kind = find_format(path)
+    if kind not in stores:
+        raise DatasetError(f"{path} is not a folder or an archive: expected a folder, .zip, .tar "
+                           "or .tar.gz")
+    return stores[kind](path)
+
+
+class FolderFiles:
+    """The files in a folder and its subfolders; links are followed."""
+
+    def __init__(self, folder: StrPath) -> None:
+        self._folder = folder
+        self.names: list[str] = []
+        self.hidden: list[str] = []
+        self.skipped: list[tuple[str, str]] = []
+        seen, start = set(), len(os.path.join(folder, ""))
+
+        def skip(error: OSError) -> None:
+            if not error.filename[start:]:
+                raise error
+            self.skipped.append((error.filename[start:], short_message(error)))
+
+        for path, folders, files in os.walk(folder, onerror=skip, followlinks=True):
+            status = os.stat(path)
+            if (status.st_dev, status.st_ino) in seen:  # links may form circles
+                self.skipped.append((path[start:], "is a folder that was already read"))
+                folders.clear()
+                continue
+            seen.add((status.st_dev, status.st_ino))
+            hidden = {name for name in folders + files if _is_hidden(name)}
+            self.hidden += [os.path.join(path[start:], name) for name in hidden]
+            self.names += [os.path.join(path[start:], name) for name in files
+                           if name not in hidden]
+            folders[:] = sorted({*folders} - hidden)
+
+    def read(self, name: str, limit: int) -> tuple[bytes, int]:
+        """Return up to `limit` bytes of a file, and its size."""
+        with open_regular(os.path.join(self._folder, name), follow=True) as f:
+            return f.read(limit), os.fstat(f.fileno()).st_size
+
+
+class ZipFiles:
+    """The files in a ZIP archive."""
+
+    def __init__(self, path: StrPath) -> None:
+        with _report_damage(path):
+            self._archive = zipfile.ZipFile(path)
+        self._infos = {info.filename: info for info in self._archive.infolist()
+                       if not info.is_dir()}
+        self.names, self.hidden = _split_hidden(self._infos)
+        self.skipped: list[tuple[str, str]] = []
+
+    def read(self, name: str, limit: int) -> tuple[bytes, int]:
+        """Return up to `limit` bytes of a file, and its size; ValueError if it is damaged."""
+        info = self._infos[name]
+        if info.flag_bits & 1:
+            raise ValueError("is encrypted: make the archive without a password")
+        try:
+            with self._archive.open(info) as f:
+                return f.read(limit), info.file_size
+        except Exception as error:  # each compression has its own errors
+            raise ValueError(f"is damaged: {error or type(error).__name__}") from None
+
+
+class TarFiles:
+    """The files in a tar archive; one compressed by gzip is kept in memory, up to 1 GiB."""
+
+    def __init__(self, path: StrPath) -> None:
+        self._file: BinaryIO = open_regular(path, follow=True)
+        self._content = b""
+        with _report_damage(path):
+            if self._file.read(2) == _GZIP:
+                self._file.seek(0)
+                with self._file, gzip.open(self._file) as f:
+                    self._content = f.read(_MAX_UNPACKED + 1)
+                if len(self._content) > _MAX_UNPACKED:
+                    raise DatasetError(f"{path} has more than {_MAX_UNPACKED >> 20} MiB of files: "
+                                       "decompress it with gunzip, or make a ZIP archive")
+                self._file = io.BytesIO(self._content)  # shares the bytes
+            self._file.seek(0)
+            with tarfile.open(fileobj=self._file, mode="r:") as archive:
+                members = archive.getmembers()
+        self._places: dict[str, tuple[int, int]] = {}
+        self.skipped = []
+        for member in members:  # of `tar -C FOLDER .`, names begin with ./
+            name, target = map(os.path.normpath, (member.name, member.linkname))
+            if member.isreg() and not member.issparse():
+                self._places[name] = member.offset_data, member.size
+            elif member.islnk() and target in self._places:  # a second name of a file
+                self._places[name] = self._places[target]
+            elif not member.isdir():
+                self.skipped.append((name, "is not a regular file"))
+        self.names, self.hidden = _split_hidden(self._places)
+
+    def __del__(self) -> None:
+        if hasattr(self, "_file"):
+            self._file.close()
+
+    def read(self, name: str, limit: int) -> tuple[bytes, int]:
+        """Return up to `limit` bytes of a file, and its size."""
+        start, size = self._places[name]
+        if self._content:
+            return self._content[start:start + min(size, limit)], size
+        return os.pread(self._file.fileno(), min(size, limit), start), size
+
+
+FileStore = Union[FolderFiles, ZipFiles, TarFiles]
+
+
+@contextlib.contextmanager
+def _report_damage(path: StrPath) -> Iterator[None]:
+    """Turn the errors of an archive's headers, which may raise anything, into DatasetError."""
+    try:
+        yield
+    except Exception as error:
+        if isinstance(error, DatasetError) or getattr(error, "errno", None):  # of the disk
+            raise
+        raise DatasetError(f"{path} is not an archive, or damaged ({error}): copy or make it again"
+                           ) from None
+
+
+def _split_hidden(names: Iterable[str]) -> tuple[list[str], list[str]]:
+    """Return the names of an archive's visible files, and of its hidden files."""
+    visible: list[str] = []
+    hidden: list[str] = []
+    for name in names:
+        (hidden if any(map(_is_hidden, name.split("/"))) else visible).append(name)
+    return visible, hidden
+
+
+def _is_hidden(part: str) -> bool:
+    """Whether programs hide files or folders of this name."""
+    return part in _HIDDEN or (part.startswith(".") and part not in (".", ".."))

@@ -1,0 +1,190 @@
+import io
+import os
+import tarfile
+import zipfile
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from dcgan_mx import FolderIter
+from dcgan_mx.data import file_stores, image_sources
+from dcgan_mx.data.errors import DatasetError
+from dcgan_mx.data.image_sources import Folder
+from dcgan_mx.data.packing import pack
+
+
+def encode(n, side=24):
+    buffer = io.BytesIO()
+    pixels = np.random.default_rng(n).integers(0, 256, (side, side, 3), np.uint8)
+    Image.fromarray(pixels).save(buffer, "PNG")
+    return buffer.getvalue()
+
+
+IMAGES = {"a.png": encode(0), "b/c d.png": encode(1), "b/\xfc.png": encode(2), "e": encode(3)}
+
+
+def make_zip(path, files, compression=zipfile.ZIP_DEFLATED):
+    with zipfile.ZipFile(path, "w", compression) as archive:
+        archive.writestr("b/", b"")
+        for name, content in files.items():
+            archive.writestr(name, content)
+    return path
+
+
+def make_tar(path, files, mode="w", **options):
+    with tarfile.open(path, mode, **options) as archive:
+        archive.addfile(make_member("b", tarfile.DIRTYPE))
+        for name, content in files.items():
+            archive.addfile(make_member(name, size=len(content)), io.BytesIO(content))
+    return path
+
+
+def make_member(name, kind=tarfile.REGTYPE, **fields):
+    member = tarfile.TarInfo(name)
+    member.type = kind
+    for field, value in fields.items():
+        setattr(member, field, value)
+    return member
+
+
+@pytest.fixture
+def folder(tmp_path):
+    (tmp_path / "in" / "b").mkdir(parents=True)
+    for name, content in IMAGES.items():
+        (tmp_path / "in" / name).write_bytes(content)
+    return tmp_path / "in"
+
+
+ARCHIVES = {
+    "stored.zip": lambda path: make_zip(path, IMAGES, zipfile.ZIP_STORED),
+    "deflated.zip": lambda path: make_zip(path, IMAGES),
+    "lzma, whatever its name": lambda path: make_zip(path, IMAGES, zipfile.ZIP_LZMA),
+    "pax.tar": lambda path: make_tar(path, IMAGES, format=tarfile.PAX_FORMAT),
+    "gnu.tar": lambda path: make_tar(path, IMAGES, format=tarfile.GNU_FORMAT),
+    "a.tar.gz": lambda path: make_tar(path, {f"./{name}": IMAGES[name] for name in IMAGES}, "w:gz"),
+    "a.tgz": lambda path: make_tar(path, IMAGES, "w:gz")}
+
+
+@pytest.mark.parametrize("name", ARCHIVES)
+def test_an_archive_equals_its_folder(name, folder, tmp_path):
+    """The same batches, the same fingerprint and the same record file; nothing is unpacked."""
+    path = ARCHIVES[name](tmp_path / name)
+    ours, expected = (FolderIter(source, 2, (3, 16, 16), threads=3) for source in (path, folder))
+    assert ours.fingerprint == expected.fingerprint and ours.skipped == []
+    for first, second in zip(ours, expected):
+        np.testing.assert_array_equal(first.data[0].asnumpy(), second.data[0].asnumpy())
+    assert ours.num_batches == 2
+    for source, out in ((path, "a.rec"), (folder, "b.rec")):
+        assert pack(source, tmp_path / out, threads=2) == (4, [])
+    assert (tmp_path / "a.rec").read_bytes() == (tmp_path / "b.rec").read_bytes()
+    assert sorted(os.listdir(tmp_path)) == sorted(
+        [name, "a.idx", "a.rec", "b.idx", "b.rec", "in"])
+
+
+HIDDEN = (".a.png", ".ipynb_checkpoints/a.png", "x/@eaDir/a.png", "__MACOSX/x/._a.png")
+
+
+@pytest.mark.parametrize("make", [make_zip, make_tar, None])
+def test_hidden_files_are_counted_in_one_line(make, folder, tmp_path):
+    """Names that begin with ./ are not hidden, nor is a folder that is named by the user."""
+    path = tmp_path / ".archive"
+    if make:
+        make(path, {**IMAGES, **dict.fromkeys(HIDDEN, IMAGES["e"]), "./.../f.png": b"",
+                    "./f.png": IMAGES["e"]})
+    else:
+        folder.rename(path)
+        for name in (*HIDDEN, ".../f.png"):
+            (path / name).parent.mkdir(parents=True, exist_ok=True)
+            (path / name).write_bytes(IMAGES["e"])
+        (path / "f.png").write_bytes(IMAGES["e"])
+    images = Folder(path)
+    assert len(images) == 5
+    (name, reason), = images.skipped
+    assert name == "hidden files or folders" and reason.startswith("5, such as .")
+
+
+def test_members_of_a_tar_archive_that_are_not_files(tmp_path):
+    """Names outside of the archive are only names; a hard link is its file."""
+    make_tar(tmp_path / "a.tar", {"/etc/a.png": encode(0), "../../b.png": encode(1), "c": b"text",
+                                  "twice.png": b"older"})
+    with tarfile.open(tmp_path / "a.tar", "a") as archive:
+        for member in (make_member("pipe", tarfile.FIFOTYPE), make_member("disk", tarfile.BLKTYPE),
+                       make_member("link.png", tarfile.SYMTYPE, linkname="/etc/passwd"),
+                       make_member("hard.png", tarfile.LNKTYPE, linkname="/etc/a.png"),
+                       make_member("lost.png", tarfile.LNKTYPE, linkname="nowhere")):
+            archive.addfile(member)
+        archive.addfile(make_member("twice.png", size=len(encode(2))), io.BytesIO(encode(2)))
+    images = Folder(tmp_path / "a.tar")
+    assert {images.name(n): images.read(n) for n in range(len(images))} == {
+        "/etc/a.png": encode(0), "hard.png": encode(0), "../../b.png": encode(1),
+        "twice.png": encode(2)}
+    assert sorted(images.skipped) == [
+        ("c", "is not an image"), *((name, "is not a regular file") for name in (
+            "disk", "link.png", "lost.png", "pipe"))]
+
+
+def test_members_of_a_zip_archive_that_cannot_be_read(tmp_path):
+    path = make_zip(tmp_path / "a.zip", {name: encode(0, n) for n, name in enumerate(
+        ("../good.png", "secret.png", "strange.png", "wrong.png"), 60)}, zipfile.ZIP_STORED)
+    raw = bytearray(path.read_bytes())
+    secret, strange = (raw.rindex(b"PK\1\2", 0, raw.rindex(name)) for name in (
+        b"secret", b"strange"))
+    raw[secret + 8] |= 1  # the flag of an encrypted file
+    raw[strange + 10] = 99  # the number of the compression
+    raw[raw.index(encode(0, 63)) + 5000] ^= 1  # not in the head, which is read first
+    path.write_bytes(raw)
+    images = Folder(path)
+    assert len(images) == 2
+    assert [(name, reason.split(":")[0]) for name, reason in sorted(images.skipped)] == [
+        ("secret.png", "is encrypted"), ("strange.png", "is damaged")]
+    assert pack(path, tmp_path / "a.rec") == (1, sorted([
+        *images.skipped, ("wrong.png", "is damaged: Bad CRC-32 for file 'wrong.png'")]))
+
+
+def test_bombs_are_read_up_to_the_limit(tmp_path, monkeypatch):
+    """8 MiB of zeros that pretend to be an image, and a tar archive of more than the limit."""
+    monkeypatch.setattr(image_sources, "_MAX_BYTES", 1 << 20)
+    monkeypatch.setattr(file_stores, "_MAX_UNPACKED", 1 << 20)
+    path = make_zip(tmp_path / "a.zip", {"bomb.png": encode(0)[:8] + bytes(8 << 20),
+                                         "good.png": encode(1)})
+    images = Folder(path)
+    assert {images.name(n): len(images.read(n)) for n in range(2)} == {
+        "bomb.png": 1 << 20, "good.png": len(encode(1))}
+    n, skipped = pack(path, tmp_path / "a.rec")
+    assert n == 1 and [name for name, _ in skipped] == ["bomb.png"]
+    make_tar(tmp_path / "a.tgz", {"a.png": bytes(2 << 20)}, "w:gz")
+    with pytest.raises(DatasetError, match="a.tgz has more than 1 MiB of files: decompress it"):
+        Folder(tmp_path / "a.tgz")
+
+
+@pytest.mark.parametrize("name", ["deflated.zip", "pax.tar", "a.tgz"])
+def test_damaged_archives_are_data_errors(name, tmp_path):
+    path = ARCHIVES[name](tmp_path / name)
+    raw, rng = path.read_bytes(), np.random.default_rng(0)
+    for cut in (4, len(raw) // 2):
+        path.write_bytes(raw[:cut])
+        with pytest.raises(DatasetError, match=name):
+            FolderIter(path, 4)
+    for _ in range(60):
+        changed = bytearray(raw)
+        for place in rng.integers(0, len(raw), 8):
+            changed[place] = rng.integers(256)
+        path.write_bytes(changed)
+        try:
+            images = Folder(path)
+        except DatasetError:
+            continue
+        for n in range(len(images)):
+            try:
+                images.read(n)
+            except ValueError:
+                continue
+
+
+def test_deeply_chained_headers_of_a_tar_archive(tmp_path):
+    chain = b"".join(make_member("x", b"L", size=2).tobuf() + b"y".ljust(512, b"\0")
+                     for _ in range(3000))
+    (tmp_path / "a.tar").write_bytes(chain)
+    with pytest.raises(DatasetError, match="a.tar is not an archive, or damaged"):
+        Folder(tmp_path / "a.tar")
