@@ -159,7 +159,8 @@ def _list_gpus(mxnet: dict[str, Any], driver: dict[str, Any], problems: list[Pro
                                  "check that nvidia-smi works; reinstall the driver", False))
     elif mxnet.get("gpus") == 0 and (supported or not gpus):
         problem, fix = cuda.no_gpu_reason(mxnet["with_cuda"])
-        problems.append(_problem(f"MXNet detects no GPU: {problem}", fix, False))
+        if fix:
+            problems.append(_problem(f"MXNet detects no GPU: {problem}", fix, False))
     return gpus
 
 
