@@ -59,8 +59,8 @@ def load_init_weights(config: TrainConfig, ctx: Any) -> tuple[Any, dict[str, Any
     return initializer, {"step": step, "sha256": digest}
 
 
-def make_train_iter(settings: Settings, workers: Workers) -> EpochIter:
-    """Make the iterator over this worker's part of the real images."""
+def make_train_iter(settings: Settings, workers: Workers, list_skipped: bool = True) -> EpochIter:
+    """Make the iterator over this worker's part of the real images; list files without images."""
     config, options = settings
     shape = (config.batch_size, (config.nc, config.size, config.size), config.seed)
     part: dict[str, Any] = {"threads": options.data_threads, "num_parts": workers.count,
@@ -71,7 +71,8 @@ def make_train_iter(settings: Settings, workers: Workers) -> EpochIter:
         if options.data_path is None:
             raise ArgumentError("data_path", f"missing: --dataset {config.dataset} needs {kind}")
         train_iter: ImagenetIter | FolderIter = make(options.data_path, *shape, **part)
-        print_skipped(train_iter.skipped)
+        if list_skipped:
+            print_skipped(train_iter.skipped)
         return train_iter
     root = options.data_path or "data"
     images = (get_mnist(root)[0] if config.dataset == "mnist" else
@@ -89,5 +90,6 @@ def find_classifier(settings: Settings, ctx: Any = None) -> DigitClassifier | No
 def make_evaluator(settings: Settings, n: int, quick: bool = False) -> Evaluator:
     """Make an evaluator that compares images with `n` real ones of the data set."""
     classifier = find_classifier(settings)
-    real = first_images(make_train_iter(settings, Workers()), n, grey=classifier is not None)
+    train_iter = make_train_iter(settings, Workers(), list_skipped=False)
+    real = first_images(train_iter, n, grey=classifier is not None)
     return Evaluator(real, classifier, quick)
