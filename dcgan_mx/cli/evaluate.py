@@ -20,6 +20,7 @@ from ..sampling.generator import load_generator
 from ..sampling.latent import make_latents
 from ..system.devices import make_contexts
 from ..system.errors import ArgumentError
+from ..system.files import data_folder
 from ..system.memory import check_memory
 from ..system.progress import show_parts
 from ..visual import make_grid
@@ -64,7 +65,7 @@ def find_count(n: int | None, train_iter: EpochIter) -> int:
 
     Raises ArgumentError, or warns about crops, if there are fewer.
     """
-    available = train_iter.num_batches * train_iter.batch_size
+    available: int = train_iter.num_batches * train_iter.batch_size
     most = available // 2
     if n is None and most >= _LEAST:
         if most < _NUM_IMAGES:
@@ -117,7 +118,7 @@ def probe_features(features: Features, settings: Settings) -> dict[str, float]:
 
     Each is trained on all labels, and on 1,000: 100 of each digit, chosen with a fixed seed.
     """
-    images, labels, tests, test_labels = read_mnist(settings.options.data_path or "data")
+    images, labels, tests, test_labels = read_mnist(settings.options.data_path or data_folder())
     config = settings.config
     shape = (config.nc, config.size, config.size)
     rng = np.random.default_rng(0)

@@ -23,6 +23,7 @@ COMMANDS = {
     "sample": "generate images with a trained generator",
     "evaluate": "measure the image quality of a run",
     "report": "write an HTML report of a run: curves, images, settings",
+    "runs": "list the runs in a folder: state, step, last metrics",
     "animate": "make a GIF and a video of a run's image grids",
     "export": "export a network to ONNX, or a generator to an HTML demo",
     "pack": "pack a folder of images into a record file",
@@ -50,7 +51,7 @@ def prepare_streams() -> None:
         try:
             os.fstat(number)
         except OSError:  # else the next file that is opened would get this number
-            setattr(sys, name, open(os.devnull, mode))
+            setattr(sys, name, open(os.devnull, mode))  # noqa: SIM115  stays open
         stream = getattr(sys, name)
         if isinstance(stream, io.TextIOWrapper) and stream.errors == "strict" and mode == "w":
             stream.reconfigure(errors="backslashreplace")

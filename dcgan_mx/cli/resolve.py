@@ -17,7 +17,7 @@ from ..sampling.pretrained import find_settings, is_pretrained, read_pretrained
 from ..symbols import make_dcgan_sym
 from ..system.command_line import command_line, flag_name
 from ..system.errors import ArgumentError
-from ..system.files import StrPath, parse_json
+from ..system.files import StrPath, data_folder, parse_json
 from ..system.runtime import mx
 from .parser import print_skipped
 
@@ -74,7 +74,7 @@ def make_train_iter(settings: Settings, workers: Workers, list_skipped: bool = T
         if list_skipped:
             print_skipped(train_iter.skipped)
         return train_iter
-    root = options.data_path or "data"
+    root = options.data_path or data_folder()
     images = (get_mnist(root)[0] if config.dataset == "mnist" else
               get_fashion_mnist(root)[0] if config.dataset == "fashion-mnist" else make_discs())
     return MnistIter(images, *shape, **part)
@@ -84,7 +84,7 @@ def find_classifier(settings: Settings, ctx: Any = None) -> DigitClassifier | No
     """Return the digit classifier if the data set shows digits, else None."""
     if settings.config.dataset != "mnist":
         return None
-    return load_classifier(settings.options.data_path or "data", ctx)
+    return load_classifier(settings.options.data_path or data_folder(), ctx)
 
 
 def make_evaluator(settings: Settings, n: int, quick: bool = False) -> Evaluator:

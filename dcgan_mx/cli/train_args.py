@@ -30,7 +30,8 @@ HELP = {
         "dataset": "data set to train on: digits, clothes, a record file, a folder of images, or "
                    "synthetic discs",
         "data_path": "record file (imagenet), image folder (folder), or the directory that holds "
-                     "or will hold the downloaded data set (default: data)",
+                     "or will hold the downloaded data set (default: ./data if it exists or in a "
+                     "clone, else a cache folder)",
         "data_threads": "threads that prepare batches; they do not affect results",
     },
     "networks": {

@@ -106,8 +106,9 @@ def sync_directory(path: StrPath) -> None:
         device = os.fstat(descriptor).st_dev
         if device not in _warned:
             _warned.add(device)
-            warnings.warn(f"{Path(path).absolute().parent}: this file system cannot sync folders ({error.strerror}): a "
-                          "power failure can undo the last files", RuntimeWarning, stacklevel=2)
+            warnings.warn(f"{Path(path).absolute().parent}: this file system cannot sync folders "
+                          f"({error.strerror}): a power failure can undo the last files",
+                          RuntimeWarning, stacklevel=2)
     finally:
         os.close(descriptor)
 
@@ -122,3 +123,15 @@ def cache_folder() -> Path:
         raise ArgumentError("XDG_CACHE_HOME", "it is not set, and this user has no home directory: "
                             "set it to a folder for cached files")
     return Path(folder) / "dcgan_mx"
+
+
+def data_folder() -> Path:
+    """Return where data sets are stored: `data` here if it exists or this is a clone, else a cache.
+
+    All folders share the cache, so that nothing is downloaded twice.
+    """
+    here = Path("data")
+    if not here.is_dir() and not Path("dcgan_mx", "__init__.py").exists():
+        with contextlib.suppress(ValueError):  # without a home directory
+            return cache_folder() / "data"
+    return here

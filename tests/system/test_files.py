@@ -36,7 +36,7 @@ def test_a_run_works_on_a_file_system_without_locks(name, tmp_path, monkeypatch)
         assert (tmp_path / "lock").read_text() == f"{os.getpid()}\n"
 
 
-def test_cache_folder_names_the_variable_where_no_home_is_known(monkeypatch):
+def test_cache_folder_names_the_variable_where_no_home_is_known(tmp_path, monkeypatch):
     def unknown(_):
         raise KeyError
 
@@ -47,5 +47,17 @@ def test_cache_folder_names_the_variable_where_no_home_is_known(monkeypatch):
     assert str(files.cache_folder()) == "/home/me/.cache/dcgan_mx"
     monkeypatch.delenv("HOME")
     monkeypatch.setattr(pwd, "getpwuid", unknown)
+    monkeypatch.chdir(tmp_path)
     with pytest.raises(ArgumentError, match="XDG_CACHE_HOME: "):
         files.cache_folder()
+    assert str(files.data_folder()) == "data"
+
+
+def test_data_sets_have_one_place(tmp_path, monkeypatch):
+    monkeypatch.setenv("XDG_CACHE_HOME", "/cache")
+    for folder, expected in (("a", "/cache/dcgan_mx/data"), ("a/dcgan_mx", "data"),
+                             ("b/data", "data")):
+        (tmp_path / folder).mkdir(parents=True)
+        (tmp_path / folder / "__init__.py").touch()
+        monkeypatch.chdir(tmp_path / folder[0])
+        assert str(files.data_folder()) == expected
