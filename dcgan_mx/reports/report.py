@@ -49,7 +49,8 @@ def write_report(run_dir: StrPath, live: bool = False) -> Path:
     result, nearest = run.read_result(), run.path / "evaluation.png"
     text = render(
         "report.html", live=live, run=run, flags=_order(config["flags"]), step=max(steps),
-        config=config, flag_name=flag_name, labels=_LABELS, result=result, size=size, last=log[-1] if log else None,
+        config=config, flag_name=flag_name, labels=_LABELS, result=result, size=size,
+        last=log[-1] if log else None,
         curves=[plot({name: (_average(groups, "step"), _average(groups, key))
                       for name, key in names.items()}, "step", label) for label, names in _CURVES],
         best=find_best(evaluations), evaluation=run.read_evaluation(),
