@@ -19,7 +19,7 @@ from typing import Any, Callable, Dict
 from .. import __version__
 from ..system import cuda, job_role
 from ..system.cpu import ISA, cpu_flags, cpu_model, physical_cores, read_threads
-from ..system.files import cache_folder
+from ..system.files import cache_folder, data_folder
 
 _MIN_FREE = 100e6  # bytes; a checkpoint of the default networks takes 76 MB
 _PACKAGES = ("numpy", "opencv-python-headless", "opencv-python")
@@ -51,7 +51,7 @@ def collect_env() -> dict[str, Any]:
         "job": {name: os.environ[name] for name in job_role.VARIABLES if os.environ.get(name)}
                or None,
         "folders": {name: _check_folder(name, path, problems) for name, path in
-                    (("data", Path("data")), ("runs", Path("runs")), ("cache", cache_folder()))},
+                    (("data", data_folder()), ("runs", Path("runs")), ("cache", cache_folder()))},
     }
     can_train = not any(problem["stops"] for problem in problems)
     return {**env, "problems": problems, "can_train": can_train}
@@ -159,7 +159,8 @@ def _list_gpus(mxnet: dict[str, Any], driver: dict[str, Any], problems: list[Pro
                                  "check that nvidia-smi works; reinstall the driver", False))
     elif mxnet.get("gpus") == 0 and (supported or not gpus):
         problem, fix = cuda.no_gpu_reason(mxnet["with_cuda"])
-        problems.append(_problem(f"MXNet detects no GPU: {problem}", fix, False))
+        if fix:
+            problems.append(_problem(f"MXNet detects no GPU: {problem}", fix, False))
     return gpus
 
 

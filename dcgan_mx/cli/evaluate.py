@@ -20,11 +20,17 @@ from ..sampling.generator import describe_step, load_generator
 from ..sampling.latent import make_latents
 from ..system.devices import make_contexts
 from ..system.errors import ArgumentError
+from ..system.files import data_folder
 from ..system.memory import check_memory
+from ..system.progress import show_parts
 from ..visual import make_grid
 from .parser import Parser
 from .resolve import find_classifier, make_train_iter, resolve_model
 
+_NUM_IMAGES, _LEAST = 4096, 16
+_BATCH = 64  # generated images of a batch
+# Images of a batch, divisors of the number of images, so that none is dropped; others: 1.
+_READ = {"mnist": 100, "fashion-mnist": 100, "synthetic": 64}
 _MOST_COMPARED = 100_000  # real images searched for the nearest to a generated one
 _SHOWN = 16
 _DIGITS = 70_000  # training and test digits whose features are in memory at once
@@ -40,7 +46,8 @@ def make_parser() -> Parser:
                     "directory; no files are written for pretrained:NAME.")
     parser.add_shared("checkpoint")
     parser.add("--num-images", "number of generated images, and of real images to compare them "
-               "with", Number(int, ge=16, lt=2**17), default=4096)
+               f"with (default: {_NUM_IMAGES}, or half of the real images if that is less)",
+               Number(int, ge=_LEAST, lt=2**17))
     parser.add("--seed", "seed of the latent vectors", Number(int, ge=0, lt=2**63), default=0)
     parser.add_shared("--weights")
     parser.add_shared("--bn-stats")
@@ -55,16 +62,27 @@ def make_parser() -> Parser:
     return parser
 
 
-def check_count(n: int, train_iter: EpochIter) -> None:
-    """Raise ArgumentError, or warn about crops, if there are fewer than 2n real images."""
-    available = train_iter.num_batches * train_iter.batch_size
-    if 2 * n > available and isinstance(train_iter, MnistIter):
+def find_count(n: int | None, train_iter: EpochIter) -> int:
+    """Return `n` if there are 2n real images; None: the default number, or a smaller one.
+
+    Raises ArgumentError, or warns about crops, if there are fewer.
+    """
+    available: int = train_iter.num_batches * train_iter.batch_size
+    most = available // 2
+    if n is None and most >= _LEAST:
+        if most < _NUM_IMAGES:
+            warnings.warn(f"there are only {available} real images: --num-images is {most} instead "
+                          f"of {_NUM_IMAGES}", RuntimeWarning, stacklevel=2)
+        return min(_NUM_IMAGES, most)
+    n = n or _LEAST
+    if n > most and isinstance(train_iter, MnistIter):
         raise ArgumentError("num_images", f"{n} needs two sets of real images, and there are "
-                            f"{available} in total: use {available // 2} or less")
-    if 2 * n > available:
+                            f"{available} in total: use {most} or less")
+    if n > most:
         warnings.warn(f"--num-images {n}: there are only {available} real images, so that the "
                       "baseline compares crops of the same images and is too low", RuntimeWarning,
                       stacklevel=2)
+    return n
 
 
 def format_table(result: dict[str, Any]) -> str:
@@ -103,7 +121,7 @@ def probe_features(features: Features, settings: Settings) -> dict[str, float]:
 
     Each is trained on all labels, and on 1,000: 100 of each digit, chosen with a fixed seed.
     """
-    images, labels, tests, test_labels = read_mnist(settings.options.data_path or "data")
+    images, labels, tests, test_labels = read_mnist(settings.options.data_path or data_folder())
     config = settings.config
     shape = (config.nc, config.size, config.size)
     rng = np.random.default_rng(0)
@@ -132,15 +150,10 @@ def main(argv: Sequence[str]) -> int:
     ctx = make_contexts(args.gpu)[0]
     if args.data_path is not None:
         settings = settings.replace({"data_path": args.data_path})
-    if settings.config.dataset in ("mnist", "fashion-mnist"):
-        settings = settings.replace({"batch_size": 100})  # a divisor of 60,000: no image is dropped
-    generator, step = load_generator(source, ctx, args.bn_stats, weights=args.weights)
+    settings = settings.replace({"batch_size": _READ.get(str(settings.config.dataset), 1)})
+    generator, step = load_generator(source, ctx, args.bn_stats, _BATCH, args.weights)
     settings = settings.replace(generator.find_shape())
     config = settings.config
-    # Two real images for each generated one; real digits are grey.
-    channels = config.nc + 2 * (1 if config.dataset == "mnist" else config.nc)
-    check_memory(f"--num-images {args.num_images}",
-                 4 * args.num_images * channels * config.size**2, "use a smaller number")
     features = None
     if args.linear_probe:
         if config.dataset != "mnist":
@@ -151,15 +164,21 @@ def main(argv: Sequence[str]) -> int:
         features = Features(source, (config.nc, config.size, config.size), ctx)
         check_memory("--linear-probe", 4 * _DIGITS * features.count, "remove the flag, or free "
                      "memory")
-    train_iter = make_train_iter(settings, Workers())
-    check_count(args.num_images, train_iter)
+    train_iter = make_train_iter(settings, Workers(), list_skipped=False)
+    n = find_count(args.num_images, train_iter)
+    # Two real images for each generated one; real digits are grey.
+    channels = config.nc + 2 * (1 if config.dataset == "mnist" else config.nc)
+    check_memory(f"--num-images {n}", 4 * n * channels * config.size**2, "use a smaller number")
     classifier = find_classifier(settings, ctx)
-    images = generator.generate(make_latents(args.num_images, generator.nz, args.seed))
-    real = first_images(train_iter, 2 * args.num_images, grey=classifier is not None)
-    evaluator = Evaluator(real[:args.num_images], classifier)
+    z = make_latents(n, generator.nz, args.seed)
+    images = np.concatenate([*show_parts(
+        (generator.generate(z[i:i + _BATCH]) for i in range(0, n, _BATCH)),
+        "generating images", n, _BATCH)])
+    real = first_images(train_iter, 2 * n, grey=classifier is not None)
+    evaluator = Evaluator(real[:n], classifier)
     result = {"step": step, "dataset": config.dataset, "seed": args.seed, "bn": args.bn_stats,
               "weights": "ema" if generator.averaged else "raw", **evaluator.evaluate(images),
-              "baseline": evaluator.evaluate(real[args.num_images:])}
+              "baseline": evaluator.evaluate(real[n:])}
     if classifier:
         result["classifier_error"] = round(classifier.error, 4)
     if features:
@@ -169,7 +188,9 @@ def main(argv: Sequence[str]) -> int:
         return 0
     shown, half = images[:_SHOWN], _SHOWN // 2
     count = min(train_iter.num_batches, -(-_MOST_COMPARED // train_iter.batch_size))
-    nearest = find_nearest(shown, itertools.islice(iter_epochs(train_iter), count))
+    nearest = find_nearest(shown, show_parts(
+        itertools.islice(iter_epochs(train_iter), count), "finding the nearest real images",
+        count * train_iter.batch_size, train_iter.batch_size))
     grid = make_grid(np.concatenate([shown[:half], nearest[:half], shown[half:],
                                      nearest[half:]]), half)
     run.write_evaluation(result, grid)

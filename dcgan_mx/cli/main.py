@@ -7,7 +7,9 @@ from __future__ import annotations
 
 import contextlib
 import importlib
+import io
 import os
+import signal
 import sys
 import traceback
 import warnings
@@ -21,6 +23,7 @@ COMMANDS = {
     "sample": "generate images with a trained generator",
     "evaluate": "measure the image quality of a run",
     "report": "write an HTML report of a run: curves, images, settings",
+    "runs": "list the runs in a folder: state, step, last metrics",
     "animate": "make a GIF and a video of a run's image grids",
     "export": "export a network to ONNX, or a generator to an HTML demo",
     "pack": "pack a folder of images into a record file",
@@ -32,6 +35,29 @@ COMMANDS = {
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command given first; return the exit code."""
+    prepare_streams()
+    try:
+        status = _run_first(argv)
+        sys.stdout.flush()
+    except OSError as error:  # a pipe without a reader, or a full disk
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # Python flushes once more at exit
+        status = _report_error("", error)
+    return status
+
+
+def prepare_streams() -> None:
+    """Open closed standard streams, and escape characters that a stream cannot encode."""
+    for number, (name, mode) in enumerate((("stdin", "r"), ("stdout", "w"), ("stderr", "w"))):
+        try:
+            os.fstat(number)
+        except OSError:  # else the next file that is opened would get this number
+            setattr(sys, name, open(os.devnull, mode))  # noqa: SIM115  stays open
+        stream = getattr(sys, name)
+        if isinstance(stream, io.TextIOWrapper) and stream.errors == "strict" and mode == "w":
+            stream.reconfigure(errors="backslashreplace")
+
+
+def _run_first(argv: Sequence[str] | None) -> int:
     name, *rest = (sys.argv[1:] if argv is None else argv) or [""]
     if name in COMMANDS:
         return run(name, rest)
@@ -78,6 +104,8 @@ def _report_error(name: str, error: BaseException) -> int:
     mxnet = sys.modules.get("mxnet")
     if isinstance(error, (SystemExit, KeyboardInterrupt)):
         return int(getattr(error, "code", 130) or 0)
+    if isinstance(error, BrokenPipeError) and error.filename is None:  # as in `... | head -1`
+        return 128 + signal.SIGPIPE
     if isinstance(error, OSError):
         message = error.strerror or str(error)
         if error.filename is not None:

@@ -20,7 +20,7 @@ from ..sampling.pretrained import find_settings, is_pretrained, read_pretrained
 from ..symbols import make_dcgan_sym
 from ..system.command_line import command_line, flag_name
 from ..system.errors import ArgumentError
-from ..system.files import StrPath, parse_json
+from ..system.files import StrPath, data_folder, parse_json
 from ..system.runtime import mx
 from .parser import print_skipped
 from .train_args import resolve_image_settings
@@ -87,8 +87,8 @@ def _check_same_network(config: TrainConfig, source: str, found: Any, expected: 
                             "use a model without them")
 
 
-def make_train_iter(settings: Settings, workers: Workers) -> EpochIter:
-    """Make the iterator over this worker's part of the real images."""
+def make_train_iter(settings: Settings, workers: Workers, list_skipped: bool = True) -> EpochIter:
+    """Make the iterator over this worker's part of the real images; list files without images."""
     config, options = settings
     shape = (config.batch_size, (config.nc, config.size, config.size), config.seed)
     part: dict[str, Any] = {"threads": options.data_threads, "num_parts": workers.count,
@@ -103,9 +103,10 @@ def make_train_iter(settings: Settings, workers: Workers) -> EpochIter:
             options.data_path, *shape, **part, mirror=config.mirror, fit=config.fit or "pad",
             crop=RANDOM_CROP if config.crop == "random" else config.crop,
             pad_color=config.pad_color or "white")
-        print_skipped(train_iter.skipped)
+        if list_skipped:
+            print_skipped(train_iter.skipped)
         return train_iter
-    root = options.data_path or "data"
+    root = options.data_path or data_folder()
     if os.path.isfile(root):
         _check_dataset(str(config.dataset), root)
     images = (get_mnist(root)[0] if config.dataset == "mnist" else
@@ -113,7 +114,7 @@ def make_train_iter(settings: Settings, workers: Workers) -> EpochIter:
     return MnistIter(images, *shape, **part)
 
 
-def _check_dataset(dataset: str, path: str) -> None:
+def _check_dataset(dataset: str, path: StrPath) -> None:
     """Raise ArgumentError if a path holds images that another data set reads."""
     kind, fitting = {
         "folder": ("a folder", "folder"), "zip": ("a ZIP archive", "folder"),
@@ -134,5 +135,6 @@ def find_classifier(settings: Settings, ctx: Any = None) -> DigitClassifier | No
 def make_evaluator(settings: Settings, n: int, quick: bool = False) -> Evaluator:
     """Make an evaluator that compares images with `n` real ones of the data set."""
     classifier = find_classifier(settings)
-    real = first_images(make_train_iter(settings, Workers()), n, grey=classifier is not None)
+    train_iter = make_train_iter(settings, Workers(), list_skipped=False)
+    real = first_images(train_iter, n, grey=classifier is not None)
     return Evaluator(real, classifier, quick)

@@ -12,6 +12,7 @@ from ..hooks.grids import FixedNoiseLogger, GridLogger, PruneGrids, WindowLogger
 from ..hooks.loggers import JsonlLogger, MetricLogger, TensorBoardLogger
 from ..hooks.progress import Progress
 from ..metrics.evaluator import Evaluator
+from ..reports.live import LiveReport
 from ..reports.report import write_report
 from ..runs.checkpoint_files import step_of
 from ..runs.config import RunOptions, Settings
@@ -53,9 +54,12 @@ def make_hooks(trainer: Trainer, total: int | None, settings: Settings, run: Run
         loggers.append(TensorBoardLogger(run, trainer.global_step))
     if run and options.show:
         loggers.append(WindowLogger())
-    metric_logger = MetricLogger(options.disp_batches, *loggers, seconds=seconds)
     saver = Saver(run.path if run else None, options.checkpoint_steps, config.seed,
                   options.keep_checkpoints, step=trainer.global_step)
+    report = []
+    if run and not options.show:  # windows and reports share matplotlib's global settings
+        report.append(LiveReport(run, saver))
+    metric_logger = MetricLogger(options.disp_batches, *loggers, *report, seconds=seconds)
     # Numbers are logged before the state is saved, so that no checkpoint is ahead of the log. The
     # evaluation saves the best step, which the saver then does not save again. Grids are pruned
     # when it is known which checkpoint is the newest.
@@ -69,7 +73,7 @@ def make_hooks(trainer: Trainer, total: int | None, settings: Settings, run: Run
     hooks.append(saver)
     if run and options.keep_grids:
         hooks.append(PruneGrids(run, saver, options.keep_grids, options.disp_batches))
-    return hooks
+    return [*hooks, *report]
 
 
 def run_training(trainer: Trainer, train_iter: Any, rand_iter: Any, settings: Settings,

@@ -4,6 +4,8 @@ from __future__ import annotations
 import argparse
 import math
 import re
+from collections import deque
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import NamedTuple, Sequence
 
@@ -11,16 +13,18 @@ import numpy as np
 
 from ..runs.config import Number
 from ..sampling import latent
-from ..sampling.generator import describe_step, load_generator
+from ..sampling.generator import Generator, describe_step, load_generator
 from ..sampling.plots import draw_rows
 from ..sampling.pretrained import PREFIX
 from ..system.command_line import flag_name
 from ..system.devices import make_contexts
 from ..system.errors import ArgumentError
+from ..system.progress import make_bar
 from ..visual import check_image_name, make_grid, save_image, to_pixels
 from .parser import Parser
 
 _NUM_IMAGES, _SEED, _STEPS = 64, 0, 8
+_BATCH, _WRITERS = 64, 2  # images of a batch; threads that write image files
 # The default file of each sampling mode, and the flags that apply to it.
 _MODES = {"plain": ("samples.png", "num_images", "seed"),
           "interpolate": ("interpolation.png", "steps"),
@@ -126,8 +130,8 @@ def _arithmetic(terms: list[tuple[int, list[int]]], seed: int, nz: int) -> Figur
     return Figure(rows, [*captions, [*["near"] * len(noise), "sum"]], (*signs, "="))
 
 
-def _write_files(folder: Path, images: np.ndarray, force: bool) -> None:
-    """Write each image to a file of its own; replace earlier images of the folder if `force`."""
+def _write_files(folder: Path, generator: Generator, z: np.ndarray, force: bool) -> None:
+    """Write each image to a file of its own; remove earlier images of the folder if `force`."""
     folder.mkdir(parents=True, exist_ok=True)
     earlier = [path for path in folder.iterdir() if re.fullmatch(r"[0-9]{6,}\.png", path.name)]
     if earlier and not force:
@@ -135,8 +139,21 @@ def _write_files(folder: Path, images: np.ndarray, force: bool) -> None:
                             "folder, or add --force to remove them")
     for path in earlier:
         path.unlink()
-    for i, pixels in enumerate(to_pixels(images)):
-        save_image(folder / f"{i:06d}.png", pixels)
+
+    def write(start: int, images: np.ndarray) -> int:
+        for i, pixels in enumerate(to_pixels(images), start):
+            save_image(folder / f"{i:06d}.png", pixels)
+        return len(images)
+
+    writing: deque[Future[int]] = deque()
+    with ThreadPoolExecutor(_WRITERS) as pool, make_bar("sampling", len(z), "image") as bar:
+        for start in range(0, len(z), _BATCH):
+            images = generator.generate(z[start:start + _BATCH])
+            writing.append(pool.submit(write, start, images))
+            if len(writing) > _WRITERS:
+                bar.update(writing.popleft().result())
+        while writing:
+            bar.update(writing.popleft().result())
 
 
 def main(argv: Sequence[str]) -> int:
@@ -147,16 +164,16 @@ def main(argv: Sequence[str]) -> int:
     out = args.out or _MODES[mode][0]
     check_image_name(out)
     generator, step = load_generator(source, make_contexts(args.gpu)[0], args.bn_stats,
-                                     weights=args.weights)
+                                     _BATCH, args.weights)
     vectors, captions, signs = make_figure(mode, args, generator.nz)
-    images = generator.generate(np.concatenate(vectors))
+    z = np.concatenate(vectors)
     if args.out_dir is not None:
-        _write_files(Path(args.out_dir), images, args.force)
+        _write_files(Path(args.out_dir), generator, z, args.force)
     elif args.captions or signs:
-        rows = np.split(images, np.cumsum([len(row) for row in vectors])[:-1])
+        rows = np.split(generator.generate(z), np.cumsum([len(row) for row in vectors])[:-1])
         save_image(out, draw_rows(rows, signs, captions if args.captions else (),
                                   last_apart=bool(signs)))
     else:
-        save_image(out, make_grid(images, len(vectors[0])))
-    print(f"{args.out_dir or out}: {len(images)} images of {describe_step(step)}")
+        save_image(out, make_grid(generator.generate(z), len(vectors[0])))
+    print(f"{args.out_dir or out}: {len(z)} images of {describe_step(step)}")
     return 0

@@ -31,7 +31,8 @@ HELP = {
         "dataset": "data set to train on: digits, clothes, a record file, a folder of images, or "
                    "synthetic discs",
         "data_path": "record file (imagenet), folder or archive of images (folder), or the "
-                     "directory that holds or will hold the downloaded data set (default: data)",
+                     "directory that holds or will hold the downloaded data set (default: ./data "
+                     "if it exists or in a clone, else a cache folder)",
         "crop": "part of each image: a square of 192 to 256 pixels at random, the largest square "
                 "in the center, or none: the whole image (default: random for imagenet, center for "
                 "folder)",

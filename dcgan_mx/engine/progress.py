@@ -1,39 +1,40 @@
-"""A progress bar on a terminal or in a notebook."""
+"""The progress of a training."""
 from __future__ import annotations
 
 import contextlib
-import sys
 import time
-import warnings
 from typing import Any, Mapping
 
-from ..system.notebook import find_notebook_kernel
+from ..system.progress import can_redraw, make_bar
 
+_PREDICTIONS = 3  # of a step, at most
+_PAUSE = 0.1  # seconds between two looks at the device
 _LABELS = {"acc": "acc of D", "d_entropy": "entropy of D", "g_entropy": "of G"}
 
 
 class ProgressBar:
     """A hook that counts steps in a progress bar, from `done` to `total`, which may be unknown.
 
-    If `quiet`, nothing is shown; by default, unless this is a notebook or standard error is a
-    terminal. The displayed metrics are updated every `every` steps; 0: never. All workers need the
-    same `every`.
+    A log gets a line every 30 s instead. If `quiet`, nothing is shown; by default, unless this is a
+    notebook or standard error is a terminal. The displayed metrics are updated every `every` steps;
+    0: never. All workers need the same `every`.
     """
 
     def __init__(self, total: int | None, done: int = 0, quiet: bool | None = None,
                  every: int = 0, text: str = "training") -> None:
-        if quiet is None:
-            quiet = find_notebook_kernel() is None and not sys.stderr.isatty()
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # tqdm warns in a notebook without ipywidgets
-            from tqdm.auto import tqdm
+        self._redraws = can_redraw()
         self._every = every
-        self._bar = tqdm(total=total, initial=done, unit="step", dynamic_ncols=True,
-                         disable=quiet, desc=text)
+        quiet = not self._redraws if quiet is None else quiet
+        self._bar = make_bar(text, total, "step", done, quiet)
+        self._waited = 0.0
         self._last = done, time.perf_counter()
 
     def on_step(self, trainer: Any) -> None:
         """Count a step."""
+        # The host is up to four steps ahead of the device. The bar shows where the device is.
+        if self._redraws and not self._bar.disable and time.monotonic() > self._waited + _PAUSE:
+            trainer.metrics.wait(_PREDICTIONS)
+            self._waited = time.monotonic()
         with contextlib.suppress(OSError):  # the terminal may be closed while the training runs
             self._bar.update(trainer.global_step - self._bar.n)
         # Reading the metrics is collective: all workers do it, even if only one has a terminal.

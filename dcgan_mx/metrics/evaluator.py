@@ -6,6 +6,7 @@ from typing import Any, Iterable, Iterator
 
 import numpy as np
 
+from ..system.progress import show_parts
 from .digit_classifier import DigitClassifier
 from .feature_sets import frechet_distance, precision_recall
 from .ms_ssim import ms_ssim
@@ -60,7 +61,9 @@ def first_images(train_iter: Any, n: int, grey: bool = False) -> np.ndarray:
     """Return the first `n` real images, (n, C or 1, H, W), reading several epochs if needed."""
     channels, height, width = train_iter.provide_data[0].shape[1:]
     images = np.empty((n, 1 if grey else channels, height, width), np.float32)
-    for start, batch in zip(range(0, n, train_iter.batch_size), iter_epochs(train_iter)):
+    size = train_iter.batch_size
+    batches = zip(range(0, n, size), iter_epochs(train_iter))
+    for start, batch in show_parts(batches, "reading real images", n, size):
         part = batch.data[0].asnumpy()[:n - start]
         images[start:start + len(part)] = part.mean(1, keepdims=True) if grey else part
     return images

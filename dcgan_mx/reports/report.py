@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from ..export.html import EmbeddedImage, embed_image, plot, render
+from ..runs.config import DEFAULTS
 from ..runs.log import METRICS, find_best
 from ..runs.run import Run
 from ..sampling.pretrained import check_run_dir
@@ -28,8 +29,11 @@ _MAX_WIDTH = 800
 _MAX_SLIDER = 2_400_000  # characters; four sliders and the curves make 10 MB
 
 
-def write_report(run_dir: StrPath) -> Path:
-    """Write report.html, a self-contained page, into a run directory; return its path."""
+def write_report(run_dir: StrPath, live: bool = False) -> Path:
+    """Write report.html, a self-contained page, into a run directory; return its path.
+
+    A `live` page reloads itself.
+    """
     check_run_dir(run_dir)
     run = Run(Path(run_dir))
     config, records = run.read_config(), run.read_log()
@@ -44,8 +48,9 @@ def write_report(run_dir: StrPath) -> Path:
     evaluated = [[record] for record in evaluations]
     result, nearest = run.read_result(), run.path / "evaluation.png"
     text = render(
-        "report.html", run=run, step=max(steps), config=config, flag_name=flag_name, labels=_LABELS,
-        result=result, size=size, last=log[-1] if log else None,
+        "report.html", live=live, run=run, flags=_order(config["flags"]), step=max(steps),
+        config=config, flag_name=flag_name, labels=_LABELS, result=result, size=size,
+        last=log[-1] if log else None,
         curves=[plot({name: (_average(groups, "step"), _average(groups, key))
                       for name, key in names.items()}, "step", label) for label, names in _CURVES],
         best=find_best(evaluations), evaluation=run.read_evaluation(),
@@ -61,6 +66,12 @@ def write_report(run_dir: StrPath) -> Path:
     # A path need not be UTF-8, and JSON can hold lone surrogates.
     write_atomic(path, text.encode("utf-8", "backslashreplace"))
     return path
+
+
+def _order(flags: dict[str, Any]) -> list[tuple[str, Any]]:
+    """Return settings with those first that differ from their defaults."""
+    defaults = DEFAULTS.to_flags()
+    return sorted(flags.items(), key=lambda item: item[1] == defaults.get(item[0]))
 
 
 def _average(groups: list[list[dict[str, Any]]], key: str) -> list[float | None]:

@@ -11,6 +11,7 @@ import re
 import shlex
 import shutil
 import time
+import warnings
 from pathlib import Path
 from typing import Any, Callable, Iterator, TypeVar
 
@@ -19,6 +20,7 @@ import numpy as np
 from ..system.command_line import command_line, flag_name
 from ..system.errors import ArgumentError
 from ..system.files import (
+    UNSUPPORTED,
     StrPath,
     append,
     list_stale,
@@ -103,6 +105,11 @@ class Run:
                 process = f"process {f.read(20).strip()}".strip()
                 raise ArgumentError("run_dir", f"{self.path} is in use by {process}: wait until it "
                                     "ends, stop it, or choose another directory") from None
+            except OSError as error:
+                if error.errno not in UNSUPPORTED:
+                    raise
+                warnings.warn(f"{self.path}: this file system has no locks ({error.strerror}): do "
+                              "not use this run in two processes", RuntimeWarning, stacklevel=3)
             f.truncate(0)
             f.write(f"{os.getpid()}\n")
             f.flush()

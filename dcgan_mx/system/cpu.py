@@ -1,6 +1,7 @@
 """Facts about the processor, read without loading MXNet."""
 from __future__ import annotations
 
+import math
 import os
 import platform
 import re
@@ -12,6 +13,7 @@ THREADS = ("OMP_NUM_THREADS", "MXNET_OMP_MAX_THREADS")  # the first one that is 
 # Instruction sets that matter for bfloat16, as Linux spells them.
 ISA = ("avx512f", "avx512_bf16", "amx_bf16")
 _CPUINFO = "/proc/cpuinfo"
+_CGROUP, _CGROUPS = "/proc/self/cgroup", "/sys/fs/cgroup"
 
 
 def _read_cpuinfo() -> dict[str, str]:
@@ -69,7 +71,8 @@ def read_threads() -> str | None:
 def physical_cores() -> int:
     """Return the number of cores that this process may use; hardware threads of one count once.
 
-    Source: Linux, Documentation/admin-guide/cputopology.rst. Without it, all processors count.
+    A CPU quota, as of a container, lowers the number. Source: Linux, Documentation/admin-guide/
+    cputopology.rst. Without it, all processors count.
     """
     if not hasattr(os, "sched_getaffinity"):
         return os.cpu_count() or 1
@@ -77,4 +80,33 @@ def physical_cores() -> int:
     for cpu in os.sched_getaffinity(0):
         siblings = Path(f"/sys/devices/system/cpu/cpu{cpu}/topology/thread_siblings_list")
         cores.add(siblings.read_text() if siblings.exists() else str(cpu))
-    return len(cores)
+    return math.ceil(min(len(cores), cpu_quota()))
+
+
+def cpu_quota() -> float:
+    """Return the CPU time per second that this process's cgroups allow; infinity without a limit.
+
+    Source: Linux, Documentation/admin-guide/cgroup-v2.rst, and scheduler/sched-bwc.rst for v1.
+    """
+    least = math.inf
+    try:
+        groups = [line.split(":", 2) for line in Path(_CGROUP).read_text().splitlines()]
+    except OSError:
+        return least
+    for _, controllers, path in groups:
+        if controllers and "cpu" not in controllers.split(","):
+            continue
+        mount = Path(_CGROUPS, controllers)
+        group = mount / path.lstrip("/")
+        for folder in (group, *group.parents):  # in a container, the group can be the mount itself
+            try:
+                quota, period = ((folder / name).read_text() for name in (
+                    "cpu.cfs_quota_us", "cpu.cfs_period_us")) if controllers else (
+                    folder / "cpu.max").read_text().split()
+                if float(quota) > 0:  # v1: -1 without a limit
+                    least = min(least, float(quota) / float(period))
+            except (OSError, ValueError):  # v2: "max" without a limit
+                pass
+            if folder == mount:
+                break
+    return least

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import ctypes
 import importlib.metadata
+import shlex
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -31,15 +32,23 @@ _MIN_DRIVER = 11070  # MXNet compiles fused operators to PTX of CUDA 11.7 at run
 _DRIVER = "libcuda.so.1"
 # --no-deps: MXNet's metadata require NumPy below 2, which has no wheels for Python 3.13 and newer.
 INSTALL_CPU = f"pip install --no-deps {CPU_BUILD}=={VERSION}"
-_INSTALL_GPU = ("DCGAN_MX_GPU=1 pip install --editable . && "
-                f"pip install --no-deps {GPU_BUILD}=={VERSION}")
+_CLONE = Path(__file__).parents[2]
+_INSTALL_GPU = (
+    f"DCGAN_MX_GPU=1 pip install --editable {shlex.quote(str(_CLONE))} && "
+    f"pip install --no-deps {GPU_BUILD}=={VERSION}" if (_CLONE / "setup.py").exists() else
+    f"pip install --no-deps {GPU_BUILD}=={VERSION} {' '.join(GPU_REQUIREMENTS)}")
+_PCI = "/sys/bus/pci/devices"
+_NVIDIA = "0x10de"  # NVIDIA's number as a vendor of PCI devices
 
 
 class Problem(NamedTuple):
-    """A problem and its fix, both as parts of a sentence."""
+    """A problem and its fix, "" if there is none, both as parts of a sentence."""
 
     problem: str
     fix: str
+
+
+NO_GPU = Problem("no NVIDIA GPU was found", "")
 
 
 class BuildError(ImportError):
@@ -145,7 +154,9 @@ def ask_driver() -> Driver:
         driver = ctypes.CDLL(_DRIVER)
     except OSError as error:
         return Driver(None, [], Problem(
-            f"the NVIDIA driver is not installed ({error})", "install the driver of your GPU"))
+            f"the NVIDIA driver is not installed ({error})",
+            "install the driver of your GPU, or start the container with --gpus all")
+            if _has_gpu() else NO_GPU)
     number = _get_int(driver.cuDriverGetVersion)
     version = f"{number // 1000}.{number % 1000 // 10}"  # 11070 is 11.7
     status = driver.cuInit(0)
@@ -171,6 +182,13 @@ def ask_driver() -> Driver:
         "install a driver of version 515 or newer, for CUDA 11.7"))
 
 
+def _has_gpu() -> bool:
+    """Whether a PCI device of NVIDIA is a display or 3D controller."""
+    return any((device / "vendor").read_text().strip() == _NVIDIA
+               and (device / "class").read_text().startswith("0x03")
+               for device in Path(_PCI).glob("*"))
+
+
 def _get_int(function: Any, *arguments: int) -> int:
     """Call a function of the driver that writes an integer to its first argument."""
     value = ctypes.c_int()
@@ -181,6 +199,8 @@ def _get_int(function: Any, *arguments: int) -> int:
 def no_gpu_reason(with_cuda: bool) -> Problem:
     """Return why MXNet, built with or without CUDA, sees no GPU."""
     driver = ask_driver()
+    if driver.problem == NO_GPU:
+        return NO_GPU
     if with_cuda:
         return driver.problem or Problem(
             f"the NVIDIA driver lists {len(driver.gpus)} GPUs", "reinstall the driver")

@@ -37,10 +37,11 @@ def make_contexts(gpu: str | int | None = None, cpu_devices: int | None = None,
             check_gpu(number, gpus)
         return [mx.gpu(number) for number in numbers]
     problem = no_gpu_reason(mx.runtime.Features().is_enabled("CUDA"))
-    reason = f"MXNet sees no GPU: {problem.problem}; {problem.fix}"
+    reason = (f"MXNet sees no GPU: {problem.problem}; {problem.fix}" if problem.fix else
+              problem.problem)
     if require_gpu:
         raise ArgumentError("gpu", f"{gpu}: {reason}")
-    warnings.warn(f"GPU {gpu}: {reason}; TRAINING ON THE CPU", RuntimeWarning, stacklevel=2)
+    warnings.warn(f"GPU {gpu}: {reason}; the CPU is used", RuntimeWarning, stacklevel=2)
     return [mx.cpu()]
 
 

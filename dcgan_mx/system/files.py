@@ -7,11 +7,17 @@ import glob
 import json
 import os
 import stat
+import warnings
 from pathlib import Path
 from typing import Any, BinaryIO, Iterable, Iterator, Union
 
+from .errors import ArgumentError
+
 StrPath = Union[str, "os.PathLike[str]"]
 _MAX_BRACKETS = 1000
+# Errors of file systems that lack a function.
+UNSUPPORTED = (errno.ENOSYS, errno.ENOLCK, errno.EOPNOTSUPP, errno.EINVAL)
+_warned: set[int] = set()  # devices of file systems that cannot sync folders
 
 
 def write_atomic(path: StrPath, chunks: bytes | Iterable[Any], sync: bool = False) -> None:
@@ -95,17 +101,43 @@ def open_regular(path: StrPath, follow: bool = False) -> BinaryIO:
 
 
 def sync_directory(path: StrPath) -> None:
-    """Write the names in a directory to the disk."""
+    """Write the names in a directory to the disk; warn once if the file system cannot do this."""
     descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)
     except OSError as error:
         error.filename = str(path)
-        raise
+        if error.errno not in UNSUPPORTED:
+            raise
+        device = os.fstat(descriptor).st_dev
+        if device not in _warned:
+            _warned.add(device)
+            warnings.warn(f"{Path(path).absolute().parent}: this file system cannot sync folders "
+                          f"({error.strerror}): a power failure can undo the last files",
+                          RuntimeWarning, stacklevel=2)
     finally:
         os.close(descriptor)
 
 
 def cache_folder() -> Path:
-    """Return the cache folder: `dcgan_mx` in $XDG_CACHE_HOME or ~/.cache."""
-    return Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser() / "dcgan_mx"
+    """Return the cache folder: `dcgan_mx` in $XDG_CACHE_HOME or ~/.cache.
+
+    Raises ArgumentError if neither is known, as in a container for a user without a name.
+    """
+    folder = os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache")
+    if folder.startswith("~"):
+        raise ArgumentError("XDG_CACHE_HOME", "it is not set, and this user has no home directory: "
+                            "set it to a folder for cached files")
+    return Path(folder) / "dcgan_mx"
+
+
+def data_folder() -> Path:
+    """Return where data sets are stored: `data` here if it exists or this is a clone, else a cache.
+
+    All folders share the cache, so that nothing is downloaded twice.
+    """
+    here = Path("data")
+    if not here.is_dir() and not Path("dcgan_mx", "__init__.py").exists():
+        with contextlib.suppress(ValueError):  # without a home directory
+            return cache_folder() / "data"
+    return here

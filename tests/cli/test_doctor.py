@@ -80,6 +80,8 @@ def test_unwritable_folder(name, flag, stops, collect, here):
     """Not even root can write to /proc."""
     path = here / name
     path.parent.mkdir(parents=True, exist_ok=True)
+    if name != "data":
+        (here / "data").mkdir()
     path.symlink_to("/proc/self/fdinfo")
     env, screen = collect(XDG_CACHE_HOME=str(here / "cache"))
     assert env["can_train"] != stops
@@ -91,8 +93,7 @@ def test_unwritable_folder(name, flag, stops, collect, here):
 def test_full_disk_stops_training_unless_data_are_there(downloaded, stops, collect, here,
                                                         monkeypatch):
     monkeypatch.setattr(diagnostics, "_MIN_FREE", float("inf"))
-    if downloaded:
-        (here / "data" / "mnist").mkdir(parents=True)
+    (here / "data" / ("mnist" if downloaded else "")).mkdir(parents=True)
     problem = next(problem for problem in collect()[0]["problems"] if "data" in problem["problem"])
     assert re.fullmatch(r"the folder data has only \d+ MB of free space", problem["problem"])
     assert problem["stops"] == stops

@@ -10,11 +10,15 @@ import pytest
 from helpers.common import ROOT, read_numbers
 from helpers.small import SMALL
 
+from dcgan_mx.cli.evaluate import find_count
+from dcgan_mx.data.datasets import make_discs
+from dcgan_mx.iterators import FolderIter, MnistIter
 from dcgan_mx.metrics import digit_classifier
 from dcgan_mx.metrics.evaluator import find_nearest
 from dcgan_mx.runs.log import parse_evaluation
 from dcgan_mx.runs.run import Run
 from dcgan_mx.system import memory
+from dcgan_mx.system.errors import ArgumentError
 from dcgan_mx.system.runtime import mx
 from dcgan_mx.visual import read_png
 
@@ -110,6 +114,20 @@ def test_evaluate_digits_with_the_classifier(digits, succeed):
     assert result["weights"] == "raw" and "Fréchet distance" in done.stdout
     logged, = (record for record in Run(digits / "run").read_log() if "frechet" in record)
     assert result["classifier"] == logged["classifier"] == digit_classifier.SHA256
+
+
+def test_default_number_of_images_fits_the_data_set(photo_folder):
+    """The counts are those of the images, also where the training drops an incomplete batch."""
+    discs = MnistIter(make_discs(101), 1, (1, 16, 16))
+    photographs = FolderIter(photo_folder, 1, (1, 16, 16))
+    for train_iter, n, total in ((discs, 50, 101), (photographs, 140, 280)):
+        with pytest.warns(RuntimeWarning, match=f"only {total} real images: --num-images is {n} "):
+            assert find_count(None, train_iter) == n
+        assert find_count(n, train_iter) == n
+    with pytest.raises(ArgumentError, match="51 needs two sets .* 101 in total: use 50 or less"):
+        find_count(51, discs)
+    with pytest.warns(RuntimeWarning, match="only 280 real images, so that the baseline"):
+        assert find_count(141, photographs) == 141
 
 
 def test_nearest_real_images_are_found():

@@ -94,3 +94,31 @@ def test_closed_terminal_does_not_stop_a_command(monkeypatch):
     monkeypatch.setattr(sys, "stderr", SimpleNamespace(write=write, flush=lambda: None))
     assert (main.run("train", []), main.run("train", ["x"])) == (129, 2)
     assert done == [[], ["x"]]
+
+
+@pytest.mark.parametrize("unbuffered", ["", "1"])
+def test_a_pipe_without_reader_ends_the_command_quietly(unbuffered):
+    reader, writer = os.pipe()
+    os.close(reader)
+    done = subprocess.run([sys.executable, "-m", "dcgan_mx", "--help"], stdout=writer,
+                          stderr=subprocess.PIPE, check=False,
+                          env={**os.environ, "PYTHONUNBUFFERED": unbuffered})
+    os.close(writer)
+    assert (done.returncode, done.stderr) == (141, b"")
+
+
+def test_a_full_disk_is_one_line():
+    with open("/dev/full", "w") as full:
+        done = subprocess.run([sys.executable, "-m", "dcgan_mx", "--help"], stdout=full,
+                              stderr=subprocess.PIPE, text=True, check=False)
+    assert (done.returncode, done.stderr) == (2, "error: No space left on device\n")
+
+
+def test_closed_streams_are_replaced_and_unknown_characters_escaped(tmp_path):
+    code = ("import os, sys; from dcgan_mx.cli import main; main.prepare_streams(); "
+            "print('seed, \\xe9'); print('lost', file=sys.stderr); "
+            "assert os.open(os.devnull, os.O_RDONLY) > 2")
+    done = subprocess.run(["sh", "-c", '"$0" -c "$1" <&- 2>&-', sys.executable, code],
+                          stdout=subprocess.PIPE, check=False,
+                          env={**os.environ, "PYTHONIOENCODING": "ascii"})
+    assert (done.returncode, done.stdout) == (0, b"seed, \\xe9\n")

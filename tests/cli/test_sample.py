@@ -5,7 +5,9 @@ import numpy as np
 import pytest
 
 from dcgan_mx.runs import checkpoint
-from dcgan_mx.visual import read_png
+from dcgan_mx.sampling.generator import Generator, load_generator
+from dcgan_mx.sampling.latent import make_latents
+from dcgan_mx.visual import read_png, to_pixels
 
 
 @pytest.mark.parametrize("flags, name, shape", [
@@ -76,6 +78,23 @@ def test_out_dir_contains_one_file_per_image(run_dir, call, succeed, one_line_er
     succeed(*again, "--force")
     assert sorted(path.name for path in (tmp_path / "e").iterdir()) == [
         "000000.png", "000001.png", "mine.png"]
+
+
+def test_out_dir_is_written_batch_by_batch(run_dir, succeed, tmp_path, monkeypatch):
+    expected = to_pixels(load_generator(run_dir, bn_stats="batch")[0].generate(
+        make_latents(130, 10)))
+    generate, written = Generator.generate, []
+
+    def count(self, z):
+        written.append(len([*tmp_path.iterdir()]))
+        return generate(self, z)
+
+    monkeypatch.setattr(Generator, "generate", count)
+    done = succeed("sample", run_dir, "--num-images", 130, "--out-dir", tmp_path,
+                   "--bn-stats", "batch")
+    assert len(written) == 3 and "130/130" in done.stderr
+    images = [read_png(tmp_path / f"{i:06d}.png") for i in range(130)]
+    np.testing.assert_array_equal(images, expected)
 
 
 @pytest.mark.parametrize("flags, parts", [

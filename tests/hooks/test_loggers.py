@@ -134,6 +134,15 @@ def test_progress_shows_steps_and_metrics(capsys):
         assert word in shown
 
 
+def test_bar_follows_the_device_where_it_is_redrawn(capsys, monkeypatch):
+    monkeypatch.setattr("sys.stderr.isatty", lambda: True, raising=False)
+    monkeypatch.setattr("dcgan_mx.engine.progress._PAUSE", 0)
+    ahead = []
+    fit([Progress(6, quiet=False), LambdaHook(lambda trainer: ahead.append(
+        len(trainer.metrics._pending)))], 6)
+    assert ahead == [3] * 6  # the predictions of the step in progress
+
+
 @pytest.mark.parametrize("terminal, hooks, shows", [
     (True, None, True), (False, None, False), (True, (), False)])
 def test_fit_shows_progress_by_default_on_a_terminal(terminal, hooks, shows, capsys, monkeypatch):

@@ -61,6 +61,17 @@ def test_report_has_curves_images_and_settings(make_run):
     assert f"dcgan-mx sample {run_dir}<" in text
 
 
+def test_live_page_reloads_itself_and_important_parts_come_first(make_run):
+    config = {**CONFIG, "flags": {"nz": 100, "lr": 0.001, "beta1": 0.5, "ngf": 8}}
+    run_dir = make_run([line(10)], {"gout": [10]}, config=config)
+    text = write_report(run_dir).read_text()
+    parts = [text.index(part) for part in (
+        "<h2>Images", "<h2>Training curves", "--lr<", "--ngf<", "--nz<", "--beta1<")]
+    assert parts == sorted(parts)
+    assert "http-equiv=\"refresh\"" not in text
+    assert '<meta http-equiv="refresh" content="30">' in write_report(run_dir, True).read_text()
+
+
 def test_images_are_spread_over_the_run_and_a_long_log_is_averaged(make_run):
     """8 lines per point: one speed of 900 among seven of 100 gives a mean of 200."""
     lines = [line(10 * i, images_per_s=900.0 if i == 100 else 100.0,

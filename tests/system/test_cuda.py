@@ -147,14 +147,27 @@ def test_no_gpu_reason(driver, problem, stub_driver):
         f"MXNet's CPU build is installed{other}")
 
 
-def test_missing_driver(tmp_path):
-    (tmp_path / "libcuda.so.1").write_bytes(b"")
-    env = {**os.environ, "LD_LIBRARY_PATH": str(tmp_path)}
-    assert ask(env, "no_gpu_reason(True)") == [
-        f"the NVIDIA driver is not installed ({tmp_path}/libcuda.so.1: file too short)",
-        "install the driver of your GPU"]
-    assert ask(env, "no_gpu_reason(False)")[1].startswith(
-        "install the driver of your GPU, then pip uninstall --yes mxnet && DCGAN_MX_GPU=1 pip ")
+@pytest.mark.parametrize("vendor, kind, present", [
+    ("0x10de", "0x030000", True), ("0x10de", "0x030200", True), ("0x10de", "0x040300", False),
+    ("0x1002", "0x030000", False), (None, None, False)])
+def test_missing_driver(vendor, kind, present, tmp_path, monkeypatch):
+    """The device with class 0x04 is the sound controller of a card."""
+    if vendor:
+        device = tmp_path / "0000:01:00.0"
+        device.mkdir()
+        (device / "vendor").write_text(f"{vendor}\n")
+        (device / "class").write_text(f"{kind}\n")
+    monkeypatch.setattr(cuda, "_PCI", str(tmp_path))
+    monkeypatch.setattr(cuda, "_DRIVER", str(tmp_path / "libcuda.so.1"))
+    for with_cuda in (True, False):
+        problem, fix = cuda.no_gpu_reason(with_cuda)
+        if not present:
+            assert (problem, fix) == ("no NVIDIA GPU was found", "")
+            continue
+        assert f"the NVIDIA driver is not installed ({tmp_path}/libcuda.so.1: " in problem
+        assert fix.startswith("install the driver of your GPU, or start the container with ")
+        assert ("pip uninstall --yes mxnet && DCGAN_MX_GPU=1 pip install --editable "
+                f"{ROOT} && " in fix) == (not with_cuda)
 
 
 @pytest.mark.parametrize("value, build, libraries", [

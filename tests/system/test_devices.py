@@ -3,7 +3,7 @@ import os
 
 import pytest
 
-from dcgan_mx.system.cuda import Gpu
+from dcgan_mx.system.cuda import Gpu, no_gpu_reason
 from dcgan_mx.system.devices import check_gpu, make_contexts, make_kvstore, parse_gpus
 from dcgan_mx.system.errors import ArgumentError
 from dcgan_mx.system.runtime import mx
@@ -55,17 +55,17 @@ def test_kvstore_must_fit_the_role(name, job, message, monkeypatch):
 
 def test_missing_gpu_is_a_warning_or_an_error(call, one_line_error):
     """CUDA_VISIBLE_DEVICES hides all GPUs."""
-    reason = "cuInit" if mx.runtime.Features().is_enabled("CUDA") else "CPU build"
+    reason = no_gpu_reason(mx.runtime.Features().is_enabled("CUDA")).problem
     flags = ("--dataset", "synthetic", "--gpu", 2, "--dry-run")
     env = {**os.environ, "CUDA_VISIBLE_DEVICES": ""}
     done = call("train", *flags, env=env)
     assert done.returncode == 0
     line, = done.stderr.splitlines()
-    for part in ("warning: GPU 2: MXNet sees no GPU", reason, "TRAINING ON THE CPU"):
+    for part in ("warning: GPU 2: ", reason, "; the CPU is used"):
         assert part in line
     assert '"device": "cpu(0)"' in done.stdout
     one_line_error(call("train", *flags, "--require-gpu", env=env),
-                   "--gpu: 2: MXNet sees no GPU", reason)
+                   "--gpu: 2: ", reason)
 
 
 def test_run_resumes_on_different_devices(call, tmp_path):

@@ -1,0 +1,44 @@
+from types import SimpleNamespace
+
+import pytest
+
+from dcgan_mx.hooks.base import Record
+from dcgan_mx.reports import live
+
+
+@pytest.fixture
+def written(monkeypatch):
+    """The arguments of the reports that are written, each of which fails."""
+    calls = []
+
+    def write(path, live):
+        calls.append((path, live))
+        raise OSError
+
+    monkeypatch.setattr(live, "write_report", write)
+    return calls
+
+
+@pytest.mark.parametrize("pause, count", [(0, 2), (1000, 1)])
+def test_report_follows_checkpoints_and_evaluations(pause, count, written, monkeypatch, tmp_path):
+    monkeypatch.setattr(live, "_PAUSE", pause)
+    saver = SimpleNamespace(step=4)
+    report = live.LiveReport(SimpleNamespace(path=tmp_path), saver)
+
+    def step():
+        report.on_step(None)
+        if report._writing:
+            report._writing.exception()
+
+    step()
+    report.log(Record("training", 5, {}, {}))
+    step()
+    assert written == []
+    saver.step = 6
+    step()
+    step()
+    assert written == [(tmp_path, True)]
+    report.log(Record("evaluation", 7, {}, {}))
+    step()
+    report.on_end(None)
+    assert written == [(tmp_path, True)] * count

@@ -1,0 +1,63 @@
+import errno
+import fcntl
+import os
+import pwd
+
+import pytest
+
+from dcgan_mx.runs.run import Run
+from dcgan_mx.system import files
+from dcgan_mx.system.errors import ArgumentError
+
+
+def fail(number):
+    def call(*_):
+        raise OSError(number, os.strerror(number))
+    return call
+
+
+def test_folders_that_cannot_be_synced_cause_one_warning(tmp_path, monkeypatch):
+    monkeypatch.setattr(files, "_warned", set())
+    monkeypatch.setattr(os, "fsync", fail(errno.EINVAL))
+    with pytest.warns(RuntimeWarning, match=f"{tmp_path.parent}: .*cannot sync folders") as caught:
+        files.sync_directory(tmp_path)
+        files.sync_directory(tmp_path)
+    assert len(caught) == 1
+    monkeypatch.setattr(os, "fsync", fail(errno.EIO))
+    with pytest.raises(OSError, match=f"{tmp_path}") as error:
+        files.sync_directory(tmp_path)
+    assert error.value.errno == errno.EIO
+
+
+@pytest.mark.parametrize("name", ["ENOSYS", "ENOLCK", "EOPNOTSUPP"])
+def test_a_run_works_on_a_file_system_without_locks(name, tmp_path, monkeypatch):
+    monkeypatch.setattr(fcntl, "flock", fail(getattr(errno, name)))
+    with pytest.warns(RuntimeWarning, match=f"{tmp_path}: .*no locks"), Run(tmp_path).lock():
+        assert (tmp_path / "lock").read_text() == f"{os.getpid()}\n"
+
+
+def test_cache_folder_names_the_variable_where_no_home_is_known(tmp_path, monkeypatch):
+    def unknown(_):
+        raise KeyError
+
+    monkeypatch.setenv("XDG_CACHE_HOME", "/cache")
+    assert str(files.cache_folder()) == "/cache/dcgan_mx"
+    monkeypatch.delenv("XDG_CACHE_HOME")
+    monkeypatch.setenv("HOME", "/home/me")
+    assert str(files.cache_folder()) == "/home/me/.cache/dcgan_mx"
+    monkeypatch.delenv("HOME")
+    monkeypatch.setattr(pwd, "getpwuid", unknown)
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(ArgumentError, match="XDG_CACHE_HOME: "):
+        files.cache_folder()
+    assert str(files.data_folder()) == "data"
+
+
+def test_data_sets_have_one_place(tmp_path, monkeypatch):
+    monkeypatch.setenv("XDG_CACHE_HOME", "/cache")
+    for folder, expected in (("a", "/cache/dcgan_mx/data"), ("a/dcgan_mx", "data"),
+                             ("b/data", "data")):
+        (tmp_path / folder).mkdir(parents=True)
+        (tmp_path / folder / "__init__.py").touch()
+        monkeypatch.chdir(tmp_path / folder[0])
+        assert str(files.data_folder()) == expected

@@ -1,0 +1,29 @@
+import pytest
+
+from dcgan_mx.system import progress
+
+
+@pytest.mark.parametrize("seconds, expected", [(1000, ["5/5"]), (0, ["1/5", "2/5", "3/5", "4/5",
+                                                                     "5/5", "5/5"])])
+def test_a_log_gets_lines_and_the_last_state(seconds, expected, capfd, monkeypatch):
+    monkeypatch.setattr(progress, "LINE_SECONDS", seconds)
+    with progress.make_bar("reading", 5, "file") as bar:
+        for _ in range(5):
+            bar.update()
+    shown = capfd.readouterr().err
+    assert "\r" not in shown and shown.endswith("\n")
+    assert [line.split()[2] for line in shown.splitlines()] == expected
+
+
+def test_a_terminal_gets_a_bar_in_one_line(capfd, monkeypatch):
+    monkeypatch.setattr("sys.stderr.isatty", lambda: True, raising=False)
+    with progress.make_bar("reading", 5, "file") as bar:
+        bar.update(5)
+    shown = capfd.readouterr().err
+    assert shown.count("\n") == 1 and "5/5" in shown.rpartition("\r")[2]
+
+
+def test_quiet_shows_nothing(capfd):
+    with progress.make_bar("reading", 5, "file", quiet=True) as bar:
+        bar.update(5)
+    assert capfd.readouterr().err == ""
