@@ -1,8 +1,10 @@
+import math
 import os
 import subprocess
 import sys
 from pathlib import Path
 
+from dcgan_mx.system import cpu as cpu_facts
 from dcgan_mx.system.cpu import physical_cores
 
 
@@ -39,7 +41,8 @@ def test_import_and_new_trainer_print_nothing_and_keep_the_users_threads():
     assert run(code, PYTHONWARNINGS="default", MXNET_OMP_MAX_THREADS="1") == "None\n"
 
 
-def test_hardware_threads_of_a_core_count_once():
+def test_hardware_threads_of_a_core_count_once(monkeypatch):
+    monkeypatch.setattr(cpu_facts, "cpu_quota", lambda: math.inf)  # these tests may have a quota
     siblings = {}
     for cpu in os.sched_getaffinity(0):
         topology = Path(f"/sys/devices/system/cpu/cpu{cpu}/topology")
