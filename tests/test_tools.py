@@ -2,6 +2,7 @@
 import argparse
 import json
 import random
+import re
 import resource
 
 import pytest
@@ -9,6 +10,7 @@ import pytest
 from dcgan_mx.metrics.digit_classifier import SHA256
 from tools.fuzz.mutate import mutate
 from tools.quality import __main__ as quality
+from tools.quality.leaderboard import print_leaderboard
 from tools.soak.endurance import compare
 
 
@@ -36,9 +38,9 @@ def limit_file_size():
 
 def make_records(*points):
     """Records of `evaluate_all`."""
-    return [{"name": name, "seed": seed, "step": step, "images": images, "frechet": 10.0 + step,
-             "precision": 0.5, "recall": 0.5, "swd": 20.0 + step, "ms_ssim": 0.1,
-             "classifier": SHA256}
+    return [{"name": name, "seed": seed, "step": step, "seconds": 120.0 * step, "images": images,
+             "frechet": 10.0 + step, "precision": 0.5, "recall": 0.5, "swd": 20.0 + step,
+             "ms_ssim": 0.1, "classifier": SHA256}
             for name, seed, step, images in points]
 
 
@@ -73,13 +75,25 @@ def test_quality_draws_each_baseline_below_its_points(tmp_path, monkeypatch, cap
     monkeypatch.setattr(quality, "make_evaluator", lambda args: lambda *point: make_records(
         point)[0])
     quality.main()
-    assert len(capsys.readouterr().out.splitlines()) == 1 + 6 + 2
-    for axes, first in zip(drawn[0].axes, (10.0, 20.0)):
-        lines = {line.get_label(): line.get_xydata().tolist() for line in axes.get_lines()}
-        assert lines == {
-            "blog": [[step, first + step] for step in (234, 468, 702, 936)],
-            "real digits, 4,096 images": [[234, first], [702, first]],
-            "real digits, 16,384 images": [[936, first + 1], [936, first + 1]]}
+    assert "0 of 1 seeds" in capsys.readouterr().out
+    for figure, scale in zip(drawn, (1, 2)):  # steps, and minutes
+        for axes, first in zip(figure.axes, (10.0, 20.0)):
+            lines = {line.get_label(): line.get_xydata().tolist() for line in axes.get_lines()}
+            assert lines == {
+                "blog": [[scale * step, first + step] for step in (234, 468, 702, 936)],
+                "real digits, 4,096 images": [[scale * 234, first], [scale * 702, first]],
+                "real digits, 16,384 images": [[scale * 936, first + 1]] * 2}
+
+
+def test_the_leaderboard_has_the_first_point_that_reaches_each_goal(capsys):
+    """Seed 1 reaches 100 at step 2 and 50 at step 3, seed 2 only 100, at step 4."""
+    frechet = {1: (300.0, 100.0, 45.0, 60.0), 2: (900.0, 101.0, 500.0, 51.0)}
+    records = [{"name": "blog", "seed": seed, "step": step, "seconds": 60.0 * step, "frechet": x}
+               for seed, values in frechet.items() for step, x in enumerate(values, 1)]
+    print_leaderboard(records, ["blog"])
+    assert re.split(" {2,}", capsys.readouterr().out.splitlines()[1]) == [
+        "blog", "2 of 2 seeds: 3.0 min, 3", "1 of 2 seeds: 3.0 min, 3", "0 of 2 seeds",
+        "60.0, 51.0"]
 
 
 def test_mutations_are_reproducible():

@@ -39,8 +39,8 @@ def find_best(records: list[dict[str, Any]]) -> dict[str, Any] | None:
     for name in ("frechet", "swd"):
         found = [record for record in records if isinstance(record.get(name), float)]
         if found:
-            judge = found[-1].get("classifier")
-            return min((record for record in found if record.get("classifier") == judge),
+            classifier = found[-1].get("classifier")
+            return min((record for record in found if record.get("classifier") == classifier),
                        key=lambda record: record[name])
     return None
 

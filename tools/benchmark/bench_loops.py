@@ -40,9 +40,23 @@ def make_blog() -> Callable[[int], None]:
 
 
 def make_pytorch(channels_last: bool = False, bfloat16: bool = False) -> Callable[[int], None]:
-    """The loop of PyTorch's DCGAN example (examples/dcgan), with a batch that costs nothing.
+    """The loop of PyTorch's DCGAN example, with a batch that costs nothing."""
+    import torch
+    step, _ = make_pytorch_step(SHAPE[0], channels_last, bfloat16)
+    real = torch.rand(BATCH_SIZE, *SHAPE) * 2 - 1
 
-    The example has neither option. PyTorch's guide to tuning for CPUs recommends both.
+    def train(n: int) -> None:
+        for _ in range(n):
+            step(real)
+    return train
+
+
+def make_pytorch_step(nc: int, channels_last: bool = False, bfloat16: bool = False
+                      ) -> tuple[Callable[[Any], None], Any]:
+    """The step of PyTorch's DCGAN example (examples/dcgan), and its generator.
+
+    The step takes a batch of real images. The example has neither option; PyTorch's guide to
+    tuning for CPUs recommends both.
     """
     import torch
     from torch import nn
@@ -51,9 +65,9 @@ def make_pytorch(channels_last: bool = False, bfloat16: bool = False) -> Callabl
         return [layer, *([nn.BatchNorm2d(layer.out_channels)] if normalise else []), activation]
 
     up = [nn.ConvTranspose2d(a, b, 4, s, p, bias=False) for a, b, s, p in (
-        (100, 512, 1, 0), (512, 256, 2, 1), (256, 128, 2, 1), (128, 64, 2, 1), (64, 3, 2, 1))]
+        (100, 512, 1, 0), (512, 256, 2, 1), (256, 128, 2, 1), (128, 64, 2, 1), (64, nc, 2, 1))]
     down = [nn.Conv2d(a, b, 4, s, p, bias=False) for a, b, s, p in (
-        (3, 64, 2, 1), (64, 128, 2, 1), (128, 256, 2, 1), (256, 512, 2, 1), (512, 1, 1, 0))]
+        (nc, 64, 2, 1), (64, 128, 2, 1), (128, 256, 2, 1), (256, 512, 2, 1), (512, 1, 1, 0))]
     netG = nn.Sequential(*(m for layer in up[:-1] for m in block(layer, True, nn.ReLU(True))),
                          up[-1], nn.Tanh())
     netD = nn.Sequential(*(m for i, layer in enumerate(down[:-1])
@@ -69,7 +83,6 @@ def make_pytorch(channels_last: bool = False, bfloat16: bool = False) -> Callabl
     optimizerG, optimizerD = (torch.optim.Adam(net.parameters(), lr=2e-4, betas=(0.5, 0.999))
                               for net in (netG, netD))
     criterion = nn.BCELoss()
-    real = torch.rand(BATCH_SIZE, *SHAPE) * 2 - 1
     ones, zeros = torch.ones(BATCH_SIZE), torch.zeros(BATCH_SIZE)
 
     def autocast() -> Any:
@@ -83,19 +96,18 @@ def make_pytorch(channels_last: bool = False, bfloat16: bool = False) -> Callabl
         output.mean().item()
         return loss
 
-    def train(n: int) -> None:
-        for _ in range(n):
-            netD.zero_grad()
-            loss_real = backward(real.to(memory_format=layout), ones)
-            with autocast():
-                fake = netG(torch.randn(BATCH_SIZE, 100, 1, 1))
-            loss_fake = backward(fake.detach(), zeros)
-            optimizerD.step()
-            netG.zero_grad()
-            lossG = backward(fake, ones)
-            optimizerG.step()
-            (loss_real + loss_fake).item(), lossG.item()
-    return train
+    def step(real: Any) -> None:
+        netD.zero_grad()
+        loss_real = backward(real.to(memory_format=layout), ones)
+        with autocast():
+            fake = netG(torch.randn(BATCH_SIZE, 100, 1, 1))
+        loss_fake = backward(fake.detach(), zeros)
+        optimizerD.step()
+        netG.zero_grad()
+        lossG = backward(fake, ones)
+        optimizerG.step()
+        (loss_real + loss_fake).item(), lossG.item()
+    return step, netG
 
 
 def serve(train: Callable[[int], None]) -> None:

@@ -1,48 +1,66 @@
-"""Train the settings of the blog post and a preset with several seeds; compare their images.
+"""Train the blog post's settings, a preset and PyTorch's example with several seeds; compare them.
 
-Each training is a run of `dcgan-mx train` that keeps a checkpoint at each point of evaluation.
-Trainings continue where they were interrupted, and metrics are not computed again, unless the digit
-classifier is another one.
+Ours are runs of `dcgan-mx train` that keep a checkpoint at each point of evaluation. PyTorch's
+DCGAN example keeps images. The same code measures both. Trainings continue where they were
+interrupted (PyTorch's start again), and metrics are not computed again, unless the digit classifier
+is another one. The minutes are comparable only if nothing else runs.
 """
 from __future__ import annotations
 
 import argparse
 import json
 import subprocess
+import sys
 from pathlib import Path
-from typing import Any, Callable, Tuple
+from typing import Any, Callable, NamedTuple, Tuple
 
-from matplotlib.figure import Figure
+import numpy as np
 
 from dcgan_mx.system.files import write_atomic
 
-from ..common import TRAIN, make_parser
+from ..common import TRAIN, find_pytorch, make_parser
+from .leaderboard import draw_curves, print_leaderboard, print_table
+from .pytorch_example import read_images
 
 FULL = 16_384  # images that are evaluated at the last point of a training
-METRICS = ("frechet", "precision", "recall", "swd", "ms_ssim")
 Point = Tuple[str, int, int, int]  # candidate, seed, step, number of images
 
 
-# Number of steps and flags of each training.
-CANDIDATES: dict[str, tuple[int, tuple[str, ...]]] = {
-    "blog": (936, ("--dataset", "mnist")),
-    "digits": (1872, ("--preset", "digits")),
-    "digits-bfloat16": (1872, ("--preset", "digits", "--precision", "bfloat16"))}
+class Candidate(NamedTuple):
+    """A training: its number of steps, and its flags of `dcgan-mx train` or PyTorch's example."""
+
+    steps: int
+    flags: tuple[str, ...]
+    pytorch: bool = False
+
+
+CANDIDATES = {
+    "blog": Candidate(936, ("--dataset", "mnist")),
+    "digits": Candidate(1872, ("--preset", "digits")),
+    "digits-bfloat16": Candidate(1872, ("--preset", "digits", "--precision", "bfloat16")),
+    "pytorch": Candidate(936, (), pytorch=True),
+    "pytorch-bfloat16": Candidate(936, ("--bfloat16",), pytorch=True)}
 
 
 def train(name: str, seed: int, args: argparse.Namespace) -> None:
-    """Train a run, or resume it, up to its last point."""
-    run_dir = args.out / f"{name}-{seed}"
-    steps, flags = CANDIDATES[name]
-    if not (run_dir / "checkpoints" / f"step-{steps:08d}").exists():
-        subprocess.run([*TRAIN, "--resume", *flags, "--seed", str(seed), "--max-steps", str(steps),
-                        "--checkpoint-steps", str(args.every), "--data-path", args.data,
-                        "--run-dir", str(run_dir)], check=True)
+    """Train up to the last point, unless that is done."""
+    folder = args.out / f"{name}-{seed}"
+    steps, flags, pytorch = CANDIDATES[name]
+    words = [*flags, "--seed", str(seed)]
+    if pytorch:
+        if not (folder / f"{steps}.npz").exists():
+            points = [str(n) for point in list_points(name, seed, args) for n in point[2:]]
+            subprocess.run([sys.executable, "-m", "tools.quality.pytorch_example", *words, "--data",
+                            args.data, "--out", str(folder), "--points", *points], check=True)
+    elif not (folder / "checkpoints" / f"step-{steps:08d}").exists():
+        subprocess.run([*TRAIN, "--resume", *words, "--max-steps", str(steps), "--checkpoint-steps",
+                        str(args.every), "--data-path", args.data, "--run-dir", str(folder)],
+                       check=True)
 
 
 def list_points(name: str, seed: int, args: argparse.Namespace) -> list[Point]:
     """Return the points at which a training is evaluated."""
-    steps, _ = CANDIDATES[name]
+    steps = CANDIDATES[name].steps
     return [*((name, seed, step, args.num_images) for step in range(args.every, steps, args.every)),
             (name, seed, steps, FULL)]
 
@@ -67,21 +85,31 @@ def make_evaluator(args: argparse.Namespace) -> Callable[[str, int, int, int], d
     from dcgan_mx import MnistIter, get_mnist
     from dcgan_mx.metrics.digit_classifier import load_classifier
     from dcgan_mx.metrics.evaluator import Evaluator, first_images
-    from dcgan_mx.sampling.generator import load_generator
-    from dcgan_mx.sampling.latent import make_latents
     train_iter = MnistIter(get_mnist(args.data)[0], 100, (1, 64, 64), seed=0)
     real, classifier = first_images(train_iter, 2 * FULL), load_classifier()
     evaluators = {n: Evaluator(real[:n], classifier, quick=n < FULL)
                   for n in (args.num_images, FULL)}
 
     def evaluate(name: str, seed: int, step: int, n: int) -> dict[str, Any]:
-        images = real[FULL:FULL + n]
+        images, seconds = real[FULL:FULL + n], 0.0
         if name != "real":
-            folder = args.out / f"{name}-{seed}" / "checkpoints" / f"step-{step:08d}"
-            generator, _ = load_generator(folder)
-            images = generator.generate(make_latents(n, generator.nz, seed))
-        return {"name": name, "seed": seed, "step": step, **evaluators[n].evaluate(images)}
+            folder = args.out / f"{name}-{seed}"
+            images, seconds = (read_images(folder / f"{step}.npz") if CANDIDATES[name].pytorch else
+                               generate(folder, seed, step, n))
+        return {"name": name, "seed": seed, "step": step, "seconds": seconds,
+                **evaluators[n].evaluate(images)}
     return evaluate
+
+
+def generate(run_dir: Path, seed: int, step: int, n: int) -> tuple[np.ndarray, float]:
+    """Return images of a checkpoint, and the duration of the training before it."""
+    from dcgan_mx.runs.run import Run
+    from dcgan_mx.sampling.generator import load_generator
+    from dcgan_mx.sampling.latent import make_latents
+    generator, _ = load_generator(run_dir / "checkpoints" / f"step-{step:08d}")
+    log = Run(run_dir).read_log()
+    seconds = np.interp(step, [0, *(r["step"] for r in log)], [0, *(r["seconds"] for r in log)])
+    return generator.generate(make_latents(n, generator.nz, seed)), float(seconds)
 
 
 def read_metrics(path: Path) -> dict[Point, dict[str, Any]]:
@@ -90,45 +118,11 @@ def read_metrics(path: Path) -> dict[Point, dict[str, Any]]:
     return {(r["name"], r["seed"], r["step"], r["images"]): r for r in map(json.loads, lines)}
 
 
-def print_table(records: list[dict[str, Any]]) -> None:
-    """Print a line for each point."""
-    print(f"{'':15} seed  step images" + "".join(f"{name:>11}" for name in METRICS))
-    for r in sorted(records, key=lambda r: (r["name"], r["seed"], r["step"])):
-        print(f"{r['name']:15} {r['seed']:4} {r['step']:5} {r['images']:6}"
-              + "".join(f"{r[name]:11.{1 if name in ('frechet', 'swd') else 3}f}"
-                        for name in METRICS))
-
-
-def draw_curves(records: list[dict[str, Any]], path: Path) -> None:
-    """Draw the Fréchet and the sliced Wasserstein distance over the steps."""
-    figure = Figure(figsize=(9, 4))
-    both = figure.subplots(1, 2, sharex=True)
-    ours = sorted((r for r in records if r["name"] != "real"), key=lambda r: r["step"])
-    for axes, metric, title in zip(both, ("frechet", "swd"),
-                                   ("Fréchet distance", "sliced Wasserstein distance")):
-        for name, seed in sorted({(r["name"], r["seed"]) for r in ours}):
-            line = [r for r in ours if (r["name"], r["seed"]) == (name, seed)]
-            axes.plot([r["step"] for r in line], [r[metric] for r in line], marker="o",
-                      markevery=[-1], color=f"C{[*CANDIDATES].index(name)}",
-                      label=name if seed == 1 else None)
-        # The baseline falls with the number of images: it is drawn below the points of its number.
-        baselines = {r["images"]: r[metric] for r in records if r["name"] == "real"}
-        for (images, value), style in zip(baselines.items(), (":", "--")):
-            steps = [r["step"] for r in ours if r["images"] == images]
-            if steps:
-                axes.plot([min(steps), max(steps)], [value, value], color="grey", marker="|",
-                          linestyle=style, label=f"real digits, {images:,} images")
-        axes.set(yscale="log", title=title, xlabel="steps of 64 images")
-    figure.legend(*both[0].get_legend_handles_labels(), loc="lower center", ncol=5)
-    figure.tight_layout(rect=(0, 0.08, 1, 1))
-    figure.savefig(path, dpi=90)
-
-
 def main() -> None:
     """Parse the flags; train what is missing, evaluate, print and draw."""
     parser = make_parser(__doc__)
     add = parser.add_argument
-    add("--candidates", default="blog,digits", help=f"some of {', '.join(CANDIDATES)}")
+    add("--candidates", default="blog,digits,pytorch", help=f"some of {', '.join(CANDIDATES)}")
     add("--seeds", type=int, default=3, help="number of seeds of each candidate")
     add("--every", type=int, default=117, help="steps between two points")
     add("--num-images", type=int, default=4096, help="images at each point but the last")
@@ -139,6 +133,11 @@ def main() -> None:
     for name in names:
         if name not in CANDIDATES:
             parser.error(f"--candidates: unknown {name!r}: give some of {', '.join(CANDIDATES)}")
+    if not find_pytorch():
+        skipped = [name for name in names if CANDIDATES[name].pytorch]
+        if skipped:
+            print(f"{', '.join(skipped)}: skipped: PyTorch is not installed (pip install torch)")
+        names = [name for name in names if name not in skipped]
     args.out.mkdir(parents=True, exist_ok=True)
     # The steps 0 and 1 of "real" stand for the two numbers of images.
     points: list[Point] = [("real", 0, 0, args.num_images), ("real", 0, 1, FULL)]
@@ -148,8 +147,12 @@ def main() -> None:
             points += list_points(name, seed, args)
     records = evaluate_all(points, args)
     print_table(records)
-    draw_curves(records, args.out / "quality.png")
-    print(f"\nsee {args.out / 'quality.png'}")
+    print()
+    print_leaderboard(records, names)
+    for key, label, file in (("step", "steps of 64 images", "quality.png"),
+                             ("seconds", "minutes", "quality-minutes.png")):
+        draw_curves(records, names, key, label, args.out / file)
+        print(f"see {args.out / file}")
 
 
 if __name__ == "__main__":
