@@ -21,7 +21,8 @@ def written(monkeypatch):
 
 @pytest.mark.parametrize("kind, pause, count", [
     ("evaluation", 0, 2), ("warning", 0, 2), ("warning", 1000, 1)])
-def test_report_follows_checkpoints_evaluations_and_warnings(kind, pause, count, written, monkeypatch, tmp_path):
+def test_report_follows_checkpoints_evaluations_and_warnings(kind, pause, count, written,
+                                                             monkeypatch, tmp_path):
     monkeypatch.setattr(live, "_PAUSE", pause)
     saver = SimpleNamespace(step=4)
     report = live.LiveReport(SimpleNamespace(path=tmp_path), saver)
