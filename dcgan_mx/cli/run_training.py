@@ -9,6 +9,7 @@ from ..hooks.base import Hook, Logger
 from ..hooks.checkpoints import Saver
 from ..hooks.evaluation import EvaluationHook
 from ..hooks.grids import FixedNoiseLogger, GridLogger, PruneGrids, WindowLogger
+from ..hooks.health import TrainingHealth
 from ..hooks.loggers import JsonlLogger, MetricLogger, TensorBoardLogger
 from ..hooks.progress import Progress
 from ..metrics.evaluator import Evaluator
@@ -59,7 +60,8 @@ def make_hooks(trainer: Trainer, total: int | None, settings: Settings, run: Run
     report = []
     if run and not options.show:  # windows and reports share matplotlib's global settings
         report.append(LiveReport(run, saver))
-    metric_logger = MetricLogger(options.disp_batches, *loggers, *report, seconds=seconds)
+    metric_logger = MetricLogger(options.disp_batches, *loggers, *report, seconds=seconds,
+                                 health=TrainingHealth(run.read_log()) if run else None)
     # Numbers are logged before the state is saved, so that no checkpoint is ahead of the log. The
     # evaluation saves the best step, which the saver then does not save again. Grids are pruned
     # when it is known which checkpoint is the newest.

@@ -8,6 +8,7 @@ from typing import Sequence
 
 from ..runs.log import METRICS
 from ..runs.run import Run
+from ..system.errors import one_line
 from .parser import Parser
 
 _LOGGED = ("epoch", "acc", "d_entropy", "g_entropy", "images_per_s")
@@ -15,8 +16,8 @@ _LOGGED = ("epoch", "acc", "d_entropy", "g_entropy", "images_per_s")
 
 def make_parser() -> Parser:
     """Make the parser of the command."""
-    parser = Parser("runs", "List the runs in a folder, the newest last: state, step and last "
-                    "metrics.")
+    parser = Parser("runs", "List the runs in a folder, the newest last: state, step, last "
+                    "metrics and warnings.")
     parser.add("folder", "folder that contains run directories (default: runs)", nargs="?",
                default="runs", metavar="DIR")
     return parser
@@ -47,8 +48,10 @@ def describe(run: Run) -> str:
         last.update(record)
     shown = [f"{name} {value:.4g}" for name in (*_LOGGED, *METRICS)
              if isinstance(value := last.get(name), (int, float))]
+    warned = [one_line(f"warning, step {record['step']}: {record.get('message')}")
+              for record in records if "warning" in record]
     return "\n  ".join([f"{run.path}: {state}", ", ".join(
-        [f"step {last['step']}", *shown]) if last else "no log line yet"])
+        [f"step {last['step']}", *shown]) if last else "no log line yet", *warned])
 
 
 def main(argv: Sequence[str]) -> int:

@@ -24,9 +24,10 @@ class LambdaHook(Hook):
 class Record(NamedTuple):
     """Numbers and images of a step, as loggers receive them.
 
-    `kind` is 'training' or 'evaluation'; `values` is the line of log.jsonl, with `epoch`, `step`,
-    `seconds` and the metrics; `images` has arrays, (N, C, H, W), in [-1, 1], by the names of their
-    grids, and is empty for an evaluation.
+    `kind` is 'training', 'evaluation' or 'warning'; `values` is the line of log.jsonl, with
+    `epoch`, `step`, `seconds` and the metrics, or `warning`, a kind of failure, and `message`;
+    `images` has arrays, (N, C, H, W), in [-1, 1], by the names of their grids, and is empty except
+    for a training.
     """
 
     kind: str

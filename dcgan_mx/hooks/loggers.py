@@ -14,6 +14,7 @@ from ..system.errors import one_line
 from ..trainer import Trainer
 from ..visual import make_grid, standardise
 from .base import Hook, Logger, Record
+from .health import TrainingHealth
 
 
 class MetricLogger(Hook):
@@ -34,10 +35,13 @@ class MetricLogger(Hook):
         updated G; `data`, the reals.
     seconds : float
         Duration of the run before this training.
+    health : TrainingHealth or None
+        Checks the records; its warnings follow them.
     """
 
-    def __init__(self, every: int, *loggers: Logger, seconds: float = 0.0) -> None:
-        self._every, self._loggers = every, loggers
+    def __init__(self, every: int, *loggers: Logger, seconds: float = 0.0,
+                 health: TrainingHealth | None = None) -> None:
+        self._every, self._loggers, self._health = every, loggers, health
         self._failing: set[Logger] = set()
         self._last_time = time.perf_counter()
         self._start = self._last_time - seconds
@@ -72,7 +76,10 @@ class MetricLogger(Hook):
         if self._last_step is None:
             self._last_step = trainer.global_step - 1
         if trainer.global_step % self._every == 0:
-            self.log(self._measure(trainer))
+            record = self._measure(trainer)
+            self.log(record)
+            for warning in self._health.check(record) if self._health else ():
+                self.log(warning)
             trainer.metrics.reset()
 
     def on_end(self, trainer: Trainer) -> None:
@@ -133,7 +140,9 @@ class TensorBoardLogger(Logger):
         self._events = EventFile(run.path / "tensorboard", step)
 
     def log(self, record: Record) -> None:
-        """Write a record; raises OSError if it cannot be written."""
+        """Write the numbers and grids of a record; raises OSError if that fails."""
+        if record.kind == "warning":
+            return
         names = ("acc", "g_entropy", "d_entropy", "images_per_s", *METRICS)
         scalars = {name: record.values[name] for name in names
                    if record.values.get(name) is not None}

@@ -15,10 +15,10 @@ _PAUSE = 30.0  # seconds between two reports
 
 
 class LiveReport(Hook, Logger):
-    """A hook that rewrites the report, in a thread, after a checkpoint or an evaluation.
+    """A hook that rewrites the report, in a thread, after a checkpoint, evaluation or warning.
 
-    As a logger it learns of evaluations; `saver` is a hook before this one. An error does not end
-    the training: the command writes the last report, and reports the error.
+    As a logger it learns of evaluations and warnings; `saver` is a hook before this one. An error
+    does not end the training: the command writes the last report, and reports the error.
     """
 
     def __init__(self, run: Run, saver: Saver) -> None:
@@ -28,8 +28,8 @@ class LiveReport(Hook, Logger):
         self._due, self._next = False, 0.0
 
     def log(self, record: Record) -> None:
-        """Write a report soon if this is an evaluation."""
-        self._due |= record.kind == "evaluation"
+        """Write a report soon if this is an evaluation or a warning."""
+        self._due |= record.kind != "training"
 
     def on_step(self, trainer: Trainer) -> None:
         """Begin to write the report if it is due and the last one is written."""

@@ -37,8 +37,9 @@ def write_report(run_dir: StrPath, live: bool = False) -> Path:
     check_run_dir(run_dir)
     run = Run(Path(run_dir))
     config, records = run.read_config(), run.read_log()
-    log, evaluations = ([record for record in records if bool({*METRICS} & {*record}) is kind]
-                        for kind in (False, True))
+    warned = [record for record in records if "warning" in record]
+    evaluations = [record for record in records if {*METRICS} & {*record}]
+    log = [record for record in records if not {*METRICS, "warning"} & {*record}]
     grids = {kind: run.list_grids(kind) for kind, _, _ in _GRIDS}
     steps = [record["step"] for record in log] or [step for kind in grids for step in grids[kind]]
     if not steps:
@@ -50,7 +51,7 @@ def write_report(run_dir: StrPath, live: bool = False) -> Path:
     text = render(
         "report.html", live=live, run=run, flags=_order(config["flags"]), step=max(steps),
         config=config, flag_name=flag_name, labels=_LABELS, result=result, size=size,
-        last=log[-1] if log else None,
+        last=log[-1] if log else None, warnings=warned,
         curves=[plot({name: (_average(groups, "step"), _average(groups, key))
                       for name, key in names.items()}, "step", label) for label, names in _CURVES],
         best=find_best(evaluations), evaluation=run.read_evaluation(),

@@ -19,8 +19,10 @@ def written(monkeypatch):
     return calls
 
 
-@pytest.mark.parametrize("pause, count", [(0, 2), (1000, 1)])
-def test_report_follows_checkpoints_and_evaluations(pause, count, written, monkeypatch, tmp_path):
+@pytest.mark.parametrize("kind, pause, count", [
+    ("evaluation", 0, 2), ("warning", 0, 2), ("warning", 1000, 1)])
+def test_report_follows_checkpoints_evaluations_and_warnings(kind, pause, count, written,
+                                                             monkeypatch, tmp_path):
     monkeypatch.setattr(live, "_PAUSE", pause)
     saver = SimpleNamespace(step=4)
     report = live.LiveReport(SimpleNamespace(path=tmp_path), saver)
@@ -38,7 +40,7 @@ def test_report_follows_checkpoints_and_evaluations(pause, count, written, monke
     step()
     step()
     assert written == [(tmp_path, True)]
-    report.log(Record("evaluation", 7, {}, {}))
+    report.log(Record(kind, 7, {}, {}))
     step()
     report.on_end(None)
     assert written == [(tmp_path, True)] * count

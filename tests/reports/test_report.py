@@ -3,7 +3,7 @@ import os
 
 import numpy as np
 import pytest
-from helpers.browser import check_page
+from helpers.browser import check_page, views
 from helpers.markup import attributes, captions, count_points, decode, polylines, shown
 
 from dcgan_mx.reports.report import write_report
@@ -38,13 +38,16 @@ def make_run(tmp_path):
 
 def test_report_has_curves_images_and_settings(make_run):
     steps = range(10, 130, 10)
-    run_dir = make_run([line(step) for step in steps],
+    warning = {"epoch": 0, "step": 90, "seconds": 58.0, "warning": "mode_collapse",
+               "message": "mode collapse: try a lower --lr-g"}
+    run_dir = make_run([*map(line, steps[:9]), warning, *map(line, steps[9:])],
                        dict.fromkeys(("gout", "fixed", "diff", "data"), steps))
     path = write_report(run_dir)
     text = path.read_text(encoding="utf-8")
     assert path == run_dir / "report.html"
     assert sorted(os.listdir(run_dir)) == ["config.json", "grids", "log.jsonl", "report.html"]
     assert "<h1>mnist, step 120</h1>" in text
+    assert "<strong>Warning, step 90:</strong> mode collapse: try a lower --lr-g</p>" in text
     assert count_points(text) == [[12], [12, 12], [12]]
     for cells in (("step", "120"), ("accuracy of D", "0.750"),
                   ("cross-entropy of G, nats", "2.000"),
@@ -147,10 +150,11 @@ def test_rejects_empty_runs_damaged_grids_and_links(make_run, tmp_path):
 def test_texts_of_a_run_are_escaped(make_run):
     evil = "<script>alert(1)</script>"
     config = {"flags": {"dataset": evil, f"data_path{evil}": "\ud800" + evil}, evil: {evil: evil}}
-    lines = [line(10, epoch=evil), {"step": 10**400, "seconds": 1.0, "swd": evil}]
+    lines = [line(10, epoch=evil), {"step": 10**400, "seconds": 1.0, "swd": evil},
+             {"step": 10, "seconds": 1.0, "warning": [evil], "message": evil}]
     run_dir = make_run(lines, name=f"a {evil[:8]} 'b'", config=config)
     text = write_report(run_dir).read_text(encoding="utf-8")
-    assert "<script>alert" not in text and text.count("&lt;script&gt;alert(1)&lt;/script&gt;") >= 7
+    assert "<script>alert" not in text and text.count("&lt;script&gt;alert(1)&lt;/script&gt;") >= 8
     assert "&lt;script&gt;" in text.split("--run-dir ")[1]
 
 
@@ -159,7 +163,8 @@ def test_report_in_browser(make_run, request):
     flags = {**CONFIG["flags"], "data_path": "/a" * 300, "run_dir": "x" * 300}
     steps = range(10, 60, 10)
     quality = {"step": 50, "epoch": 0, "seconds": 9.0, "frechet": 3.5, "swd": 20.0}
-    run_dir = make_run([*map(line, steps), quality], {"gout": steps, "diff": steps},
+    warning = {"step": 50, "seconds": 9.0, "warning": "oscillation", "message": "try again " * 30}
+    run_dir = make_run([*map(line, steps), quality, warning], {"gout": steps, "diff": steps},
                        name="a very " + "long" * 50 + " name", shape=(900, 900, 3),
                        config={**CONFIG, "flags": flags, "data": {"sha256": "ab" * 32}})
     Run(run_dir).write_evaluation(
@@ -174,6 +179,12 @@ def test_report_in_browser(make_run, request):
     assert "The best evaluated step is 50." in text
     browser = request.getfixturevalue("browser")  # here, because the checks above run without it
     check_page(browser, path)
+    boxes = set()
+    for _ in views(browser, path):
+        box = browser.find_element("class name", "warning")
+        boxes.add(box.value_of_css_property("background-color"))
+        assert box.is_displayed() and box.rect["y"] < 500
+    assert len(boxes) == 2  # light and dark
     assert shown(browser) == [("step 50", 4), ("step 50", 4)]
     for drawing in browser.find_elements("css selector", ".plot [role=img]"):
         assert drawing.size["width"] > 400 and drawing.aria_role == "image"
