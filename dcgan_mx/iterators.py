@@ -256,6 +256,12 @@ class ImagenetIter(EpochIter):
         self.fingerprint, self.skipped = images.fingerprint, images.skipped
         super().__init__(len(images), batch_size, data_shape, seed, threads, num_parts, part_index)
 
+    def next(self) -> Any:
+        """Return the next batch of the epoch."""
+        if not self._batches:
+            self._images.warn_odd()
+        return super().next()
+
     def _make(self, order: np.ndarray, draws: np.ndarray) -> np.ndarray:
         images = [self._transform(self._images.load(n), row) for n, row in zip(order, draws)]
         data: np.ndarray = np.stack(images).astype(np.float32, order="C") / 127.5 - 1

@@ -5,12 +5,15 @@ reason, and `fingerprint`, the number of images and a digest that identifies the
 """
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import os
 import struct
 import warnings
 import zlib
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from itertools import islice
 from typing import Callable, Union
 
 import numpy as np
@@ -70,6 +73,18 @@ class Folder:
         return problem, b"" if problem else struct.pack("<2q", size, zlib.crc32(head))
 
 
+def contains_images(folder: StrPath) -> bool:
+    """Whether there is an image among the first 100 files of a folder without MNIST's files."""
+    if any(os.path.isdir(os.path.join(folder, name)) for name in ("mnist", "fashion-mnist")):
+        return False
+    files = (os.path.join(path, name) for path, _, names in os.walk(folder) for name in names)
+    for file in islice(files, 100):
+        with contextlib.suppress(OSError), open_regular(file, follow=True) as f:
+            if not find_problem(f.read(_HEAD)):
+                return True
+    return False
+
+
 class Records:
     """The images in a record file, in file order; the file's index is not used."""
 
@@ -110,17 +125,26 @@ class Records:
 Source = Union[Folder, Records]
 
 
+def warn_odd(source: Source, odd: set[str]) -> None:
+    """Warn of JPEG files, `odd`, that have been read, but lack or have extra bytes."""
+    if odd:
+        warnings.warn(f"{source.path}: JPEG files with missing or extra bytes, which may look "
+                      f"damaged: {len(odd)}, such as {min(odd)!r}", RuntimeWarning, stacklevel=2)
+
+
 class DecodedImages:
     """The images of a source, decoded, which `workers` processes of a machine keep in memory.
 
     `decode` makes pixels of an encoded image, or raises ValueError with the reason. Unreadable
-    images are reported in a warning and in the source's `skipped`.
+    images are reported in a warning and in the source's `skipped`; odd ones by `warn_odd`.
     """
 
-    def __init__(self, source: Source, decode: Callable[[bytes], np.ndarray], workers: int) -> None:
+    def __init__(self, source: Source, decode: Callable[..., np.ndarray], workers: int) -> None:
         self._source, self._decode = source, decode
         self._cache_left = _CACHE_BYTES // workers
         self._cache: dict[int, np.ndarray | None] = {}  # None: unreadable
+        self._odd: set[str] = set()
+        self._warned = False
 
     def load(self, n: int) -> np.ndarray:
         """Return the pixels of image `n`, or of the next image that can be read."""
@@ -132,12 +156,19 @@ class DecodedImages:
                            f"beginning with {self._source.name(n)!r}: check the disk, or remove "
                            "these images")
 
+    def warn_odd(self) -> None:
+        """Warn of the odd JPEG files that have been read, once."""
+        if self._odd and not self._warned:
+            self._warned = True
+            warn_odd(self._source, self._odd)
+
     def _read(self, n: int) -> np.ndarray | None:
         """Return the pixels of image `n`, or None if it cannot be read."""
         if n in self._cache:
             return self._cache[n]
         try:
-            pixels = self._decode(self._source.read(n))
+            pixels = self._decode(self._source.read(n),
+                                  on_odd=partial(self._odd.add, self._source.name(n)))
         except DatasetError:
             raise
         except (OSError, ValueError) as error:

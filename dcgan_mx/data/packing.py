@@ -4,6 +4,7 @@ from __future__ import annotations
 import warnings
 from array import array
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from itertools import islice
 from pathlib import Path
 from typing import Callable, Iterable, Iterator
@@ -12,7 +13,7 @@ from ..system.files import StrPath, remove_stale, write_atomic
 from .errors import DatasetError, short_message
 from .file_stores import find_format
 from .image_files import normalize_image
-from .image_sources import Folder, Records, Source
+from .image_sources import Folder, Records, Source, warn_odd
 from .recordio import encode_record
 
 
@@ -33,10 +34,12 @@ def pack(source: StrPath, out: StrPath, resize: int = 256, quality: int = 95, th
     images: Source = (Folder(source) if find_format(source) in ("folder", "zip", "tar") else
                       Records(source))
     skipped, offsets, position = images.skipped, array("q"), 0
+    odd: set[str] = set()
 
     def read(n: int) -> tuple[bytes, str]:
         try:
-            return normalize_image(images.read(n), resize, quality), ""
+            return normalize_image(images.read(n), resize, quality,
+                                   on_odd=partial(odd.add, images.name(n))), ""
         except DatasetError:
             raise
         except (OSError, ValueError) as error:
@@ -46,7 +49,7 @@ def pack(source: StrPath, out: StrPath, resize: int = 256, quality: int = 95, th
         nonlocal position
         numbers = iter(progress(range(len(images))))
         with ThreadPoolExecutor(threads) as pool:
-            while chunk := list(islice(numbers, 32 * threads)):  # bounds the memory
+            while chunk := list(islice(numbers, 4 * threads)):  # bounds the memory
                 for n, (image, reason) in zip(chunk, pool.map(read, chunk)):
                     if reason:
                         skipped.append((images.name(n), reason))
@@ -63,5 +66,6 @@ def pack(source: StrPath, out: StrPath, resize: int = 256, quality: int = 95, th
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # Pillow's, about files that are checked here
         write_atomic(out, records(), sync=True)
+    warn_odd(images, odd)
     write_atomic(index, b"".join(b"%d\t%d\n" % entry for entry in enumerate(offsets)))
     return len(offsets), sorted(skipped)

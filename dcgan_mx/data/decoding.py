@@ -1,0 +1,99 @@
+"""Decode images that Pillow has opened, in bounded memory."""
+from __future__ import annotations
+
+import contextlib
+import io
+import threading
+from typing import Iterator
+
+import numpy as np
+from PIL import Image
+
+_MAX_MEMORY = 9 << 25  # bytes for all images that are being decoded: 33 megapixels in color
+_UNITS = 64  # into which they are divided
+_free, _turn = threading.Semaphore(_UNITS), threading.Lock()
+_STRIP = 1 << 18  # pixels that are converted at once
+_MAX_CHECKED = 1 << 25  # bytes of a JPEG file that is checked, which takes as many
+
+
+@contextlib.contextmanager
+def reserve_memory(image: Image.Image, coefficients: int, size: str) -> Iterator[None]:
+    """Wait until other images leave enough memory; ValueError if an image needs more than all.
+
+    Besides `coefficients`, a pixel takes 9 bytes at most: 4 in Pillow, 3 in the array, or 9 for
+    encoding it. The decoders of WebP and of optional formats have copies.
+    """
+    grey = image.mode in ("1", "L") and "transparency" not in image.info
+    factor = (3 if grey else 9) * (2 if image.format in ("WEBP", "AVIF", "HEIF") else 1)
+    memory = factor * image.width * image.height + coefficients
+    if memory > _MAX_MEMORY:
+        raise ValueError(f"is too large, more than {_MAX_MEMORY >> 20} MiB to decode: {size}")
+    units = -(-memory * _UNITS // _MAX_MEMORY)
+    with _turn:  # small images do not overtake a large one
+        for _ in range(units):
+            _free.acquire()
+    try:
+        yield
+    finally:
+        for _ in range(units):
+            _free.release()
+
+
+def has_several_scans(image: Image.Image, raw: bytes, scan: int) -> bool:
+    """Whether a JPEG's coefficients are decoded before its pixels; its first data are at `scan`."""
+    header = raw.rfind(b"\xff\xda", 0, scan)
+    return "progressive" in image.info or raw[header + 4] < len(image.getbands())
+
+
+def load_jpeg(image: Image.Image, file: io.BytesIO, raw: bytes) -> bool:
+    """Decode a JPEG with one scan; return whether bytes are missing, or needless.
+
+    libjpeg replaces missing bytes if it finds the end marker, which is therefore removed. Unless
+    bytes are needless, the decoder reads the last one, which is therefore read separately.
+    """
+    end = raw.find(b"\xff\xd9", file.tell())
+    if not 0 < end < _MAX_CHECKED:
+        return False
+    file.seek(end)
+    file.write(bytes(8))  # the decoder reads ahead
+    file.truncate()
+    image.decodermaxblock = end - 1  # type: ignore[attr-defined]
+    try:
+        image.load()
+    except OSError:
+        if not image.tile:  # all bytes were read: another error
+            raise
+        file.seek(end)
+        file.write(raw[end:])
+        image.load()
+        return True
+    rest = raw[end + 2:].lstrip(b"\0")  # phones append further JPEG files
+    return file.tell() < end or bool(rest) and not rest.startswith(b"\xff\xd8")
+
+
+def to_array(image: Image.Image, grey: bool | None) -> np.ndarray:
+    """Return an image as 8-bit pixels, converted in strips, which saves memory."""
+    (width, height), is_deep = image.size, image.mode.startswith("I")
+    rows = max(1, _STRIP // width)
+    strips = [(0, top, width, min(top + rows, height)) for top in range(0, height, rows)]
+    shift = 0
+    if is_deep:  # 16-bit grey has several names; cameras fill 12 bits
+        shift = 8 if max(np.asarray(image.crop(strip)).max() for strip in strips) > 4095 else 4
+    if grey is None:
+        grey = is_deep or image.mode in ("1", "L") and "transparency" not in image.info
+    pixels = np.empty((height, width) if grey else (height, width, 3), np.uint8)
+    for strip in strips:
+        part = _to_8_bits(image.crop(strip), shift)
+        pixels[strip[1]:strip[3]] = np.asarray(part.convert("L" if grey else "RGB"))
+    return pixels
+
+
+def _to_8_bits(image: Image.Image, shift: int) -> Image.Image:
+    """Return an image as 8-bit grey or RGB, blended with white where it is transparent."""
+    if image.mode.startswith("I"):
+        return Image.fromarray((np.asarray(image) >> shift).astype(np.uint8))
+    if image.mode in ("LA", "La", "PA", "RGBA", "RGBa") or "transparency" in image.info:
+        image = image.convert("RGBA")
+        white = Image.new("RGBA", image.size, "white")
+        return Image.alpha_composite(white, image).convert("RGB")
+    return image.convert("L" if image.mode in ("1", "L") else "RGB")
