@@ -4,10 +4,12 @@ from __future__ import annotations
 import contextlib
 import io
 import threading
-from typing import Iterator
+from typing import Any, Iterator
 
 import numpy as np
 from PIL import Image
+
+from ..system.memory import trim_heap
 
 _MAX_MEMORY = 9 << 25  # bytes for all images that are being decoded: 33 megapixels in color
 _UNITS = 64  # into which they are divided
@@ -16,16 +18,19 @@ _STRIP = 1 << 18  # pixels that are converted at once
 _MAX_CHECKED = 1 << 25  # bytes of a JPEG file that is checked, which takes as many
 
 
-@contextlib.contextmanager
-def reserve_memory(image: Image.Image, coefficients: int, size: str) -> Iterator[None]:
-    """Wait until other images leave enough memory; ValueError if an image needs more than all.
+def estimate_memory(image: Image.Image) -> int:
+    """Return the bytes that it takes to decode, turn, convert and encode an image, at most.
 
-    Besides `coefficients`, a pixel takes 9 bytes at most: 4 in Pillow, 3 in the array, or 9 for
-    encoding it. The decoders of WebP and of optional formats have copies.
+    A pixel in color takes 4 in Pillow, 3 in an array. Some decoders have copies.
     """
     grey = image.mode in ("1", "L") and "transparency" not in image.info
     factor = (3 if grey else 9) * (2 if image.format in ("WEBP", "AVIF", "HEIF") else 1)
-    memory = factor * image.width * image.height + coefficients
+    return factor * image.width * image.height
+
+
+@contextlib.contextmanager
+def reserve_memory(memory: int, size: str) -> Iterator[None]:
+    """Wait until other images leave enough memory; ValueError if an image needs more than all."""
     if memory > _MAX_MEMORY:
         raise ValueError(f"is too large, more than {_MAX_MEMORY >> 20} MiB to decode: {size}")
     units = -(-memory * _UNITS // _MAX_MEMORY)
@@ -35,6 +40,8 @@ def reserve_memory(image: Image.Image, coefficients: int, size: str) -> Iterator
     try:
         yield
     finally:
+        if units > _UNITS // 8:  # each thread has a heap, which would keep the memory
+            trim_heap()
         for _ in range(units):
             _free.release()
 
@@ -45,7 +52,7 @@ def has_several_scans(image: Image.Image, raw: bytes, scan: int) -> bool:
     return "progressive" in image.info or raw[header + 4] < len(image.getbands())
 
 
-def load_jpeg(image: Image.Image, file: io.BytesIO, raw: bytes) -> bool:
+def load_jpeg(image: Any, file: io.BytesIO, raw: bytes) -> bool:
     """Decode a JPEG with one scan; return whether bytes are missing, or needless.
 
     libjpeg replaces missing bytes if it finds the end marker, which is therefore removed. Unless
@@ -57,7 +64,7 @@ def load_jpeg(image: Image.Image, file: io.BytesIO, raw: bytes) -> bool:
     file.seek(end)
     file.write(bytes(8))  # the decoder reads ahead
     file.truncate()
-    image.decodermaxblock = end - 1  # type: ignore[attr-defined]
+    image.decodermaxblock = end - 1
     try:
         image.load()
     except OSError:

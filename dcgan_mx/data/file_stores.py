@@ -12,6 +12,7 @@ import os
 import struct
 import tarfile
 import zipfile
+from errno import EINVAL
 from typing import BinaryIO, Callable, Iterable, Iterator, Union
 
 from ..system.files import StrPath, open_regular
@@ -93,7 +94,7 @@ class ZipFiles:
             self._archive = zipfile.ZipFile(path)
         self._size = os.path.getsize(path)
         self._infos = {info.filename: info for info in self._archive.infolist()
-                       if not info.is_dir()}
+                       if not info.filename.endswith("/")}
         self.names, self.hidden = _split_hidden(self._infos)
         self.skipped: list[tuple[str, str]] = []
 
@@ -176,7 +177,8 @@ def _report_damage(path: StrPath) -> Iterator[None]:
     try:
         yield
     except Exception as error:
-        if isinstance(error, DatasetError) or getattr(error, "errno", None):  # of the disk
+        # A disk has other errors; this one is of a position that does not exist.
+        if isinstance(error, DatasetError) or getattr(error, "errno", EINVAL) not in (None, EINVAL):
             raise
         raise DatasetError(f"{path} is not an archive, or damaged ({error}): copy or make it again"
                            ) from None

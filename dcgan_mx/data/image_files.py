@@ -6,7 +6,7 @@ import importlib
 import io
 import re
 from functools import lru_cache, partial
-from typing import Callable
+from typing import Callable, TypeVar
 
 import cv2
 import numpy as np
@@ -14,13 +14,20 @@ from PIL import Image, ImageOps, JpegImagePlugin, PngImagePlugin
 
 from ..system.errors import ArgumentError
 from ..system.memory import check_decoded_size
-from .decoding import has_several_scans, load_jpeg, reserve_memory, to_array
+from .decoding import (
+    estimate_memory,
+    has_several_scans,
+    load_jpeg,
+    reserve_memory,
+    to_array,
+)
 
 FORMATS = ("BMP", "GIF", "JPEG", "PNG", "PPM", "TIFF", "WEBP")
 MIN_SIDE = 8  # pixels; smaller images are icons and tracking pixels
 MAX_ASPECT = 16  # long side / short side
 SIGNATURE = re.compile(rb"BM|GIF8|\xff\xd8\xff|\x89PNG|P[1-7fFyY]\s|RIFF....WEBP"
                        rb"|II[*+]\0|MM\0[*+]|II\0\*|MM\*\0", re.DOTALL)
+T = TypeVar("T")
 PAD_COLORS = {"white": 255, "gray": 128, "black": 0}
 _HEIF = re.compile(rb"....ftyp(avi[fs]|hei[cfmsx]|hev[cmsx]|mif1|msf1)", re.DOTALL)
 _ORIENTATION = 0x0112  # the Exif tag
@@ -56,9 +63,7 @@ def decode(raw: bytes, side: int = 0, grey: bool | None = None, on_odd: OnOdd = 
     Unless `side` is 0, the shorter side is scaled to it. If `grey` is None, the result is grey if
     the file is. Transparent pixels are blended with white. Raises ValueError with the reason.
     """
-    with contextlib.ExitStack() as memory:
-        pixels = _decode(raw, side, grey, on_odd, memory)
-        return scale(pixels, side) if side else pixels
+    return _decode(raw, side, grey, on_odd, partial(scale, side=side) if side else np.asarray)
 
 
 def make_decoder(data_shape: tuple[int, int, int], crop: tuple[int, int] | str, fit: str,
@@ -97,8 +102,8 @@ def decode_whole(raw: bytes, shape: tuple[int, int], grey: bool, fit: str = "cro
     `fit` says what happens to an image of other proportions: its margins are cut off equally on
     both sides (crop), it gets margins of `pad_color` (pad), or it is stretched (stretch).
     """
-    with contextlib.ExitStack() as memory:
-        return _fit(_decode(raw, 2 * max(shape), grey, on_odd, memory), shape, fit, pad_color)
+    return _decode(raw, 2 * max(shape), grey, on_odd,
+                   partial(_fit, shape=shape, fit=fit, pad_color=pad_color))
 
 
 def _fit(pixels: np.ndarray, shape: tuple[int, int], fit: str, pad_color: str) -> np.ndarray:
@@ -124,20 +129,24 @@ def normalize_image(raw: bytes, resize: int = 256, quality: int = 95, on_odd: On
 
     Scaled images become JPEG; others PNG, lossless up to 8 bits. Raises ValueError like `decode`.
     """
-    with contextlib.ExitStack() as memory:
-        pixels = _decode(raw, resize, None, on_odd, memory)
-        image = Image.open(io.BytesIO(raw))
-        scaled = resize not in (0, min(image.size))
-        if (not scaled and image.format in ("JPEG", "PNG") and image.mode in ("L", "RGB")
-                and "transparency" not in image.info and image.getexif().get(_ORIENTATION, 1) == 1):
-            return raw
-        if resize:
-            pixels = scale(pixels, resize)
-        if pixels.ndim == 3:
-            pixels = cv2.cvtColor(pixels, cv2.COLOR_RGB2BGR)
-        suffix, option = ((".jpg", [cv2.IMWRITE_JPEG_QUALITY, quality]) if scaled else
-                          (".png", [cv2.IMWRITE_PNG_COMPRESSION, 1]))
-        return cv2.imencode(suffix, pixels, option)[1].tobytes()
+    return _decode(raw, resize, None, on_odd, partial(_encode, raw, resize, quality))
+
+
+def _encode(raw: bytes, resize: int, quality: int, pixels: np.ndarray) -> bytes:
+    """Encode the pixels of a file, `raw`, as `normalize_image` describes."""
+    image = Image.open(io.BytesIO(raw))
+    scaled = resize not in (0, min(image.size))
+    if (not scaled and image.format in ("JPEG", "PNG") and image.mode in ("L", "RGB")
+            and "transparency" not in image.info and image.getexif().get(_ORIENTATION, 1) == 1):
+        return raw
+    if resize:
+        pixels = scale(pixels, resize)
+    if pixels.ndim == 3:
+        pixels = cv2.cvtColor(pixels, cv2.COLOR_RGB2BGR)
+    suffix, option = ((".jpg", [cv2.IMWRITE_JPEG_QUALITY, quality]) if scaled else
+                      (".png", [cv2.IMWRITE_PNG_COMPRESSION, 1]))
+    encoded: bytes = cv2.imencode(suffix, pixels, option)[1].tobytes()
+    return encoded
 
 
 def scale(pixels: np.ndarray, side: int) -> np.ndarray:
@@ -179,12 +188,18 @@ def _open(file: io.BytesIO, raw: bytes) -> Image.Image:
     return image
 
 
-def _decode(raw: bytes, side: int, grey: bool | None, on_odd: OnOdd, memory: contextlib.ExitStack
-            ) -> np.ndarray:
+def _decode(raw: bytes, side: int, grey: bool | None, on_odd: OnOdd,
+            use: Callable[[np.ndarray], T]) -> T:
+    """Return `use(pixels)`, after which other threads may use the memory."""
+    with contextlib.ExitStack() as memory:
+        return use(_load(raw, side, grey, on_odd, memory))
+
+
+def _load(raw: bytes, side: int, grey: bool | None, on_odd: OnOdd, memory: contextlib.ExitStack
+          ) -> np.ndarray:
     """Return the pixels of a file; of a JPEG perhaps fewer, but `side` or more on each side.
 
-    Other threads wait for the memory of large images until `memory` is closed. Pillow decodes
-    exactly as OpenCV, which is faster, but prints a line on every odd JPEG file.
+    Pillow decodes exactly as OpenCV, which is faster, but prints a line on every odd JPEG file.
     """
     try:
         file = io.BytesIO(raw)
@@ -193,15 +208,16 @@ def _decode(raw: bytes, side: int, grey: bool | None, on_odd: OnOdd, memory: con
         coefficients = 6 * image.width * image.height if buffered else 0
         size = f"{image.width}x{image.height}"
         image.draft("L" if grey and image.mode == "RGB" else None, (side, side) if side else None)
-        memory.enter_context(reserve_memory(image, coefficients, size))
+        memory.enter_context(reserve_memory(estimate_memory(image) + coefficients, size))
         if image.format == "JPEG" and not buffered and load_jpeg(image, file, raw):
             on_odd()
         if image.getexif().get(_ORIENTATION, 1) != 1:
             image = ImageOps.exif_transpose(image)
         return to_array(image, grey)
     except Image.UnidentifiedImageError:
-        raise ValueError(find_problem(raw) or "is not an image") from None
+        raise ValueError(find_problem(raw) or "is not an image, or its header is damaged") from None
     except (ValueError, Image.DecompressionBombError) as error:
-        raise ValueError(str(error)) from None
+        is_text = "MAX_TEXT" in str(error)
+        raise ValueError("has more than 16 MiB of texts" if is_text else str(error)) from None
     except Exception as error:  # a decoder raises anything on a damaged file
         raise ValueError(f"is damaged: {error}") from None

@@ -11,10 +11,11 @@ import os
 import struct
 import warnings
 import zlib
-from concurrent.futures import ThreadPoolExecutor
+from collections import deque
+from concurrent.futures import Future, ThreadPoolExecutor
 from functools import partial
 from itertools import islice
-from typing import Callable, Union
+from typing import Any, Callable, Iterable, Iterator, Union
 
 import numpy as np
 
@@ -27,8 +28,23 @@ from .recordio import read_image, scan
 _HEAD = 4096  # bytes of a file that show its format, and are part of the fingerprint
 _MAX_BYTES = 1 << 30  # read of a file
 _CACHE_BYTES = 1 << 30  # of decoded images, for all workers of a machine together
+_MAX_LISTED = 1000  # records without an image; more are counted
 _MAX_FAILURES = 100  # consecutive images that cannot be read
 _THREADS = 16  # for folders on a network
+
+
+def map_in_order(function: Callable[[Any], Any], items: Iterable[Any], threads: int
+                 ) -> Iterator[tuple[Any, Any]]:
+    """Yield each item with its result; the threads are a few results ahead."""
+    results: deque[tuple[Any, Future[Any]]] = deque()
+    with ThreadPoolExecutor(threads) as pool:
+        for item in items:
+            results.append((item, pool.submit(function, item)))
+            if len(results) > 2 * threads:
+                first, result = results.popleft()
+                yield first, result.result()
+        for first, result in results:
+            yield first, result.result()
 
 
 class Folder:
@@ -41,15 +57,18 @@ class Folder:
         self.path, self._files = path, open_files(path)
         names = sorted(self._files.names,
                        key=lambda name: hashlib.sha256(os.fsencode(name)).digest())
-        with ThreadPoolExecutor(_THREADS) as pool:
-            results = list(zip(names, pool.map(self._inspect, names)))
-        self._names = [name for name, (reason, _) in results if not reason]
-        self.skipped = self._files.skipped + [(name, reason) for name, (reason, _) in results
-                                              if reason]
+        self._names: list[str] = []
+        self.skipped = [*self._files.skipped]
+        digest = hashlib.sha256()
+        for name, (reason, identity) in map_in_order(self._inspect, names, _THREADS):
+            digest.update(identity)
+            if reason:
+                self.skipped.append((name, reason))
+            else:
+                self._names.append(name)
         if self._files.hidden:
             self.skipped.append(("hidden files or folders", f"{len(self._files.hidden)}, such as "
                                  f"{min(self._files.hidden)}"))
-        digest = hashlib.sha256(b"".join(identity for _, (_, identity) in results))
         self.fingerprint = {"records": len(self._names), "sha256": digest.hexdigest()}
 
     def __len__(self) -> int:
@@ -94,7 +113,10 @@ class Records:
         self._state = self._stat()
         offsets, empty, digest = scan(path)
         self._numbers, self._offsets = np.flatnonzero(~empty), offsets[~empty]
-        self.skipped = [(f"record {n + 1}", "contains no image") for n in np.flatnonzero(empty)]
+        without = np.flatnonzero(empty)
+        self.skipped = [(f"record {n + 1}", "contains no image") for n in without[:_MAX_LISTED]]
+        if len(without) > _MAX_LISTED:
+            self.skipped.append((f"{len(without) - _MAX_LISTED} more", "contain no image"))
         self.fingerprint = {"records": len(self._offsets), "sha256": digest}
 
     def __del__(self) -> None:

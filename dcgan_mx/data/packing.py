@@ -3,9 +3,7 @@ from __future__ import annotations
 
 import warnings
 from array import array
-from concurrent.futures import ThreadPoolExecutor
 from functools import partial
-from itertools import islice
 from pathlib import Path
 from typing import Callable, Iterable, Iterator
 
@@ -13,7 +11,7 @@ from ..system.files import StrPath, remove_stale, write_atomic
 from .errors import DatasetError, short_message
 from .file_stores import find_format
 from .image_files import normalize_image
-from .image_sources import Folder, Records, Source, warn_odd
+from .image_sources import Folder, Records, Source, map_in_order, warn_odd
 from .recordio import encode_record
 
 
@@ -47,17 +45,14 @@ def pack(source: StrPath, out: StrPath, resize: int = 256, quality: int = 95, th
 
     def records() -> Iterator[bytes]:
         nonlocal position
-        numbers = iter(progress(range(len(images))))
-        with ThreadPoolExecutor(threads) as pool:
-            while chunk := list(islice(numbers, 4 * threads)):  # bounds the memory
-                for n, (image, reason) in zip(chunk, pool.map(read, chunk)):
-                    if reason:
-                        skipped.append((images.name(n), reason))
-                        continue
-                    record = encode_record(image, len(offsets))
-                    offsets.append(position)
-                    position += len(record)
-                    yield record
+        for n, (image, reason) in map_in_order(read, progress(range(len(images))), threads):
+            if reason:
+                skipped.append((images.name(n), reason))
+                continue
+            record = encode_record(image, len(offsets))
+            offsets.append(position)
+            position += len(record)
+            yield record
         if len(offsets) < min_images:
             raise DatasetError(f"{source} has {len(offsets)} readable images of "
                                f"{len(offsets) + len(skipped)} files: expected {min_images} or "
