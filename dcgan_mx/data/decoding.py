@@ -24,8 +24,8 @@ def estimate_memory(image: Image.Image) -> int:
     A pixel in color takes 4 in Pillow, 3 in an array. Some decoders have copies.
     """
     grey = image.mode in ("1", "L") and "transparency" not in image.info
-    factor = (3 if grey else 9) * (2 if image.format in ("WEBP", "AVIF", "HEIF") else 1)
-    return factor * image.width * image.height
+    per_pixel = 3 if grey else {"WEBP": 16, "AVIF": 12, "HEIF": 12}.get(str(image.format), 9)
+    return per_pixel * image.width * image.height
 
 
 @contextlib.contextmanager
@@ -40,10 +40,15 @@ def reserve_memory(memory: int, size: str) -> Iterator[None]:
     try:
         yield
     finally:
-        if units > _UNITS // 8:  # each thread has a heap, which would keep the memory
-            trim_heap()
+        trim_after(memory)
         for _ in range(units):
             _free.release()
+
+
+def trim_after(memory: int) -> None:
+    """Return the memory of a large image to the system; the heap of a thread would keep it."""
+    if memory > _MAX_MEMORY // 8:
+        trim_heap()
 
 
 def has_several_scans(image: Image.Image, raw: bytes, scan: int) -> bool:

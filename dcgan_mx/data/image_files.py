@@ -20,6 +20,7 @@ from .decoding import (
     load_jpeg,
     reserve_memory,
     to_array,
+    trim_after,
 )
 
 FORMATS = ("BMP", "GIF", "JPEG", "PNG", "PPM", "TIFF", "WEBP")
@@ -205,14 +206,16 @@ def _load(raw: bytes, side: int, grey: bool | None, on_odd: OnOdd, memory: conte
         file = io.BytesIO(raw)
         image = _open(file, raw)
         buffered = image.format == "JPEG" and has_several_scans(image, raw, file.tell())
-        coefficients = 6 * image.width * image.height if buffered else 0
+        needed = 6 * image.width * image.height if buffered else 0  # for the coefficients
         size = f"{image.width}x{image.height}"
         image.draft("L" if grey and image.mode == "RGB" else None, (side, side) if side else None)
-        memory.enter_context(reserve_memory(estimate_memory(image) + coefficients, size))
+        needed += estimate_memory(image)
+        memory.enter_context(reserve_memory(needed, size))
         if image.format == "JPEG" and not buffered and load_jpeg(image, file, raw):
             on_odd()
         if image.getexif().get(_ORIENTATION, 1) != 1:
             image = ImageOps.exif_transpose(image)
+            trim_after(needed)
         return to_array(image, grey)
     except Image.UnidentifiedImageError:
         raise ValueError(find_problem(raw) or "is not an image, or its header is damaged") from None
