@@ -110,7 +110,7 @@ class ZipFiles:
             with self._archive.open(info) as f:
                 return f.read(limit), info.file_size
         except Exception as error:  # each compression has its own errors
-            raise ValueError(f"is damaged: {error or type(error).__name__}") from None
+            raise ValueError(f"is damaged: {str(error) or type(error).__name__}") from None
 
 
 class TarFiles:
@@ -147,11 +147,15 @@ class TarFiles:
             self._file.close()
 
     def read(self, name: str, limit: int) -> tuple[bytes, int]:
-        """Return up to `limit` bytes of a file, and its size."""
+        """Return up to `limit` bytes of a file, and its size; ValueError if it is cut off."""
         start, size = self._places[name]
-        if isinstance(self._file, io.BytesIO):
-            return bytes(self._file.getbuffer()[start:start + min(size, limit)]), size
-        return os.pread(self._file.fileno(), min(size, limit), start), size
+        length = min(size, limit)
+        content = (bytes(self._file.getbuffer()[start:start + length])
+                   if isinstance(self._file, io.BytesIO) else
+                   os.pread(self._file.fileno(), length, start))
+        if len(content) < length:
+            raise ValueError("is cut off")
+        return content, size
 
 
 FileStore = Union[FolderFiles, ZipFiles, TarFiles]

@@ -14,14 +14,7 @@ from PIL import Image, ImageOps, JpegImagePlugin, PngImagePlugin
 
 from ..system.errors import ArgumentError
 from ..system.memory import check_decoded_size
-from .decoding import (
-    estimate_memory,
-    has_several_scans,
-    load_jpeg,
-    reserve_memory,
-    to_array,
-    trim_after,
-)
+from . import decoding
 
 FORMATS = ("BMP", "GIF", "JPEG", "PNG", "PPM", "TIFF", "WEBP")
 MIN_SIDE = 8  # pixels; smaller images are icons and tracking pixels
@@ -64,7 +57,7 @@ def decode(raw: bytes, side: int = 0, grey: bool | None = None, on_odd: OnOdd = 
     Unless `side` is 0, the shorter side is scaled to it. If `grey` is None, the result is grey if
     the file is. Transparent pixels are blended with white. Raises ValueError with the reason.
     """
-    return _decode(raw, side, grey, on_odd, partial(scale, side=side) if side else np.asarray)
+    return _decode(raw, side, grey, partial(scale, side=side) if side else np.asarray, on_odd)
 
 
 def make_decoder(data_shape: tuple[int, int, int], crop: tuple[int, int] | str, fit: str,
@@ -84,31 +77,24 @@ def make_decoder(data_shape: tuple[int, int, int], crop: tuple[int, int] | str, 
             raise ArgumentError(name, f"invalid value {value!r}: expected {expected}")
     grey = data_shape[0] == 1
     if isinstance(crop, str):
-        return partial(decode_whole, shape=data_shape[1:], grey=grey,
-                       fit="crop" if crop == "center" else fit, pad_color=pad_color)
-    return partial(decode_at_least, side=crop[1], grey=grey, exact=exact)
+        use = partial(_fit, shape=data_shape[1:], fit="crop" if crop == "center" else fit,
+                      pad_color=pad_color)
+        return partial(_decode, side=2 * max(data_shape[1:]), grey=grey, use=use)
+    return partial(_decode, side=crop[1] if exact else 0, grey=grey,
+                   use=partial(scale if exact else _enlarge, side=crop[1]))
 
 
-def decode_at_least(raw: bytes, side: int, grey: bool, exact: bool, on_odd: OnOdd = bool
-                    ) -> np.ndarray:
-    """Decode an image, and enlarge it, or scale it if `exact`, to a shorter side of `side`."""
-    pixels = decode(raw, side if exact else 0, grey, on_odd)
+def _enlarge(pixels: np.ndarray, side: int) -> np.ndarray:
+    """Scale an image to a shorter side of `side`, unless it is longer."""
     return scale(pixels, side) if min(pixels.shape[:2]) < side else pixels
 
 
-def decode_whole(raw: bytes, shape: tuple[int, int], grey: bool, fit: str = "crop",
-                 pad_color: str = "white", on_odd: OnOdd = bool) -> np.ndarray:
-    """Return an image file as pixels of a shape, (H, W) or (H, W, 3); otherwise like `decode`.
+def _fit(pixels: np.ndarray, shape: tuple[int, int], fit: str, pad_color: str) -> np.ndarray:
+    """Scale an image to a shape, (H, W).
 
     `fit` says what happens to an image of other proportions: its margins are cut off equally on
     both sides (crop), it gets margins of `pad_color` (pad), or it is stretched (stretch).
     """
-    return _decode(raw, 2 * max(shape), grey, on_odd,
-                   partial(_fit, shape=shape, fit=fit, pad_color=pad_color))
-
-
-def _fit(pixels: np.ndarray, shape: tuple[int, int], fit: str, pad_color: str) -> np.ndarray:
-    """Scale an image to a shape, as `decode_whole` describes."""
     (height, width), (new_height, new_width) = pixels.shape[:2], shape
     ratios = height / new_height, width / new_width
     if fit == "crop":
@@ -130,7 +116,7 @@ def normalize_image(raw: bytes, resize: int = 256, quality: int = 95, on_odd: On
 
     Scaled images become JPEG; others PNG, lossless up to 8 bits. Raises ValueError like `decode`.
     """
-    return _decode(raw, resize, None, on_odd, partial(_encode, raw, resize, quality))
+    return _decode(raw, resize, None, partial(_encode, raw, resize, quality), on_odd)
 
 
 def _encode(raw: bytes, resize: int, quality: int, pixels: np.ndarray) -> bytes:
@@ -189,9 +175,9 @@ def _open(file: io.BytesIO, raw: bytes) -> Image.Image:
     return image
 
 
-def _decode(raw: bytes, side: int, grey: bool | None, on_odd: OnOdd,
-            use: Callable[[np.ndarray], T]) -> T:
-    """Return `use(pixels)`, after which other threads may use the memory."""
+def _decode(raw: bytes, side: int, grey: bool | None, use: Callable[[np.ndarray], T],
+            on_odd: OnOdd = bool) -> T:
+    """Return `use(pixels)` of a file, after which other threads may use the memory."""
     with contextlib.ExitStack() as memory:
         return use(_load(raw, side, grey, on_odd, memory))
 
@@ -205,18 +191,18 @@ def _load(raw: bytes, side: int, grey: bool | None, on_odd: OnOdd, memory: conte
     try:
         file = io.BytesIO(raw)
         image = _open(file, raw)
-        buffered = image.format == "JPEG" and has_several_scans(image, raw, file.tell())
+        buffered = image.format == "JPEG" and decoding.has_several_scans(image, raw, file.tell())
         needed = 6 * image.width * image.height if buffered else 0  # for the coefficients
         size = f"{image.width}x{image.height}"
         image.draft("L" if grey and image.mode == "RGB" else None, (side, side) if side else None)
-        needed += estimate_memory(image)
-        memory.enter_context(reserve_memory(needed, size))
-        if image.format == "JPEG" and not buffered and load_jpeg(image, file, raw):
+        needed += decoding.estimate_memory(image)
+        memory.enter_context(decoding.reserve_memory(needed, size))
+        if image.format == "JPEG" and not buffered and decoding.load_jpeg(image, file, raw):
             on_odd()
         if image.getexif().get(_ORIENTATION, 1) != 1:
             image = ImageOps.exif_transpose(image)
-            trim_after(needed)
-        return to_array(image, grey)
+            decoding.trim_after(needed)
+        return decoding.to_array(image, grey)
     except Image.UnidentifiedImageError:
         raise ValueError(find_problem(raw) or "is not an image, or its header is damaged") from None
     except (ValueError, Image.DecompressionBombError) as error:

@@ -15,7 +15,7 @@ from collections import deque
 from concurrent.futures import Future, ThreadPoolExecutor
 from functools import partial
 from itertools import islice
-from typing import Any, Callable, Iterable, Iterator, Union
+from typing import Any, Callable, Iterable, Iterator, Set, Union
 
 import numpy as np
 
@@ -147,26 +147,32 @@ class Records:
 Source = Union[Folder, Records]
 
 
-def warn_odd(source: Source, odd: set[str]) -> None:
-    """Warn of JPEG files, `odd`, that have been read, but lack or have extra bytes."""
-    if odd:
-        warnings.warn(f"{source.path}: JPEG files with missing or extra bytes, which may look "
-                      f"damaged: {len(odd)}, such as {min(odd)!r}", RuntimeWarning, stacklevel=2)
+class OddFiles(Set[str]):
+    """Names of JPEG files that were read, but lack or have extra bytes."""
+
+    _warned = False
+
+    def warn(self, source: StrPath) -> None:
+        """Warn of the files, once."""
+        if self and not self._warned:
+            self._warned = True
+            warnings.warn(f"{source}: JPEG files with missing or extra bytes, which may look "
+                          f"damaged: {len(self)}, such as {min(self)!r}", RuntimeWarning,
+                          stacklevel=2)
 
 
 class DecodedImages:
     """The images of a source, decoded, which `workers` processes of a machine keep in memory.
 
     `decode` makes pixels of an encoded image, or raises ValueError with the reason. Unreadable
-    images are reported in a warning and in the source's `skipped`; odd ones by `warn_odd`.
+    images are reported in a warning and in the source's `skipped`; odd files are in `odd`.
     """
 
     def __init__(self, source: Source, decode: Callable[..., np.ndarray], workers: int) -> None:
         self._source, self._decode = source, decode
         self._cache_left = _CACHE_BYTES // workers
         self._cache: dict[int, np.ndarray | None] = {}  # None: unreadable
-        self._odd: set[str] = set()
-        self._warned = False
+        self.odd = OddFiles()
 
     def load(self, n: int) -> np.ndarray:
         """Return the pixels of image `n`, or of the next image that can be read."""
@@ -178,19 +184,13 @@ class DecodedImages:
                            f"beginning with {self._source.name(n)!r}: check the disk, or remove "
                            "these images")
 
-    def warn_odd(self) -> None:
-        """Warn of the odd JPEG files that have been read, once."""
-        if self._odd and not self._warned:
-            self._warned = True
-            warn_odd(self._source, self._odd)
-
     def _read(self, n: int) -> np.ndarray | None:
         """Return the pixels of image `n`, or None if it cannot be read."""
         if n in self._cache:
             return self._cache[n]
         try:
             pixels = self._decode(self._source.read(n),
-                                  on_odd=partial(self._odd.add, self._source.name(n)))
+                                  on_odd=partial(self.odd.add, self._source.name(n)))
         except DatasetError:
             raise
         except (OSError, ValueError) as error:

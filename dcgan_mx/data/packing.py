@@ -11,7 +11,7 @@ from ..system.files import StrPath, remove_stale, write_atomic
 from .errors import DatasetError, short_message
 from .file_stores import find_format
 from .image_files import normalize_image
-from .image_sources import Folder, Records, Source, map_in_order, warn_odd
+from .image_sources import Folder, OddFiles, Records, Source, map_in_order
 from .recordio import encode_record
 
 
@@ -31,8 +31,7 @@ def pack(source: StrPath, out: StrPath, resize: int = 256, quality: int = 95, th
         remove_stale(path)
     images: Source = (Folder(source) if find_format(source) in ("folder", "zip", "tar") else
                       Records(source))
-    skipped, offsets, position = images.skipped, array("q"), 0
-    odd: set[str] = set()
+    skipped, offsets, position, odd = images.skipped, array("q"), 0, OddFiles()
 
     def read(n: int) -> tuple[bytes, str]:
         try:
@@ -61,6 +60,6 @@ def pack(source: StrPath, out: StrPath, resize: int = 256, quality: int = 95, th
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # Pillow's, about files that are checked here
         write_atomic(out, records(), sync=True)
-    warn_odd(images, odd)
+    odd.warn(source)
     write_atomic(index, b"".join(b"%d\t%d\n" % entry for entry in enumerate(offsets)))
     return len(offsets), sorted(skipped)

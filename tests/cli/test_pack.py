@@ -25,9 +25,11 @@ def test_folder_training_skips_other_files_and_resumes(photo_folder, succeed, tr
     for path in photo_folder.iterdir():
         os.link(path, folder / path.name)
     (folder / "no\nimage.jpg").write_text("hello")
+    (folder / ".\x1b[2J").touch()
     command = ("--dataset", "folder", "--data-path", folder, *PHOTOS)
     done = succeed("train", *command, "--max-steps", 4, "--run-dir", tmp_path / "a")
     assert done.stderr.count("skipped: no\\nimage.jpg: ") == 1
+    assert "skipped: hidden files or folders: 1, such as .\\x1b[2J\n" in done.stderr
     train(*command, "--max-steps", 2, "--run-dir", tmp_path / "b")
     train("--resume", "--run-dir", tmp_path / "b", "--max-steps", 4)
     assert_same_arrays(final(tmp_path / "a"), final(tmp_path / "b"))

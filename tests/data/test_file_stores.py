@@ -196,6 +196,18 @@ def test_deeply_chained_headers_of_a_tar_archive(tmp_path):
         Folder(tmp_path / "a.tar")
 
 
+def test_archives_that_are_cut_off_while_they_are_read(tmp_path):
+    for make, reasons in ((make_tar, {"is cut off"}), (make_zip, {
+            "is damaged: EOFError", "is damaged: Truncated file header"})):
+        path = make(tmp_path / "a", {f"{n}.png": encode(n) for n in range(3)})
+
+        def cut(numbers, path=path):
+            os.truncate(path, len(encode(0)) + 1700)
+            return numbers
+        n, skipped = pack(path, tmp_path / "a.rec", progress=cut)
+        assert n == 1 and {reason for _, reason in skipped} <= reasons
+
+
 def test_a_name_without_a_character_and_a_size_beyond_the_file(tmp_path):
     path = make_zip(tmp_path / "a.zip", {"x.png": encode(0)})
     path.write_bytes(path.read_bytes().replace(b"x.png", b"\0.png"))  # it ends at the zero byte
