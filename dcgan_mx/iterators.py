@@ -250,11 +250,17 @@ class ImagenetIter(EpochIter):
             smaller = f"use {flag_name('batch_size')} {fitting}, or " if fitting else ""
             raise DatasetError(f"{path} has {len(images)} images, but a batch needs "
                                f"{batch_size * num_parts}: {smaller}add images", images.skipped)
-        self._crop = None if isinstance(crop, str) else crop
+        self._path, self._crop = path, None if isinstance(crop, str) else crop
         self._mirror, self._by_area = mirror, inter_method == 9
         self._images = DecodedImages(images, decoder, num_parts)
         self.fingerprint, self.skipped = images.fingerprint, images.skipped
         super().__init__(len(images), batch_size, data_shape, seed, threads, num_parts, part_index)
+
+    def next(self) -> Any:
+        """Return the next batch of the epoch."""
+        if not self._batches:
+            self._images.odd.warn(self._path)
+        return super().next()
 
     def _make(self, order: np.ndarray, draws: np.ndarray) -> np.ndarray:
         images = [self._transform(self._images.load(n), row) for n, row in zip(order, draws)]

@@ -1,4 +1,5 @@
 import io
+import warnings
 
 import cv2
 import numpy as np
@@ -302,6 +303,23 @@ def test_a_damaged_image_is_reported_once_and_replaced_by_the_next(few_rec, sour
     changed, = np.flatnonzero((images != expected).any((1, 2, 3)))
     np.testing.assert_array_equal(expected[changed], sources[5])
     np.testing.assert_array_equal(images[changed], sources[6])
+
+
+def test_odd_jpeg_files_are_counted_in_one_warning(sources, tmp_path):
+    (tmp_path / "in").mkdir()
+    for name, extra in (("a.jpg", b""), ("b.jpg", b"<html>"), ("c.jpg", b"<html>")):
+        (tmp_path / "in" / name).write_bytes(encode(sources[0], "JPEG") + extra)
+    it = FolderIter(tmp_path / "in", 1, threads=2)
+    for read in (lambda: pack(tmp_path / "in", tmp_path / "a.rec"), lambda: epoch(it)):
+        with pytest.warns(RuntimeWarning, match="in: JPEG files with missing or extra bytes, which "
+                          "may look damaged: 2, such as 'b.jpg'$") as caught:
+            read()
+        assert len(caught) == 1
+    it.reset()
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        epoch(it)
+    assert it.skipped == []
 
 
 def test_many_damaged_images_in_a_row_and_a_changed_file_are_errors(few_rec, tmp_path):

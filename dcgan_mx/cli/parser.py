@@ -81,5 +81,5 @@ def print_skipped(skipped: Iterable[tuple[str, str]]) -> None:
     """Print each file that was skipped, and why, to standard error."""
     for name, reason in skipped:
         shown = "".join(c if c.isprintable() else c.encode("unicode_escape").decode()
-                        for c in name)
-        print(f"skipped: {shown}: {' '.join(reason.split())}", file=sys.stderr)
+                        for c in f"{name}: {' '.join(reason.split())}")
+        print(f"skipped: {shown}", file=sys.stderr)

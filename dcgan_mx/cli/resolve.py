@@ -7,6 +7,7 @@ from typing import Any
 
 from ..data.datasets import get_fashion_mnist, get_mnist, make_discs
 from ..data.file_stores import find_format
+from ..data.image_sources import contains_images
 from ..engine.collectives import Workers
 from ..iterators import RANDOM_CROP, EpochIter, FolderIter, ImagenetIter, MnistIter
 from ..metrics.digit_classifier import DigitClassifier, load_classifier
@@ -107,7 +108,7 @@ def make_train_iter(settings: Settings, workers: Workers, list_skipped: bool = T
             print_skipped(train_iter.skipped)
         return train_iter
     root = options.data_path or data_folder()
-    if os.path.isfile(root):
+    if os.path.isfile(root) or options.data_path and contains_images(root):
         _check_dataset(str(config.dataset), root)
     images = (get_mnist(root)[0] if config.dataset == "mnist" else
               get_fashion_mnist(root)[0] if config.dataset == "fashion-mnist" else make_discs())

@@ -14,7 +14,7 @@ import numpy as np
 
 from .. import __version__
 from ..engine.collectives import Workers
-from ..iterators import EpochIter, RandIter
+from ..iterators import RandIter
 from ..metrics.evaluator import first_images
 from ..runs import checkpoint
 from ..runs.checkpoint_files import read_files
@@ -99,11 +99,11 @@ def _train(args: TrainArgs, hooks: Sequence[Hook] = ()) -> tuple[int, Run | None
             print(json.dumps(run_info, indent=2))
         return 0, None
     check_same_flags(args, contexts, workers)
-    train_iter = make_train_iter(settings, workers)
     if args.preview is not None:
         if first:
-            write_preview(args.preview, train_iter)
+            write_preview(args.preview, settings)
         return 0, None
+    train_iter = make_train_iter(settings, workers)
     run_info["data"] = getattr(train_iter, "fingerprint", None)
     workers.check_same(f"{train_iter.num_batches} batches of {run_info['data']}", "data")
     rand_iter = RandIter(config.batch_size, config.nz, config.seed, workers.count, workers.rank)
@@ -137,9 +137,10 @@ def _train(args: TrainArgs, hooks: Sequence[Hook] = ()) -> tuple[int, Run | None
                             hooks), run
 
 
-def write_preview(path: str, train_iter: EpochIter) -> None:
+def write_preview(path: str, settings: Settings) -> None:
     """Write a grid of the first 64 images of the training, or of all if there are fewer."""
-    n = min(64, train_iter.num_batches * train_iter.batch_size)
+    train_iter = make_train_iter(settings.replace({"batch_size": 1}), Workers())
+    n = min(64, train_iter.num_batches)
     save_image(path, make_grid(first_images(train_iter, n)))
     print(f"{path}: {n} training images")
 

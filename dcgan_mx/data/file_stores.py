@@ -6,21 +6,26 @@ that cannot be read, with the reason, and `read`. Nothing is written, so names a
 from __future__ import annotations
 
 import contextlib
-import gzip
+import importlib
 import io
 import os
 import struct
 import tarfile
 import zipfile
+from errno import EINVAL
 from typing import BinaryIO, Callable, Iterable, Iterator, Union
 
 from ..system.files import StrPath, open_regular
 from .errors import DatasetError, short_message
 from .recordio import MAGIC
 
-_ZIP, _GZIP = (b"PK\3\4", b"PK\5\6"), b"\x1f\x8b"
+_ZIP = (b"PK\3\4", b"PK\5\6")
+# Compressions of tar archives: the first bytes, and Python's module.
+_COMPRESSIONS = {b"\x1f\x8b": "gzip", b"BZh": "bz2", b"\xfd7zXZ\0": "lzma"}
 _HIDDEN = {"__MACOSX", "@eaDir"}  # of macOS in archives, and of Synology's file servers
 _MAX_UNPACKED = 1 << 30  # bytes of a compressed tar archive, which is kept in memory
+_MAX_GROWTH = 1 << 27  # bytes that it takes beyond the size of the file
+_MAX_MEMBER_GROWTH = 1 << 25  # the same for a file in a ZIP archive; each thread may read one
 
 
 def find_format(path: StrPath) -> str:
@@ -31,7 +36,7 @@ def find_format(path: StrPath) -> str:
         head = f.read(512)
     if head.startswith(_ZIP):
         return "zip"
-    if head.startswith(_GZIP) or head[257:262] == b"ustar":
+    if head.startswith(tuple(_COMPRESSIONS)) or head[257:262] == b"ustar":
         return "tar"
     return "records" if head.startswith(struct.pack("<I", MAGIC)) else ""
 
@@ -42,8 +47,8 @@ def open_files(path: StrPath) -> FileStore:
         "folder": FolderFiles, "zip": ZipFiles, "tar": TarFiles}
     kind = find_format(path)
     if kind not in stores:
-        raise DatasetError(f"{path} is not a folder or an archive: expected a folder, .zip, .tar "
-                           "or .tar.gz")
+        raise DatasetError(f"{path} is not a folder or an archive: expected a folder, .zip, "
+                           ".tar, .tar.gz, .tar.bz2 or .tar.xz")
     return stores[kind](path)
 
 
@@ -87,8 +92,9 @@ class ZipFiles:
     def __init__(self, path: StrPath) -> None:
         with _report_damage(path):
             self._archive = zipfile.ZipFile(path)
+        self._size = os.path.getsize(path)
         self._infos = {info.filename: info for info in self._archive.infolist()
-                       if not info.is_dir()}
+                       if not info.filename.endswith("/")}
         self.names, self.hidden = _split_hidden(self._infos)
         self.skipped: list[tuple[str, str]] = []
 
@@ -97,56 +103,76 @@ class ZipFiles:
         info = self._infos[name]
         if info.flag_bits & 1:
             raise ValueError("is encrypted: make the archive without a password")
+        growth = min(limit, info.file_size) - min(info.compress_size, self._size)
+        if growth > _MAX_MEMBER_GROWTH:  # ZipExtFile reads no more than the size in the header
+            raise ValueError(f"is {growth >> 20} MiB larger than its compressed form: unpack it")
         try:
             with self._archive.open(info) as f:
                 return f.read(limit), info.file_size
         except Exception as error:  # each compression has its own errors
-            raise ValueError(f"is damaged: {error or type(error).__name__}") from None
+            raise ValueError(f"is damaged: {str(error) or type(error).__name__}") from None
 
 
 class TarFiles:
-    """The files in a tar archive; one compressed by gzip is kept in memory, up to 1 GiB."""
+    """The files in a tar archive; the content of a compressed one is kept in memory."""
 
     def __init__(self, path: StrPath) -> None:
         self._file: BinaryIO = open_regular(path, follow=True)
-        self._content = b""
-        with _report_damage(path):
-            if self._file.read(2) == _GZIP:
-                self._file.seek(0)
-                with self._file, gzip.open(self._file) as f:
-                    self._content = f.read(_MAX_UNPACKED + 1)
-                if len(self._content) > _MAX_UNPACKED:
-                    raise DatasetError(f"{path} has more than {_MAX_UNPACKED >> 20} MiB of files: "
-                                       "decompress it with gunzip, or make a ZIP archive")
-                self._file = io.BytesIO(self._content)  # shares the bytes
-            self._file.seek(0)
-            with tarfile.open(fileobj=self._file, mode="r:") as archive:
-                members = archive.getmembers()
         self._places: dict[str, tuple[int, int]] = {}
-        self.skipped = []
-        for member in members:  # of `tar -C FOLDER .`, names begin with ./
-            name, target = map(os.path.normpath, (member.name, member.linkname))
-            if member.isreg() and not member.issparse():
-                self._places[name] = member.offset_data, member.size
-            elif member.islnk() and target in self._places:  # a second name of a file
-                self._places[name] = self._places[target]
-            elif not member.isdir():
-                self.skipped.append((name, "is not a regular file"))
+        self.skipped: list[tuple[str, str]] = []
+        with _report_damage(path):
+            head = self._file.read(6)
+            self._file.seek(0)
+            for magic, module in _COMPRESSIONS.items():
+                if head.startswith(magic):
+                    self._file = _decompress(path, self._file, module)
+            with tarfile.open(fileobj=self._file, mode="r:") as archive:
+                while member := archive.next():
+                    archive.members.clear()  # type: ignore[attr-defined]  # saves memory
+                    self._add(member)
         self.names, self.hidden = _split_hidden(self._places)
+
+    def _add(self, member: tarfile.TarInfo) -> None:
+        """Note where the content of a member is."""
+        name, target = map(os.path.normpath, (member.name, member.linkname))  # ./NAME: NAME
+        if member.isreg() and not member.issparse():
+            self._places[name] = member.offset_data, member.size
+        elif member.islnk() and target in self._places:  # a second name of a file
+            self._places[name] = self._places[target]
+        elif not member.isdir():
+            self.skipped.append((name, "is not a regular file"))
 
     def __del__(self) -> None:
         if hasattr(self, "_file"):
             self._file.close()
 
     def read(self, name: str, limit: int) -> tuple[bytes, int]:
-        """Return up to `limit` bytes of a file, and its size."""
+        """Return up to `limit` bytes of a file, and its size; ValueError if it is cut off."""
         start, size = self._places[name]
-        if self._content:
-            return self._content[start:start + min(size, limit)], size
-        return os.pread(self._file.fileno(), min(size, limit), start), size
+        length = min(size, limit)
+        content = (bytes(self._file.getbuffer()[start:start + length])
+                   if isinstance(self._file, io.BytesIO) else
+                   os.pread(self._file.fileno(), length, start))
+        if len(content) < length:
+            raise ValueError("is cut off")
+        return content, size
 
 
 FileStore = Union[FolderFiles, ZipFiles, TarFiles]
+
+
+def _decompress(path: StrPath, file: BinaryIO, module: str) -> io.BytesIO:
+    """Return the content of a compressed archive; DatasetError if it takes too much memory."""
+    limit = min(_MAX_UNPACKED, os.fstat(file.fileno()).st_size + _MAX_GROWTH)
+    content = io.BytesIO()
+    with file, importlib.import_module(module).open(file) as unpacked:
+        while content.tell() <= limit and (piece := unpacked.read(1 << 20)):
+            content.write(piece)
+    if content.tell() > limit:
+        raise DatasetError(f"{path} has more than {limit >> 20} MiB of files, which are kept in "
+                           "memory: decompress it, or make a ZIP archive")
+    content.seek(0)
+    return content
 
 
 @contextlib.contextmanager
@@ -155,7 +181,8 @@ def _report_damage(path: StrPath) -> Iterator[None]:
     try:
         yield
     except Exception as error:
-        if isinstance(error, DatasetError) or getattr(error, "errno", None):  # of the disk
+        # A disk has other errors; this one is of a position that does not exist.
+        if isinstance(error, DatasetError) or getattr(error, "errno", EINVAL) not in (None, EINVAL):
             raise
         raise DatasetError(f"{path} is not an archive, or damaged ({error}): copy or make it again"
                            ) from None

@@ -6,24 +6,28 @@ import importlib
 import io
 import re
 from functools import lru_cache, partial
-from typing import Callable
+from typing import Callable, TypeVar
 
 import cv2
 import numpy as np
-from PIL import Image, ImageOps, PngImagePlugin
+from PIL import Image, ImageOps, JpegImagePlugin, PngImagePlugin
 
 from ..system.errors import ArgumentError
 from ..system.memory import check_decoded_size
+from . import decoding
 
 FORMATS = ("BMP", "GIF", "JPEG", "PNG", "PPM", "TIFF", "WEBP")
 MIN_SIDE = 8  # pixels; smaller images are icons and tracking pixels
 MAX_ASPECT = 16  # long side / short side
 SIGNATURE = re.compile(rb"BM|GIF8|\xff\xd8\xff|\x89PNG|P[1-7fFyY]\s|RIFF....WEBP"
                        rb"|II[*+]\0|MM\0[*+]|II\0\*|MM\*\0", re.DOTALL)
+T = TypeVar("T")
 PAD_COLORS = {"white": 255, "gray": 128, "black": 0}
 _HEIF = re.compile(rb"....ftyp(avi[fs]|hei[cfmsx]|hev[cmsx]|mif1|msf1)", re.DOTALL)
 _ORIENTATION = 0x0112  # the Exif tag
-PngImagePlugin.MAX_TEXT_CHUNK = PngImagePlugin.MAX_TEXT_MEMORY  # accept images with a long text
+# Accept images with a long text or profile, which may take four bytes per character.
+PngImagePlugin.MAX_TEXT_CHUNK = PngImagePlugin.MAX_TEXT_MEMORY = 1 << 24
+OnOdd = Callable[[], object]  # called for a JPEG file that was read, but lacks or has extra bytes
 
 
 def find_problem(head: bytes) -> str:
@@ -46,21 +50,22 @@ def find_optional_formats() -> tuple[str, ...]:
     return tuple(name for name in ("AVIF", "HEIF") if name in Image.OPEN)
 
 
-def decode(raw: bytes, side: int = 0, grey: bool | None = None) -> np.ndarray:
+def decode(raw: bytes, side: int = 0, grey: bool | None = None, on_odd: OnOdd = bool
+           ) -> np.ndarray:
     """Return the first frame of an image file, (H, W) or (H, W, 3) in RGB, uint8, upright.
 
     Unless `side` is 0, the shorter side is scaled to it. If `grey` is None, the result is grey if
     the file is. Transparent pixels are blended with white. Raises ValueError with the reason.
     """
-    pixels = _decode(raw, side, grey)
-    return scale(pixels, side) if side else pixels
+    return _decode(raw, side, grey, partial(scale, side=side) if side else np.asarray, on_odd)
 
 
 def make_decoder(data_shape: tuple[int, int, int], crop: tuple[int, int] | str, fit: str,
-                 pad_color: str, exact: bool) -> Callable[[bytes], np.ndarray]:
+                 pad_color: str, exact: bool) -> Callable[..., np.ndarray]:
     """Return a function that decodes an image for `ImagenetIter`, up to its random crops.
 
-    For these, the shorter side is enlarged to the maximum of `crop`, or scaled to it if `exact`.
+    It takes the content of a file and `on_odd`. For random crops, it enlarges the shorter side to
+    the maximum of `crop`, or scales the side to it if `exact`.
     """
     for name, value, valid, expected in (
             ("data_shape", data_shape, data_shape[0] in (1, 3), "1 channel or 3"),
@@ -72,25 +77,24 @@ def make_decoder(data_shape: tuple[int, int, int], crop: tuple[int, int] | str, 
             raise ArgumentError(name, f"invalid value {value!r}: expected {expected}")
     grey = data_shape[0] == 1
     if isinstance(crop, str):
-        return partial(decode_whole, shape=data_shape[1:], grey=grey,
-                       fit="crop" if crop == "center" else fit, pad_color=pad_color)
-    return partial(decode_at_least, side=crop[1], grey=grey, exact=exact)
+        use = partial(_fit, shape=data_shape[1:], fit="crop" if crop == "center" else fit,
+                      pad_color=pad_color)
+        return partial(_decode, side=2 * max(data_shape[1:]), grey=grey, use=use)
+    return partial(_decode, side=crop[1] if exact else 0, grey=grey,
+                   use=partial(scale if exact else _enlarge, side=crop[1]))
 
 
-def decode_at_least(raw: bytes, side: int, grey: bool, exact: bool) -> np.ndarray:
-    """Decode an image, and enlarge it, or scale it if `exact`, to a shorter side of `side`."""
-    pixels = decode(raw, side if exact else 0, grey)
+def _enlarge(pixels: np.ndarray, side: int) -> np.ndarray:
+    """Scale an image to a shorter side of `side`, unless it is longer."""
     return scale(pixels, side) if min(pixels.shape[:2]) < side else pixels
 
 
-def decode_whole(raw: bytes, shape: tuple[int, int], grey: bool, fit: str = "crop",
-                 pad_color: str = "white") -> np.ndarray:
-    """Return an image file as pixels of a shape, (H, W) or (H, W, 3); otherwise like `decode`.
+def _fit(pixels: np.ndarray, shape: tuple[int, int], fit: str, pad_color: str) -> np.ndarray:
+    """Scale an image to a shape, (H, W).
 
     `fit` says what happens to an image of other proportions: its margins are cut off equally on
     both sides (crop), it gets margins of `pad_color` (pad), or it is stretched (stretch).
     """
-    pixels = _decode(raw, 2 * max(shape), grey)
     (height, width), (new_height, new_width) = pixels.shape[:2], shape
     ratios = height / new_height, width / new_width
     if fit == "crop":
@@ -106,22 +110,30 @@ def decode_whole(raw: bytes, shape: tuple[int, int], grey: bool, fit: str = "cro
                               value=(PAD_COLORS[pad_color],) * 3)
 
 
-def normalize_image(raw: bytes, resize: int = 256, quality: int = 95) -> bytes:
+def normalize_image(raw: bytes, resize: int = 256, quality: int = 95, on_odd: OnOdd = bool
+                    ) -> bytes:
     """Return an image file that MXNet's reader decodes: `raw` itself if it needs no change.
 
     Scaled images become JPEG; others PNG, lossless up to 8 bits. Raises ValueError like `decode`.
     """
-    pixels = decode(raw, resize)
+    return _decode(raw, resize, None, partial(_encode, raw, resize, quality), on_odd)
+
+
+def _encode(raw: bytes, resize: int, quality: int, pixels: np.ndarray) -> bytes:
+    """Encode the pixels of a file, `raw`, as `normalize_image` describes."""
     image = Image.open(io.BytesIO(raw))
     scaled = resize not in (0, min(image.size))
     if (not scaled and image.format in ("JPEG", "PNG") and image.mode in ("L", "RGB")
             and "transparency" not in image.info and image.getexif().get(_ORIENTATION, 1) == 1):
         return raw
+    if resize:
+        pixels = scale(pixels, resize)
     if pixels.ndim == 3:
         pixels = cv2.cvtColor(pixels, cv2.COLOR_RGB2BGR)
     suffix, option = ((".jpg", [cv2.IMWRITE_JPEG_QUALITY, quality]) if scaled else
                       (".png", [cv2.IMWRITE_PNG_COMPRESSION, 1]))
-    return cv2.imencode(suffix, pixels, option)[1].tobytes()
+    encoded: bytes = cv2.imencode(suffix, pixels, option)[1].tobytes()
+    return encoded
 
 
 def scale(pixels: np.ndarray, side: int) -> np.ndarray:
@@ -152,37 +164,49 @@ def _check_header(image: Image.Image, file_size: int) -> None:
     check_decoded_size(image, file_size)
 
 
-def _decode(raw: bytes, side: int, grey: bool | None) -> np.ndarray:
+def _open(file: io.BytesIO, raw: bytes) -> Image.Image:
+    """Open an image of an accepted format and size."""
+    formats = (*FORMATS, *find_optional_formats()) if _HEIF.match(raw) else FORMATS
+    image: Image.Image = Image.open(file, formats=formats)
+    if image.format == "MPO":  # of phones: a JPEG file with others behind it
+        file.seek(0)
+        image = JpegImagePlugin.JpegImageFile(file)
+    _check_header(image, len(raw))
+    return image
+
+
+def _decode(raw: bytes, side: int, grey: bool | None, use: Callable[[np.ndarray], T],
+            on_odd: OnOdd = bool) -> T:
+    """Return `use(pixels)` of a file, after which other threads may use the memory."""
+    with contextlib.ExitStack() as memory:
+        return use(_load(raw, side, grey, on_odd, memory))
+
+
+def _load(raw: bytes, side: int, grey: bool | None, on_odd: OnOdd, memory: contextlib.ExitStack
+          ) -> np.ndarray:
     """Return the pixels of a file; of a JPEG perhaps fewer, but `side` or more on each side.
 
     Pillow decodes exactly as OpenCV, which is faster, but prints a line on every odd JPEG file.
     """
     try:
-        formats = (*FORMATS, *find_optional_formats()) if _HEIF.match(raw) else FORMATS
-        image: Image.Image = Image.open(io.BytesIO(raw), formats=formats)
-        _check_header(image, len(raw))
+        file = io.BytesIO(raw)
+        image = _open(file, raw)
+        buffered = image.format == "JPEG" and decoding.has_several_scans(image, raw, file.tell())
+        needed = 6 * image.width * image.height if buffered else 0  # for the coefficients
+        size = f"{image.width}x{image.height}"
         image.draft("L" if grey and image.mode == "RGB" else None, (side, side) if side else None)
+        needed += decoding.estimate_memory(image)
+        memory.enter_context(decoding.reserve_memory(needed, size))
+        if image.format == "JPEG" and not buffered and decoding.load_jpeg(image, file, raw):
+            on_odd()
         if image.getexif().get(_ORIENTATION, 1) != 1:
             image = ImageOps.exif_transpose(image)
-        if image.mode not in ("L", "RGB") or "transparency" in image.info:
-            image = _to_8_bits(image)
-        mode = image.mode if grey is None else "L" if grey else "RGB"
-        return np.asarray(image if image.mode == mode else image.convert(mode))
+            decoding.trim_after(needed)
+        return decoding.to_array(image, grey)
     except Image.UnidentifiedImageError:
-        raise ValueError(find_problem(raw) or "is not an image") from None
+        raise ValueError(find_problem(raw) or "is not an image, or its header is damaged") from None
     except (ValueError, Image.DecompressionBombError) as error:
-        raise ValueError(str(error)) from None
+        is_text = "MAX_TEXT" in str(error)
+        raise ValueError("has more than 16 MiB of texts" if is_text else str(error)) from None
     except Exception as error:  # a decoder raises anything on a damaged file
         raise ValueError(f"is damaged: {error}") from None
-
-
-def _to_8_bits(image: Image.Image) -> Image.Image:
-    """Return an image as 8-bit grey or RGB, blended with white where it is transparent."""
-    if image.mode.startswith("I"):  # 16-bit grey has several names; cameras fill 12 bits
-        values = np.asarray(image)
-        return Image.fromarray((values >> (8 if values.max() > 4095 else 4)).astype(np.uint8))
-    if image.mode in ("LA", "La", "PA", "RGBA", "RGBa") or "transparency" in image.info:
-        image = image.convert("RGBA")
-        white = Image.new("RGBA", image.size, "white")
-        return Image.alpha_composite(white, image).convert("RGB")
-    return image.convert("L" if image.mode == "1" else "RGB")

@@ -5,13 +5,17 @@ reason, and `fingerprint`, the number of images and a digest that identifies the
 """
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import os
 import struct
 import warnings
 import zlib
-from concurrent.futures import ThreadPoolExecutor
-from typing import Callable, Union
+from collections import deque
+from concurrent.futures import Future, ThreadPoolExecutor
+from functools import partial
+from itertools import islice
+from typing import Any, Callable, Iterable, Iterator, Set, Union
 
 import numpy as np
 
@@ -24,8 +28,23 @@ from .recordio import read_image, scan
 _HEAD = 4096  # bytes of a file that show its format, and are part of the fingerprint
 _MAX_BYTES = 1 << 30  # read of a file
 _CACHE_BYTES = 1 << 30  # of decoded images, for all workers of a machine together
+_MAX_LISTED = 1000  # records without an image; more are counted
 _MAX_FAILURES = 100  # consecutive images that cannot be read
 _THREADS = 16  # for folders on a network
+
+
+def map_in_order(function: Callable[[Any], Any], items: Iterable[Any], threads: int
+                 ) -> Iterator[tuple[Any, Any]]:
+    """Yield each item with its result; the threads are a few results ahead."""
+    results: deque[tuple[Any, Future[Any]]] = deque()
+    with ThreadPoolExecutor(threads) as pool:
+        for item in items:
+            results.append((item, pool.submit(function, item)))
+            if len(results) > 2 * threads:
+                first, result = results.popleft()
+                yield first, result.result()
+        for first, result in results:
+            yield first, result.result()
 
 
 class Folder:
@@ -38,15 +57,18 @@ class Folder:
         self.path, self._files = path, open_files(path)
         names = sorted(self._files.names,
                        key=lambda name: hashlib.sha256(os.fsencode(name)).digest())
-        with ThreadPoolExecutor(_THREADS) as pool:
-            results = list(zip(names, pool.map(self._inspect, names)))
-        self._names = [name for name, (reason, _) in results if not reason]
-        self.skipped = self._files.skipped + [(name, reason) for name, (reason, _) in results
-                                              if reason]
+        self._names: list[str] = []
+        self.skipped = [*self._files.skipped]
+        digest = hashlib.sha256()
+        for name, (reason, identity) in map_in_order(self._inspect, names, _THREADS):
+            digest.update(identity)
+            if reason:
+                self.skipped.append((name, reason))
+            else:
+                self._names.append(name)
         if self._files.hidden:
             self.skipped.append(("hidden files or folders", f"{len(self._files.hidden)}, such as "
                                  f"{min(self._files.hidden)}"))
-        digest = hashlib.sha256(b"".join(identity for _, (_, identity) in results))
         self.fingerprint = {"records": len(self._names), "sha256": digest.hexdigest()}
 
     def __len__(self) -> int:
@@ -70,6 +92,18 @@ class Folder:
         return problem, b"" if problem else struct.pack("<2q", size, zlib.crc32(head))
 
 
+def contains_images(folder: StrPath) -> bool:
+    """Whether there is an image among the first 100 files of a folder without MNIST's files."""
+    if any(os.path.isdir(os.path.join(folder, name)) for name in ("mnist", "fashion-mnist")):
+        return False
+    files = (os.path.join(path, name) for path, _, names in os.walk(folder) for name in names)
+    for file in islice(files, 100):
+        with contextlib.suppress(OSError), open_regular(file, follow=True) as f:
+            if not find_problem(f.read(_HEAD)):
+                return True
+    return False
+
+
 class Records:
     """The images in a record file, in file order; the file's index is not used."""
 
@@ -79,7 +113,10 @@ class Records:
         self._state = self._stat()
         offsets, empty, digest = scan(path)
         self._numbers, self._offsets = np.flatnonzero(~empty), offsets[~empty]
-        self.skipped = [(f"record {n + 1}", "contains no image") for n in np.flatnonzero(empty)]
+        without = np.flatnonzero(empty)
+        self.skipped = [(f"record {n + 1}", "contains no image") for n in without[:_MAX_LISTED]]
+        if len(without) > _MAX_LISTED:
+            self.skipped.append((f"{len(without) - _MAX_LISTED} more", "contain no image"))
         self.fingerprint = {"records": len(self._offsets), "sha256": digest}
 
     def __del__(self) -> None:
@@ -110,17 +147,32 @@ class Records:
 Source = Union[Folder, Records]
 
 
+class OddFiles(Set[str]):
+    """Names of JPEG files that were read, but lack or have extra bytes."""
+
+    _warned = False
+
+    def warn(self, source: StrPath) -> None:
+        """Warn of the files, once."""
+        if self and not self._warned:
+            self._warned = True
+            warnings.warn(f"{source}: JPEG files with missing or extra bytes, which may look "
+                          f"damaged: {len(self)}, such as {min(self)!r}", RuntimeWarning,
+                          stacklevel=2)
+
+
 class DecodedImages:
     """The images of a source, decoded, which `workers` processes of a machine keep in memory.
 
     `decode` makes pixels of an encoded image, or raises ValueError with the reason. Unreadable
-    images are reported in a warning and in the source's `skipped`.
+    images are reported in a warning and in the source's `skipped`; odd files are in `odd`.
     """
 
-    def __init__(self, source: Source, decode: Callable[[bytes], np.ndarray], workers: int) -> None:
+    def __init__(self, source: Source, decode: Callable[..., np.ndarray], workers: int) -> None:
         self._source, self._decode = source, decode
         self._cache_left = _CACHE_BYTES // workers
         self._cache: dict[int, np.ndarray | None] = {}  # None: unreadable
+        self.odd = OddFiles()
 
     def load(self, n: int) -> np.ndarray:
         """Return the pixels of image `n`, or of the next image that can be read."""
@@ -137,7 +189,8 @@ class DecodedImages:
         if n in self._cache:
             return self._cache[n]
         try:
-            pixels = self._decode(self._source.read(n))
+            pixels = self._decode(self._source.read(n),
+                                  on_odd=partial(self.odd.add, self._source.name(n)))
         except DatasetError:
             raise
         except (OSError, ValueError) as error:

@@ -3,8 +3,7 @@ from __future__ import annotations
 
 import warnings
 from array import array
-from concurrent.futures import ThreadPoolExecutor
-from itertools import islice
+from functools import partial
 from pathlib import Path
 from typing import Callable, Iterable, Iterator
 
@@ -12,7 +11,7 @@ from ..system.files import StrPath, remove_stale, write_atomic
 from .errors import DatasetError, short_message
 from .file_stores import find_format
 from .image_files import normalize_image
-from .image_sources import Folder, Records, Source
+from .image_sources import Folder, OddFiles, Records, Source, map_in_order
 from .recordio import encode_record
 
 
@@ -32,11 +31,12 @@ def pack(source: StrPath, out: StrPath, resize: int = 256, quality: int = 95, th
         remove_stale(path)
     images: Source = (Folder(source) if find_format(source) in ("folder", "zip", "tar") else
                       Records(source))
-    skipped, offsets, position = images.skipped, array("q"), 0
+    skipped, offsets, position, odd = images.skipped, array("q"), 0, OddFiles()
 
     def read(n: int) -> tuple[bytes, str]:
         try:
-            return normalize_image(images.read(n), resize, quality), ""
+            return normalize_image(images.read(n), resize, quality,
+                                   on_odd=partial(odd.add, images.name(n))), ""
         except DatasetError:
             raise
         except (OSError, ValueError) as error:
@@ -44,17 +44,14 @@ def pack(source: StrPath, out: StrPath, resize: int = 256, quality: int = 95, th
 
     def records() -> Iterator[bytes]:
         nonlocal position
-        numbers = iter(progress(range(len(images))))
-        with ThreadPoolExecutor(threads) as pool:
-            while chunk := list(islice(numbers, 32 * threads)):  # bounds the memory
-                for n, (image, reason) in zip(chunk, pool.map(read, chunk)):
-                    if reason:
-                        skipped.append((images.name(n), reason))
-                        continue
-                    record = encode_record(image, len(offsets))
-                    offsets.append(position)
-                    position += len(record)
-                    yield record
+        for n, (image, reason) in map_in_order(read, progress(range(len(images))), threads):
+            if reason:
+                skipped.append((images.name(n), reason))
+                continue
+            record = encode_record(image, len(offsets))
+            offsets.append(position)
+            position += len(record)
+            yield record
         if len(offsets) < min_images:
             raise DatasetError(f"{source} has {len(offsets)} readable images of "
                                f"{len(offsets) + len(skipped)} files: expected {min_images} or "
@@ -63,5 +60,6 @@ def pack(source: StrPath, out: StrPath, resize: int = 256, quality: int = 95, th
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # Pillow's, about files that are checked here
         write_atomic(out, records(), sync=True)
+    odd.warn(source)
     write_atomic(index, b"".join(b"%d\t%d\n" % entry for entry in enumerate(offsets)))
     return len(offsets), sorted(skipped)

@@ -5,6 +5,7 @@ import hashlib
 import os
 import struct
 import zlib
+from array import array
 from typing import BinaryIO
 
 import numpy as np
@@ -44,7 +45,7 @@ def scan(path: StrPath) -> tuple[np.ndarray, np.ndarray, str]:
     Returns the offset of each record, (N,), int64; whether it has labels only, as in data sets of
     faces, (N,), bool; and a SHA-256 of offsets and checksums.
     """
-    found, empty, inside, position = [], [], False, 0
+    found, empty, inside, position = array("q"), bytearray(), False, 0
     with open_regular(path, follow=True) as f:
         size = os.fstat(f.fileno()).st_size
         while position < size:
@@ -57,12 +58,12 @@ def scan(path: StrPath) -> tuple[np.ndarray, np.ndarray, str]:
             if not inside:
                 labels, _, _, check = _HEADER.unpack_from(head, 8)
                 checked = check >> 32 == _CHECKED >> 32
-                found.append((position, check % 2**32 if checked else -1))
+                found.extend((position, check % 2**32 if checked else -1))
                 empty.append(kind == _WHOLE and _HEADER.size + 4 * labels >= length)
             inside = kind in (_FIRST, _MIDDLE)
             position += 8 + length + -length % 4
     if position != size or inside:
-        raise DatasetError(f"{path} is cut off in record {len(found)}: copy or make it again")
+        raise DatasetError(f"{path} is cut off in record {len(empty)}: copy or make it again")
     table = np.array(found, np.int64).reshape(-1, 2)
     return table[:, 0].copy(), np.array(empty, bool), hashlib.sha256(table.tobytes()).hexdigest()
 

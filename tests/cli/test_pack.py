@@ -25,9 +25,11 @@ def test_folder_training_skips_other_files_and_resumes(photo_folder, succeed, tr
     for path in photo_folder.iterdir():
         os.link(path, folder / path.name)
     (folder / "no\nimage.jpg").write_text("hello")
+    (folder / ".\x1b[2J").touch()
     command = ("--dataset", "folder", "--data-path", folder, *PHOTOS)
     done = succeed("train", *command, "--max-steps", 4, "--run-dir", tmp_path / "a")
     assert done.stderr.count("skipped: no\\nimage.jpg: ") == 1
+    assert "skipped: hidden files or folders: 1, such as .\\x1b[2J\n" in done.stderr
     train(*command, "--max-steps", 2, "--run-dir", tmp_path / "b")
     train("--resume", "--run-dir", tmp_path / "b", "--max-steps", 4)
     assert_same_arrays(final(tmp_path / "a"), final(tmp_path / "b"))
@@ -42,7 +44,7 @@ def test_folder_training_skips_other_files_and_resumes(photo_folder, succeed, tr
 
 @pytest.mark.parametrize("flags, options", [
     ((), {}), (("--crop", "random", "--mirror"), {"crop": RANDOM_CROP, "mirror": True}),
-    (("--crop", "none", "--pad-color", "black", "--batch-size", 50, "--nc", 1),
+    (("--crop", "none", "--pad-color", "black", "--batch-size", 99, "--nc", 1),
      {"crop": "none", "pad_color": "black"})])
 def test_preview_shows_the_first_images_of_the_training(flags, options, cut_photographs,
                                                         succeed, tmp_path):
@@ -53,9 +55,9 @@ def test_preview_shows_the_first_images_of_the_training(flags, options, cut_phot
                    "--preview", "p.png", cwd=tmp_path)
     assert done.stdout == "p.png: 64 training images\n"
     assert sorted(os.listdir(tmp_path)) == ["in", "p.png"]  # no run
-    size, nc = (50, 1) if "--nc" in flags else (64, 3)
+    size, nc = (99, 1) if "--nc" in flags else (64, 3)
     batches = FolderIter(tmp_path / "in", size, (nc, 32, 32), DEFAULTS.config.seed, **options)
-    expected = np.concatenate([batch.data[0].asnumpy() for batch in batches])[:64]
+    expected = batches.next().data[0].asnumpy()[:64]
     np.testing.assert_array_equal(read_png(tmp_path / "p.png"), make_grid(expected))
 
 
@@ -65,10 +67,10 @@ def test_small_sets_are_previewed_whole_and_need_a_fitting_batch_size(
     for path in sorted(photo_folder.iterdir())[:5]:
         os.link(path, tmp_path / "few" / path.name)
     command = ("train", "--dataset", "folder", "--data-path", tmp_path / "few", "--preview")
-    one_line_error(call(*command, tmp_path / "p.png"), "few has 5 images, but a batch needs 64: "
-                   "use --batch-size 5, or add images")
-    done = succeed(*command, tmp_path / "p.png", "--batch-size", 5)
+    done = succeed(*command, tmp_path / "p.png")
     assert done.stdout.endswith(": 5 training images\n")
+    one_line_error(call(*command[:-1]), "few has 5 images, but a batch needs 64: use --batch-size "
+                   "5, or add images")
     one_line_error(call(*command, tmp_path / "p.pdf"), "p.pdf: invalid extension: expected .png")
 
 
@@ -132,16 +134,19 @@ def test_pack_writes_the_file_and_replaces_it_with_force(photo_rec, succeed, tmp
     (("--dataset", "folder", "--data-path", "few.rec"),
      ("--dataset: invalid value 'folder': few.rec is a record file: use imagenet",)),
     (("--dataset", "mnist", "--data-path", "few.rec"), ("few.rec is a record file: use imagenet",)),
+    (("--dataset", "mnist", "--data-path", "photos"), ("photos is a folder: use folder",)),
     (("--dataset", "imagenet", "--data-path", "empty"), ("empty is a folder: use folder",)),
     (("--dataset", "imagenet", "--data-path", "a.zip"), ("a.zip is a ZIP archive: use folder",)),
     (("--dataset", "folder", "--data-path", "a.txt"),
-     ("a.txt is not a folder or an archive: expected a folder, .zip, .tar or .tar.gz",)),
+     ("a.txt is not a folder or an archive: expected a folder, .zip, .tar, .tar.gz, .tar.bz2",)),
     (("--dataset", "folder", "--data-path", "empty"), ("empty", "0 images", "64"))])
 def test_invalid_images_are_one_line(flags, parts, photo_rec, call, one_line_error, tmp_path):
     offsets, *_ = recordio.scan(photo_rec)
     (tmp_path / "few.rec").write_bytes(photo_rec.read_bytes()[:offsets[5]])
     (tmp_path / "cut.rec").write_bytes(photo_rec.read_bytes()[:offsets[5] - 4])
     (tmp_path / "empty").mkdir()
+    (tmp_path / "photos" / "cats").mkdir(parents=True)
+    (tmp_path / "photos" / "cats" / "1").write_bytes(b"\xff\xd8\xff")
     (tmp_path / "a.zip").write_bytes(b"PK\5\6".ljust(22, b"\0"))
     (tmp_path / "a.txt").write_text("hello")
     one_line_error(call("train", *flags, cwd=tmp_path), *parts)

@@ -1,5 +1,6 @@
 import io
 import os
+import struct
 import tarfile
 import zipfile
 
@@ -8,7 +9,7 @@ import pytest
 from PIL import Image
 
 from dcgan_mx import FolderIter
-from dcgan_mx.data import file_stores, image_sources
+from dcgan_mx.data import file_stores
 from dcgan_mx.data.errors import DatasetError
 from dcgan_mx.data.image_sources import Folder
 from dcgan_mx.data.packing import pack
@@ -63,7 +64,9 @@ ARCHIVES = {
     "pax.tar": lambda path: make_tar(path, IMAGES, format=tarfile.PAX_FORMAT),
     "gnu.tar": lambda path: make_tar(path, IMAGES, format=tarfile.GNU_FORMAT),
     "a.tar.gz": lambda path: make_tar(path, {f"./{name}": IMAGES[name] for name in IMAGES}, "w:gz"),
-    "a.tgz": lambda path: make_tar(path, IMAGES, "w:gz")}
+    "a.tgz": lambda path: make_tar(path, IMAGES, "w:gz"),
+    "a.tar.bz2": lambda path: make_tar(path, IMAGES, "w:bz2"),
+    "a.tar.xz": lambda path: make_tar(path, IMAGES, "w:xz")}
 
 
 @pytest.mark.parametrize("name", ARCHIVES)
@@ -142,23 +145,26 @@ def test_members_of_a_zip_archive_that_cannot_be_read(tmp_path):
         *images.skipped, ("wrong.png", "is damaged: Bad CRC-32 for file 'wrong.png'")]))
 
 
-def test_bombs_are_read_up_to_the_limit(tmp_path, monkeypatch):
-    """8 MiB of zeros that pretend to be an image, and a tar archive of more than the limit."""
-    monkeypatch.setattr(image_sources, "_MAX_BYTES", 1 << 20)
-    monkeypatch.setattr(file_stores, "_MAX_UNPACKED", 1 << 20)
-    path = make_zip(tmp_path / "a.zip", {"bomb.png": encode(0)[:8] + bytes(8 << 20),
-                                         "good.png": encode(1)})
-    images = Folder(path)
-    assert {images.name(n): len(images.read(n)) for n in range(2)} == {
-        "bomb.png": 1 << 20, "good.png": len(encode(1))}
-    n, skipped = pack(path, tmp_path / "a.rec")
-    assert n == 1 and [name for name, _ in skipped] == ["bomb.png"]
-    make_tar(tmp_path / "a.tgz", {"a.png": bytes(2 << 20)}, "w:gz")
-    with pytest.raises(DatasetError, match="a.tgz has more than 1 MiB of files: decompress it"):
-        Folder(tmp_path / "a.tgz")
+def test_bombs_in_archives_are_refused(tmp_path, monkeypatch):
+    """8 MiB of zeros that pretend to be an image; the size in a ZIP archive's header may lie."""
+    for name in ("_MAX_GROWTH", "_MAX_MEMBER_GROWTH"):
+        monkeypatch.setattr(file_stores, name, 1 << 20)
+    bomb = encode(0)[:8] + bytes(8 << 20)
+    path = make_zip(tmp_path / "a.zip", {"bomb.png": bomb, "good.png": encode(1), "lie.png": bomb})
+    raw = bytearray(path.read_bytes())
+    lie = raw.rindex(b"PK\1\2", 0, raw.rindex(b"lie.png"))
+    raw[lie + 20:lie + 24] = struct.pack("<I", 8 << 20)  # the compressed size
+    path.write_bytes(raw)
+    assert pack(path, tmp_path / "a.rec") == (1, [
+        (name, "is 7 MiB larger than its compressed form: unpack it") for name in (
+            "bomb.png", "lie.png")])
+    for kind in ("gz", "bz2", "xz"):
+        make_tar(tmp_path / "a", {"a.png": bomb}, f"w:{kind}")
+        with pytest.raises(DatasetError, match="a has more than 1 MiB of files, which are kept in"):
+            Folder(tmp_path / "a")
 
 
-@pytest.mark.parametrize("name", ["deflated.zip", "pax.tar", "a.tgz"])
+@pytest.mark.parametrize("name", ["deflated.zip", "pax.tar", "a.tgz", "a.tar.bz2", "a.tar.xz"])
 def test_damaged_archives_are_data_errors(name, tmp_path):
     path = ARCHIVES[name](tmp_path / name)
     raw, rng = path.read_bytes(), np.random.default_rng(0)
@@ -186,5 +192,27 @@ def test_deeply_chained_headers_of_a_tar_archive(tmp_path):
     chain = b"".join(make_member("x", b"L", size=2).tobuf() + b"y".ljust(512, b"\0")
                      for _ in range(3000))
     (tmp_path / "a.tar").write_bytes(chain)
+    with pytest.raises(DatasetError, match="a.tar is not an archive, or damaged"):
+        Folder(tmp_path / "a.tar")
+
+
+def test_archives_that_are_cut_off_while_they_are_read(tmp_path):
+    for make, reasons in ((make_tar, {"is cut off"}), (make_zip, {
+            "is damaged: EOFError", "is damaged: Truncated file header"})):
+        path = make(tmp_path / "a", {f"{n}.png": encode(n) for n in range(3)})
+
+        def cut(numbers, path=path):
+            os.truncate(path, len(encode(0)) + 1700)
+            return numbers
+        n, skipped = pack(path, tmp_path / "a.rec", progress=cut)
+        assert n == 1 and {reason for _, reason in skipped} <= reasons
+
+
+def test_a_name_without_a_character_and_a_size_beyond_the_file(tmp_path):
+    path = make_zip(tmp_path / "a.zip", {"x.png": encode(0)})
+    path.write_bytes(path.read_bytes().replace(b"x.png", b"\0.png"))  # it ends at the zero byte
+    assert len(Folder(path)) == 1
+    header = make_member("a.png", size=1 << 62).tobuf(tarfile.GNU_FORMAT)
+    (tmp_path / "a.tar").write_bytes(header + encode(0))
     with pytest.raises(DatasetError, match="a.tar is not an archive, or damaged"):
         Folder(tmp_path / "a.tar")

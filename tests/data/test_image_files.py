@@ -1,6 +1,9 @@
 import io
 import struct
 import zlib
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from pathlib import Path
 
 import cv2
 import numpy as np
@@ -8,13 +11,14 @@ import pytest
 from PIL import Image, PngImagePlugin
 from skimage import data
 
-from dcgan_mx.data import image_files
+from dcgan_mx.data import decoding, image_files
 from dcgan_mx.data.image_files import (
     decode,
     find_optional_formats,
     find_problem,
     normalize_image,
 )
+from tools.common import read_status
 
 PHOTO = data.astronaut()[:300, :400]
 
@@ -126,13 +130,28 @@ def test_the_fast_path_of_jpeg_equals_that_of_other_formats(grey, side):
     assert first.shape == second.shape and abs(first - second).mean() < 4
 
 
-def test_odd_bytes_in_a_jpeg_file_print_nothing(capfd):
-    raw = encode(kind="JPEG")
-    odd = raw[:-2] + 16 * b"\x12" + raw[-2:]
-    np.testing.assert_array_equal(decode(odd), decode_as_mxnet(raw))
+@pytest.mark.parametrize("options", [{}, {"restart_marker_rows": 1}, {"progressive": True}])
+def test_odd_jpeg_files_are_read_as_by_libjpeg_and_reported(options, capfd):
+    """Nothing is printed. Progressive files are not checked; phones append further images."""
+    raw = encode(kind="JPEG", **options)
+    end = len(raw) - 2
+    for odd, changed in ((False, raw), (False, raw + bytes(9)), (False, raw + encode(kind="JPEG")),
+                         (True, raw[:end] + 16 * b"\x12" + raw[end:]),
+                         (True, raw[:end - 9] + raw[end:]), (True, raw[:end // 2] + raw[end:]),
+                         (True, raw + b"<html>")):
+        calls = []
+        for side in (0, 40):
+            pixels = decode(changed, side, on_odd=lambda: calls.append(side))  # noqa: B023
+            np.testing.assert_array_equal(pixels, reference(changed, side))
+        assert calls == [0, 40] * (odd and "progressive" not in options)
     assert capfd.readouterr().err == ""
-    decode_as_mxnet(odd)
-    assert "extraneous bytes" in capfd.readouterr().err
+
+
+def reference(raw, side):
+    image = Image.open(io.BytesIO(raw))
+    image.draft(None, (side, side) if side else None)
+    pixels = np.asarray(image)
+    return image_files.scale(pixels, side) if side else pixels
 
 
 @pytest.mark.parametrize("brand, format_name, fix", [
@@ -165,11 +184,13 @@ def test_avif_is_read_by_a_pillow_that_supports_it():
     (png_header(30000, 30000), "pixels"),
     (png_header(12000, 12000), "is too large, .*: 12000x12000"),
     (png_header(3000, 3000), "claims too many pixels for a file of 41 .*: 3000x3000"),
-    (png_header(100, 100), "damaged"),
+    (png_header(5900, 5900) + bytes(10**6), "is too large, more than 288 MiB .*: 5900x5900"),
+    (png_header(100, 100), "is damaged"),
+    (png_header(0, 100), "is not an image, or its header is damaged"),
     (encode()[:20000], "damaged"),
     (encode(kind="JPEG")[:5000], "damaged.*truncated"),
     (encode(PHOTO[..., 0].astype(np.float32), "TIFF"), "32-bit"),
-    (encode(np.full((16, 16), 200, np.int32), "TIFF"), "32-bit")], ids=range(13))
+    (encode(np.full((16, 16), 200, np.int32), "TIFF"), "32-bit")], ids=range(15))
 def test_undecodable_files_are_rejected_with_a_reason(raw, words):
     for function in (decode, normalize_image):
         with pytest.raises(ValueError, match=words):
@@ -187,6 +208,29 @@ def test_small_files_of_huge_images_are_rejected_before_decoding(kind, mode, sid
     raw = encode(Image.new(mode, (side, side)), kind, **options)
     with pytest.raises(ValueError, match=f"claims too many .* {len(raw)} bytes: {side}x{side}"):
         decode(raw)
+
+
+def test_threads_share_the_memory_for_decoding(monkeypatch):
+    """32 images that need nearly all of 19 MB, or 77 MB in four threads without the limit."""
+    monkeypatch.setattr(decoding, "_MAX_MEMORY", 9 << 21)
+    turned = Image.Exif()
+    turned[0x0112] = 6
+    image = Image.fromarray(np.kron(PHOTO[:120, :120], np.ones((12, 12, 1), np.uint8)))
+    images = [encode(image.convert("RGBA"), exif=turned), encode(image, "TIFF"),
+              encode(image, "JPEG", exif=turned), encode(image.convert("CMYK"), "JPEG"),
+              encode(image.convert("P"), "GIF"), encode(image.crop((0, 0, 1000, 1000)), "WEBP"),
+              encode(image.crop((0, 0, 1000, 1000)), "JPEG", progressive=True, subsampling=0)]
+    large = image.resize((2000, 2000))
+    assert decode(encode(large, "JPEG"), 100).shape == (100, 100, 3)
+    for raw, side in ((encode(large, "JPEG"), 0), (encode(large, "JPEG", progressive=True), 100),
+                      (encode(large), 100), (encode(large, "WEBP"), 100)):
+        with pytest.raises(ValueError, match="is too large, more than 18 MiB to .*: 2000x2000"):
+            decode(raw, side)
+    before = read_status("VmRSS")
+    Path("/proc/self/clear_refs").write_text("5")
+    with ThreadPoolExecutor(4) as pool:
+        shapes = {pixels.shape for pixels in pool.map(partial(decode, side=99), images * 4)}
+    assert shapes == {(99, 99, 3)} and read_status("VmHWM") - before < 45
 
 
 @pytest.mark.usefixtures("bounded_memory")

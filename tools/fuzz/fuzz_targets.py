@@ -8,7 +8,9 @@ import io
 import json
 import os
 import struct
+import tarfile
 import warnings
+import zipfile
 import zlib
 from pathlib import Path
 from typing import Any, Callable, Iterable, Iterator, NamedTuple
@@ -193,6 +195,28 @@ def _make_images(kind: str, _: Path) -> Iterator[bytes]:
         yield buffer.getvalue()
 
 
+def _make_archives(modes: Iterable[Any], folder: Path) -> Iterator[bytes]:
+    """Make archives of three images and a text: ZIP (numbers of compressions) or tar (modes)."""
+    images = [next(_make_images(kind, folder)) for kind in ("JPEG", "PNG", "BMP")]
+    files = dict(zip(("a.jpg", "b/c.png", "d" * 120, ".e"), (*images, b"text")))
+    for mode in modes:
+        buffer = io.BytesIO()
+        if isinstance(mode, int):
+            with zipfile.ZipFile(buffer, "w", mode) as archive:
+                for name, content in files.items():
+                    archive.writestr(name, content)
+        else:
+            with tarfile.open(fileobj=buffer, mode=mode) as tar:
+                for name, content in files.items():
+                    member = tarfile.TarInfo(name)
+                    member.size = len(content)
+                    tar.addfile(member, io.BytesIO(content))
+                link = tarfile.TarInfo("link")
+                link.type, link.linkname = tarfile.LNKTYPE, "a.jpg"
+                tar.addfile(link)
+        yield buffer.getvalue()
+
+
 def _make_records(folder: Path) -> Iterator[bytes]:
     jpeg, png = (next(_make_images(kind, folder)) for kind in ("JPEG", "PNG"))
     images = [jpeg, png, struct.pack("<I", 0xced7230a) * 3]
@@ -254,6 +278,9 @@ TARGETS: dict[str, Target] = {
     "result.json": _in_run("result.json", Run.read_result),
     "evaluation.json": _in_run("evaluation.json", Run.read_evaluation),
     "records": Target("a.rec", _make_records, _pack_records),
+    "ZIP archive": Target("a", functools.partial(_make_archives, (0, 8, 12, 14)), _pack_records),
+    "tar archive": Target("a", functools.partial(_make_archives, ("w", "w:gz", "w:bz2", "w:xz")),
+                          _pack_records),
     "records in training": Target("a.rec", _make_records, _train_on_records),
     **{kind: Target("images/a", functools.partial(_make_images, kind), _pack_image)
        for kind in FORMATS},
