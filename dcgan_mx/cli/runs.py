@@ -1,13 +1,13 @@
 """`dcgan-mx runs`: the runs in a folder."""
 from __future__ import annotations
 
-import contextlib
 import fcntl
 from pathlib import Path
 from typing import Sequence
 
 from ..runs.log import METRICS
 from ..runs.run import Run
+from ..system.files import open_regular
 from .parser import Parser
 
 _LOGGED = ("epoch", "acc", "d_entropy", "g_entropy", "images_per_s")
@@ -24,13 +24,13 @@ def make_parser() -> Parser:
 
 def is_running(run: Run) -> bool:
     """Whether a process holds the lock of a run."""
-    with contextlib.suppress(FileNotFoundError), open(run.path / "lock", "rb") as f:
-        try:
+    try:
+        with open_regular(run.path / "lock") as f:
             fcntl.flock(f, fcntl.LOCK_SH | fcntl.LOCK_NB)
-        except BlockingIOError:
-            return True
-        except OSError:  # a file system without locks
-            return False
+    except BlockingIOError:
+        return True
+    except OSError:  # there is no lock, or the file system has no locks
+        pass
     return False
 
 

@@ -2,6 +2,7 @@
 from __future__ import annotations
 
 import shlex
+import time
 from pathlib import Path
 from typing import Any
 
@@ -32,7 +33,7 @@ _MAX_SLIDER = 2_400_000  # characters; four sliders and the curves make 10 MB
 def write_report(run_dir: StrPath, live: bool = False) -> Path:
     """Write report.html, a self-contained page, into a run directory; return its path.
 
-    A `live` page reloads itself.
+    A `live` page reloads itself, for a day at most.
     """
     check_run_dir(run_dir)
     run = Run(Path(run_dir))
@@ -48,9 +49,9 @@ def write_report(run_dir: StrPath, live: bool = False) -> Path:
     evaluated = [[record] for record in evaluations]
     result, nearest = run.read_result(), run.path / "evaluation.png"
     text = render(
-        "report.html", live=live, run=run, flags=_order(config["flags"]), step=max(steps),
-        config=config, flag_name=flag_name, labels=_LABELS, result=result, size=size,
-        last=log[-1] if log else None,
+        "report.html", written=live and round(1000 * time.time()), run=run, step=max(steps),
+        flags=_order(config["flags"]), config=config, flag_name=flag_name, labels=_LABELS,
+        result=result, size=size, last=log[-1] if log else None,
         curves=[plot({name: (_average(groups, "step"), _average(groups, key))
                       for name, key in names.items()}, "step", label) for label, names in _CURVES],
         best=find_best(evaluations), evaluation=run.read_evaluation(),

@@ -46,7 +46,8 @@ def describe(allowed: Any) -> str:
     """Describe what `check` accepts, as in "an integer >= 1"."""
     if isinstance(allowed, tuple):
         return f"one of {', '.join(map(str, allowed))}"
-    return {str: "a string", bool: "true or false"}.get(allowed) or str(allowed)
+    names = {str: "a string without null characters", bool: "true or false"}
+    return names.get(allowed) or str(allowed)
 
 
 def check(value: Any, allowed: Any) -> None:
@@ -56,7 +57,7 @@ def check(value: Any, allowed: Any) -> None:
     elif isinstance(allowed, tuple):
         good = type(value) is type(allowed[0]) and value in allowed
     else:
-        good = type(value) is allowed
+        good = type(value) is allowed and "\0" not in str(value)
     if not good:
         raise ValueError(f"invalid value {value!r}: expected {describe(allowed)}")
 

@@ -41,6 +41,7 @@ class EventFile:
                 # TensorBoard reads files in the order of their names.
                 name = f"events.out.tfevents.{self._started:010d}.{self._step:08d}"
                 self._path = self._folder / name
+                self._path.unlink(missing_ok=True)  # it may be a link to a file elsewhere
                 self._writer = RecordWriter(str(self._path))
                 start = SessionLog(status=SessionLog.START)
                 events = [Event(file_version="brain.Event:2"),
