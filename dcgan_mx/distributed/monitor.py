@@ -168,7 +168,8 @@ class JobMonitor:
             if status is None and peer.lost:
                 raise JobError(f"lost {peer}: it or its host has died; the job was stopped")
             if status is not None and status not in self._good():
-                how = (f"was killed by {_SIGNALS.get(-status, f'signal {-status}')}" if status < 0 else
+                name = _SIGNALS.get(-status, f"signal {-status}")
+                how = (f"was killed by {name}" if status < 0 else
                        f"ended with status {status}: see its message above")
                 raise JobError(f"{peer} {how}; the job was stopped")
             # Ranks are assigned when all have joined. After that each worker may exit at any time.
