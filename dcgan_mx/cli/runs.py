@@ -7,6 +7,7 @@ from typing import Sequence
 
 from ..runs.log import METRICS
 from ..runs.run import Run
+from ..system.errors import one_line
 from ..system.files import open_regular
 from .parser import Parser
 
@@ -39,7 +40,7 @@ def describe(run: Run) -> str:
     try:
         records, result = run.read_log(), run.read_result()
     except (OSError, ValueError) as error:
-        return f"{run.path}: unreadable: {error}"
+        return one_line(f"{run.path}: unreadable: {error}")
     state = ("running" if is_running(run) else result.describe() if result else
              "not running, ended without a result")
     last: dict[str, object] = {}
@@ -47,7 +48,7 @@ def describe(run: Run) -> str:
         last.update(record)
     shown = [f"{name} {value:.4g}" for name in (*_LOGGED, *METRICS)
              if isinstance(value := last.get(name), (int, float))]
-    return "\n  ".join([f"{run.path}: {state}", ", ".join(
+    return "\n  ".join([one_line(f"{run.path}: {state}"), ", ".join(
         [f"step {last['step']}", *shown]) if last else "no log line yet"])
 
 

@@ -1,7 +1,6 @@
 """An HTML report of a run: its curves, images and settings."""
 from __future__ import annotations
 
-import shlex
 import time
 from pathlib import Path
 from typing import Any
@@ -11,7 +10,7 @@ from ..runs.config import DEFAULTS
 from ..runs.log import METRICS, find_best
 from ..runs.run import Run
 from ..sampling.pretrained import check_run_dir
-from ..system.command_line import command_line, flag_name
+from ..system.command_line import command_line, flag_name, quote_path
 from ..system.files import StrPath, write_atomic
 from ..visual import read_png
 
@@ -62,7 +61,7 @@ def write_report(run_dir: StrPath, live: bool = False) -> Path:
         sliders=[(f"{kind}: {label}", _read_grids(run, kind, most))
                  for kind, label, most in _GRIDS if grids[kind]],
         zip=zip, resume=run.resume_command(result),
-        sample=f"{command_line('sample')} {shlex.quote(str(run.path))}")
+        sample=f"{command_line('sample')} {quote_path(run.path)}")
     path = run.path / "report.html"
     # A path need not be UTF-8, and JSON can hold lone surrogates.
     write_atomic(path, text.encode("utf-8", "backslashreplace"))

@@ -8,7 +8,6 @@ import itertools
 import json
 import os
 import re
-import shlex
 import shutil
 import stat
 import time
@@ -18,7 +17,7 @@ from typing import Any, Callable, Iterator, TypeVar
 
 import numpy as np
 
-from ..system.command_line import command_line, flag_name
+from ..system.command_line import command_line, flag_name, quote_path
 from ..system.errors import ArgumentError
 from ..system.files import (
     UNSUPPORTED,
@@ -246,7 +245,7 @@ class Run:
     def resume_command(self, reason: StopReason | None = None) -> str:
         """Return the command that resumes the run, or, if it is finished, doubles its limit."""
         words = [command_line("train"), flag_name("resume"), flag_name("run_dir"),
-                 shlex.quote(str(self.path))]
+                 quote_path(self.path)]
         if reason and reason.finished:
             words += [flag_name(reason.reason), str(2 * int(reason.detail or 1))]
         return " ".join(add_launcher(words, self.read_config().get("launched_by")))
