@@ -129,8 +129,8 @@ def report_end(run: Run) -> None:
     try:
         best = find_best(run.read_log())
         lines.append(f"see {write_report(run.path)}")
-    except (ValueError, OSError) as error:  # there is nothing to show yet, or a file is unreadable
-        warnings.warn(f"there is no report: {error}", RuntimeWarning, stacklevel=2)
+    except Exception as error:  # such as nothing to show yet, or too little memory for matplotlib
+        warnings.warn(f"there is no report: {one_line(error)}", RuntimeWarning, stacklevel=2)
     if best:
         lines.append(f"best evaluated step: {best['step']}")
     result, saved = run.read_result(), run.list_checkpoints()[-1:]

@@ -16,8 +16,6 @@ from ..system.errors import ArgumentError
 FORMAT = 1  # of config.json: rises when the names or meanings of settings change
 DATASETS = ("mnist", "fashion-mnist", "imagenet", "folder", "synthetic")
 KVSTORES = ("local", "device", "dist_sync", "dist_device_sync")
-
-
 _SIGNS = {"ge": ">=", "gt": ">", "le": "<=", "lt": "<"}  # of functions of `operator`
 
 

@@ -20,9 +20,9 @@ _PLACEHOLDERS = {"hostfile": ("FILE", "your host file"),
 
 
 def add_launcher(command: list[str], stored: Any) -> list[str]:
-    """Return the words that run a command in a job like this process's, else one like `stored`.
+    """Return the words that run a command in a job like this process's, or like the stored one.
 
-    Without a job, or if the stored flags are invalid, these are the words of the command.
+    Without a job, or if its flags are invalid, these are the words of the command.
     """
     ours = os.environ.get(LAUNCHED_BY)
     words, replaced = [command_line("launch")], []

@@ -26,9 +26,9 @@ def read_log(path: Path) -> list[dict[str, Any]]:
                 break
             try:
                 record = parse_json(line)
-                integers = [value for value in record.values() if type(value) is int]
-                if (type(record["step"]) is not int or type(record["seconds"]) is not float
-                        or not all(matches_schema(value, int) for value in integers)):
+                wrong = [value for value in (record["step"], *record.values())
+                         if type(value) is int and not matches_schema(value, int)]
+                if wrong or type(record["step"]) is not int or type(record["seconds"]) is not float:
                     raise ValueError
             except (ValueError, KeyError, TypeError, AttributeError):
                 raise ValueError(f"{path}, line {len(records) + 1}: not a log record: fix the line "

@@ -49,9 +49,9 @@ def write_atomic(path: StrPath, chunks: bytes | Iterable[Any], sync: bool = Fals
 
 def list_stale(folder: StrPath, name: str = "*",
                is_kind: Callable[[int], bool] = stat.S_ISREG) -> Iterator[Path]:
-    """Yield the files, or folders, that killed processes left in a folder: `.NAME.PID.tmp`.
+    """Yield what killed processes left in a folder: files, by default, named `.NAME.PID.tmp`.
 
-    `name` is a pattern. Anything else of such a name belongs to another program.
+    `name` is a pattern. Links, for example, belong to another program.
     """
     for left in Path(folder).glob(f".{name}.*.tmp"):
         try:
@@ -103,13 +103,10 @@ def open_regular(path: StrPath, follow: bool = False, write: bool = False) -> Bi
 
     With `write`, the file may be changed as well, and is created if it does not exist.
     """
+    if not follow and os.path.islink(path):  # O_NOFOLLOW has another message
+        raise OSError(errno.ELOOP, "a link instead of a regular file", str(path))
     flags = os.O_NONBLOCK | (0 if follow else os.O_NOFOLLOW)
-    try:
-        descriptor = os.open(path, flags | (os.O_RDWR | os.O_CREAT if write else 0), 0o666)
-    except OSError as error:
-        if error.errno == errno.ELOOP and not follow:
-            error.strerror = "a link instead of a regular file"
-        raise
+    descriptor = os.open(path, flags | (os.O_RDWR | os.O_CREAT if write else 0), 0o666)
     if not stat.S_ISREG(os.fstat(descriptor).st_mode):
         os.close(descriptor)
         raise OSError(errno.EINVAL, "not a regular file", str(path))

@@ -41,6 +41,15 @@ def test_events_are_readable_at_once(tmp_path):
     file.close()
 
 
+def test_events_are_not_written_to_a_link(tmp_path, write, monkeypatch):
+    monkeypatch.setattr(events.time, "time", lambda: 10)
+    (tmp_path / "tensorboard").mkdir()
+    (tmp_path / "tensorboard" / "events.out.tfevents.0000000010.00000000").symlink_to(
+        tmp_path / "elsewhere")
+    write(0, 10)
+    assert read_scalars(tmp_path) and not (tmp_path / "elsewhere").exists()
+
+
 def test_resumed_training_hides_later_steps(tmp_path, write, monkeypatch):
     """Killed after 30, resumed at 20, then at 25, then restarted."""
     clock = iter(range(10, 100))

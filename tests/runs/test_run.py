@@ -56,8 +56,12 @@ def test_log_drops_a_truncated_record_and_rewinds(run):
     assert path.read_bytes() == TEXT.splitlines(keepends=True)[0]
     assert run.rewind(9) == 0
     assert path.read_bytes() == b""
-    path.write_bytes(TEXT.replace(b'"step": 20', b'"step": x'))
-    with pytest.raises(ValueError, match="log.jsonl, line 2: not a log record"):
+    for wrong in (b'"step": x', b'"step": -1', b'"step": 2, "epoch": 1%s' % (b"0" * 400)):
+        path.write_bytes(TEXT.replace(b'"step": 20', wrong))
+        with pytest.raises(ValueError, match="log.jsonl, line 2: not a log record"):
+            run.read_log()
+    os.truncate(path, 2**40)
+    with pytest.raises(ValueError, match="log.jsonl needs .* of memory"):
         run.read_log()
 
 
