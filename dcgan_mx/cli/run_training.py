@@ -136,8 +136,13 @@ def report_end(run: Run) -> None:
     result, saved = run.read_result(), run.list_checkpoints()[-1:]
     lines.append("; ".join([*([result.describe()] if result else []),
                             *(f"saved in {folder}" for folder in saved)]))
+    try:
+        lines.append(describe_resume(run, result))
+    except (ValueError, OSError) as error:  # config.json has been removed or changed
+        warnings.warn(f"this run cannot be resumed: {one_line(error)}", RuntimeWarning,
+                      stacklevel=2)
     with contextlib.suppress(OSError):  # the reader of a pipe may have been signalled too
-        print("\n".join([*lines, describe_resume(run, result)]), flush=True)
+        print("\n".join(lines), flush=True)
 
 
 def describe_resume(run: Run, result: StopReason | None) -> str:

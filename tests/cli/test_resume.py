@@ -16,6 +16,8 @@ from helpers.common import ROOT, read_numbers
 from helpers.processes import wait_until
 from helpers.small import SMALL, assert_same_arrays, final, start, wait_for_log
 
+import dcgan_mx
+from dcgan_mx.hooks.base import LambdaHook
 from dcgan_mx.runs import checkpoint
 from dcgan_mx.runs.run import Run
 
@@ -215,7 +217,8 @@ def test_a_restarted_epoch_survives_a_kill_before_the_next_checkpoint(ended, res
     assert train_to(5) == 3
 
 
-def test_the_end_is_reported_on_the_screen_and_in_the_report(succeed, tmp_path, monkeypatch):
+def test_the_end_is_reported_on_the_screen_and_in_the_report(
+        succeed, tmp_path, monkeypatch, capfd):
     run_dir = tmp_path / "run"
     done = succeed("train", *SMALL, "--max-steps", 1, "--disp-batches", 1, "--run-dir", run_dir)
     _, see, finished, longer = done.stdout.splitlines()
@@ -229,3 +232,8 @@ def test_the_end_is_reported_on_the_screen_and_in_the_report(succeed, tmp_path, 
     monkeypatch.setitem(sys.modules, "matplotlib", None)  # as where memory is too small for it
     done = succeed("train", "--resume", "--run-dir", run_dir, "--max-steps", 2)
     assert "warning: there is no report" in done.stderr and "to train longer: " in done.stdout
+    remove = LambdaHook(lambda _: (run_dir / "config.json").unlink(missing_ok=True))
+    with pytest.warns(RuntimeWarning) as caught:
+        dcgan_mx.train(resume=True, run_dir=run_dir, max_steps=4, hooks=[remove])
+    assert re.search("cannot be resumed: .*config.json", str(caught[-1].message))
+    assert "finished: step 4 of 4" in capfd.readouterr().out
