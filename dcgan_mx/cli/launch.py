@@ -8,6 +8,7 @@ from ..distributed.launch import launch
 from ..distributed.launchers import PROGRAMS
 from ..distributed.monitor import JobError
 from ..runs.launch_flags import COUNT, SECONDS
+from ..system.errors import one_line
 from .main import print_stderr
 from .parser import Parser
 
@@ -46,5 +47,5 @@ def main(argv: Sequence[str]) -> int:
             name: value for name, value in vars(args).items() if value != parser.get_default(name)})
     except JobError as error:
         # On a terminal, an interrupted progress bar leaves its line open.
-        print_stderr("\n" * sys.stderr.isatty() + f"error: {error}")
+        print_stderr("\n" * sys.stderr.isatty() + f"error: {one_line(error)}")
         return 1

@@ -131,15 +131,20 @@ def report_end(run: Run) -> None:
     try:
         best = find_best(run.read_log())
         lines.append(f"see {write_report(run.path)}")
-    except (ValueError, OSError) as error:  # there is nothing to show yet, or a file is unreadable
-        warnings.warn(f"there is no report: {error}", RuntimeWarning, stacklevel=2)
+    except Exception as error:  # such as nothing to show yet, or too little memory for matplotlib
+        warnings.warn(f"there is no report: {one_line(error)}", RuntimeWarning, stacklevel=2)
     if best:
         lines.append(f"best evaluated step: {best['step']}")
     result, saved = run.read_result(), run.list_checkpoints()[-1:]
     lines.append("; ".join([*([result.describe()] if result else []),
                             *(f"saved in {folder}" for folder in saved)]))
+    try:
+        lines.append(describe_resume(run, result))
+    except (ValueError, OSError) as error:  # config.json has been removed or changed
+        warnings.warn(f"this run cannot be resumed: {one_line(error)}", RuntimeWarning,
+                      stacklevel=2)
     with contextlib.suppress(OSError):  # the reader of a pipe may have been signalled too
-        print("\n".join([*lines, describe_resume(run, result)]), flush=True)
+        print("\n".join(lines), flush=True)
 
 
 def describe_resume(run: Run, result: StopReason | None) -> str:

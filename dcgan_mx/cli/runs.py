@@ -1,7 +1,6 @@
 """`dcgan-mx runs`: the runs in a folder."""
 from __future__ import annotations
 
-import contextlib
 import fcntl
 from pathlib import Path
 from typing import Sequence
@@ -9,6 +8,7 @@ from typing import Sequence
 from ..runs.log import METRICS
 from ..runs.run import Run
 from ..system.errors import one_line
+from ..system.files import open_regular
 from .parser import Parser
 
 _LOGGED = ("epoch", "acc", "d_entropy", "g_entropy", "images_per_s")
@@ -25,13 +25,13 @@ def make_parser() -> Parser:
 
 def is_running(run: Run) -> bool:
     """Whether a process holds the lock of a run."""
-    with contextlib.suppress(FileNotFoundError), open(run.path / "lock", "rb") as f:
-        try:
+    try:
+        with open_regular(run.path / "lock") as f:
             fcntl.flock(f, fcntl.LOCK_SH | fcntl.LOCK_NB)
-        except BlockingIOError:
-            return True
-        except OSError:  # a file system without locks
-            return False
+    except BlockingIOError:
+        return True
+    except OSError:  # there is no lock, or the file system has no locks
+        pass
     return False
 
 
@@ -40,7 +40,7 @@ def describe(run: Run) -> str:
     try:
         records, result = run.read_log(), run.read_result()
     except (OSError, ValueError) as error:
-        return f"{run.path}: unreadable: {error}"
+        return one_line(f"{run.path}: unreadable: {error}")
     state = ("running" if is_running(run) else result.describe() if result else
              "not running, ended without a result")
     last: dict[str, object] = {}
@@ -50,7 +50,7 @@ def describe(run: Run) -> str:
              if isinstance(value := last.get(name), (int, float))]
     warned = [one_line(f"warning, step {record['step']}: {record.get('message')}")
               for record in records if "warning" in record]
-    return "\n  ".join([f"{run.path}: {state}", ", ".join(
+    return "\n  ".join([one_line(f"{run.path}: {state}"), ", ".join(
         [f"step {last['step']}", *shown]) if last else "no log line yet", *warned])
 
 

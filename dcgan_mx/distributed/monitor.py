@@ -18,6 +18,7 @@ from .launchers import Starter, exit_status
 _MAX_LINE = 4096  # bytes
 _TOKEN_TIMEOUT = 3.0  # seconds for a connection to send the token
 _STOPPED = (0, -signal.SIGTERM, 128 + signal.SIGHUP, 128 + signal.SIGINT, 128 + signal.SIGTERM)
+_SIGNALS = {number.value: number.name for number in signal.Signals}
 # The facts that a process may report, and their types.
 _FACTS = {"role": str, "host": str, "pid": int, "up": bool, "rank": int, "ready": bool,
           "status": int}
@@ -49,7 +50,8 @@ class Peer:
     def update(self, facts: Any) -> None:
         """Store reported facts; ValueError if they are invalid."""
         if not (isinstance(facts, dict) and facts.get("role", self.role) in ROLES
-                and all(type(value) is _FACTS.get(name) for name, value in facts.items())):
+                and all(type(value) is _FACTS.get(name) for name, value in facts.items())
+                and -65 < facts.get("status", 0) < 256):
             raise ValueError
         if "status" in facts:
             self.ended = time.monotonic()
@@ -117,6 +119,8 @@ class JobMonitor:
             async for line in reader:
                 peer.update(json.loads(line))
                 if peer not in self.peers:
+                    if len(self._list(peer.role)) == self.counts.get(peer.role):
+                        return  # not a process of this job
                     self.peers.append(peer)
                     writer.write(supervisor.START)
         peer.lost = True
@@ -164,7 +168,8 @@ class JobMonitor:
             if status is None and peer.lost:
                 raise JobError(f"lost {peer}: it or its host has died; the job was stopped")
             if status is not None and status not in self._good():
-                how = (f"was killed by {signal.Signals(-status).name}" if status < 0 else
+                name = _SIGNALS.get(-status, f"signal {-status}")
+                how = (f"was killed by {name}" if status < 0 else
                        f"ended with status {status}: see its message above")
                 raise JobError(f"{peer} {how}; the job was stopped")
             # Ranks are assigned when all have joined. After that each worker may exit at any time.

@@ -117,8 +117,9 @@ def _check_shapes(state: Mapping[str, Any], networks: Mapping[str, Any],
     for part, name in sorted({*arrays, *shapes}):
         found, shape = arrays.get((part, name)), shapes.get((part, name))
         if found is None or found.shape != shape or found.dtype != np.float32:
-            raise ValueError(f"{name} of {part} has shape {getattr(found, 'shape', None)}, "
-                             f"expected {shape}: the state is of other networks")
+            raise ValueError(f"{name} of {part} has shape {getattr(found, 'shape', None)} and type "
+                             f"{getattr(found, 'dtype', None)}, expected {shape} and float32: the "
+                             "state is of other networks")
 
 
 def _broadcast(workers: Workers, state: Mapping[str, Any] | None) -> dict[str, Any]:

@@ -1,7 +1,7 @@
 """An HTML report of a run: its curves, images and settings."""
 from __future__ import annotations
 
-import shlex
+import time
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +10,7 @@ from ..runs.config import DEFAULTS
 from ..runs.log import METRICS, find_best
 from ..runs.run import Run
 from ..sampling.pretrained import check_run_dir
-from ..system.command_line import command_line, flag_name
+from ..system.command_line import command_line, flag_name, quote_path
 from ..system.files import StrPath, write_atomic
 from ..visual import read_png
 
@@ -32,7 +32,7 @@ _MAX_SLIDER = 2_400_000  # characters; four sliders and the curves make 10 MB
 def write_report(run_dir: StrPath, live: bool = False) -> Path:
     """Write report.html, a self-contained page, into a run directory; return its path.
 
-    A `live` page reloads itself.
+    A `live` page reloads itself, for a day at most.
     """
     check_run_dir(run_dir)
     run = Run(Path(run_dir))
@@ -49,9 +49,9 @@ def write_report(run_dir: StrPath, live: bool = False) -> Path:
     evaluated = [[record] for record in evaluations]
     result, nearest = run.read_result(), run.path / "evaluation.png"
     text = render(
-        "report.html", live=live, run=run, flags=_order(config["flags"]), step=max(steps),
-        config=config, flag_name=flag_name, labels=_LABELS, result=result, size=size,
-        last=log[-1] if log else None, warnings=warned,
+        "report.html", written=live and round(1000 * time.time()), run=run, step=max(steps),
+        flags=_order(config["flags"]), config=config, flag_name=flag_name, labels=_LABELS,
+        result=result, size=size, last=log[-1] if log else None, warnings=warned,
         curves=[plot({name: (_average(groups, "step"), _average(groups, key))
                       for name, key in names.items()}, "step", label) for label, names in _CURVES],
         best=find_best(evaluations), evaluation=run.read_evaluation(),
@@ -62,7 +62,7 @@ def write_report(run_dir: StrPath, live: bool = False) -> Path:
         sliders=[(f"{kind}: {label}", _read_grids(run, kind, most))
                  for kind, label, most in _GRIDS if grids[kind]],
         zip=zip, resume=run.resume_command(result),
-        sample=f"{command_line('sample')} {shlex.quote(str(run.path))}")
+        sample=f"{command_line('sample')} {quote_path(run.path)}")
     path = run.path / "report.html"
     # A path need not be UTF-8, and JSON can hold lone surrogates.
     write_atomic(path, text.encode("utf-8", "backslashreplace"))

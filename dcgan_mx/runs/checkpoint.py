@@ -87,7 +87,8 @@ def write(run_dir: StrPath, state: dict[str, Any], seed: int | None = None, keep
     except BaseException as error:
         shutil.rmtree(temporary, ignore_errors=True)
         if isinstance(error, OSError):
-            error.filename, error.filename2 = str(folder), None
+            error.filename = str(folder)
+            del error.filename2
         raise
     if keep:
         past = [path for path in list_checkpoints(run_dir) if step_of(path) <= step_of(folder)]
@@ -116,9 +117,6 @@ def load(folder: StrPath, trainer: Any) -> None:
     state: dict[str, Any] = {"counters": {name: metadata[name] for name in COUNTERS}}
     for name in (*PARAMS, *OPTIONAL):
         state[_part(name)] = contents.get(name, {})
-        for array_name, array in state[_part(name)].items():
-            if not np.isfinite(array).all():
-                raise CheckpointError(f"{folder / name}: {array_name} is not finite")
     try:
         trainer.set_state(state)
     except ValueError as error:
@@ -154,6 +152,9 @@ def load_latest(run_dir: StrPath | None, trainer: Any) -> Path | None:
         trainer.set_state(None)
     for i, folder in reversed([*enumerate(folders)]):
         try:
+            step = read_files(folder, ())[0]["step"]
+            if step != step_of(folder):
+                raise CheckpointError(f"{folder} has the state of step {step}")
             load(folder, trainer)
         except CheckpointError as error:
             warnings.warn(f"{error}; trying the checkpoint before it", RuntimeWarning,

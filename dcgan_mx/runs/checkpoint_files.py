@@ -10,6 +10,8 @@ import shutil
 from pathlib import Path
 from typing import Any, Sequence
 
+import numpy as np
+
 from ..system.files import StrPath, open_regular, parse_json, sync_directory
 from .json_files import matches_schema, read_small
 from .params import parse_params
@@ -58,7 +60,8 @@ def read_files(folder: Path, names: Sequence[str] | None = None
     checkpoint does not have are omitted. Raises CheckpointError if a file is missing, a link, or
     damaged.
     """
-    path, contents = folder / STATE, {}
+    path = folder / STATE
+    contents: dict[str, Any] = {}
     try:
         metadata = decode_state(read_small(path))
         files = metadata.get("files")
@@ -73,7 +76,13 @@ def read_files(folder: Path, names: Sequence[str] | None = None
                 raw = f.read()
             if hashlib.sha256(raw).hexdigest() != metadata["files"][name]:
                 raise ValueError("wrong checksum")
-            contents[name] = raw.decode() if name in SYMBOLS else parse_params(raw, path)
+            if name in SYMBOLS:
+                contents[name] = raw.decode()
+                continue
+            contents[name] = arrays = parse_params(raw, path)
+            for array_name, array in arrays.items():
+                if not np.isfinite(array).all():
+                    raise CheckpointError(f"{path}: {array_name} is not finite")
     except OSError as error:
         raise CheckpointError(f"{path}: {error.strerror}") from None
     except CheckpointError:
@@ -132,22 +141,20 @@ def recover(run_dir: StrPath) -> None:
     """Clean up the checkpoints after a killed process.
 
     A complete checkpoint under a temporary name gets its final name, unless that is taken;
-    everything else under a temporary name is removed.
+    everything else under such a name is removed.
     """
     parent = Path(run_dir) / "checkpoints"
-    if parent.is_symlink():
-        return
+    left = [(match[1], path) for path in parent.glob(".*.tmp") if (match := re.fullmatch(
+        r"\.(?:old-)?(step-[0-9]{8,18})\.[0-9]+\.tmp", path.name))]
     # A new checkpoint, which only lacked its name, before the old one that was moved aside for it.
-    left = sorted(parent.glob(".*.tmp"), key=lambda path: path.name.startswith(".old-"))
-    for path in left:
-        match = re.fullmatch(r"\.(?:old-)?(step-[0-9]{8,18})\.[0-9]+\.tmp", path.name)
+    for name, path in sorted(left, key=lambda item: item[1].name.startswith(".old-")):
         if path.is_symlink() or not path.is_dir():
             path.unlink()
             continue
-        if match and not (parent / match[1]).exists():
+        if not (parent / name).exists():
             with contextlib.suppress(CheckpointError):
                 read_files(path)
-                path.rename(parent / match[1])
+                path.rename(parent / name)
                 continue
         shutil.rmtree(path)
     if left:

@@ -16,8 +16,6 @@ from ..system.errors import ArgumentError
 FORMAT = 1  # of config.json: rises when the names or meanings of settings change
 DATASETS = ("mnist", "fashion-mnist", "imagenet", "folder", "synthetic")
 KVSTORES = ("local", "device", "dist_sync", "dist_device_sync")
-
-
 _SIGNS = {"ge": ">=", "gt": ">", "le": "<=", "lt": "<"}  # of functions of `operator`
 
 
@@ -46,7 +44,8 @@ def describe(allowed: Any) -> str:
     """Describe what `check` accepts, as in "an integer >= 1"."""
     if isinstance(allowed, tuple):
         return f"one of {', '.join(map(str, allowed))}"
-    return {str: "a string", bool: "true or false"}.get(allowed) or str(allowed)
+    names = {str: "a string without null characters", bool: "true or false"}
+    return names.get(allowed) or str(allowed)
 
 
 def check(value: Any, allowed: Any) -> None:
@@ -56,7 +55,7 @@ def check(value: Any, allowed: Any) -> None:
     elif isinstance(allowed, tuple):
         good = type(value) is type(allowed[0]) and value in allowed
     else:
-        good = type(value) is allowed
+        good = type(value) is allowed and "\0" not in str(value)
     if not good:
         raise ValueError(f"invalid value {value!r}: expected {describe(allowed)}")
 

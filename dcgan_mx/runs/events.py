@@ -21,7 +21,10 @@ class EventFile:
     def __init__(self, folder: StrPath, step: int = 0) -> None:
         import tensorboardX  # noqa: F401  an extra: fail here if it is missing
         self._folder = self._path = Path(folder)
-        self._step, self._started = step, int(time.time())
+        # TensorBoard reads files in the order of their names; the clock may have been set back.
+        names = self._folder.glob(f"events.out.tfevents.{'[0-9]' * 10}.*")
+        newest = max((int(path.name.split(".")[3]) for path in names), default=0)
+        self._step, self._started = step, max(int(time.time()), newest + 1)
         self._writer: Any = None
 
     def add(self, step: int, scalars: Mapping[str, float],
@@ -38,7 +41,6 @@ class EventFile:
         try:
             if self._writer is None:
                 self._folder.mkdir(exist_ok=True)
-                # TensorBoard reads files in the order of their names.
                 name = f"events.out.tfevents.{self._started:010d}.{self._step:08d}"
                 self._path = self._folder / name
                 self._writer = RecordWriter(str(self._path))

@@ -2,11 +2,16 @@
 from __future__ import annotations
 
 import contextlib
+import math
+import os
 from pathlib import Path
 from typing import Any
 
 from ..system.files import open_regular, parse_json
-from .json_files import MAX_BYTES
+from ..system.memory import check_memory
+from .json_files import MAX_BYTES, matches_schema
+
+_MEMORY = 13  # bytes for each byte of the shortest lines
 
 METRICS = ("frechet", "precision", "recall", "swd", "ms_ssim")  # of an evaluation
 
@@ -15,14 +20,17 @@ def read_log(path: Path) -> list[dict[str, Any]]:
     """Read a log; see `Run.read_log`."""
     records: list[dict[str, Any]] = []
     with contextlib.suppress(FileNotFoundError), open_regular(path) as f:
+        check_memory(str(path), _MEMORY * os.fstat(f.fileno()).st_size, "remove lines")
         while line := f.readline(MAX_BYTES):
             if not line.endswith(b"\n") and not f.read(1):
                 break
             try:
                 record = parse_json(line)
-                if type(record["step"]) is not int or type(record["seconds"]) is not float:
+                wrong = [value for value in (record["step"], *record.values())
+                         if type(value) is int and not matches_schema(value, int)]
+                if wrong or type(record["step"]) is not int or type(record["seconds"]) is not float:
                     raise ValueError
-            except (ValueError, KeyError, TypeError):
+            except (ValueError, KeyError, TypeError, AttributeError):
                 raise ValueError(f"{path}, line {len(records) + 1}: not a log record: fix the line "
                                  "or remove the file") from None
             records.append(record)
@@ -37,7 +45,8 @@ def find_best(records: list[dict[str, Any]]) -> dict[str, Any] | None:
     and ignored.
     """
     for name in ("frechet", "swd"):
-        found = [record for record in records if isinstance(record.get(name), float)]
+        found = [record for record in records
+                 if isinstance(value := record.get(name), float) and math.isfinite(value)]
         if found:
             classifier = found[-1].get("classifier")
             return min((record for record in found if record.get("classifier") == classifier),

@@ -8,8 +8,8 @@ import itertools
 import json
 import os
 import re
-import shlex
 import shutil
+import stat
 import time
 import warnings
 from pathlib import Path
@@ -17,13 +17,14 @@ from typing import Any, Callable, Iterator, TypeVar
 
 import numpy as np
 
-from ..system.command_line import command_line, flag_name
+from ..system.command_line import command_line, flag_name, quote_path
 from ..system.errors import ArgumentError
 from ..system.files import (
     UNSUPPORTED,
     StrPath,
     append,
     list_stale,
+    open_regular,
     parse_json,
     sync_directory,
     write_atomic,
@@ -33,7 +34,7 @@ from .checkpoint_files import list_checkpoints, recover, step_of
 from .config import FORMAT, Settings, parse_settings
 from .grids import KINDS, select_steps
 from .json_files import read_small
-from .launch_flags import launch_words
+from .launch_flags import add_launcher
 from .log import METRICS, parse_evaluation, read_log
 from .stop_reason import StopReason, parse_stop_reason
 
@@ -63,15 +64,18 @@ class Run:
         wanted = unique = Path(path or f"runs/{dataset}-{time.strftime('%Y%m%d-%H%M')}")
         temporary = wanted.with_name(f".{wanted.name}.{os.getpid()}.tmp")
         shutil.rmtree(temporary, ignore_errors=True)
-        for left in list_stale(wanted.parent):
+        for left in list_stale(wanted.parent, is_kind=stat.S_ISDIR):
             # Another program may use such names, too: only what this function leaves is removed.
             with contextlib.suppress(OSError):
-                if not left.is_symlink() and all(
-                        re.fullmatch(r"config\.json|\.config\.json\.[0-9]+\.tmp", path.name)
-                        for path in left.iterdir()):
+                if all(re.fullmatch(r"config\.json|lock|\.config\.json\.[0-9]+\.tmp", path.name)
+                       for path in left.iterdir()):
                     shutil.rmtree(left)
         try:
             temporary.mkdir(parents=True)
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")  # the next lock warns again
+                with cls(temporary).lock():  # if this fails, nothing is left behind
+                    pass
             for n in itertools.count(2):
                 flags = {**config["flags"], "run_dir": str(unique)}
                 cls(temporary).write_config({**config, "flags": flags})
@@ -85,7 +89,8 @@ class Run:
             sync_directory(unique.parent)
         except OSError as error:
             shutil.rmtree(temporary, ignore_errors=True)
-            error.filename, error.filename2 = str(unique), None
+            error.filename = str(unique)
+            del error.filename2
             raise
         return cls(unique)
 
@@ -94,15 +99,17 @@ class Run:
         """Lock the directory for this process, and remove what a killed process left behind.
 
         The system releases the lock when the process ends, for whatever reason. Raises
-        ArgumentError if another process holds the lock.
+        ArgumentError if another process holds the lock, or a folder of the run is a link.
         """
-        # Links are not followed, here and below: their targets do not belong to the run.
-        flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW
-        with open(os.open(self.path / "lock", flags, 0o644), "r+") as f:
+        for name in ("checkpoints", "grids", "tensorboard"):
+            if (self.path / name).is_symlink():  # of a stranger: it may lead anywhere
+                raise ArgumentError("run_dir", f"{self.path / name} is a link: replace it with the "
+                                    "folder; only the run directory itself may be a link")
+        with open_regular(self.path / "lock", write=True) as f:
             try:
                 fcntl.flock(f, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
-                process = f"process {f.read(20).strip()}".strip()
+                process = f"process {f.read(20).decode(errors='replace').strip()}".strip()
                 raise ArgumentError("run_dir", f"{self.path} is in use by {process}: wait until it "
                                     "ends, stop it, or choose another directory") from None
             except OSError as error:
@@ -111,13 +118,11 @@ class Run:
                 warnings.warn(f"{self.path}: this file system has no locks ({error.strerror}): do "
                               "not use this run in two processes", RuntimeWarning, stacklevel=3)
             f.truncate(0)
-            f.write(f"{os.getpid()}\n")
+            f.write(b"%d\n" % os.getpid())
             f.flush()
             recover(self.path)
-            for folder in (self.path, self.path / "grids"):
-                if folder == self.path or not folder.is_symlink():
-                    for path in list_stale(folder):
-                        path.unlink()
+            for path in (*list_stale(self.path), *list_stale(self.path / "grids")):
+                path.unlink()
             yield
 
     def write_config(self, config: dict[str, Any]) -> None:
@@ -239,8 +244,8 @@ class Run:
 
     def resume_command(self, reason: StopReason | None = None) -> str:
         """Return the command that resumes the run, or, if it is finished, doubles its limit."""
-        words = [*launch_words(self.read_config().get("launched_by")), command_line("train"),
-                 flag_name("resume"), flag_name("run_dir"), shlex.quote(str(self.path))]
+        words = [command_line("train"), flag_name("resume"), flag_name("run_dir"),
+                 quote_path(self.path)]
         if reason and reason.finished:
             words += [flag_name(reason.reason), str(2 * int(reason.detail or 1))]
-        return " ".join(words)
+        return " ".join(add_launcher(words, self.read_config().get("launched_by")))

@@ -30,6 +30,12 @@ def flag_name(argument: str) -> str:
     return "--" + argument.replace("_", "-")
 
 
+def quote_path(path: object) -> str:
+    """Return the shell word of a path, which no command takes for a flag."""
+    text = str(path)
+    return shlex.quote(f"./{text}" if text.startswith("-") else text)
+
+
 def _python() -> str:
     """Return `python` if the shell finds this Python by that name, else its path."""
     if shutil.which("python") == sys.executable:

@@ -61,9 +61,9 @@ def read_threads() -> str | None:
     for name in THREADS:
         value = os.environ.get(name)
         if value:
-            if not re.fullmatch("0*[1-9][0-9]*", value):  # MXNet would abort
-                raise ValueError(f"{name}: invalid value {value!r}: expected a positive integer; "
-                                 "change or unset it")
+            if not re.fullmatch("0*[1-9][0-9]{0,3}", value):  # MXNet would abort
+                raise ValueError(f"{name}: invalid value {value!r}: expected an integer from 1 to "
+                                 "9999; change or unset it")
             return f"{name}={value}"
     return None
 

@@ -1,6 +1,7 @@
 """MXNet's contexts and KVStore for the settings `gpu` and `kv_store`."""
 from __future__ import annotations
 
+import re
 import warnings
 from typing import Any
 
@@ -48,7 +49,7 @@ def make_contexts(gpu: str | int | None = None, cpu_devices: int | None = None,
 def parse_gpus(text: str) -> list[int]:
     """Return the numbers in a text such as 0 or 0,1; ArgumentError if it is invalid."""
     parts = text.split(",")
-    if not all(part.isascii() and part.isdigit() for part in parts):
+    if not all(re.fullmatch("[0-9]{1,4}", part) for part in parts):
         raise ArgumentError("gpu", f"invalid value {text!r}: expected numbers separated by commas, "
                             "as in 0 or 0,1")
     numbers = [int(part) for part in parts]

@@ -9,7 +9,7 @@ import os
 import stat
 import warnings
 from pathlib import Path
-from typing import Any, BinaryIO, Iterable, Iterator, Union
+from typing import Any, BinaryIO, Callable, Iterable, Iterator, Union
 
 from .errors import ArgumentError
 
@@ -29,7 +29,8 @@ def write_atomic(path: StrPath, chunks: bytes | Iterable[Any], sync: bool = Fals
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     pieces: Iterable[Any] = (chunks,) if isinstance(chunks, bytes) else chunks
     try:
-        with open(temporary, "wb") as f:
+        temporary.unlink(missing_ok=True)
+        with open(temporary, "xb") as f:  # x: a stranger's link of this name is not followed
             f.writelines(pieces)
             if sync:
                 f.flush()
@@ -41,18 +42,24 @@ def write_atomic(path: StrPath, chunks: bytes | Iterable[Any], sync: bool = Fals
         with contextlib.suppress(OSError):
             temporary.unlink()
         if isinstance(error, OSError):
-            error.filename, error.filename2 = str(path), None
+            error.filename = str(path)
+            del error.filename2  # None would be part of the message
         raise
 
 
-def list_stale(folder: StrPath, name: str = "*") -> Iterator[Path]:
-    """Yield what killed processes left in a folder: `.NAME.PID.tmp`, with a pattern for NAME."""
+def list_stale(folder: StrPath, name: str = "*",
+               is_kind: Callable[[int], bool] = stat.S_ISREG) -> Iterator[Path]:
+    """Yield what killed processes left in a folder: files, by default, named `.NAME.PID.tmp`.
+
+    `name` is a pattern. Links, for example, belong to another program.
+    """
     for left in Path(folder).glob(f".{name}.*.tmp"):
-        process = left.name.split(".")[-2]
         try:
-            os.kill(int(process), 0)
+            ours = is_kind(left.lstat().st_mode)
+            os.kill(int(left.name.split(".")[-2]), 0)
         except ProcessLookupError:
-            yield left
+            if ours:
+                yield left
         except (ValueError, OverflowError, OSError):  # not our name, or another user's process
             continue
 
@@ -91,13 +98,19 @@ def parse_json(raw: bytes) -> Any:
     return json.loads(raw)
 
 
-def open_regular(path: StrPath, follow: bool = False) -> BinaryIO:
-    """Open a regular file for reading, with `follow` also a link to one; OSError for all others."""
-    descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | (0 if follow else os.O_NOFOLLOW))
+def open_regular(path: StrPath, follow: bool = False, write: bool = False) -> BinaryIO:
+    """Open a regular file for reading, with `follow` also a link to one; OSError for all others.
+
+    With `write`, the file may be changed as well, and is created if it does not exist.
+    """
+    if not follow and os.path.islink(path):  # O_NOFOLLOW has another message
+        raise OSError(errno.ELOOP, "a link instead of a regular file", str(path))
+    flags = os.O_NONBLOCK | (0 if follow else os.O_NOFOLLOW)
+    descriptor = os.open(path, flags | (os.O_RDWR | os.O_CREAT if write else 0), 0o666)
     if not stat.S_ISREG(os.fstat(descriptor).st_mode):
         os.close(descriptor)
         raise OSError(errno.EINVAL, "not a regular file", str(path))
-    return open(descriptor, "rb")
+    return open(descriptor, "r+b" if write else "rb")
 
 
 def sync_directory(path: StrPath) -> None:

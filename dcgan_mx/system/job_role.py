@@ -33,7 +33,7 @@ def read_role(environ: Mapping[str, str] | None = None) -> str | None:
                              f"{command_line('launch')}, or unset all DMLC_ variables")
         if name == "DMLC_ROLE" and value not in ROLES:
             raise ValueError(f"{name}: invalid value {value!r}: expected {', '.join(ROLES)}")
-        if name in _NUMBERS and not (re.fullmatch("[0-9]+", value) and 1 <= int(value) < 2**16):
+        if name in _NUMBERS and not (re.fullmatch("[0-9]{1,5}", value) and 1 <= int(value) < 2**16):
             raise ValueError(f"{name}: invalid value {value!r}: expected a number from 1 to "
                              f"{2**16 - 1}")
     return environ["DMLC_ROLE"]

@@ -47,6 +47,9 @@ def disable_exit_barrier(kv: Any) -> None:
         mx.base.check_call(mx.base._LIB.MXKVStoreSetBarrierBeforeExit(kv.handle, 0))
 
 
+if sys.flags.optimize > 1:
+    raise BuildError("MXNet needs the docstrings that Python omits with -OO or PYTHONOPTIMIZE=2",
+                     "use -O or PYTHONOPTIMIZE=1, or neither")
 if read_threads() is None:  # MXNet would use half of the cores (src/engine/openmp.cc)
     os.environ["OMP_NUM_THREADS"] = str(physical_cores())
 report(up=True)

@@ -65,7 +65,7 @@ def test_bfloat16_support(flags, text, collect, monkeypatch):
 @pytest.mark.parametrize("env, words", [
     ({"DMLC_ROLE": "worker"}, ("DMLC_PS_ROOT_URI", "dcgan-mx launch")),
     *(({"OMP_NUM_THREADS": value}, (f"'{value}'", "unset it"))
-      for value in ("abc", "0", "4,2"))])
+      for value in ("abc", "0", "4,2", "9" * 30))])
 def test_invalid_variables_are_problems(env, words, collect):
     found, screen = collect(**env)
     assert not found["can_train"] and 'Training cannot start until each "problem" is' in screen

@@ -5,6 +5,7 @@ import os
 import re
 import shutil
 import signal
+import sys
 import time
 from functools import partial
 from pathlib import Path
@@ -15,6 +16,8 @@ from helpers.common import ROOT, read_numbers
 from helpers.processes import wait_until
 from helpers.small import SMALL, assert_same_arrays, final, start, wait_for_log
 
+import dcgan_mx
+from dcgan_mx.hooks.base import LambdaHook
 from dcgan_mx.runs import checkpoint
 from dcgan_mx.runs.run import Run
 
@@ -214,7 +217,8 @@ def test_a_restarted_epoch_survives_a_kill_before_the_next_checkpoint(ended, res
     assert train_to(5) == 3
 
 
-def test_the_end_is_reported_on_the_screen_and_in_the_report(succeed, tmp_path):
+def test_the_end_is_reported_on_the_screen_and_in_the_report(
+        succeed, tmp_path, monkeypatch, capfd):
     run_dir = tmp_path / "run"
     done = succeed("train", *SMALL, "--max-steps", 1, "--disp-batches", 1, "--run-dir", run_dir)
     _, see, finished, longer = done.stdout.splitlines()
@@ -225,6 +229,11 @@ def test_the_end_is_reported_on_the_screen_and_in_the_report(succeed, tmp_path):
     assert longer.startswith("to train longer: ") and longer.endswith(command)
     assert f"{command}<" in (run_dir / "report.html").read_text()
     assert len(os.listdir(run_dir / "grids")) == 3 and len(read_numbers(run_dir)) == 1
-    (run_dir / "grids" / "gout-00000001.png").write_bytes(b"damaged")
+    monkeypatch.setitem(sys.modules, "matplotlib", None)  # as where memory is too small for it
     done = succeed("train", "--resume", "--run-dir", run_dir, "--max-steps", 2)
-    assert "warning: there is no report" in done.stderr
+    assert "warning: there is no report" in done.stderr and "to train longer: " in done.stdout
+    remove = LambdaHook(lambda _: (run_dir / "config.json").unlink(missing_ok=True))
+    with pytest.warns(RuntimeWarning) as caught:
+        dcgan_mx.train(resume=True, run_dir=run_dir, max_steps=4, hooks=[remove])
+    assert re.search("cannot be resumed: .*config.json", str(caught[-1].message))
+    assert "finished: step 4 of 4" in capfd.readouterr().out

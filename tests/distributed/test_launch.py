@@ -184,7 +184,8 @@ def test_job_rejects_unknown_connections_and_ends_when_a_worker_fails(tmp_path):
               b"[" * 100_000, token[:-2] + b"x\n{}", *(token + claim + b"\n" for claim in (
                   b"[]", b"7", b"[" * 3000, b"x" * 5000, b'{"role": "boss"}', b'{"rank": 1}',
                   b'{"role": "worker", "status": "1"}', b'{"role": "worker", "trusted": true}',
-                  b'{"role": "worker", "pid": true}', b"\xff"))]
+                  b'{"role": "worker", "pid": true}', b"\xff", b'{"role": "worker"}',  # the third
+                  b'{"role": "worker", "status": 256}'))]
     for claim in claims:
         with socket.create_connection(spec["address"], timeout=60) as unknown, \
                 contextlib.suppress(ConnectionError):
@@ -407,6 +408,11 @@ def test_process_that_others_wait_for_is_named(peers, name, waiting):
     assert monitor(**peers) == ("" if name is None else (
         f"{name} on here) ended too early, with status 0, while {waiting} waited for it; the job "
         "was stopped"))
+
+
+def test_signal_without_a_name_is_numbered():
+    assert monitor(worker=[{"status": -40}]).startswith(
+        "worker (process 0 on here) was killed by signal 40; the job")
 
 
 def test_command_that_does_not_join_succeeds():

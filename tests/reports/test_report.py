@@ -1,5 +1,7 @@
 import json
 import os
+import re
+import time
 
 import numpy as np
 import pytest
@@ -71,8 +73,18 @@ def test_live_page_reloads_itself_and_important_parts_come_first(make_run):
     parts = [text.index(part) for part in (
         "<h2>Images", "<h2>Training curves", "--lr<", "--ngf<", "--nz<", "--beta1<")]
     assert parts == sorted(parts)
-    assert "http-equiv=\"refresh\"" not in text
-    assert '<meta http-equiv="refresh" content="30">' in write_report(run_dir, True).read_text()
+    assert "reload()" not in text and "reload()" in write_report(run_dir, True).read_text()
+
+
+@pytest.mark.parametrize("hours, delay", [(-1, 30_000), (0.01, 30_000), (1, 360_000), (25, None)])
+def test_live_page_of_a_killed_run_stops_reloading(hours, delay, browser, make_run):
+    script = re.search(r"<script>(\{.*?\})</script>", write_report(make_run([line(10)]), True)
+                       .read_text(), re.DOTALL)[1]
+    browser.get("about:blank")
+    assert browser.execute_script(
+        f"let delay = null; const now = {1000 * time.time() + 3.6e6 * hours}, "
+        "Date = {now: () => now}, setTimeout = (_, ms) => { delay = ms; };"
+        f"{script} return delay;") == (delay and pytest.approx(delay, abs=1000))
 
 
 def test_images_are_spread_over_the_run_and_a_long_log_is_averaged(make_run):
@@ -150,7 +162,7 @@ def test_rejects_empty_runs_damaged_grids_and_links(make_run, tmp_path):
 def test_texts_of_a_run_are_escaped(make_run):
     evil = "<script>alert(1)</script>"
     config = {"flags": {"dataset": evil, f"data_path{evil}": "\ud800" + evil}, evil: {evil: evil}}
-    lines = [line(10, epoch=evil), {"step": 10**400, "seconds": 1.0, "swd": evil},
+    lines = [line(10, epoch=evil), {"step": 2**53 - 1, "seconds": 1.0, "swd": evil},
              {"step": 10, "seconds": 1.0, "warning": [evil], "message": evil}]
     run_dir = make_run(lines, name=f"a {evil[:8]} 'b'", config=config)
     text = write_report(run_dir).read_text(encoding="utf-8")

@@ -129,8 +129,11 @@ def test_non_finite_numbers_are_neither_saved_nor_loaded(trained, folder, tmp_pa
     state = trained.get_state()
     state["G"]["arg:g1_weight"].flat[0] = np.nan
     (tmp_path / "other").mkdir()
-    with pytest.raises(CheckpointError, match="arg:g1_weight is not finite"):
-        checkpoint.load(checkpoint.write(tmp_path / "other", state), small())
+    written = checkpoint.write(tmp_path / "other", state)
+    for read in (lambda: checkpoint.load(written, small()),
+                 lambda: checkpoint.load_network(written, "G")):
+        with pytest.raises(CheckpointError, match="arg:g1_weight is not finite"):
+            read()
     arg_params, aux_params = trained.modG.get_params()
     arg_params["g2_weight"][0, 0, 0, 0] = float("inf")
     trained.modG.set_params(arg_params, aux_params)
@@ -167,15 +170,17 @@ def test_load_latest_skips_damaged_checkpoints(trained, folder, tmp_path, make_b
     (newest[2] / "D-0000.params").write_bytes(b"")
     shutil.rmtree(newest[1])
     newest[1].mkdir()
+    shutil.copytree(folder, folder.with_name("step-00000009"))  # the run would resume there again
     other = small(seed=1)
     with pytest.warns(RuntimeWarning) as caught:
         assert checkpoint.load_latest(tmp_path, other) == folder
     assert [str(w.message).split(";")[0] for w in caught] == [
+        f"{folder.with_name('step-00000009')} has the state of step 3",
         f"{newest[2] / 'D-0000.params'} is damaged",
         f"{newest[1] / STATE}: No such file or directory"]
     assert_same(other.get_state(), expected)
-    assert names(folder.parent) == [
-        "step-00000003", "step-00000004.damaged", "step-00000005.damaged"]
+    assert names(folder.parent) == ["step-00000003", *(
+        f"step-0000000{step}.damaged" for step in (4, 5, 9))]
     for path in newest[1:]:
         path.with_name(f"{path.name}.damaged").rename(path)
     shutil.rmtree(folder)

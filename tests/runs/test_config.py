@@ -61,7 +61,8 @@ def test_bounds_of_ranges_and_error_messages():
     for name, value, expected in (
             ("ema_rel_std", 1e-160, "0 or a number >= 0.0001 and <= 0.25"),
             ("batch_size", 0, "an integer >= 1 and < 2147483648"), ("lr", 0, "a number > 0"),
-            ("nc", 2, "one of 1, 3"), ("show", 1, "true or false"), ("gpu", 0, "a string")):
+            ("nc", 2, "one of 1, 3"), ("show", 1, "true or false"),
+            ("gpu", "\0", "a string without null characters")):
         with pytest.raises(ArgumentError) as caught:
             check_settings(**{name: value})
         assert caught.value.argument == name

@@ -41,9 +41,19 @@ def test_events_are_readable_at_once(tmp_path):
     file.close()
 
 
+def test_events_are_not_written_to_a_link(tmp_path, write, monkeypatch):
+    monkeypatch.setattr(events.time, "time", lambda: 10)
+    (tmp_path / "tensorboard").mkdir()
+    (tmp_path / "tensorboard" / "events.out.tfevents.0000000010.00000000").symlink_to(
+        tmp_path / "elsewhere")
+    write(0, 10)
+    assert len(os.listdir(tmp_path / "tensorboard")) == 2
+    assert not (tmp_path / "elsewhere").exists()
+
+
 def test_resumed_training_hides_later_steps(tmp_path, write, monkeypatch):
     """Killed after 30, resumed at 20, then at 25, then restarted."""
-    clock = iter(range(10, 100))
+    clock = iter(range(100, 10, -1))  # set back again and again
     monkeypatch.setattr(events.time, "time", lambda: next(clock))
     write(0, 10, 20, 30)
     write(20, 25, value=1.0)

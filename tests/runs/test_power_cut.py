@@ -82,7 +82,7 @@ def _watched(monkeypatch):
     real = builtins.open
 
     def watched_open(file, mode="r", buffering=-1, **kwargs):
-        if mode not in ("wb", "ab") or not watch.is_ours(os.fspath(file)):
+        if mode not in ("wb", "xb", "ab") or not watch.is_ours(os.fspath(file)):
             return real(file, mode, buffering, **kwargs)
         raw = Raw(os.fspath(file), mode)
         return io.BufferedWriter(raw) if buffering else raw

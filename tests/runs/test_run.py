@@ -1,3 +1,5 @@
+import errno
+import fcntl
 import json
 import os
 import subprocess
@@ -54,8 +56,12 @@ def test_log_drops_a_truncated_record_and_rewinds(run):
     assert path.read_bytes() == TEXT.splitlines(keepends=True)[0]
     assert run.rewind(9) == 0
     assert path.read_bytes() == b""
-    path.write_bytes(TEXT.replace(b'"step": 20', b'"step": x'))
-    with pytest.raises(ValueError, match="log.jsonl, line 2: not a log record"):
+    for wrong in (b'"step": x', b'"step": -1', b'"step": 2, "epoch": 1%s' % (b"0" * 400)):
+        path.write_bytes(TEXT.replace(b'"step": 20', wrong))
+        with pytest.raises(ValueError, match="log.jsonl, line 2: not a log record"):
+            run.read_log()
+    os.truncate(path, 2**40)
+    with pytest.raises(ValueError, match="log.jsonl needs .* of memory"):
         run.read_log()
 
 
@@ -65,7 +71,7 @@ def test_best_evaluation_has_the_classifier_of_the_last():
     assert find_best(lines)["step"] == 3
     assert find_best(lines[:2])["step"] == 2
     assert find_best([*lines, {"step": 5, "frechet": 9.5}])["step"] == 5  # not recorded which
-    assert find_best([{"step": 1, "swd": 2.0}, {"step": 2, "swd": 1.0}])["step"] == 2
+    assert find_best([{"step": 1, "swd": float("nan")}, {"step": 2, "swd": 1.0}])["step"] == 2
 
 
 def test_rewind_removes_everything_later(run):
@@ -111,7 +117,18 @@ def test_stop_reason_is_saved_and_described(reason, text, run):
      "dcgan-mx launch --num-workers 2 --launcher ssh --hostfile FILE --host-ip ADDRESS -- ")])
 def test_resume_command_has_no_text_of_config_json(launched_by, words, run):
     run.write_config({**CONFIG, "launched_by": launched_by})
-    assert run.resume_command() == f"{words}dcgan-mx train --resume --run-dir {run.path}"
+    advice = "  # replace FILE with your host file and ADDRESS with the address of this host"
+    assert run.resume_command() == (
+        f"{words}dcgan-mx train --resume --run-dir {run.path}" + advice * ("FILE" in words))
+
+
+def test_resume_command_of_a_job_has_its_own_flags(run, monkeypatch):
+    run.write_config({**CONFIG, "launched_by": {"num_workers": 2}})
+    monkeypatch.setenv("DCGAN_MX_LAUNCHED_BY", json.dumps(
+        {"num_workers": 3, "launcher": "ssh", "hostfile": "my hosts", "host_ip": "10.0.0.1"}))
+    assert run.resume_command() == (
+        "dcgan-mx launch --num-workers 3 --launcher ssh --hostfile 'my hosts' --host-ip 10.0.0.1 "
+        f"-- dcgan-mx train --resume --run-dir {run.path}")
 
 
 def test_result_of_a_stranger_is_one_line(run):
@@ -158,13 +175,36 @@ def test_lock_removes_files_of_killed_processes(run, ended):
     for folder in ("checkpoints/.step-00000001.7.tmp/deep", "checkpoints/step-00000001", "grids"):
         (run.path / folder).mkdir(parents=True)
     (run.path / "grids" / f".gout-00000010.png.{ended}.tmp").write_bytes(b"")
-    (run.path / f".log.jsonl.{ended}.tmp").symlink_to("/")
-    writing = f".report.html.{os.getppid()}.tmp"
-    (run.path / writing).write_bytes(b"")
+    (run.path / "checkpoints" / f".step-00000002.{ended}.tmp").symlink_to("/")
+    kept = [f".report.html.{os.getppid()}.tmp", f".link.{ended}.tmp",
+            *(f"{folder}/.theirs.{ended}.tmp" for folder in ("checkpoints", "grids", "."))]
+    (run.path / kept[0]).touch()
+    (run.path / kept[1]).symlink_to("/")
+    for name in kept[2:]:
+        (run.path / name).mkdir()
     with run.lock():
         pass
-    assert sorted(str(path.relative_to(run.path)) for path in run.path.rglob("*")) == [
-        writing, "checkpoints", "checkpoints/step-00000001", "grids", "lock"]
+    assert {str(path.relative_to(run.path)) for path in run.path.rglob("*")} == {
+        *map(os.path.normpath, kept), "checkpoints", "checkpoints/step-00000001", "grids", "lock"}
+
+
+@pytest.mark.parametrize("name", ["checkpoints", "grids", "tensorboard", "lock"])
+def test_lock_follows_no_link_of_a_stranger(name, run, tmp_path_factory):
+    (run.path / name).symlink_to(tmp_path_factory.mktemp("elsewhere"))
+    with pytest.raises((ValueError, OSError), match="a link"), run.lock():
+        pass
+
+
+def test_failed_lock_leaves_no_new_run(tmp_path, monkeypatch):
+    def fail(*_):
+        raise OSError(errno.EIO, "Input/output error")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(fcntl, "flock", fail)
+        with pytest.raises(OSError, match="new"):
+            Run.create(tmp_path / "new", CONFIG)
+    assert os.listdir(tmp_path) == []
+    Run.create(tmp_path / "new", CONFIG)
 
 
 def test_create_removes_what_a_killed_process_left(tmp_path, ended):

@@ -3,7 +3,7 @@ import sys
 
 import pytest
 
-from dcgan_mx.system.command_line import command_line, flag_name
+from dcgan_mx.system.command_line import command_line, flag_name, quote_path
 
 
 @pytest.fixture
@@ -37,3 +37,8 @@ def test_commands_are_spelled_as_the_user_can_type_them(program, path, line, sta
 def test_only_train_has_a_script(start_as):
     start_as("scripts/train.py", "TMP/.venv/bin")
     assert (command_line("pack"), flag_name("batch_size")) == ("dcgan-mx pack", "--batch-size")
+
+
+def test_paths_are_one_word_and_no_flag():
+    assert [quote_path(path) for path in ("a/-b", "a b", "-a", "-a b")] == [
+        "a/-b", "'a b'", "./-a", "'./-a b'"]

@@ -29,6 +29,16 @@ def test_folders_that_cannot_be_synced_cause_one_warning(tmp_path, monkeypatch):
     assert error.value.errno == errno.EIO
 
 
+def test_atomic_write_follows_no_link_and_names_only_its_file(tmp_path):
+    link = tmp_path / f".file.{os.getpid()}.tmp"
+    link.symlink_to(tmp_path / "elsewhere")
+    files.write_atomic(tmp_path / "file", b"mine")
+    assert (tmp_path / "file").read_bytes() == b"mine" and os.listdir(tmp_path) == ["file"]
+    (tmp_path / "folder").mkdir()
+    with pytest.raises(OSError, match=f"Is a directory: '{tmp_path}/folder'$"):
+        files.write_atomic(tmp_path / "folder", b"")
+
+
 @pytest.mark.parametrize("name", ["ENOSYS", "ENOLCK", "EOPNOTSUPP"])
 def test_a_run_works_on_a_file_system_without_locks(name, tmp_path, monkeypatch):
     monkeypatch.setattr(fcntl, "flock", fail(getattr(errno, name)))

@@ -28,7 +28,8 @@ def test_incomplete_variables_are_rejected(name):
 @pytest.mark.parametrize("name, value", [
     ("DMLC_ROLE", "boss"), ("DMLC_ROLE", "Worker"), ("DMLC_NUM_WORKER", "0"),
     ("DMLC_NUM_WORKER", "-1"), ("DMLC_NUM_SERVER", "two"), ("DMLC_NUM_SERVER", "1.5"),
-    ("DMLC_PS_ROOT_PORT", "65536"), ("DMLC_PS_ROOT_PORT", "²")])
+    ("DMLC_PS_ROOT_PORT", "65536"), ("DMLC_PS_ROOT_PORT", "²"),
+    ("DMLC_PS_ROOT_PORT", "9" * 5000)])
 def test_invalid_values_are_rejected(name, value):
     with pytest.raises(ValueError, match=f"{name}: invalid value .{value}"):
         read_role({**JOB, name: value})

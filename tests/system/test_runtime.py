@@ -4,6 +4,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 from dcgan_mx.system import cpu as cpu_facts
 from dcgan_mx.system.cpu import physical_cores
 
@@ -58,11 +60,15 @@ def test_launcher_imports_neither_mxnet_nor_changes_the_environment():
     assert run(code) == "set() True\n"
 
 
-def test_invalid_number_of_threads_raises():
+@pytest.mark.parametrize("environ, message", [
+    ({"OMP_NUM_THREADS": "1.5"}, "OMP_NUM_THREADS: invalid value '1.5': expected an integer from 1 "
+                                 "to 9999; change or unset it\n"),
+    ({"PYTHONOPTIMIZE": "2"}, "MXNet needs the docstrings that Python omits with -OO or "
+                              "PYTHONOPTIMIZE=2: use -O or PYTHONOPTIMIZE=1, or neither\n")])
+def test_an_environment_in_which_mxnet_fails_is_named(environ, message):
     code = ("try:\n    import dcgan_mx.system.runtime\n"
-            "except ValueError as error:\n    print(error)")
-    assert run(code, OMP_NUM_THREADS="1.5") == ("OMP_NUM_THREADS: invalid value '1.5': expected a "
-                                                "positive integer; change or unset it\n")
+            "except (ValueError, ImportError) as error:\n    print(error)")
+    assert run(code, **environ) == message
 
 
 def test_public_names_are_imported_lazily():
