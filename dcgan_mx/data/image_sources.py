@@ -17,7 +17,7 @@ import numpy as np
 
 from ..system.files import StrPath, open_regular
 from .errors import DatasetError, short_message
-from .file_stores import open_files
+from .file_stores import FileStore, FolderFiles, open_files
 from .image_files import find_problem
 from .recordio import read_image, scan
 
@@ -36,8 +36,7 @@ class Folder:
 
     def __init__(self, path: StrPath) -> None:
         self.path, self._files = path, open_files(path)
-        names = sorted(self._files.names,
-                       key=lambda name: hashlib.sha256(os.fsencode(name)).digest())
+        names = _order(self._files)
         with ThreadPoolExecutor(_THREADS) as pool:
             results = list(zip(names, pool.map(self._inspect, names)))
         self._names = [name for name, (reason, _) in results if not reason]
@@ -68,6 +67,13 @@ class Folder:
             return short_message(error), b""
         problem = find_problem(head)
         return problem, b"" if problem else struct.pack("<2q", size, zlib.crc32(head))
+
+
+def _order(files: FileStore) -> list[str]:
+    """Return the names in a pseudo-random order, without the top folder of `zip a.zip FOLDER`."""
+    tops = {name.split("/")[0] for name in files.names}
+    start = len(tops.pop()) + 1 if len(tops) == 1 and not isinstance(files, FolderFiles) else 0
+    return sorted(files.names, key=lambda name: hashlib.sha256(os.fsencode(name[start:])).digest())
 
 
 class Records:

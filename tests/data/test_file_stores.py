@@ -63,7 +63,9 @@ ARCHIVES = {
     "pax.tar": lambda path: make_tar(path, IMAGES, format=tarfile.PAX_FORMAT),
     "gnu.tar": lambda path: make_tar(path, IMAGES, format=tarfile.GNU_FORMAT),
     "a.tar.gz": lambda path: make_tar(path, {f"./{name}": IMAGES[name] for name in IMAGES}, "w:gz"),
-    "a.tgz": lambda path: make_tar(path, IMAGES, "w:gz")}
+    "a.tgz": lambda path: make_tar(path, IMAGES, "w:gz"),
+    "with its folder.zip": lambda path: make_zip(path, {
+        f"in/{name}": content for name, content in IMAGES.items()})}
 
 
 @pytest.mark.parametrize("name", ARCHIVES)
