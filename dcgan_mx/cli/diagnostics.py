@@ -19,7 +19,7 @@ from typing import Any, Callable, Dict
 from .. import __version__
 from ..system import cuda, job_role
 from ..system.cpu import ISA, cpu_flags, cpu_model, physical_cores, read_threads
-from ..system.files import cache_folder, data_folder
+from ..system.files import data_folder
 
 _MIN_FREE = 100e6  # bytes; a checkpoint of the default networks takes 76 MB
 _PACKAGES = ("numpy", "opencv-python-headless", "opencv-python")
@@ -51,7 +51,7 @@ def collect_env() -> dict[str, Any]:
         "job": {name: os.environ[name] for name in job_role.VARIABLES if os.environ.get(name)}
                or None,
         "folders": {name: _check_folder(name, path, problems) for name, path in
-                    (("data", data_folder()), ("runs", Path("runs")), ("cache", cache_folder()))},
+                    (("data", data_folder()), ("runs", Path("runs")))},
     }
     can_train = not any(problem["stops"] for problem in problems)
     return {**env, "problems": problems, "can_train": can_train}
@@ -180,8 +180,8 @@ def _check_folder(name: str, path: Path, problems: list[Problem]) -> dict[str, A
         problem = f"is not writable ({error.strerror} at {place})"
     if problem:
         downloaded = name == "data" and (path / "mnist").is_dir()
-        flag = {"data": "--data-path", "runs": "--run-dir", "cache": "XDG_CACHE_HOME"}[name]
+        flag = {"data": "--data-path", "runs": "--run-dir"}[name]
         problems.append(_problem(f"the folder {path} {problem}", "make room or change its "
                                  f"permissions, or choose another folder with {flag}",
-                                 name != "cache" and not downloaded))
+                                 not downloaded))
     return {"path": str(path), "exists": path.is_dir(), "free": free, "writable": not problem}

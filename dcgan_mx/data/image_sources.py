@@ -21,7 +21,7 @@ import numpy as np
 
 from ..system.files import StrPath, open_regular
 from .errors import DatasetError, short_message
-from .file_stores import open_files
+from .file_stores import FileStore, FolderFiles, open_files
 from .image_files import find_problem
 from .recordio import read_image, scan
 
@@ -55,12 +55,10 @@ class Folder:
 
     def __init__(self, path: StrPath) -> None:
         self.path, self._files = path, open_files(path)
-        names = sorted(self._files.names,
-                       key=lambda name: hashlib.sha256(os.fsencode(name)).digest())
         self._names: list[str] = []
         self.skipped = [*self._files.skipped]
         digest = hashlib.sha256()
-        for name, (reason, identity) in map_in_order(self._inspect, names, _THREADS):
+        for name, (reason, identity) in map_in_order(self._inspect, _order(self._files), _THREADS):
             digest.update(identity)
             if reason:
                 self.skipped.append((name, reason))
@@ -102,6 +100,13 @@ def contains_images(folder: StrPath) -> bool:
             if not find_problem(f.read(_HEAD)):
                 return True
     return False
+
+
+def _order(files: FileStore) -> list[str]:
+    """Return the names in a pseudo-random order, without the top folder of `zip a.zip FOLDER`."""
+    tops = {name.split("/")[0] for name in files.names}
+    start = len(tops.pop()) + 1 if len(tops) == 1 and not isinstance(files, FolderFiles) else 0
+    return sorted(files.names, key=lambda name: hashlib.sha256(os.fsencode(name[start:])).digest())
 
 
 class Records:

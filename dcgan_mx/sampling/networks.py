@@ -61,6 +61,10 @@ def load_files(params_path: Path, symbol_path: Path | None, network: str
     with open_regular(params_path, follow=True) as f:
         arrays = parse_params(f.read(), params_path)
     params = {name: array.astype(np.float32) for name, array in arrays.items()}
+    other = "D" if network == "G" else "G"
+    if list_weights(params, other):
+        raise ValueError(f"{params_path} contains {other}, not {network}: give the file of "
+                         f"{network}")
     if not list_weights(params, network):
         names = [*params][:_LISTED] + ["..."] * (len(params) > _LISTED)
         raise ValueError(f"{params_path} is not {network} of make_dcgan_sym: expected layers from "

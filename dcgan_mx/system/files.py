@@ -11,8 +11,6 @@ import warnings
 from pathlib import Path
 from typing import Any, BinaryIO, Callable, Iterable, Iterator, Union
 
-from .errors import ArgumentError
-
 StrPath = Union[str, "os.PathLike[str]"]
 _MAX_BRACKETS = 1000
 # Errors of file systems that lack a function.
@@ -132,25 +130,14 @@ def sync_directory(path: StrPath) -> None:
         os.close(descriptor)
 
 
-def cache_folder() -> Path:
-    """Return the cache folder: `dcgan_mx` in $XDG_CACHE_HOME or ~/.cache.
-
-    Raises ArgumentError if neither is known, as in a container for a user without a name.
-    """
-    folder = os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache")
-    if folder.startswith("~"):
-        raise ArgumentError("XDG_CACHE_HOME", "it is not set, and this user has no home directory: "
-                            "set it to a folder for cached files")
-    return Path(folder) / "dcgan_mx"
-
-
 def data_folder() -> Path:
     """Return where data sets are stored: `data` here if it exists or this is a clone, else a cache.
 
-    All folders share the cache, so that nothing is downloaded twice.
+    All folders share the cache, so that nothing is downloaded twice. There is none for a user
+    without a home directory, as in some containers.
     """
+    cache = os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache")
     here = Path("data")
-    if not here.is_dir() and not Path("dcgan_mx", "__init__.py").exists():
-        with contextlib.suppress(ValueError):  # without a home directory
-            return cache_folder() / "data"
-    return here
+    if here.is_dir() or Path("dcgan_mx", "__init__.py").exists() or cache.startswith("~"):
+        return here
+    return Path(cache, "dcgan_mx", "data")

@@ -81,8 +81,8 @@ def test_training_starts_with_the_models(with_d, models, succeed, tmp_path):
 
 @pytest.mark.parametrize("flags, sources, parts", [
     (("--ndf", 8), "dcgan_G,dcgan_D", ("dcgan_D is another network", "--ndf 4 (not 8)")),
-    ((), "dcgan_D", ("dcgan_D-0007.params is not G", "arg:d1_weight")),
-    ((), "dcgan_G,dcgan_G", ("dcgan_G-0007.params is not D", "arg:g1_weight")),
+    ((), "dcgan_D", ("dcgan_D-0007.params contains D, not G",)),
+    ((), "dcgan_G,dcgan_G", ("dcgan_G-0007.params contains G, not D",)),
     ((), "dcgan_G,pretrained:mnist", ("pretrained:mnist is only a generator",)),
     ((), "dcgan_G,nothing", ("nothing is not a directory or a model",))])
 def test_other_initial_networks_are_rejected(flags, sources, parts, models, call, one_line_error):

@@ -66,7 +66,9 @@ ARCHIVES = {
     "a.tar.gz": lambda path: make_tar(path, {f"./{name}": IMAGES[name] for name in IMAGES}, "w:gz"),
     "a.tgz": lambda path: make_tar(path, IMAGES, "w:gz"),
     "a.tar.bz2": lambda path: make_tar(path, IMAGES, "w:bz2"),
-    "a.tar.xz": lambda path: make_tar(path, IMAGES, "w:xz")}
+    "a.tar.xz": lambda path: make_tar(path, IMAGES, "w:xz"),
+    "with its folder.zip": lambda path: make_zip(path, {
+        f"in/{name}": content for name, content in IMAGES.items()})}
 
 
 @pytest.mark.parametrize("name", ARCHIVES)

@@ -27,6 +27,7 @@ HOUR = [
     ("dcgan-mx sample RUN", 0, "samples.png: 64 images of step"),
     ("dcgan-mx sample RUN --interpolate 1 2", 0, "interpolation.png: 8 images"),
     ("dcgan-mx report RUN", 0, "report.html"),
+    ("dcgan-mx runs", 0, r"runs/mnist-\S+: .*\n  step "),
     ("dcgan-mx evaluate RUN", 0, "evaluation.png"),
     ("dcgan-mx animate RUN", 0, "gout.gif"),
     ("dcgan-mx export RUN digits.html", 0, "digits.html: G of step"),

@@ -197,7 +197,7 @@ def test_models_with_other_layers_are_rejected(tmp_path):
     make_module(sym, params).save_params(f"{prefix}-0004.params")
     with pytest.raises(ValueError, match="other-symbol.json is not G .*/other-0004.params"):
         load_generator(prefix)
-    with pytest.raises(ValueError, match=r"D of make_dcgan_sym: expected .*\['arg:g1_weight', "):
+    with pytest.raises(ValueError, match="other-0004.params contains G, not D: "):
         load_network(prefix, "D")
     (tmp_path / "other-0005.params").write_bytes(b"text")
     with pytest.raises(ValueError, match="other-0005.params is "):
