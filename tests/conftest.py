@@ -1,5 +1,6 @@
 import contextlib
 import os
+import resource
 import subprocess
 import sys
 from collections import Counter
@@ -118,6 +119,18 @@ def bounded_memory():
     Path("/proc/self/clear_refs").write_text("5")
     yield
     assert read_status("VmHWM") - before < 200
+
+
+@pytest.fixture
+def limit_files():
+    """A function that limits the size of the files that are written, as a full disk does."""
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+
+    def limit(size=before[0]):
+        resource.setrlimit(resource.RLIMIT_FSIZE, (size, before[1]))
+
+    yield limit
+    limit()
 
 
 @pytest.fixture

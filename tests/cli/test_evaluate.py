@@ -22,22 +22,14 @@ from dcgan_mx.system.errors import ArgumentError
 from dcgan_mx.system.runtime import mx
 from dcgan_mx.visual import read_png
 
+pytestmark = pytest.mark.usefixtures("quick_evaluation")
 FLAGS = (*SMALL, "--ema-decay", 0.9, "--eval-steps", 8, "--checkpoint-steps", 6,
          "--keep-checkpoints", 1, "--disp-batches", 3)
 LAST = "checkpoints/step-00000020"
 
 
-@pytest.fixture(scope="module", autouse=True)
-def few_images():
-    """Evaluate 128 images instead of 2,048 during a training."""
-    with pytest.MonkeyPatch.context() as patch:
-        for module in ("train", "run_training"):
-            patch.setattr(f"dcgan_mx.cli.{module}.EVALUATED", 128)
-        yield
-
-
 @pytest.fixture(scope="module")
-def discs(train, tmp_path_factory):
+def discs(quick_evaluation, train, tmp_path_factory):
     """An uninterrupted run of discs, evaluated at steps 8 and 16."""
     run_dir = tmp_path_factory.mktemp("discs") / "run"
     train(*FLAGS, "--max-steps", 20, "--run-dir", run_dir)
@@ -45,7 +37,7 @@ def discs(train, tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def digits(train, tmp_path_factory, mnist_root):
+def digits(quick_evaluation, train, tmp_path_factory, mnist_root):
     """A run of digits, evaluated at its last step."""
     folder = tmp_path_factory.mktemp("digits")
     train("--dataset", "mnist", "--data-path", mnist_root, "--size", 16, "--ngf", 4, "--ndf", 4,

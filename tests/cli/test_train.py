@@ -70,7 +70,8 @@ BAD_FLAGS = [
     (("--dataset", "cifar"), "--dataset", "'cifar'", "mnist"),
     (("--batch-size", 0), "--batch-size: invalid value '0'", "an integer >= 1"),
     (("--batch-size", 4096), "4096"), (("--batch-size", "many"), "--batch-size", "'many'"),
-    (("--lr", "nan"), "--lr", "nan"), (("--size", 48), "--size", "48", "64"),
+    (("--lr", "nan"), "--lr", "nan"), (("--lr", 0), "--lr: invalid value '0'", "a number > 0"),
+    (("--size", 48), "--size", "48", "64"),
     (("--precision", "bfloat16"), "bfloat16", "float32"), (("--gpu=-1",), "--gpu", "-1", "0,1"),
     (("--gpu", "a"), "--gpu", "a", "0,1"), (("--gpu", "0,0"), "--gpu", "0,0"),
     (("--gpu", 0, "--cpu-devices", 2), "cpu", "gpu"),
@@ -93,6 +94,7 @@ def test_invalid_flags_fail_in_one_line(flags, parts, call, one_line_error, tmp_
 
 
 def test_an_incomplete_job_environment_fails_in_one_line(script, one_line_error):
+    """Also: scripts/train.py is the command."""
     one_line_error(script("train.py", *SMALL, env={**os.environ, "DMLC_ROLE": "worker"}),
                    "DMLC_PS_ROOT_URI is not set")
 
