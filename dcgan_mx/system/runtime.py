@@ -57,8 +57,8 @@ load_libraries()
 os.environ["MXNET_UPDATE_ON_KVSTORE"] = "0"
 os.environ.setdefault("MXNET_SUBGRAPH_VERBOSE", "0")  # otherwise a line for each bound network
 _role = os.environ.pop("DMLC_ROLE", None)  # MXNet's import would run a server, then end the process
-# MXNet imports the first two for a deprecated class and for its test tools, and the third only to
-# compare versions. Together they would double the time that its import takes.
+# MXNet imports scikit-learn for a deprecated class, scipy.stats for quantization, and distutils to
+# compare versions. The three would take more than a second.
 _replaced = {name: module for name, module in (
     ("sklearn", None), ("scipy.stats", None), ("distutils.version", make_distutils_version()))
     if name not in sys.modules}
