@@ -1,5 +1,6 @@
 import contextlib
 import os
+import resource
 import subprocess
 import sys
 from collections import Counter
@@ -15,14 +16,10 @@ import numpy as np
 import pytest
 from helpers.browser import start_browser, switch_scripts_off  # noqa: F401  fixtures
 from helpers.common import ROOT, build_library
-from PIL import Image
-from skimage import data
 
-from dcgan_mx import Trainer, get_mnist, make_dcgan_sym
+# MXNet is imported in fixtures: the process that only distributes the tests does without.
+import dcgan_mx
 from dcgan_mx.cli.main import run as run_command
-from dcgan_mx.data import packing
-from dcgan_mx.runs import checkpoint
-from dcgan_mx.system.runtime import mx
 from tools.common import read_status
 
 STUB = """
@@ -56,19 +53,21 @@ def pytest_terminal_summary(terminalreporter):
 @pytest.fixture(scope="session")
 def mnist_root():
     """The folder of MNIST in the checkout; downloads missing files once."""
-    get_mnist(ROOT / "data")
+    dcgan_mx.get_mnist(ROOT / "data")
     return ROOT / "data"
 
 
 @pytest.fixture(scope="session")
 def mnist(mnist_root):
     """MNIST's training set."""
-    return get_mnist(mnist_root)[0]
+    return dcgan_mx.get_mnist(mnist_root)[0]
 
 
 @pytest.fixture(scope="session")
 def cut_photographs():
     """A generator of patches of scikit-image's photographs; RGB, (side, side, 3)."""
+    from skimage import data
+
     def cut(n, side, seed=0):
         rng = np.random.default_rng(seed)
         photographs = [data.astronaut(), data.chelsea(), data.coffee(), data.rocket()]
@@ -81,16 +80,18 @@ def cut_photographs():
 
 @pytest.fixture(scope="session")
 def photo_folder(cut_photographs, tmp_path_factory):
-    """A folder of 280 PNG files of 256x256 pixels."""
+    """A folder of 280 JPEG files of 256x256 pixels."""
+    from dcgan_mx.visual import save_image
     folder = tmp_path_factory.mktemp("photographs")
     for i, patch in enumerate(cut_photographs(280, 256)):
-        Image.fromarray(patch).save(folder / f"{i:03d}.png", compress_level=1)
+        save_image(folder / f"{i:03d}.jpg", patch)
     return folder
 
 
 @pytest.fixture(scope="session")
 def photo_rec(photo_folder, tmp_path_factory):
     """A record file of the same images."""
+    from dcgan_mx.data import packing
     path = tmp_path_factory.mktemp("packed") / "photographs.rec"
     assert packing.pack(photo_folder, path, threads=2) == (280, [])
     return path
@@ -99,9 +100,11 @@ def photo_rec(photo_folder, tmp_path_factory):
 @pytest.fixture(scope="session")
 def run_dir(make_batches, tmp_path_factory):
     """A checkpoint after five steps; its moving statistics are neither 0 nor 1."""
+    from dcgan_mx.runs import checkpoint
+    from dcgan_mx.system.runtime import mx
     mx.random.seed(1)
-    trainer = Trainer(*make_dcgan_sym(8, 8, 3, size=16), 8, (3, 16, 16), nz=10,
-                      initializer=mx.init.Normal(0.3))
+    trainer = dcgan_mx.Trainer(*dcgan_mx.make_dcgan_sym(8, 8, 3, size=16), 8, (3, 16, 16), nz=10,
+                               initializer=mx.init.Normal(0.3))
     for batch, noise in make_batches(5, 8, (3, 16, 16), nz=10):
         trainer.step(batch, noise)
     folder = tmp_path_factory.mktemp("run")
@@ -116,6 +119,18 @@ def bounded_memory():
     Path("/proc/self/clear_refs").write_text("5")
     yield
     assert read_status("VmHWM") - before < 200
+
+
+@pytest.fixture
+def limit_files():
+    """A function that limits the size of the files that are written, as a full disk does."""
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+
+    def limit(size=before[0]):
+        resource.setrlimit(resource.RLIMIT_FSIZE, (size, before[1]))
+
+    yield limit
+    limit()
 
 
 @pytest.fixture
@@ -175,6 +190,8 @@ def one_line_error():
 @pytest.fixture(scope="session")
 def make_batches():
     """A function that makes pairs of a real batch and a noise batch from a seed."""
+    from dcgan_mx.system.runtime import mx
+
     def make(n, batch_size, data_shape, nz=100, seed=0):
         rng = np.random.default_rng(seed)
         return [(mx.io.DataBatch([mx.nd.array(rng.uniform(-1, 1, (batch_size, *data_shape)))], []),
@@ -186,6 +203,8 @@ def make_batches():
 @pytest.fixture
 def parameters():
     """A function that returns all parameters and moving statistics of a trainer as arrays."""
+    from dcgan_mx.system.runtime import mx
+
     def get(trainer):
         mx.nd.waitall()
         return {name: array.asnumpy()

@@ -93,11 +93,10 @@ def test_kernel_updates_images_and_progress_bar_in_place(execute, tmp_path):
              "    visual('b', np.full((5, 3, 8, 8), -i, np.float32))",
              "visual('a', np.full((1, 1, 8, 8), -1, np.float32))",
              "from types import SimpleNamespace\n"
-             "from dcgan_mx.engine.step_metrics import Metrics\n"
-             "from dcgan_mx.hooks.progress import Progress\n"
-             "bar = Progress(3)\n"
+             "from dcgan_mx.engine.progress import ProgressBar\n"
+             "bar, metrics = ProgressBar(3), SimpleNamespace(wait=lambda ahead: None)\n"
              "for step in (1, 2, 3):\n"
-             "    bar.on_step(SimpleNamespace(global_step=step, metrics=Metrics()))\n"
+             "    bar.on_step(SimpleNamespace(global_step=step, metrics=metrics))\n"
              "bar.on_end(None)"]
     path = tmp_path / "small.ipynb"
     nbformat.write(nbformat.v4.new_notebook(cells=[*map(nbformat.v4.new_code_cell, cells)]), path)

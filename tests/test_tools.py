@@ -3,7 +3,6 @@ import argparse
 import json
 import random
 import re
-import resource
 
 import pytest
 
@@ -28,14 +27,6 @@ def test_endurance_detects_growth():
         assert run(**{name: value})[1], name
 
 
-@pytest.fixture
-def limit_file_size():
-    """A function that sets the maximum size of files."""
-    before = resource.getrlimit(resource.RLIMIT_FSIZE)
-    yield lambda size: resource.setrlimit(resource.RLIMIT_FSIZE, (size, before[1]))
-    resource.setrlimit(resource.RLIMIT_FSIZE, before)
-
-
 def make_records(*points):
     """Records of `evaluate_all`."""
     return [{"name": name, "seed": seed, "step": step, "seconds": 120.0 * step, "images": images,
@@ -48,16 +39,16 @@ POINTS = [("real", 0, 0, 4096), ("real", 0, 1, 16384), ("blog", 1, 468, 4096),
           ("blog", 1, 702, 4096), ("blog", 1, 936, 16384)]
 
 
-def test_quality_writes_results_atomically(tmp_path, monkeypatch, limit_file_size):
+def test_quality_writes_results_atomically(tmp_path, monkeypatch, limit_files):
     """The disk is full in the second line; the next start continues with the second point."""
     monkeypatch.setattr(quality, "make_evaluator",
                         lambda args: lambda *point: make_records(point)[0])
     args = argparse.Namespace(out=tmp_path)
-    limit_file_size(len(json.dumps(make_records(POINTS[0])[0])) + 20)
+    limit_files(len(json.dumps(make_records(POINTS[0])[0])) + 20)
     with pytest.raises(OSError, match="File too large"):
         quality.evaluate_all(POINTS, args)
     assert [*quality.read_metrics(tmp_path / "metrics.jsonl")] == POINTS[:1]
-    limit_file_size(10**6)
+    limit_files()
     assert quality.evaluate_all(POINTS, args) == make_records(*POINTS)
     assert [*quality.read_metrics(tmp_path / "metrics.jsonl")] == POINTS
 

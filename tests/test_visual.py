@@ -85,12 +85,15 @@ def test_visual_without_a_display_writes_a_file(images, monkeypatch, tmp_path, c
     assert sorted(os.listdir(tmp_path)) == ["a-b-c.png", "gout.png"]
 
 
-@pytest.mark.parametrize("name, error", [("a.png", 0), ("a.webp", 0), ("a.jpg", 4), ("a.JPEG", 4)])
-def test_every_format_keeps_the_pixels(name, error, cut_photographs, tmp_path):
+@pytest.mark.parametrize("name, head, error", [
+    ("a.png", b"\x89PNG", 0), ("a.webp", b"RIFF", 0), ("a.jpg", b"\xff\xd8\xff", 4),
+    ("a.JPEG", b"\xff\xd8\xff", 4)])
+def test_every_format_keeps_the_pixels(name, head, error, cut_photographs, tmp_path):
     """Exactly, or, of JPEG, within a mean difference."""
     photograph, = cut_photographs(1, 64)
     for channels in (1, 3):
         save_image(tmp_path / name, photograph[..., :channels])
+        assert (tmp_path / name).read_bytes().startswith(head)
         found = cv2.imread(str(tmp_path / name), cv2.IMREAD_COLOR)[..., ::-1].astype(int)
         assert abs(found - photograph[..., :channels]).mean() <= error
 

@@ -16,6 +16,8 @@ from PIL import Image
 TEMPLATES = Environment(loader=FileSystemLoader(str(Path(__file__).parent.parent / "templates")),
                         autoescape=True, undefined=StrictUndefined, trim_blocks=True,
                         lstrip_blocks=True)
+_WIDTH, _HEIGHT = 480, 280  # of a plot, in units of the SVG, which are points
+_CHARACTER = 8  # units; the width of a digit in a label
 _LARGEST = 1e100  # matplotlib overflows on much larger numbers
 
 
@@ -61,8 +63,7 @@ def plot(series: Mapping[str, tuple[Iterable[Any], Iterable[Any]]], x_label: str
     lines = [_points(xs, ys, log_y) for xs, ys in series.values()]
     svg = io.StringIO()
     with style.context(["default", {"svg.fonttype": "none", "path.simplify": False}]):
-        # 480 x 280 units of the SVG, which are points
-        figure = Figure(figsize=(480 / 72, 280 / 72), layout="constrained", frameon=False)
+        figure = Figure(figsize=(_WIDTH / 72, _HEIGHT / 72), frameon=False)
         axes = figure.add_subplot(frame_on=False, xmargin=0)
         for i, (x, y) in enumerate(lines):
             look: Any = {"color": f"#00000{i % 6}", "solid_capstyle": "round", "clip_on": False}
@@ -74,6 +75,11 @@ def plot(series: Mapping[str, tuple[Iterable[Any], Iterable[Any]]], x_label: str
         axes.grid(color="#00000f", linewidth=1, clip_on=False)
         axes.tick_params(which="both", bottom=False, left=False, pad=6, labelsize=13)
         axes.set_xlabel(x_label, fontsize=13)
+        # matplotlib would measure the labels, in as much time as it takes to draw the plot.
+        half, most = (max(map(len, map(_format, ticks))) * _CHARACTER / 2
+                      for ticks in (axes.get_xticks(), axes.get_yticks()))
+        figure.subplots_adjust(left=max(half, 2 * most + 8) / _WIDTH, right=1 - half / _WIDTH,
+                               bottom=48 / _HEIGHT, top=1 - 10 / _HEIGHT)
         figure.savefig(svg, format="svg", metadata=dict.fromkeys(
             ("Creator", "Date", "Format", "Type")))
     macros: Any = TEMPLATES.get_template("macros.html").module
@@ -110,7 +116,12 @@ def _scale(axes: Any, points: np.ndarray, log_y: bool) -> None:
         axes.set_ylim(ticks[0], ticks[-1])
         axes.set_yticks(ticks)
     for axis in (axes.xaxis, axes.yaxis):
-        axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value + 0.0:.10g}"))
+        axis.set_major_formatter(FuncFormatter(_format))
+
+
+def _format(value: float, _: object = None) -> str:
+    """Return the label of a tick; -0 becomes 0."""
+    return f"{value + 0.0:.10g}"
 
 
 def _to_inline_svg(svg: str, names: Sequence[str]) -> Markup:

@@ -33,12 +33,12 @@ def add_missing_names() -> None:
         names.setdefault(name, value)
     if sys.version_info >= (3, 12) and "distutils.version" not in sys.modules:
         # Not `distutils` itself: setuptools warns about a `distutils` that is not its own.
-        sys.modules["distutils.version"] = _make_distutils_version()
+        sys.modules["distutils.version"] = make_distutils_version()
     if _RecordIOFinder not in sys.meta_path:
         sys.meta_path.insert(0, _RecordIOFinder)
 
 
-def _make_distutils_version() -> types.ModuleType:
+def make_distutils_version() -> types.ModuleType:
     """Return a replacement of distutils.version, with which MXNet compares NumPy's versions."""
     from packaging.version import Version
     module = types.ModuleType("distutils.version")

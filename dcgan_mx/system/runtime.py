@@ -15,6 +15,7 @@ from typing import Any, Mapping
 import numpy as np
 
 from . import requirements
+from .compat import make_distutils_version
 from .cpu import physical_cores, read_threads
 from .cuda import INSTALL_CPU, BuildError, load_libraries
 from .job_role import report
@@ -59,11 +60,12 @@ load_libraries()
 os.environ["MXNET_UPDATE_ON_KVSTORE"] = "0"
 os.environ.setdefault("MXNET_SUBGRAPH_VERBOSE", "0")  # otherwise a line for each bound network
 _role = os.environ.pop("DMLC_ROLE", None)  # MXNet's import would run a server, then end the process
-# MXNet derives its deprecated FeedForward from a class of scikit-learn if that is installed. The
-# import of scikit-learn takes a second.
-_without_sklearn = "sklearn" not in sys.modules
-if _without_sklearn:
-    sys.modules["sklearn"] = None  # type: ignore[assignment]
+# MXNet imports scikit-learn for a deprecated class, scipy.stats for quantization, and distutils to
+# compare versions. The three would take more than a second.
+_replaced = {name: module for name, module in (
+    ("sklearn", None), ("scipy.stats", None), ("distutils.version", make_distutils_version()))
+    if name not in sys.modules}
+sys.modules.update(_replaced)  # type: ignore[arg-type]
 try:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # distutils (below Python 3.12) is deprecated
@@ -78,8 +80,8 @@ except OSError as error:
 finally:
     if _role is not None:
         os.environ["DMLC_ROLE"] = _role
-    if _without_sklearn:
-        del sys.modules["sklearn"]
+    for _name in _replaced:
+        del sys.modules[_name]
 _sparse: Any = sys.modules.get("scipy.sparse")
 if _sparse is not None:  # MXNet reads scipy.sparse.csr for each array; SciPy 2 removes it
     _sparse.csr = types.SimpleNamespace(csr_matrix=_sparse.csr_matrix)

@@ -1,8 +1,9 @@
-import resource
+from functools import partial
 
 import pytest
 
 from dcgan_mx.cli.main import run as run_command
+from dcgan_mx.metrics.evaluator import Evaluator
 
 
 @pytest.fixture
@@ -23,13 +24,11 @@ def train():
     return run
 
 
-@pytest.fixture
-def limit_files():
-    """A function that limits the size of the files that are written, as a full disk does."""
-    before = resource.getrlimit(resource.RLIMIT_FSIZE)
-
-    def limit(size=before[0]):
-        resource.setrlimit(resource.RLIMIT_FSIZE, (size, before[1]))
-
-    yield limit
-    limit()
+@pytest.fixture(scope="module")
+def quick_evaluation():
+    """Evaluate with fewer directions and pairs, and 128 images during a training."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("dcgan_mx.cli.evaluate.Evaluator", partial(Evaluator, quick=True))
+        for module in ("train", "run_training"):
+            patch.setattr(f"dcgan_mx.cli.{module}.EVALUATED", 128)
+        yield

@@ -40,12 +40,6 @@ def test_help_imports_nothing_heavy():
     assert done.stdout.endswith("set()\n")
 
 
-def test_the_script_trains(script, tmp_path):
-    done = script("train.py", "--lr", 0, cwd=tmp_path)
-    assert (done.returncode, done.stderr) == (
-        2, "error: --lr: invalid value '0': expected a number > 0; see --help\n")
-
-
 def test_mxnet_that_cannot_be_loaded_is_one_line(script, one_line_error, tmp_path):
     (tmp_path / "mxnet").mkdir()
     (tmp_path / "mxnet" / "__init__.py").write_text(

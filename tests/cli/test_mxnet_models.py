@@ -47,6 +47,7 @@ def test_export_writes_both_networks(models, succeed, tmp_path):
     assert sorted(os.listdir(tmp_path)) == ["D.onnx", "G.html"]
 
 
+@pytest.mark.usefixtures("quick_evaluation")
 def test_evaluate_needs_the_data_set(models, call, succeed, one_line_error, tmp_path):
     source = models[1] / "dcgan_G"
     done = succeed("evaluate", source, "--dataset", "synthetic", "--num-images", 64, "--json",

@@ -57,7 +57,7 @@ def test_bundled_weights_are_rounded_averages_with_calibrated_statistics(bundled
         np.testing.assert_array_equal(array.asnumpy().astype(np.float32), expected[name])
 
 
-@pytest.mark.usefixtures("bundled")
+@pytest.mark.usefixtures("bundled", "quick_evaluation")
 def test_sample_and_evaluate_accept_it_and_write_no_other_files(succeed, tmp_path):
     grid = make_grid(load_pretrained("discs").generate(make_latents(64, 100)))
     for source in (("--pretrained", "discs"), ("pretrained:discs",)):

@@ -57,13 +57,6 @@ def test_arithmetic_has_signs_captions_and_a_white_background(run_dir, call, tmp
     assert (written[21:] < 128).any(axis=(0, 2)).sum() > 20
 
 
-@pytest.mark.parametrize("name, head", [
-    ("o.png", b"\x89PNG"), ("o.JPG", b"\xff\xd8\xff"), ("o.webp", b"RIFF")])
-def test_extension_selects_the_format(name, head, run_dir, succeed, tmp_path):
-    succeed("sample", run_dir, "--num-images", 1, "--out", tmp_path / name)
-    assert (tmp_path / name).read_bytes().startswith(head)
-
-
 def test_out_dir_contains_one_file_per_image(run_dir, call, succeed, one_line_error, tmp_path):
     succeed("sample", run_dir, "--num-images", 3, "--out-dir", tmp_path / "e", cwd=tmp_path)
     assert sorted(path.name for path in (tmp_path / "e").iterdir()) == [

@@ -2,7 +2,6 @@ import shutil
 
 import numpy as np
 import pytest
-from sklearn.svm import LinearSVC
 
 from dcgan_mx.data.datasets import read_mnist
 from dcgan_mx.metrics.linear_probe import Features, svm_error
@@ -35,6 +34,7 @@ def test_features_are_layers_pooled_to_4x4(run_dir):
 
 def test_svm_matches_scikit_learn(mnist_root):
     """Predictions differ only where scores are almost equal."""
+    from sklearn.svm import LinearSVC  # here, because the import takes a second
     images, labels, tests, test_labels = read_mnist(mnist_root)
     examples, tests = (part[:600].reshape(600, -1).astype(np.float32) for part in (images, tests))
     found = svm_error(examples, labels[:600], tests, test_labels[:600], c=100)

@@ -58,7 +58,7 @@ def test_old_names_behave_as_before():
 
 
 def test_replacement_of_distutils_compares_versions():
-    version = compat._make_distutils_version()
+    version = compat.make_distutils_version()
     assert version.LooseVersion("1.26.4") >= version.LooseVersion("1.17")
     assert version.StrictVersion("2.5.0") < version.StrictVersion("2.10")
 

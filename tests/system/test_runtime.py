@@ -78,6 +78,7 @@ import dcgan_mx
 assert "mxnet" not in sys.modules and "cv2" not in sys.modules
 assert {*dcgan_mx.__all__} <= {*dir(dcgan_mx)}
 from dcgan_mx import *
+assert not {"scipy.stats", "sklearn"} & {*sys.modules}  # slow, and not needed
 from dcgan_mx.trainer import Trainer as same
 assert Trainer is same and dcgan_mx.Trainer is same
 assert dcgan_mx.visual is visual is sys.modules["dcgan_mx.visual"].visual
