@@ -124,7 +124,10 @@ def record_result(run: Run, trainer: Trainer) -> None:
 
 
 def report_end(run: Run) -> None:
-    """Write the run's report; print how the training ended and how to resume it."""
+    """Write the run's report; print how the training ended and how to resume it.
+
+    Warns about whatever cannot be read or written: this must not replace an error of the training.
+    """
     lines, best = [], None
     try:
         best = find_best(run.read_log())
@@ -133,11 +136,16 @@ def report_end(run: Run) -> None:
         warnings.warn(f"there is no report: {error}", RuntimeWarning, stacklevel=2)
     if best:
         lines.append(f"best evaluated step: {best['step']}")
-    result, saved = run.read_result(), run.list_checkpoints()[-1:]
-    lines.append("; ".join([*([result.describe()] if result else []),
-                            *(f"saved in {folder}" for folder in saved)]))
+    try:
+        result, saved = run.read_result(), run.list_checkpoints()[-1:]
+        lines.append("; ".join([*([result.describe()] if result else []),
+                                *(f"saved in {folder}" for folder in saved)]))
+        lines.append(describe_resume(run, result))
+    except (ValueError, OSError) as error:
+        warnings.warn(f"the end of the training cannot be described: {error}", RuntimeWarning,
+                      stacklevel=2)
     with contextlib.suppress(OSError):  # the reader of a pipe may have been signalled too
-        print("\n".join([*lines, describe_resume(run, result)]), flush=True)
+        print("\n".join(lines), flush=True)
 
 
 def describe_resume(run: Run, result: StopReason | None) -> str:

@@ -100,6 +100,16 @@ def open_regular(path: StrPath, follow: bool = False) -> BinaryIO:
     return open(descriptor, "rb")
 
 
+@contextlib.contextmanager
+def name_errors(path: StrPath) -> Iterator[None]:
+    """Name a file in every OSError: those of an open file's methods do not."""
+    try:
+        yield
+    except OSError as error:
+        error.filename = str(path)
+        raise
+
+
 def sync_directory(path: StrPath) -> None:
     """Write the names in a directory to the disk; warn once if the file system cannot do this."""
     descriptor = os.open(path, os.O_RDONLY)
