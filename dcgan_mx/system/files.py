@@ -64,12 +64,18 @@ def remove_stale(path: StrPath) -> None:
         left.unlink()
 
 
-def append(path: StrPath, content: bytes, sync: bool = False) -> None:
-    """Append bytes to a file, all or none; with `sync`, they are on the disk on return."""
+def append(path: StrPath, content: bytes, size: int, sync: bool = False) -> None:
+    """Append bytes to a file, all or none; with `sync`, they are on the disk on return.
+
+    Whatever is beyond `size`, where the last append ended, is removed first: on a bad disk, an
+    append can fail and leave bytes that cannot be removed at that time.
+    """
     before = None
     try:
         with open(path, "ab", buffering=0) as f:
-            before = f.tell()
+            before = min(size, f.tell())
+            if before < f.tell():
+                f.truncate(before)
             rest = memoryview(content)
             while rest:
                 rest = rest[f.write(rest):]

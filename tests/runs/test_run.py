@@ -1,3 +1,4 @@
+import errno
 import json
 import os
 import subprocess
@@ -42,6 +43,21 @@ def test_create_writes_config_or_nothing(tmp_path, monkeypatch):
     with pytest.raises(OSError, match="taken"):
         Run.create("taken", CONFIG)
     assert sorted(os.listdir(tmp_path)) == ["runs", "taken"]
+
+
+def test_log_line_that_cannot_be_removed_is_replaced(run, monkeypatch):
+    """The line could not be synced, and then not be removed either."""
+    def fail(*_):
+        raise OSError(errno.EIO, "bad disk")
+
+    run.log(LINES[0])
+    with monkeypatch.context() as patch, pytest.raises(OSError, match="bad disk.*log.jsonl"):
+        patch.setattr(os, "fsync", fail)
+        patch.setattr(os, "truncate", fail)
+        run.log(LINES[1])
+    assert run.read_log() == LINES[:2]
+    run.log(LINES[1])
+    assert run.read_log() == LINES[:2]
 
 
 def test_failed_read_names_the_file(run):

@@ -21,7 +21,6 @@ from dcgan_mx.runs.run import Run
 
 from ..common import TRAIN, make_parser
 from .__main__ import read_log
-from .faulty_disk import mount
 
 FLAGS = ("--dataset", "synthetic", "--size", "16", "--ngf", "2", "--ndf", "2", "--batch-size", "4",
          "--disp-batches", "40", "--checkpoint-steps", "120", "--keep-checkpoints", "3",
@@ -36,7 +35,7 @@ ENDS = {0: "finished", 2: "failed", 130: "stopped", 143: "stopped",
         **{-number: "killed" for number in SIGNALS}}
 
 
-class Failure(Exception):
+class SoakError(Exception):
     """The program broke a promise."""
 
 
@@ -49,7 +48,7 @@ def train_once(command: list[str], seconds: float | None, rng: random.Random) ->
         process.send_signal(rng.choice(SIGNALS))
         output, _ = process.communicate()
     if process.returncode not in ENDS:
-        raise Failure(f"exit code {process.returncode}: {output}")
+        raise SoakError(f"exit code {process.returncode}: {output}")
     return process.returncode, output
 
 
@@ -60,7 +59,7 @@ def check_saved(run_dir: Path, output: str) -> None:
         checkpoint.verify(folder)
     for name in re.findall(r"saved in \S+/(step-\d+)", output):
         if name not in {folder.name for folder in folders}:
-            raise Failure(f"{name} was saved, and is missing")
+            raise SoakError(f"{name} was saved, and is missing")
 
 
 def read_event_steps(run_dir: Path) -> set[int]:
@@ -96,16 +95,16 @@ def find_unnamed(steps: list[int], complete: set[int], named: set[int]) -> list[
 
 
 def read_complete(whole: Path, run_dir: Path) -> dict[str, set[int]]:
-    """Return the steps of each kind that exist; Failure if one differs from the undisturbed run."""
+    """Return the steps of each kind that exist; SoakError if one differs."""
     expected, found = read_log(whole), read_log(run_dir)
     if [record for record in expected if record in found] != found:
-        raise Failure("the log differs")
+        raise SoakError("the log differs")
     grids: dict[str, set[int]] = {}
     for kind in ("gout", "diff", "data", "fixed"):
         paths = Run(run_dir).list_grids(kind)
         for path in paths.values():
             if path.read_bytes() != (whole / "grids" / path.name).read_bytes():
-                raise Failure(f"{path.name} differs")
+                raise SoakError(f"{path.name} differs")
         grids[kind] = {*paths}
     return {"log": {record["step"] for record in found}
             - {record["step"] for record in expected if record not in found},
@@ -114,7 +113,7 @@ def read_complete(whole: Path, run_dir: Path) -> dict[str, set[int]]:
 
 
 def count_missing(whole: Path, run_dir: Path, output: str) -> dict[str, int]:
-    """Return how many steps of each kind are missing; Failure if one is that no warning names."""
+    """Return how many steps of each kind are missing; SoakError if no warning names one."""
     steps = sorted({record["step"] for record in read_log(whole)})
     missing = {}
     for kind, complete in read_complete(whole, run_dir).items():
@@ -123,17 +122,17 @@ def count_missing(whole: Path, run_dir: Path, output: str) -> dict[str, int]:
         if kind == "log":
             named |= {int(step) for step in re.findall(r"step (\d+) is not evaluated", output)}
         if unnamed := find_unnamed(steps, complete, named):
-            raise Failure(f"{kind} of these steps are missing without a warning: {unnamed}")
+            raise SoakError(f"{kind} of these steps are missing without a warning: {unnamed}")
         missing[kind] = len({*steps} - complete)
     named = {int(step) for step in re.findall(r"step-(\d+): .*cannot write this", output)}
     kept = {checkpoint.step_of(path): path for path in checkpoint.list_checkpoints(run_dir)}
     for path in checkpoint.list_checkpoints(whole):
         for file in path.iterdir() if checkpoint.step_of(path) in kept else ():
             if file.read_bytes() != (run_dir / "checkpoints" / path.name / file.name).read_bytes():
-                raise Failure(f"{path.name}/{file.name} differs")
+                raise SoakError(f"{path.name}/{file.name} differs")
     best = find_best(Run(run_dir).read_log())
     if steps[-1] not in kept or (best and not {best["step"]} & (kept.keys() | named)):
-        raise Failure("the last or the best checkpoint is missing")
+        raise SoakError("the last or the best checkpoint is missing")
     return missing
 
 
@@ -152,8 +151,9 @@ def main() -> None:
         folder.mkdir(parents=True)
     command = [*TRAIN, *FLAGS, "--max-steps", str(args.steps), "--run-dir"]
     rng, ends = random.Random(args.seed), Counter[str]()
-    train_once([*command, str(whole)], None, rng)
+    undisturbed = subprocess.Popen([*command, str(whole)], stdout=subprocess.DEVNULL)
     command.append(str(mountpoint / "run"))
+    from .faulty_disk import mount  # needs FUSE
     with mount(disk, mountpoint, args.seed) as (healthy, counts), open(notes / "output", "w") as f:
         while not ends["finished"]:
             code, output = train_once(command, rng.uniform(0, 2 * args.seconds), rng)
@@ -162,9 +162,11 @@ def main() -> None:
             ends[ENDS[code]] += 1
         healthy.set()
         train_once(command, None, rng)  # at its end already: it only removes temporary files
+    if undisturbed.wait():
+        raise SoakError("the undisturbed run failed")
     missing = count_missing(whole, disk / "run", (notes / "output").read_text())
     if left := [*(disk / "run").rglob(".*")]:
-        raise Failure(f"temporary files are left: {left}")
+        raise SoakError(f"temporary files are left: {left}")
     faults = {name: count.value for name, count in counts.items()}
     damaged = len([*(disk / "run" / "checkpoints").glob("*.damaged")])
     print(f"{args.steps} steps; faults: {say(faults)}; ends: {say(ends)}; missing, all named by "

@@ -1,6 +1,6 @@
 """A file system that shows a folder, and fails, slows down and fills up at random.
 
-It needs FUSE: `pip install fusepy`, libfuse 2, and the right to mount.
+It needs Linux, `pip install fusepy`, `apt install libfuse2`, and root.
 """
 from __future__ import annotations
 
@@ -107,7 +107,7 @@ class FaultyFolder(Operations):
         """Change permissions."""
         os.chmod(path, mode)
 
-    def utimens(self, path: str, times: tuple[int, int] | None = None) -> None:
+    def utimens(self, path: str, times: tuple[int, int]) -> None:
         """Change times, in nanoseconds."""
         os.utime(path, ns=times)
 
@@ -136,7 +136,8 @@ def mount(folder: Path, mountpoint: Path, seed: int) -> Iterator[tuple[Any, dict
     healthy = multiprocessing.Event()
     counts = {name: multiprocessing.Value("q") for name in FAULTS}
     healthy.set()
-    server = multiprocessing.Process(target=_serve, args=(mountpoint, folder, seed, healthy, counts))
+    args = (mountpoint, folder, seed, healthy, counts)
+    server = multiprocessing.Process(target=_serve, args=args)
     server.start()
     try:
         while not mountpoint.is_mount():
