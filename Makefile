@@ -9,7 +9,7 @@ export DCGAN_MX_GPU := $(if $(wildcard $(VENV)/.gpu),1)
 # MXNet's metadata require NumPy below 2. It works with NumPy 2, which Python 3.13 and newer need.
 INSTALL_MXNET = $(PIP) install --no-deps mxnet$(if $(DCGAN_MX_GPU),-cu117)==1.9.1
 
-.PHONY: help train doctor install-gpu test test-slow test-all test-cuda test-launchers check docs flags notebooks first-hour fuzz benchmark quality soak endurance clean
+.PHONY: help train doctor install-gpu test test-slow test-all test-cuda test-launchers check docs flags notebooks first-hour fuzz benchmark quality soak bad-disk endurance clean
 
 help:
 	@echo "make train           train on MNIST for one epoch; add flags with ARGS=\"--batch-size 32\""
@@ -23,6 +23,7 @@ help:
 	@echo "make notebooks       execute the notebooks in docs and store their output"
 	@echo "make first-hour      run every command of the README; ARGS=--quick trains less"
 	@echo "make soak            kill and resume runs 1,000 times, and compare the results"
+	@echo "make bad-disk        train on a disk that fails at random; needs Linux, FUSE 2 and root"
 	@echo "make fuzz            feed every reader of foreign files with 100,000 mutated files"
 	@echo "make endurance       train for 100,000 steps, and check that no resource grows"
 	@echo "make benchmark       measure speed and memory, also PyTorch's if it is installed"
@@ -91,6 +92,10 @@ first-hour:
 # soak and fuzz continue where they were interrupted.
 soak fuzz benchmark quality: $(VENV)/.package
 	$(BIN)/python -m tools.$@ $(ARGS)
+
+bad-disk: $(VENV)/.tensorboard
+	$(PIP) install fusepy
+	$(BIN)/python -m tools.soak.bad_disk $(ARGS)
 
 endurance: $(VENV)/.package
 	$(BIN)/python -m tools.soak.endurance $(ARGS)

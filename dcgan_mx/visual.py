@@ -5,7 +5,6 @@ import base64
 import math
 import os
 import re
-import warnings
 from pathlib import Path
 from typing import Any
 
@@ -116,8 +115,7 @@ def read_png(path: StrPath) -> np.ndarray:
     """Read an untrusted PNG file as (H, W, C), uint8, grey or RGB; ValueError if it is invalid."""
     from PIL import Image  # OpenCV allocates any size that a file claims
 
-    with open_regular(path) as f, warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # Pillow's, about sizes, which are checked here
+    with open_regular(path) as f:
         try:
             Image.open(f, formats=("PNG",)).verify()  # the checksums of all chunks
             f.seek(0)

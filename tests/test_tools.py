@@ -4,12 +4,17 @@ import json
 import random
 import re
 
+import numpy as np
 import pytest
 
 from dcgan_mx.metrics.digit_classifier import SHA256
+from dcgan_mx.runs.events import EventFile
+from dcgan_mx.runs.grids import KINDS
+from dcgan_mx.runs.run import Run
 from tools.fuzz.mutate import mutate
 from tools.quality import __main__ as quality
 from tools.quality.leaderboard import print_leaderboard
+from tools.soak.bad_disk import SoakError, count_missing
 from tools.soak.endurance import compare
 
 
@@ -25,6 +30,40 @@ def test_endurance_detects_growth():
     assert lines[2] == "threads: 6 to 7, last third minus first third: -1, limit +0"
     for name, value in (("memory", 315.1), ("files", 7), ("threads", 8), ("disk", 3.4)):
         assert run(**{name: value})[1], name
+
+
+def test_bad_disk_finds_what_no_warning_names(tmp_path):
+    """The grids of step 2 are named as the first of a gap; afterwards one of step 4 is missing."""
+    runs = whole, run = Run(tmp_path / "whole"), Run(tmp_path / "run")
+    for run in runs:
+        (run.path / "checkpoints/step-00000005").mkdir(parents=True)
+        events = EventFile(run.path / "tensorboard")
+        for step in range(1, 6):
+            run.log({"step": step, "seconds": float(run is whole)})
+            events.add(step, {"acc": 0.5}, {})
+            for kind in KINDS:
+                run.draw(kind, step, np.zeros((1, 3, 4, 4)))
+        events.close()
+    missing = dict.fromkeys(("log", "tensorboard", "fixed grids", "grids"), 0)
+    assert count_missing(whole.path, run.path, "") == missing
+    for name in ("gout-00000002", "diff-00000003"):
+        (run.path / f"grids/{name}.png").unlink()
+    output = "warning: run/grids/gout-00000002.png: full: step 2 is not written there; and"
+    assert count_missing(whole.path, run.path, output) == {**missing, "grids": 2}
+    for wrong in ("", output.replace("gout", "fixed"), output.replace("2", "3")):
+        with pytest.raises(SoakError, match="grids of these steps are missing without"):
+            count_missing(whole.path, run.path, wrong)
+    (run.path / "grids/fixed-00000004.png").unlink()
+    with pytest.raises(SoakError, match=r"fixed grids of these steps .*: \[4\]"):
+        count_missing(whole.path, run.path, output)
+    run.draw("fixed", 4, np.zeros((1, 3, 4, 4)))
+    run.draw("data", 5, np.ones((1, 3, 4, 4)))
+    with pytest.raises(SoakError, match="data-00000005.png differs"):
+        count_missing(whole.path, run.path, output)
+    run.draw("data", 5, np.zeros((1, 3, 4, 4)))
+    (run.path / "checkpoints/step-00000005").rmdir()
+    with pytest.raises(SoakError, match="the last or the best checkpoint is missing"):
+        count_missing(whole.path, run.path, output)
 
 
 def make_records(*points):

@@ -80,6 +80,8 @@ def run(name: str, argv: Sequence[str]) -> int:
     os.environ.setdefault("OPENCV_LOG_LEVEL", "OFF")  # we report damaged images ourselves
     with warnings.catch_warnings():
         warnings.simplefilter("always", RuntimeWarning)
+        # Not where images are read: threads share the filters, and other warnings would be lost.
+        warnings.filterwarnings("ignore", module="PIL")
         warnings.showwarning = lambda message, *_, **__: print_stderr(
             f"warning: {one_line(message)}")
         try:

@@ -126,7 +126,10 @@ def record_result(run: Run, trainer: Trainer) -> None:
 
 
 def report_end(run: Run) -> None:
-    """Write the run's report; print how the training ended and how to resume it."""
+    """Write the run's report; print how the training ended and how to resume it.
+
+    Warns about whatever cannot be read or written: this must not replace an error of the training.
+    """
     lines, best = [], None
     try:
         best = find_best(run.read_log())
@@ -135,14 +138,14 @@ def report_end(run: Run) -> None:
         warnings.warn(f"there is no report: {one_line(error)}", RuntimeWarning, stacklevel=2)
     if best:
         lines.append(f"best evaluated step: {best['step']}")
-    result, saved = run.read_result(), run.list_checkpoints()[-1:]
-    lines.append("; ".join([*([result.describe()] if result else []),
-                            *(f"saved in {folder}" for folder in saved)]))
     try:
+        result, saved = run.read_result(), run.list_checkpoints()[-1:]
+        lines.append("; ".join([*([result.describe()] if result else []),
+                                *(f"saved in {folder}" for folder in saved)]))
         lines.append(describe_resume(run, result))
-    except (ValueError, OSError) as error:  # config.json has been removed or changed
-        warnings.warn(f"this run cannot be resumed: {one_line(error)}", RuntimeWarning,
-                      stacklevel=2)
+    except (ValueError, OSError) as error:  # such as a config.json that was removed or changed
+        warnings.warn(f"the command that resumes this run is unknown: {one_line(error)}",
+                      RuntimeWarning, stacklevel=2)
     with contextlib.suppress(OSError):  # the reader of a pipe may have been signalled too
         print("\n".join(lines), flush=True)
 

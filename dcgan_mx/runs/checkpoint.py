@@ -167,8 +167,8 @@ def load_latest(run_dir: StrPath | None, trainer: Any) -> Path | None:
             newer.rename(damaged)
         return folder
     if folders:
-        raise CheckpointError(f"{folders[0].parent}: all {len(folders)} checkpoints are damaged: "
-                              "start a new run")
+        raise CheckpointError(f"{folders[0].parent}: all {len(folders)} checkpoints are damaged "
+                              "or unreadable: check the disk, or start a new run")
     return None
 
 

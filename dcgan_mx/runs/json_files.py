@@ -4,14 +4,14 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from ..system.files import open_regular
+from ..system.files import name_errors, open_regular
 
 MAX_BYTES = 1 << 16  # of a JSON file, and of a line of log.jsonl
 
 
 def read_small(path: Path) -> bytes:
     """Read a regular file; ValueError if it is larger than `MAX_BYTES`."""
-    with open_regular(path) as f:
+    with name_errors(path), open_regular(path) as f:
         raw = f.read(MAX_BYTES + 1)
     if len(raw) > MAX_BYTES:
         raise ValueError("too large")

@@ -7,7 +7,7 @@ import os
 from pathlib import Path
 from typing import Any
 
-from ..system.files import open_regular, parse_json
+from ..system.files import name_errors, open_regular, parse_json
 from ..system.memory import check_memory
 from .json_files import MAX_BYTES, matches_schema
 
@@ -19,7 +19,7 @@ METRICS = ("frechet", "precision", "recall", "swd", "ms_ssim")  # of an evaluati
 def read_log(path: Path) -> list[dict[str, Any]]:
     """Read a log; see `Run.read_log`."""
     records: list[dict[str, Any]] = []
-    with contextlib.suppress(FileNotFoundError), open_regular(path) as f:
+    with contextlib.suppress(FileNotFoundError), name_errors(path), open_regular(path) as f:
         check_memory(str(path), _MEMORY * os.fstat(f.fileno()).st_size, "remove lines")
         while line := f.readline(MAX_BYTES):
             if not line.endswith(b"\n") and not f.read(1):

@@ -24,6 +24,7 @@ from ..system.files import (
     StrPath,
     append,
     list_stale,
+    name_errors,
     open_regular,
     parse_json,
     sync_directory,
@@ -52,6 +53,7 @@ class Run:
 
     def __init__(self, path: StrPath) -> None:
         self.path = Path(path)
+        self._log_size: int | None = None  # of log.jsonl, without what a failed append left
 
     @classmethod
     def create(cls, path: StrPath | None, config: dict[str, Any]) -> Run:
@@ -117,9 +119,9 @@ class Run:
                     raise
                 warnings.warn(f"{self.path}: this file system has no locks ({error.strerror}): do "
                               "not use this run in two processes", RuntimeWarning, stacklevel=3)
-            f.truncate(0)
-            f.write(b"%d\n" % os.getpid())
-            f.flush()
+            with name_errors(self.path / "lock"):  # unbuffered: closing must not write again
+                os.truncate(f.fileno(), 0)
+                os.write(f.fileno(), b"%d\n" % os.getpid())
             recover(self.path)
             for path in (*list_stale(self.path), *list_stale(self.path / "grids")):
                 path.unlink()
@@ -152,7 +154,11 @@ class Run:
 
     def log(self, record: dict[str, Any]) -> None:
         """Append a record to log.jsonl, and return once it is on the disk."""
-        append(self.path / "log.jsonl", json.dumps(record).encode() + b"\n", sync=True)
+        path, line = self.path / "log.jsonl", json.dumps(record).encode() + b"\n"
+        if self._log_size is None:
+            self._log_size = path.stat().st_size if path.exists() else 0
+        append(path, line, self._log_size, sync=True)
+        self._log_size += len(line)
 
     def read_log(self) -> list[dict[str, Any]]:
         """Read the records of log.jsonl, except a last one that was not completely written."""
@@ -201,7 +207,7 @@ class Run:
         rewinds when the training starts: see `EventFile`. Returns the elapsed seconds in the last
         remaining record, or 0.
         """
-        records = self.read_log()
+        records, self._log_size = self.read_log(), None
         kept = [record for record in records if record["step"] <= step and not record.get("last")]
         write_atomic(self.path / "log.jsonl", "".join(
             json.dumps(record) + "\n" for record in kept).encode(), sync=True)

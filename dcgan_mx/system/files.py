@@ -69,12 +69,18 @@ def remove_stale(path: StrPath) -> None:
         left.unlink()
 
 
-def append(path: StrPath, content: bytes, sync: bool = False) -> None:
-    """Append bytes to a file, all or none; with `sync`, they are on the disk on return."""
+def append(path: StrPath, content: bytes, size: int, sync: bool = False) -> None:
+    """Append bytes to a file, all or none; with `sync`, they are on the disk on return.
+
+    Whatever is beyond `size`, where the last append ended, is removed first: on a bad disk, an
+    append can fail and leave bytes that cannot be removed at that time.
+    """
     before = None
     try:
         with open(path, "ab", buffering=0) as f:
-            before = f.tell()
+            before = min(size, f.tell())
+            if before < f.tell():
+                f.truncate(before)
             rest = memoryview(content)
             while rest:
                 rest = rest[f.write(rest):]
@@ -109,6 +115,16 @@ def open_regular(path: StrPath, follow: bool = False, write: bool = False) -> Bi
         os.close(descriptor)
         raise OSError(errno.EINVAL, "not a regular file", str(path))
     return open(descriptor, "r+b" if write else "rb")
+
+
+@contextlib.contextmanager
+def name_errors(path: StrPath) -> Iterator[None]:
+    """Name a file in every OSError: those of an open file's methods do not."""
+    try:
+        yield
+    except OSError as error:
+        error.filename = str(path)
+        raise
 
 
 def sync_directory(path: StrPath) -> None:

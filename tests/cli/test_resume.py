@@ -226,5 +226,5 @@ def test_the_end_is_reported_on_the_screen_and_in_the_report(
     remove = LambdaHook(lambda _: (run_dir / "config.json").unlink(missing_ok=True))
     with pytest.warns(RuntimeWarning) as caught:
         dcgan_mx.train(resume=True, run_dir=run_dir, max_steps=4, hooks=[remove])
-    assert re.search("cannot be resumed: .*config.json", str(caught[-1].message))
+    assert re.search("resumes this run is unknown: .*config.json", str(caught[-1].message))
     assert "finished: step 4 of 4" in capfd.readouterr().out

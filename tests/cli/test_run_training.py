@@ -1,6 +1,8 @@
 from types import SimpleNamespace
 
-from dcgan_mx.cli.run_training import record_result
+import pytest
+
+from dcgan_mx.cli.run_training import record_result, report_end
 from dcgan_mx.runs.run import Run
 
 
@@ -10,3 +12,10 @@ def test_long_error_is_recorded_in_one_line(tmp_path):
         record_result(Run(tmp_path), SimpleNamespace(result=RuntimeError(message), global_step=5,
                                                      epoch=0))
         assert Run(tmp_path).read_result() == ("error", 5, 0, detail)
+
+
+def test_unreadable_files_do_not_replace_the_error_of_the_training(tmp_path):
+    (tmp_path / "result.json").mkdir()
+    with pytest.warns(RuntimeWarning, match="there is no report"), pytest.warns(
+            RuntimeWarning, match="resumes this run is unknown: .*result.json"):
+        report_end(Run(tmp_path))

@@ -88,6 +88,8 @@ def test_a_disk_that_stays_full_loses_nothing_written_before(whole, limit_files,
     with pytest.warns(RuntimeWarning, match="File too large"), pytest.raises(
             OSError, match="File too large"):
         resume(tmp_path, at({7: partial(limit_files, 0)}))
+    with pytest.raises(OSError, match="File too large: .*lock"):
+        resume(tmp_path)
     limit_files()
     assert [int(path.name[5:]) for path in Run(tmp_path).list_checkpoints()] == [2, 4, 6]
     assert_as_whole(resume(tmp_path), tmp_path, whole)

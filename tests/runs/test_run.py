@@ -4,6 +4,7 @@ import json
 import os
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -12,7 +13,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from dcgan_mx.runs.config import DEFAULTS, FORMAT
-from dcgan_mx.runs.log import find_best
+from dcgan_mx.runs.json_files import read_small
+from dcgan_mx.runs.log import find_best, read_log
 from dcgan_mx.runs.run import Run
 from dcgan_mx.runs.stop_reason import StopReason
 
@@ -42,6 +44,28 @@ def test_create_writes_config_or_nothing(tmp_path, monkeypatch):
     with pytest.raises(OSError, match="taken"):
         Run.create("taken", CONFIG)
     assert sorted(os.listdir(tmp_path)) == ["runs", "taken"]
+
+
+def test_log_line_that_cannot_be_removed_is_replaced(run, monkeypatch):
+    """The line could not be synced, and then not be removed either."""
+    def fail(*_):
+        raise OSError(errno.EIO, "bad disk")
+
+    run.log(LINES[0])
+    with monkeypatch.context() as patch, pytest.raises(OSError, match="bad disk.*log.jsonl"):
+        patch.setattr(os, "fsync", fail)
+        patch.setattr(os, "truncate", fail)
+        run.log(LINES[1])
+    assert run.read_log() == LINES[:2]
+    run.log(LINES[1])
+    assert run.read_log() == LINES[:2]
+
+
+def test_failed_read_names_the_file(run):
+    """Reading the first byte of one's own memory fails with EIO, as on a bad disk."""
+    for read in (read_small, read_log):
+        with pytest.raises(OSError, match="Input/output error: '/proc/self/mem'"):
+            read(Path("/proc/self/mem"))
 
 
 def test_log_drops_a_truncated_record_and_rewinds(run):
