@@ -52,7 +52,7 @@ class Saver(Hook):
     def on_step(self, trainer: Trainer) -> None:
         """Save if it is due, and retry what could not be written."""
         if self._writing is not None and self._writing.done():
-            self._wait_or_warn()
+            self.flush()
         if self._unsaved and self._writing is None and time.monotonic() > self._retry_at:
             self._writing = self._pool.submit(self._write)
         due = (trainer.nbatch if self._every is None else trainer.global_step % self._every) == 0
@@ -61,13 +61,22 @@ class Saver(Hook):
 
     def save(self, trainer: Trainer, best: bool = False) -> None:
         """Copy the state and begin to write it; a best step is kept until there is a better one."""
-        self._wait_or_warn()
+        self.flush()
         state = trainer.get_state()
         self.step = trainer.global_step
         if trainer.workers.rank == 0:
             waiting = [] if best else [copy for copy in self._unsaved if copy[1]]
             self._unsaved = [*waiting, (state, best)]
             self._writing = self._pool.submit(self._write)
+
+    def flush(self) -> None:
+        """Wait until the last state is written; warn if that fails."""
+        try:
+            self.wait()
+        except OSError as error:
+            warnings.warn(f"{error.filename}: {error.strerror}: cannot write this checkpoint; the "
+                          "training continues and tries again", RuntimeWarning, stacklevel=3)
+            self._retry_at = time.monotonic() + _PAUSE
 
     def _write(self) -> None:
         """Write the unsaved states, the newest first, because a resumed run starts from it."""
@@ -85,19 +94,10 @@ class Saver(Hook):
         if writing is not None:
             writing.result()
 
-    def _wait_or_warn(self) -> None:
-        """Wait for the writing thread; warn if it failed."""
-        try:
-            self.wait()
-        except OSError as error:
-            warnings.warn(f"{error.filename}: {error.strerror}: cannot write this checkpoint; the "
-                          "training continues and tries again", RuntimeWarning, stacklevel=3)
-            self._retry_at = time.monotonic() + _PAUSE
-
     def on_end(self, trainer: Trainer) -> None:
         """Save the last step if possible; raises OSError if it cannot be written."""
         try:
-            self._wait_or_warn()
+            self.flush()
             if trainer.can_save and self.step != trainer.global_step:
                 self.save(trainer)
             elif self._unsaved:

@@ -27,8 +27,7 @@ def resume(path, tamper=None, max_steps=12):
         saver = Saver(path, 2, step=trainer.global_step)
 
         def act(trainer):
-            if saver._writing:  # finish it, so that the result does not depend on chance
-                saver._writing.exception()
+            saver.flush()  # so that the result does not depend on chance
             if tamper:
                 tamper(trainer)
 

@@ -1,4 +1,4 @@
-"""Tables and pictures of the metrics of trainings, over the steps and over the minutes."""
+"""Tables and plots of the metrics of trainings, over the steps and over the minutes."""
 from __future__ import annotations
 
 from pathlib import Path
