@@ -290,8 +290,8 @@ class FolderIter(ImagenetIter):
     Parameters
     ----------
     folder
-        A folder, or a .zip, .tar or .tar.gz archive, of images of any format, name and size. Other
-        files are skipped. For random crops, the shorter side is scaled to the maximum of `crop`.
+        A folder, or a .zip or (compressed) .tar archive, of images of any format, name and size.
+        Other files are skipped. Random crops scale the shorter side to the maximum of `crop`.
     batch_size, data_shape, seed, threads, num_parts, part_index, crop, mirror, fit, pad_color
         See `ImagenetIter`, which has the same attributes and errors; `inter_method` is 9.
     """

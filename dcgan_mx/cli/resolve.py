@@ -3,11 +3,11 @@ from __future__ import annotations
 
 import hashlib
 import os
+from itertools import islice
 from typing import Any
 
 from ..data.datasets import get_fashion_mnist, get_mnist, make_discs
 from ..data.file_stores import find_format
-from ..data.image_sources import contains_images
 from ..engine.collectives import Workers
 from ..iterators import RANDOM_CROP, EpochIter, FolderIter, ImagenetIter, MnistIter
 from ..metrics.digit_classifier import DigitClassifier, load_classifier
@@ -108,7 +108,7 @@ def make_train_iter(settings: Settings, workers: Workers, list_skipped: bool = T
             print_skipped(train_iter.skipped)
         return train_iter
     root = options.data_path or data_folder()
-    if os.path.isfile(root) or options.data_path and contains_images(root):
+    if os.path.isfile(root) or options.data_path and _is_image_folder(str(config.dataset), root):
         _check_dataset(str(config.dataset), root)
     images = (get_mnist(root)[0] if config.dataset == "mnist" else
               get_fashion_mnist(root)[0] if config.dataset == "fashion-mnist" else make_discs())
@@ -124,6 +124,13 @@ def _check_dataset(dataset: str, path: StrPath) -> None:
     if fitting != dataset:
         raise ArgumentError("dataset", f"invalid value {dataset!r}: {path} is {kind}: use "
                             f"{fitting}, or another {flag_name('data_path')}")
+
+
+def _is_image_folder(dataset: str, folder: StrPath) -> bool:
+    """Whether a folder has no files of a data set, but image files among the first 100 files."""
+    names = (name for _, _, names in os.walk(folder) for name in names)
+    return not os.path.isdir(os.path.join(folder, dataset)) and any(
+        name.lower().endswith((".jpg", ".jpeg", ".png")) for name in islice(names, 100))
 
 
 def find_classifier(settings: Settings, ctx: Any = None) -> DigitClassifier | None:

@@ -15,7 +15,7 @@ _MAX_MEMORY = 9 << 25  # bytes for all images that are being decoded: 33 megapix
 _UNITS = 64  # into which they are divided
 _free, _turn = threading.Semaphore(_UNITS), threading.Lock()
 _STRIP = 1 << 18  # pixels that are converted at once
-_MAX_CHECKED = 1 << 25  # bytes of a JPEG file that is checked, which takes as many
+_MAX_CHECKED = 1 << 25  # bytes of a JPEG file that is checked, which takes two copies
 
 
 def estimate_memory(image: Image.Image) -> int:

@@ -27,7 +27,7 @@ _HEIF = re.compile(rb"....ftyp(avi[fs]|hei[cfmsx]|hev[cmsx]|mif1|msf1)", re.DOTA
 _ORIENTATION = 0x0112  # the Exif tag
 # Accept images with a long text or profile, which may take four bytes per character.
 PngImagePlugin.MAX_TEXT_CHUNK = PngImagePlugin.MAX_TEXT_MEMORY = 1 << 24
-OnOdd = Callable[[], object]  # called for a JPEG file that was read, but lacks or has extra bytes
+OnOdd = Callable[[], object]  # is called for a JPEG file with missing or extra bytes
 
 
 def find_problem(head: bytes) -> str:
@@ -192,7 +192,8 @@ def _load(raw: bytes, side: int, grey: bool | None, on_odd: OnOdd, memory: conte
         file = io.BytesIO(raw)
         image = _open(file, raw)
         buffered = image.format == "JPEG" and decoding.has_several_scans(image, raw, file.tell())
-        needed = 6 * image.width * image.height if buffered else 0  # for the coefficients
+        # The coefficients of all components take two bytes each, whatever the draft scale.
+        needed = 2 * len(image.getbands()) * image.width * image.height if buffered else 0
         size = f"{image.width}x{image.height}"
         image.draft("L" if grey and image.mode == "RGB" else None, (side, side) if side else None)
         needed += decoding.estimate_memory(image)

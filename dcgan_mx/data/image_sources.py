@@ -5,7 +5,6 @@ reason, and `fingerprint`, the number of images and a digest that identifies the
 """
 from __future__ import annotations
 
-import contextlib
 import hashlib
 import os
 import struct
@@ -14,7 +13,6 @@ import zlib
 from collections import deque
 from concurrent.futures import Future, ThreadPoolExecutor
 from functools import partial
-from itertools import islice
 from typing import Any, Callable, Iterable, Iterator, Set, Union
 
 import numpy as np
@@ -88,18 +86,6 @@ class Folder:
             return short_message(error), b""
         problem = find_problem(head)
         return problem, b"" if problem else struct.pack("<2q", size, zlib.crc32(head))
-
-
-def contains_images(folder: StrPath) -> bool:
-    """Whether there is an image among the first 100 files of a folder without MNIST's files."""
-    if any(os.path.isdir(os.path.join(folder, name)) for name in ("mnist", "fashion-mnist")):
-        return False
-    files = (os.path.join(path, name) for path, _, names in os.walk(folder) for name in names)
-    for file in islice(files, 100):
-        with contextlib.suppress(OSError), open_regular(file, follow=True) as f:
-            if not find_problem(f.read(_HEAD)):
-                return True
-    return False
 
 
 def _order(files: FileStore) -> list[str]:

@@ -87,6 +87,9 @@ def test_bilevel_cmyk_animations_and_long_texts():
     text = PngImagePlugin.PngInfo()
     text.add_text("comment", "a" * 1_500_000, zip=True)
     np.testing.assert_array_equal(decode(encode(pnginfo=text)), PHOTO)
+    text.add_text("bomb", "a" * (17 << 20), zip=True)
+    with pytest.raises(ValueError, match="has more than 16 MiB of texts"):
+        decode(encode(pnginfo=text))
 
 
 @pytest.mark.parametrize("mode, options", [("L", {}), ("RGB", {}), ("RGBA", {}), ("LA", {}),
