@@ -8,6 +8,7 @@ import onnx
 import onnxruntime
 import pytest
 from helpers.common import needs_bfloat16
+from helpers.networks import run_mxnet
 from helpers.small import SMALL
 
 from dcgan_mx import Trainer, __version__, load_pretrained, make_dcgan_sym
@@ -66,12 +67,10 @@ def check_discriminator(run, nc, succeed):
     folder = checkpoint.list_checkpoints(run)[-1]
     x = np.random.default_rng(0).uniform(-1, 1, (4, nc, 16, 16)).astype(np.float32)
     probability, metadata = run_model(run / "D.onnx", data=x)
-    mod = mx.mod.Module(mx.sym.load(str(folder / "D-symbol.json")), label_names=("label",))
-    mod.bind([("data", x.shape)], [("label", (4,))], for_training=False)
-    mod.set_params(*mx.model.load_params(str(folder / "D"), 0))
-    mod.forward(mx.io.DataBatch([mx.nd.array(x)], [mx.nd.zeros(4)]), is_train=False)
+    expected = run_mxnet(mx.sym.load(str(folder / "D-symbol.json")),
+                         mx.nd.load(str(folder / "D-0000.params")), x)
     assert probability.shape == (4, 1)
-    np.testing.assert_allclose(probability, mod.get_outputs()[0].asnumpy(), rtol=0, atol=1e-5)
+    np.testing.assert_allclose(probability, expected, rtol=0, atol=1e-5)
     assert metadata == {"network": "D", "size": "16", "nc": str(nc), "version": __version__,
                         "step": str(int(folder.name[5:]))}
 

@@ -23,12 +23,6 @@ def make_module(sym, params, name="rand", shape=(3, 10, 1, 1)):
     return mod
 
 
-def generate(mod, z):
-    """The example's images of latent vectors, (3, 10)."""
-    mod.forward(mx.io.DataBatch([mx.nd.array(z.reshape(3, 10, 1, 1))], []), is_train=False)
-    return mod.get_outputs()[0].asnumpy()
-
-
 @pytest.fixture
 def z():
     return np.random.default_rng(5).normal(size=(3, 10)).astype(np.float32)
@@ -55,25 +49,23 @@ def test_images_are_those_of_the_saved_module(save, options, size, named, z, tmp
     sym, _, params = make_network("G", 4, 3, size, **options)
     assert abs(params["arg:gbn1_gamma"] - 1).max() > 0.1
     assert abs(params["aux:gbn1_moving_var"] - 1).max() > 0.1
-    mod = make_module(sym, params)
-    save(mod, tmp_path / "dcgan_G")
+    save(make_module(sym, params), tmp_path / "dcgan_G")
     generator, step = load_generator(f"{tmp_path / 'dcgan_G'}{named}", batch_size=3)
     assert step is None and not generator.averaged
     assert generator.find_shape() == {"size": size, "nc": 3, "nz": 10, "ngf": 4}
     images = generator.generate(z)
-    np.testing.assert_array_equal(images, generate(mod, z))
+    np.testing.assert_array_equal(images, run_mxnet(sym, params, z.reshape(3, 10, 1, 1)))
     assert images.std() > 0.05
 
 
 def test_prefix_stands_for_its_newest_epoch(z, tmp_path):
-    prefix, mods = str(tmp_path / "dcgan"), {}
+    prefix, params = str(tmp_path / "dcgan"), {}
     for epoch in (2, 10, 9):
-        sym, _, params = make_network("G", 2, 3, 16, seed=epoch)
-        mods[epoch] = make_module(sym, params)
-        mods[epoch].save_checkpoint(prefix, epoch)
+        sym, _, params[epoch] = make_network("G", 2, 3, 16, seed=epoch)
+        make_module(sym, params[epoch]).save_checkpoint(prefix, epoch)
     for path, epoch in ((prefix, 10), (f"{prefix}-0002.params", 2)):
         np.testing.assert_array_equal(load_generator(path, batch_size=3)[0].generate(z),
-                                      generate(mods[epoch], z))
+                                      run_mxnet(sym, params[epoch], z.reshape(3, 10, 1, 1)))
 
 
 def test_gammas_without_a_symbol_are_announced(tmp_path):
