@@ -46,6 +46,7 @@ while not (out / f"fail-{kv.rank}").exists():
     kv.pull(3, out=total)
     assert (total.asnumpy() == kv.num_workers).all()
     (out / f"at-work-{kv.rank}").touch()
+    time.sleep(0.05)
 print("error: out of paper", file=sys.stderr)
 sys.exit(3)
 """
