@@ -13,7 +13,7 @@ from .base import Record
 # Steps for which the signs of a failure must last. In trainings that succeeded in the end, D led
 # for up to 230 steps, and the images were alike for up to 50.
 _STEPS = 300
-_WON_ACC, _WON_ENTROPY = 0.99, 4.0  # of D, and of G in nats: 1 to 4 where G learns, 4 to 18 if not
+_WON_ACC, _WON_ENTROPY = 0.99, 4.0  # of D, and of G in nats: mostly 1 to 4, but 7 if D has won
 _LINES = 10  # of the log, whose means must reach these entropies of D and G: an oscillation
 _SWINGING = 0.4, 2.5  # if D is steady, one of them is lower
 _GUESSING = 0.98 * math.log(2)  # a D that guesses has the entropy ln 2
