@@ -20,10 +20,7 @@ _PLACEHOLDERS = {"hostfile": ("FILE", "your host file"),
 
 
 def add_launcher(command: list[str], stored: Any) -> list[str]:
-    """Return the words that run a command in a job like this process's, or like the stored one.
-
-    Without a job, or if its flags are invalid, these are the words of the command.
-    """
+    """Prepend the launcher of this process's job, or else of the stored one if it is valid."""
     ours = os.environ.get(LAUNCHED_BY)
     words, replaced = [command_line("launch")], []
     try:

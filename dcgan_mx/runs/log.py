@@ -11,8 +11,6 @@ from ..system.files import name_errors, open_regular, parse_json
 from ..system.memory import check_memory
 from .json_files import MAX_BYTES, matches_schema
 
-_MEMORY = 13  # bytes for each byte of the shortest lines
-
 METRICS = ("frechet", "precision", "recall", "swd", "ms_ssim")  # of an evaluation
 
 
@@ -20,7 +18,8 @@ def read_log(path: Path) -> list[dict[str, Any]]:
     """Read a log; see `Run.read_log`."""
     records: list[dict[str, Any]] = []
     with contextlib.suppress(FileNotFoundError), name_errors(path), open_regular(path) as f:
-        check_memory(str(path), _MEMORY * os.fstat(f.fileno()).st_size, "remove lines")
+        # The shortest lines take 13 times their length.
+        check_memory(str(path), 13 * os.fstat(f.fileno()).st_size, "remove lines")
         while line := f.readline(MAX_BYTES):
             if not line.endswith(b"\n") and not f.read(1):
                 break

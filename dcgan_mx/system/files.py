@@ -47,10 +47,7 @@ def write_atomic(path: StrPath, chunks: bytes | Iterable[Any], sync: bool = Fals
 
 def list_stale(folder: StrPath, name: str = "*",
                is_kind: Callable[[int], bool] = stat.S_ISREG) -> Iterator[Path]:
-    """Yield what killed processes left in a folder: files, by default, named `.NAME.PID.tmp`.
-
-    `name` is a pattern. Links, for example, belong to another program.
-    """
+    """Yield files (or another kind) of killed processes: `.NAME.PID.tmp`, a pattern for NAME."""
     for left in Path(folder).glob(f".{name}.*.tmp"):
         try:
             ours = is_kind(left.lstat().st_mode)
@@ -103,10 +100,7 @@ def parse_json(raw: bytes) -> Any:
 
 
 def open_regular(path: StrPath, follow: bool = False, write: bool = False) -> BinaryIO:
-    """Open a regular file for reading, with `follow` also a link to one; OSError for all others.
-
-    With `write`, the file may be changed as well, and is created if it does not exist.
-    """
+    """Open or, with `write`, create a regular file, with `follow` also by a link; else OSError."""
     if not follow and os.path.islink(path):  # O_NOFOLLOW has another message
         raise OSError(errno.ELOOP, "a link instead of a regular file", str(path))
     flags = os.O_NONBLOCK | (0 if follow else os.O_NOFOLLOW)
