@@ -2,11 +2,8 @@
 from __future__ import annotations
 
 import os
-from functools import partial
 from pathlib import Path
 from typing import Sequence
-
-from tqdm import tqdm
 
 from ..data.image_files import FORMATS
 from ..data.packing import pack
@@ -14,6 +11,7 @@ from ..runs.config import Number
 from ..system.command_line import command_line
 from ..system.cpu import physical_cores
 from ..system.errors import ArgumentError
+from ..system.progress import show_parts
 from .parser import Parser, print_skipped
 
 
@@ -48,7 +46,7 @@ def main(argv: Sequence[str]) -> int:
                                 "replace it")
     n, skipped = pack(args.folder, args.out, args.resize, args.quality,
                       args.threads or physical_cores(), args.min_images,
-                      partial(tqdm, desc="packing", unit="file", dynamic_ncols=True))
+                      lambda numbers: show_parts(numbers, "packing", len(numbers), 1))
     print_skipped(skipped)
     print(f"{args.out}: {n} images; skipped: {len(skipped)}")
     return 0

@@ -39,11 +39,11 @@ def resolve_model(name: str, dataset: str | None = None) -> tuple[StrPath, Setti
             raise ArgumentError("dataset", f"it is missing: {name} does not name the data set of "
                                 f"its training; give one of {', '.join(DATASETS)}")
         return name, resolve_image_settings(DEFAULTS.replace({"dataset": dataset})), None
+    folder = None if is_pretrained(name) else find_checkpoint(name).resolve()
     if dataset is not None:
         raise ArgumentError("dataset", f"{name} names the data set of its training: remove this")
-    if is_pretrained(name):
+    if folder is None:
         return name, find_settings(read_pretrained(name)[0]), None
-    folder = find_checkpoint(name).resolve()
     run = Run(folder.parent.parent)
     return folder, run.read_settings(), run
 

@@ -16,7 +16,7 @@ from .recordio import encode_record
 
 
 def pack(source: StrPath, out: StrPath, resize: int = 256, quality: int = 95, threads: int = 1,
-         min_images: int = 1, progress: Callable[[Iterable[int]], Iterable[int]] = iter,
+         min_images: int = 1, progress: Callable[[range], Iterable[int]] = iter,
          ) -> tuple[int, list[tuple[str, str]]]:
     """Pack the images in a folder, an archive or a record file into a record file.
 
