@@ -3,6 +3,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import functools
 import glob
 import json
 import os
@@ -144,10 +145,19 @@ def data_folder() -> Path:
     """Return where data sets are stored: `data` here if it exists or this is a clone, else a cache.
 
     All folders share the cache, so that nothing is downloaded twice. There is none for a user
-    without a home directory, as in some containers.
+    without a home directory, as in some containers: a warning says so, once.
     """
     cache = os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache")
     here = Path("data")
-    if here.is_dir() or Path("dcgan_mx", "__init__.py").exists() or cache.startswith("~"):
+    if here.is_dir() or Path("dcgan_mx", "__init__.py").exists():
+        return here
+    if cache.startswith("~"):
+        _warn_of_no_home()
         return here
     return Path(cache, "dcgan_mx", "data")
+
+
+@functools.lru_cache(maxsize=None)
+def _warn_of_no_home() -> None:
+    warnings.warn("this user has no home directory: data sets are stored in ./data; set "
+                  "XDG_CACHE_HOME to a folder for them", RuntimeWarning, stacklevel=3)
