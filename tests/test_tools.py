@@ -60,6 +60,13 @@ def test_bad_disk_finds_what_no_warning_names(tmp_path):
     with pytest.raises(SoakError, match="data-00000005.png differs"):
         count_missing(whole.path, run.path, output)
     run.draw("data", 5, np.zeros((1, 3, 4, 4)))
+    events = EventFile(whole.path / "tensorboard", 4)
+    for _ in range(2):
+        events.add(5, {"acc": 0.5}, {})  # a training and an evaluation
+    events.close()
+    with pytest.raises(SoakError, match=r"tensorboard of these steps .*: \[5\]"):
+        count_missing(whole.path, run.path, output)
+    output += "\nwarning: run/tensorboard/events: full: step 5 is not written there"
     (run.path / "checkpoints/step-00000005").rmdir()
     with pytest.raises(SoakError, match="the last or the best checkpoint is missing"):
         count_missing(whole.path, run.path, output)
