@@ -13,7 +13,7 @@ from dcgan_mx.runs.grids import KINDS
 from dcgan_mx.runs.run import Run
 from tools.fuzz.mutate import mutate
 from tools.quality import __main__ as quality
-from tools.soak.bad_disk import SoakError, count_missing
+from tools.soak.bad_disk import SoakError, count_missing, find_unnamed
 from tools.soak.endurance import compare
 
 
@@ -52,6 +52,7 @@ def test_bad_disk_finds_what_no_warning_names(tmp_path):
     for wrong in ("", output.replace("gout", "fixed"), output.replace("2", "3")):
         with pytest.raises(SoakError, match="grids of these steps are missing without"):
             count_missing(whole.path, run.path, wrong)
+    assert find_unnamed([1, 2, 3, 4, 5], {1, 2, 4}, {2}) == [5]  # 2 was written when closing
     (run.path / "grids/fixed-00000004.png").unlink()
     with pytest.raises(SoakError, match=r"fixed grids of these steps .*: \[4\]"):
         count_missing(whole.path, run.path, output)

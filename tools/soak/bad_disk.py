@@ -84,11 +84,12 @@ def count_events(run_dir: Path) -> Counter[int]:
 def find_unnamed(steps: list[int], complete: set[int], named: set[int]) -> list[int]:
     """Return the incomplete steps in gaps whose beginning no warning names.
 
-    The program warns once, and again only after it has succeeded.
+    The program warns once, and again only after it has succeeded. The step that it names may be
+    complete: what could not be written at once may be written when the file is closed.
     """
     unnamed, known = [], False
     for step in steps:
-        known = step not in complete and (known or step in named)
+        known = step in named or (known and step not in complete)
         if step not in complete and not known:
             unnamed.append(step)
     return unnamed
