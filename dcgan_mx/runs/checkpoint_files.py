@@ -95,8 +95,11 @@ def read_files(folder: Path, names: Sequence[str] | None = None
 def list_checkpoints(run_dir: StrPath) -> list[Path]:
     """Return the folders of a run's checkpoints, oldest first, valid or damaged."""
     folder = Path(run_dir) / "checkpoints"
-    found = folder.iterdir() if folder.is_dir() else ()
-    return sorted((path for path in found if re.fullmatch(r"step-[0-9]{8,18}", path.name)),
+    try:
+        names = os.listdir(folder)
+    except (FileNotFoundError, NotADirectoryError):  # else a run would start again from step 0
+        names = []
+    return sorted((folder / name for name in names if re.fullmatch(r"step-[0-9]{8,18}", name)),
                   key=step_of)
 
 

@@ -156,7 +156,10 @@ class Run:
         """Append a record to log.jsonl, and return once it is on the disk."""
         path, line = self.path / "log.jsonl", json.dumps(record).encode() + b"\n"
         if self._log_size is None:
-            self._log_size = path.stat().st_size if path.exists() else 0
+            try:
+                self._log_size = path.stat().st_size
+            except FileNotFoundError:
+                self._log_size = 0
         append(path, line, self._log_size, sync=True)
         self._log_size += len(line)
 

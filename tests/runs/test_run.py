@@ -61,6 +61,14 @@ def test_log_line_that_cannot_be_removed_is_replaced(run, monkeypatch):
     assert run.read_log() == LINES[:2]
 
 
+def test_unreadable_folder_is_not_one_without_checkpoints(run):
+    """Else a resumed run would start again, and remove its log."""
+    assert run.list_checkpoints() == []
+    (run.path / "checkpoints").symlink_to("checkpoints")
+    with pytest.raises(OSError, match="symbolic links.*checkpoints"):
+        run.list_checkpoints()
+
+
 def test_failed_read_names_the_file(run):
     """Reading the first byte of one's own memory fails with EIO, as on a bad disk."""
     for read in (read_small, read_log):

@@ -62,10 +62,10 @@ def check_saved(run_dir: Path, output: str) -> None:
             raise SoakError(f"{name} was saved, and is missing")
 
 
-def read_event_steps(run_dir: Path) -> set[int]:
-    """Return the steps that TensorBoard shows; a START hides earlier events of later steps."""
+def count_events(run_dir: Path) -> Counter[int]:
+    """Return TensorBoard's events by step; a START hides earlier events of later steps."""
     from tensorboardX.proto.event_pb2 import Event, SessionLog
-    steps: set[int] = set()
+    steps: list[int] = []
     for path in sorted((run_dir / "tensorboard").iterdir()):
         raw = path.read_bytes()
         while len(raw) >= 8:  # length, checksum, content, checksum; the last may be truncated
@@ -74,21 +74,22 @@ def read_event_steps(run_dir: Path) -> set[int]:
                 break
             event = Event.FromString(raw[12:12 + length])
             if event.session_log.status == SessionLog.START:
-                steps = {step for step in steps if step < event.step}
+                steps = [step for step in steps if step < event.step]
             elif not event.file_version:
-                steps.add(event.step)
+                steps.append(event.step)
             raw = raw[16 + length:]
-    return steps
+    return Counter(steps)
 
 
 def find_unnamed(steps: list[int], complete: set[int], named: set[int]) -> list[int]:
     """Return the incomplete steps in gaps whose beginning no warning names.
 
-    The program warns once, and again only after it has succeeded.
+    The program warns once, and again only after it has succeeded. The step that it names may be
+    complete: what could not be written at once may be written when the file is closed.
     """
     unnamed, known = [], False
     for step in steps:
-        known = step not in complete and (known or step in named)
+        known = step in named or (known and step not in complete)
         if step not in complete and not known:
             unnamed.append(step)
     return unnamed
@@ -106,10 +107,12 @@ def read_complete(whole: Path, run_dir: Path) -> dict[str, set[int]]:
             if path.read_bytes() != (whole / "grids" / path.name).read_bytes():
                 raise SoakError(f"{path.name} differs")
         grids[kind] = {*paths}
+    events = count_events(run_dir)
     return {"log": {record["step"] for record in found}
             - {record["step"] for record in expected if record not in found},
-            "tensorboard": read_event_steps(run_dir), "fixed grids": grids.pop("fixed"),
-            "grids": set.intersection(*grids.values())}
+            "tensorboard": {step for step, count in count_events(whole).items()
+                            if events[step] == count},  # two where it was evaluated
+            "fixed grids": grids.pop("fixed"), "grids": set.intersection(*grids.values())}
 
 
 def count_missing(whole: Path, run_dir: Path, output: str) -> dict[str, int]:
