@@ -127,7 +127,7 @@ def test_the_package_index_is_the_last_source(tiny, tmp_path, monkeypatch):
 
 @pytest.mark.parametrize("answer", [
     None, b"<html>", gzip.compress(idx(SMALL + 1)), gzip.compress(idx(SMALL))[:20],
-    gzip.compress(bytes(10**6))])
+    gzip.compress(bytes(10**6))], ids=["missing", "a page", "other", "cut off", "too large"])
 def test_a_bad_mirror_leaves_no_files(answer, tiny, mirror, tmp_path):
     files = packed(tiny["mnist"])
     files[f"{datasets.MNIST[2][0]}.gz"] = answer
