@@ -157,9 +157,10 @@ def test_bombs_in_archives_are_refused(tmp_path, monkeypatch):
     lie = raw.rindex(b"PK\1\2", 0, raw.rindex(b"lie.png"))
     raw[lie + 20:lie + 24] = struct.pack("<I", 8 << 20)  # the compressed size
     path.write_bytes(raw)
-    assert pack(path, tmp_path / "a.rec") == (1, [
-        (name, "is 7 MiB larger than its compressed form: unpack it") for name in (
-            "bomb.png", "lie.png")])
+    count, ((bomb_name, reason), (lie_name, lie_reason)) = pack(path, tmp_path / "a.rec")
+    assert (count, bomb_name, lie_name) == (1, "bomb.png", "lie.png")
+    assert reason == "is 7 MiB larger than its compressed form: unpack it"
+    assert lie_reason == reason or "Overlapped entries" in lie_reason  # newer Pythons notice it
     for kind in ("gz", "bz2", "xz"):
         make_tar(tmp_path / "a", {"a.png": bomb}, f"w:{kind}")
         with pytest.raises(DatasetError, match="a has more than 1 MiB of files, which are kept in"):
