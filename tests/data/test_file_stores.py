@@ -1,5 +1,6 @@
 import io
 import os
+import re
 import struct
 import tarfile
 import zipfile
@@ -200,15 +201,15 @@ def test_deeply_chained_headers_of_a_tar_archive(tmp_path):
 
 
 def test_archives_that_are_cut_off_while_they_are_read(tmp_path):
-    for make, reasons in ((make_tar, {"is cut off"}), (make_zip, {
-            "is damaged: EOFError", "is damaged: Truncated file header"})):
+    for make, expected in ((make_tar, "is cut off"), (make_zip, r"is damaged: \S+")):
         path = make(tmp_path / "a", {f"{n}.png": encode(n) for n in range(3)})
 
         def cut(numbers, path=path):
             os.truncate(path, len(encode(0)) + 1700)
             return numbers
         n, skipped = pack(path, tmp_path / "a.rec", progress=cut)
-        assert n == 1 and {reason for _, reason in skipped} <= reasons
+        assert n == 1 and len(skipped) == 2
+        assert all(re.match(expected, reason) for _, reason in skipped)
 
 
 def test_a_name_without_a_character_and_a_size_beyond_the_file(tmp_path):
