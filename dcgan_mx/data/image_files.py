@@ -207,7 +207,8 @@ def _load(raw: bytes, side: int, grey: bool | None, on_odd: OnOdd, memory: conte
     except Image.UnidentifiedImageError:
         raise ValueError(find_problem(raw) or "is not an image, or its header is damaged") from None
     except (ValueError, Image.DecompressionBombError) as error:
-        is_text = "MAX_TEXT" in str(error)
+        # The words of new and old versions of Pillow.
+        is_text = re.search("MAX_TEXT|decompressed data too large", str(error), re.IGNORECASE)
         raise ValueError("has more than 16 MiB of texts" if is_text else str(error)) from None
     except Exception as error:  # a decoder raises anything on a damaged file
         raise ValueError(f"is damaged: {error}") from None
