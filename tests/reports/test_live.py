@@ -1,6 +1,7 @@
 from types import SimpleNamespace
 
 import pytest
+from helpers.processes import wait_until
 
 from dcgan_mx.hooks.base import Record
 from dcgan_mx.reports import live
@@ -27,20 +28,17 @@ def test_report_follows_checkpoints_evaluations_and_warnings(kind, pause, count,
     saver = SimpleNamespace(step=4)
     report = live.LiveReport(SimpleNamespace(path=tmp_path), saver)
 
-    def step():
-        report.on_step(None)
-        if report._writing:
-            report._writing.exception()
-
-    step()
+    report.on_step(None)
     report.log(Record("training", 5, {}, {}))
-    step()
+    report.on_step(None)
     assert written == []
     saver.step = 6
-    step()
-    step()
-    assert written == [(tmp_path, True)]
+    report.on_step(None)
+    report.on_step(None)
+    wait_until(lambda: written == [(tmp_path, True)])
     report.log(Record(kind, 7, {}, {}))
-    step()
+    report.on_step(None)
+    if count == 2:  # as soon as the thread has ended the first
+        wait_until(lambda: report.on_step(None) or len(written) == count)
     report.on_end(None)
     assert written == [(tmp_path, True)] * count
