@@ -12,7 +12,7 @@ INSTALL_MXNET = $(PIP) install --no-deps mxnet$(if $(DCGAN_MX_GPU),-cu117)==1.9.
 .PHONY: help train doctor install-gpu test test-slow test-all test-cuda test-launchers check docs flags notebooks first-hour fuzz benchmark quality soak bad-disk endurance clean
 
 help:
-	@echo "make train           train on MNIST for one epoch; add flags with ARGS=\"--batch-size 32\""
+	@echo "make train           train on MNIST with the preset digits; add flags with ARGS=\"--seed 2\""
 	@echo "make doctor          check whether training can start here, and on which GPU"
 	@echo "make install-gpu     replace MXNet's CPU build by its build for CUDA 11.7"
 	@echo "make test            run the tests, except the slow ones"
@@ -33,7 +33,7 @@ help:
 	@echo "make test-launchers  train through sshd, Open MPI and Slurm on this machine"
 
 train: $(VENV)/.package
-	$(BIN)/python scripts/train.py --dataset mnist --gpu 0 --num-epochs 1 $(ARGS)
+	$(BIN)/python scripts/train.py --preset digits --gpu 0 --num-epochs 1 $(ARGS)
 
 doctor: $(VENV)/.package
 	$(BIN)/dcgan-mx doctor $(ARGS)
