@@ -273,7 +273,7 @@ class Trainer:
 
     @property
     def can_save(self) -> bool:
-        """Whether an ended training can save its last step, with all workers.
+        """Whether the last step can be saved after training has ended, with all workers.
 
         It cannot in the middle of a step, after divergence, or if only one of several workers has
         failed, because the state is gathered from all.

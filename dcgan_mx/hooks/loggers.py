@@ -1,4 +1,4 @@
-"""The hook that measures a training, and loggers for its numbers: log.jsonl and TensorBoard."""
+"""The hook that measures a run, and loggers for its numbers: log.jsonl and TensorBoard."""
 from __future__ import annotations
 
 import time
