@@ -142,7 +142,7 @@ class MnistIter(EpochIter):
         For example from `get_mnist`.
     batch_size : from 1 to N / num_parts
         Every batch is full: the last N % (batch_size * num_parts) images of an epoch are dropped;
-        they are others in each epoch.
+        these are different images in each epoch.
     data_shape : (C, H, W)
     seed : at least 0
         The order in epoch e depends on `seed` and e only.
@@ -210,8 +210,8 @@ class ImagenetIter(EpochIter):
         Interpolation of random crops: 1 is bilinear, as in MXNet's example; 9 averages areas, or is
         bicubic. The other crops are scaled with 9.
     fit
-        How the whole image gets the proportions of `data_shape`: by margins (pad), or not at all
-        (stretch).
+        With crop "none", add margins (pad) to get the proportions of `data_shape`, or stretch the
+        image (stretch).
     pad_color
         Color of the margins: "white", "gray" or "black".
 

@@ -50,7 +50,7 @@ class Trainer:
         Shape of an image, and length of a latent vector.
     ctx : mx.Context or list of mx.Context
         By default MXNet's current context. Several contexts share each batch equally, and BatchNorm
-        normalises each part separately.
+        normalizes each part separately.
     lr, lr_g, lr_d : float, above 0
         Adam's learning rate, and those of G and D, by default `lr`.
     beta1, wd : float
@@ -67,7 +67,7 @@ class Trainer:
         Updates of D per update of G, the k of the paper's Algorithm 1: every call of `step`
         updates D, and every `d_steps`-th call also updates G.
     g_loss : 'nonsaturating' or 'saturating'
-        G maximises log D(G(z)), or minimises log(1 - D(G(z))).
+        G maximizes log D(G(z)), or minimizes log(1 - D(G(z))).
     kvstore : mx.kv.KVStore
         Sums the gradients of several contexts (by default a local store) and, if its type begins
         with dist, of several workers. All workers start from the parameters of rank 0, and all must
@@ -169,7 +169,7 @@ class Trainer:
         # update D: with the sum of both gradients
         modD.update()
 
-        # update G: with the updated D's gradient at the same fakes, labelled as real
+        # update G: with the updated D's gradient at the same fakes, labeled as real
         self.global_step += 1
         self.diffD = None
         if self.global_step % self.d_steps == 0:
@@ -257,7 +257,7 @@ class Trainer:
             self.stop_request = sync_stop(self.workers, self._requested)
         self._stop_synced = True
         if self._batches.failed:
-            self._batches.take()  # raises the error, after all workers have learnt of it
+            self._batches.take()  # raises the error, after all workers know of it
         if self.stop_request.signal:
             return StopReason("signal", self.global_step, self.epoch,
                               signals.Signals(self.stop_request.signal).name)
@@ -273,7 +273,7 @@ class Trainer:
 
     @property
     def can_save(self) -> bool:
-        """Whether an ended training can save its last step, with all workers.
+        """Whether the last step can be saved after training has ended, with all workers.
 
         It cannot in the middle of a step, after divergence, or if only one of several workers has
         failed, because the state is gathered from all.

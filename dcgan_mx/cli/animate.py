@@ -20,7 +20,7 @@ def make_parser() -> Parser:
                Number(float, gt=0, lt=600), default=SECONDS)
     parser.add("--width", "scale larger grids down to N pixels", Number(int, ge=16, lt=2**14),
                default=WIDTH)
-    parser.add("--frames", "number of grids at most, evenly spaced over the run",
+    parser.add("--frames", "maximum number of grids, evenly spaced over the run",
                Number(int, ge=1, lt=2**20), default=FRAMES)
     return parser
 

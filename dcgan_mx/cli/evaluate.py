@@ -29,7 +29,7 @@ from .resolve import find_classifier, make_train_iter, resolve_model
 
 _NUM_IMAGES, _LEAST = 4096, 16
 _BATCH = 64  # generated images of a batch
-# Images of a batch, divisors of the number of images, so that none is dropped; others: 1.
+# Batch sizes that divide the number of images, so that no image is dropped; other data sets: 1.
 _READ = {"mnist": 100, "fashion-mnist": 100, "synthetic": 64}
 _MOST_COMPARED = 100_000  # real images searched for the nearest to a generated one
 _SHOWN = 16

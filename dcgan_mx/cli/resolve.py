@@ -30,18 +30,18 @@ from .train_args import resolve_image_settings
 def resolve_model(name: str, dataset: str | None = None) -> tuple[StrPath, Settings, Run | None]:
     """Find the model in a run directory, a checkpoint, `pretrained:NAME` or a file of MXNet.
 
-    Returns what `load_generator` takes; the settings of the training, of which a file of MXNet has
-    only `dataset`; and its run, which only the first two have. Raises ArgumentError unless
-    `dataset` is given for a file of MXNet, and only for that.
+    Returns the argument of `load_generator`, the settings, and the run. Bundled generators and
+    files of MXNet have no run; such a file has no settings but `dataset`. Raises ArgumentError if
+    `dataset` is missing for a file of MXNet, or given for anything else.
     """
     if find_files(name):
         if dataset is None:
-            raise ArgumentError("dataset", f"it is missing: {name} does not name the data set of "
+            raise ArgumentError("dataset", f"missing: {name} does not name the data set of "
                                 f"its training; give one of {', '.join(DATASETS)}")
         return name, resolve_image_settings(DEFAULTS.replace({"dataset": dataset})), None
     folder = None if is_pretrained(name) else find_checkpoint(name).resolve()
     if dataset is not None:
-        raise ArgumentError("dataset", f"{name} names the data set of its training: remove this")
+        raise ArgumentError("dataset", f"{name} names its data set: remove the flag")
     if folder is None:
         return name, find_settings(read_pretrained(name)[0]), None
     run = Run(folder.parent.parent)

@@ -24,18 +24,18 @@ from ..system.errors import ArgumentError, one_line
 from ..system.signals import stop_on_signal
 from ..trainer import Trainer
 
-EVALUATED = 2048  # images per evaluation during a training
+EVALUATED = 2048  # images per evaluation during training
 
 
 def find_limit(trainer: Trainer, options: RunOptions) -> StopReason | None:
-    """Return the limit that a restored training has reached; ArgumentError if it is exceeded."""
+    """Return the limit that a restored run has reached; ArgumentError if it is exceeded."""
     step, epoch = trainer.global_step, trainer.epoch
     for name, limit, done, beyond in (
             ("num_epochs", options.num_epochs, epoch, trainer.nbatch > 0),
             ("max_steps", options.max_steps, step, False)):
         if limit is not None and (done > limit or (done == limit and beyond)):
             raise ArgumentError(name, f"{limit} is already exceeded: the run is at step {step}, "
-                                f"in epoch {epoch + 1}: give more, or omit it")
+                                f"in epoch {epoch + 1}: give a higher limit, or omit it")
         if limit == done:
             return StopReason(name, step, epoch, limit)
     return None

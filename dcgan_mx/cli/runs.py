@@ -18,7 +18,7 @@ def make_parser() -> Parser:
     """Make the parser of the command."""
     parser = Parser("runs", "List the runs in a folder, the newest last: state, step, last "
                     "metrics and warnings.")
-    parser.add("folder", "folder that contains run directories (default: runs)", nargs="?",
+    parser.add("folder", "folder that contains run directories", nargs="?",
                default="runs", metavar="DIR")
     return parser
 

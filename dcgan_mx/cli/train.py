@@ -229,7 +229,7 @@ def restore(run: Run | None, trainer: Trainer, args: TrainArgs, run_info: dict[s
 
 
 def check_resume_config(old: dict[str, Any], new: dict[str, Any], override: Sequence[str]) -> bool:
-    """Compare a run's config.json with that of a resumed training; return whether the data differ.
+    """Compare a run's config.json with the one of its resumption; return whether the data differ.
 
     Raises ValueError if they differ without an override, or if the initial weights differ while
     there is no checkpoint yet; warns of other differences that may change results.

@@ -33,9 +33,9 @@ HELP = {
         "data_path": "record file (imagenet), folder or archive of images (folder), or the "
                      "directory that holds or will hold the downloaded data set (default: ./data "
                      "if it exists or in a clone, else a cache folder)",
-        "crop": "part of each image: a square of 192 to 256 pixels at random, the largest square "
-                "in the center, or none: the whole image (default: random for imagenet, center for "
-                "folder)",
+        "crop": "part of each image to use: a square of 192 to 256 pixels at a random position "
+                "(random), the largest square in the center (center), or the whole image (none) "
+                "(default: random for imagenet, center for folder)",
         "mirror": "mirror half of the images at random (default: yes for imagenet, no for folder)",
         "fit": "with --crop none: make images square with margins, or stretch them (default: pad)",
         "pad_color": "color of the margins (default: white)",
@@ -55,7 +55,8 @@ HELP = {
         "wd": "weight decay",
         "lr_g": "generator learning rate (default: --lr)",
         "lr_d": "discriminator learning rate (default: --lr)",
-        "lr_decay_start": "update N after which the learning rates decay as N/t (default: never)",
+        "lr_decay_start": "number of updates after which the learning rates decay: at update t, "
+                          "they are multiplied by N/t (default: no decay)",
         "ema_decay": "decay of the exponential moving average of the generator's weights, such as "
                      "0.99; 0: no average",
         "ema_rel_std": "width of the power-function average of the generator's weights, relative "
@@ -198,9 +199,9 @@ def make_args(given: dict[str, Any], resume: bool, override: Sequence[str] = (),
         check_image_name(preview)
     run_dir, dataset = given.get("run_dir"), given.get("dataset")
     if run_dir == "":
-        raise ArgumentError("run_dir", "it is empty: give a name, or omit it")
+        raise ArgumentError("run_dir", "empty path: give the path of a directory, or omit the flag")
     if override and not resume:
-        raise ArgumentError("override", "it needs --resume: add that, or omit it")
+        raise ArgumentError("override", "needs --resume: add --resume, or omit --override")
     if resume and run_dir is None:
         run_dir = _find_newest_run(dataset)
     exists = run_dir is not None and os.path.lexists(run_dir)
@@ -211,7 +212,7 @@ def make_args(given: dict[str, Any], resume: bool, override: Sequence[str] = (),
             warnings.warn(f"--resume: {note}", RuntimeWarning, stacklevel=2)
         return TrainArgs(settings, True, dry_run, preview, frozenset(given), override)
     if dataset is None:
-        raise ArgumentError("dataset", f"it is missing: give one of {', '.join(DATASETS)}; see "
+        raise ArgumentError("dataset", f"missing: give one of {', '.join(DATASETS)}; see "
                             "--help")
     if exists:
         raise ArgumentError("run_dir", f"{run_dir} already exists: give a new one, or --resume")
@@ -232,7 +233,7 @@ def resolve_image_settings(settings: Settings) -> Settings:
     for name, needed in (("crop", photos), ("mirror", photos), ("fit", "--crop none"),
                          ("pad_color", "--crop none with --fit pad")):
         if given[name] is not None and name not in values:
-            raise ArgumentError(name, f"it applies only to {needed}: use that, or omit it")
+            raise ArgumentError(name, f"applies only to {needed}: use that, or omit the flag")
     return settings.replace({name: value for name, value in values.items() if given[name] is None})
 
 
@@ -287,7 +288,7 @@ def _check_lr(settings: Settings, given: Iterable[str], other_fix: str) -> None:
     """Raise ArgumentError if --lr is given, but both networks have their own learning rates."""
     lr_g, lr_d = (getattr(settings.config, name) for name in _RATES)
     if "lr" in given and lr_g is not None and lr_d is not None:
-        raise ArgumentError("lr", f"it has no effect beside --lr-g {lr_g} and --lr-d {lr_d}: "
+        raise ArgumentError("lr", f"has no effect beside --lr-g {lr_g} and --lr-d {lr_d}: "
                             f"remove --lr{other_fix}")
 
 

@@ -21,7 +21,7 @@ _MAX_CHECKED = 1 << 25  # bytes of a JPEG file that is checked, which takes two 
 def estimate_memory(image: Image.Image) -> int:
     """Return the bytes that it takes to decode, turn, convert and encode an image, at most.
 
-    A pixel in color takes 4 in Pillow, 3 in an array. Some decoders have copies.
+    A color pixel takes 4 bytes in Pillow and 3 in an array. Some decoders keep copies.
     """
     grey = image.mode in ("1", "L") and "transparency" not in image.info
     per_pixel = 3 if grey else {"WEBP": 16, "AVIF": 12, "HEIF": 12}.get(str(image.format), 9)
@@ -52,16 +52,17 @@ def trim_after(memory: int) -> None:
 
 
 def has_several_scans(image: Image.Image, raw: bytes, scan: int) -> bool:
-    """Whether a JPEG's coefficients are decoded before its pixels; its first data are at `scan`."""
+    """Whether a JPEG has several scans; the data of the first scan begin at `scan`."""
     header = raw.rfind(b"\xff\xda", 0, scan)
     return "progressive" in image.info or raw[header + 4] < len(image.getbands())
 
 
 def load_jpeg(image: Any, file: io.BytesIO, raw: bytes) -> bool:
-    """Decode a JPEG with one scan; return whether bytes are missing, or needless.
+    """Decode a JPEG with one scan; return whether it has missing or extra bytes.
 
-    libjpeg replaces missing bytes if it finds the end marker, which is therefore removed. Unless
-    bytes are needless, the decoder reads the last one, which is therefore read separately.
+    The end marker is removed, because libjpeg silently fills in missing bytes if it finds the
+    marker. The last byte is passed separately: if the decoder does not read it, there are extra
+    bytes.
     """
     end = raw.find(b"\xff\xd9", file.tell())
     if not 0 < end < _MAX_CHECKED:

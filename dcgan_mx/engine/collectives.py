@@ -72,7 +72,7 @@ class Workers:
 
 
 class StopRequest(NamedTuple):
-    """A request to end a training after the current step.
+    """A request to end training after the current step.
 
     `reason` is 'hook', 'data' (a worker cannot read its next batch) or 'signal'; `signal` is the
     number of the signal that the process received, else 0.

@@ -1,4 +1,4 @@
-"""The progress of a training."""
+"""The progress bar of a training loop."""
 from __future__ import annotations
 
 import contextlib

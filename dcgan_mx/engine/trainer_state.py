@@ -1,4 +1,4 @@
-"""The state of a training as NumPy arrays: checked, copied, restored."""
+"""The state of a trainer as NumPy arrays: checked, copied, restored."""
 from __future__ import annotations
 
 import json
@@ -119,7 +119,7 @@ def _check_shapes(state: Mapping[str, Any], networks: Mapping[str, Any],
         if found is None or found.shape != shape or found.dtype != np.float32:
             raise ValueError(f"{name} of {part} has shape {getattr(found, 'shape', None)} and type "
                              f"{getattr(found, 'dtype', None)}, expected {shape} and float32: the "
-                             "state is of other networks")
+                             "state belongs to different networks")
 
 
 def _broadcast(workers: Workers, state: Mapping[str, Any] | None) -> dict[str, Any]:

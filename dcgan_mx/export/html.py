@@ -125,7 +125,7 @@ def _format(value: float, _: object = None) -> str:
 
 
 def _to_inline_svg(svg: str, names: Sequence[str]) -> Markup:
-    """Reduce matplotlib's file to an inline SVG whose colours are CSS variables."""
+    """Reduce matplotlib's file to an inline SVG whose colors are CSS variables."""
     svg = re.sub(r"<defs>.*?</defs>", "", svg[svg.index("<svg"):], flags=re.DOTALL)
     for i, name in enumerate(names):
         svg = svg.replace(f'<g id="line-{i}">', f"<g><title>{escape(name)}</title>")

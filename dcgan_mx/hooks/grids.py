@@ -1,4 +1,4 @@
-"""Loggers that draw the images of a training, and a hook that removes old grids."""
+"""Loggers that draw the images of a run, and a hook that removes old grids."""
 from __future__ import annotations
 
 import contextlib

@@ -1,4 +1,4 @@
-"""The hook that measures a training, and loggers for its numbers: log.jsonl and TensorBoard."""
+"""The hook that measures a run, and loggers for its numbers: log.jsonl and TensorBoard."""
 from __future__ import annotations
 
 import time
@@ -31,7 +31,7 @@ class MetricLogger(Hook):
         Receive records of the kind 'training'. Their values: `epoch` (epochs done), `step`; `acc`
         in [0, 1], `g_entropy` and `d_entropy` in nats and `images_per_s`, since the last record;
         `seconds` of the whole run; and `last`, True, if the training ended between two records.
-        Their images: `gout`, the fakes; `diff`, G's standardised gradient at them, if the step
+        Their images: `gout`, the fakes; `diff`, G's standardized gradient at them, if the step
         updated G; `data`, the reals.
     seconds : float
         Duration of the run before this training.

@@ -16,7 +16,7 @@ from .swd import sliced_wasserstein
 class Evaluator:
     """Compares sets of images with equally large sets of real images.
 
-    `real` are (N, C, H, H), float32, in [-1, 1]. With a classifier of digits, all metrics are of
+    `real` are (N, C, H, H), float32, in [-1, 1]. With a classifier of digits, all metrics compare
     grey images; without a classifier, Fréchet distance, precision and recall are missing. `quick`
     uses at most 512 images and a quarter of the directions for the sliced Wasserstein distance, and
     a tenth of the pairs for MS-SSIM.
@@ -29,7 +29,7 @@ class Evaluator:
         self._features = classifier.predict(real)[0] if classifier else np.empty((0, 0))
 
     def evaluate(self, images: np.ndarray) -> dict[str, Any]:
-        """Return the metrics of images, of the shape of the real ones.
+        """Return the metrics of images, which have the shape of the real ones.
 
         They are `images` (their number); `swd`, the mean of `swd_levels`; `ms_ssim`; with a
         classifier also `frechet`, `precision`, `recall`, the `class_counts` of the digits, and the

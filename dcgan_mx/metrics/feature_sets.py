@@ -56,7 +56,7 @@ def precision_recall(real: np.ndarray, fake: np.ndarray, k: int = 3) -> Precisio
     real, fake : (N, d)
         N is above k, and may differ.
     k : at least 1
-        A set covers the balls around its features with the k-th nearest neighbour as radius.
+        A set covers the balls around its features with the k-th nearest neighbor as radius.
 
     Returns
     -------

@@ -1,4 +1,4 @@
-"""A linear classifier on the features that the discriminator has learnt without labels."""
+"""A linear classifier on the features that the discriminator has learned without labels."""
 from __future__ import annotations
 
 from typing import Any

@@ -1,4 +1,4 @@
-"""Checkpoints: the complete state of a training on disk; atomic, verified, without pickle."""
+"""Checkpoints: the complete state of a run on disk; atomic, verified, without pickle."""
 from __future__ import annotations
 
 import hashlib
@@ -52,8 +52,8 @@ def save(run_dir: StrPath, trainer: Any, seed: int | None = None, keep: int = 0,
     Raises
     ------
     OSError
-        If a file cannot be written. Nothing is left behind, and older checkpoints do not change,
-        unless only the folder's name could not be synced: the checkpoint is then complete.
+        If a file cannot be written. Nothing is left behind, and older checkpoints do not change.
+        If only the folder's name could not be synced, the new checkpoint is complete.
     DivergenceError
         If a parameter or a moment is not finite; nothing is written.
     """
@@ -157,7 +157,7 @@ def load_latest(run_dir: StrPath | None, trainer: Any) -> Path | None:
                 raise CheckpointError(f"{folder} has the state of step {step}")
             load(folder, trainer)
         except CheckpointError as error:
-            warnings.warn(f"{error}; trying the checkpoint before it", RuntimeWarning,
+            warnings.warn(f"{error}; trying the previous checkpoint", RuntimeWarning,
                           stacklevel=2)
             continue
         for newer in folders[i + 1:]:

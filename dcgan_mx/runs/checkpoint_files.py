@@ -32,7 +32,7 @@ COUNTERS: dict[str, Any] = {
 
 
 class CheckpointError(ValueError):
-    """A checkpoint is missing, damaged, or of another training."""
+    """A checkpoint is missing or damaged, or belongs to another run."""
 
 
 def encode_state(metadata: dict[str, Any]) -> bytes:

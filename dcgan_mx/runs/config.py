@@ -1,4 +1,4 @@
-"""The settings of a training: those that affect results, and those that do not.
+"""The settings of a run: those that affect results, and those that do not.
 
 The metadata of a field hold the values that the setting accepts. `cli.train_args` has the help
 texts.
@@ -144,7 +144,7 @@ SYNCED_FLAGS = ("num_epochs", "max_steps", "checkpoint_steps", "eval_steps", "di
 
 
 class Settings(NamedTuple):
-    """All settings of a training."""
+    """All settings of a run."""
 
     config: TrainConfig
     options: RunOptions

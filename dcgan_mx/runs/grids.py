@@ -1,8 +1,8 @@
-"""The image grids of a training: which of them to keep."""
+"""The image grids of a run: which of them to keep."""
 from __future__ import annotations
 
 KINDS = ("gout", "diff", "data", "fixed")
-FRAMES = 100  # at most, in a video of a whole training; no report shows more
+FRAMES = 100  # at most, in a video of a whole run; no report shows more
 
 
 def select_steps(steps: list[int], newest: int) -> set[int]:

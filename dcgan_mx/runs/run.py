@@ -206,9 +206,9 @@ class Run:
     def rewind(self, step: int) -> float:
         """Remove all records, grids and results later than a step.
 
-        Records and grids that a training wrote only because it stopped are removed too. TensorBoard
-        rewinds when the training starts: see `EventFile`. Returns the elapsed seconds in the last
-        remaining record, or 0.
+        Records and grids that were written only because the run stopped are removed too.
+        TensorBoard rewinds when the training starts: see `EventFile`. Returns the elapsed seconds
+        in the last remaining record, or 0.
         """
         records, self._log_size = self.read_log(), None
         kept = [record for record in records if record["step"] <= step and not record.get("last")]

@@ -1,4 +1,4 @@
-"""Why and where a training stopped."""
+"""Why and where a run stopped."""
 from __future__ import annotations
 
 import json
@@ -14,7 +14,7 @@ REASONS = {"num_epochs": int, "max_steps": int, "signal": str, "hook": type(None
 
 
 class StopReason(NamedTuple):
-    """Why and where a training stopped.
+    """Why and where a run stopped.
 
     Attributes
     ----------
@@ -60,7 +60,7 @@ def parse_stop_reason(raw: bytes) -> StopReason:
                                        "detail": REASONS[fields["reason"]]}):
             raise ValueError
     except (ValueError, KeyError, TypeError):
-        raise ValueError("not the result of a training") from None
+        raise ValueError("not the result of a run") from None
     if isinstance(fields["detail"], str):
         fields["detail"] = one_line(fields["detail"])  # a stranger may have written the file
     return StopReason(**fields)

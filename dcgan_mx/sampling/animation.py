@@ -64,7 +64,7 @@ def animate(run_dir: StrPath, out: StrPath | None = None, kind: str | None = Non
 
 
 def _make_frames(grids: dict[int, Path], size: tuple[int, int]) -> Iterator[Image.Image]:
-    """Yield a frame for each grid: scaled down to `size`, centred, its step below."""
+    """Yield a frame for each grid: scaled down to `size`, centered, its step below."""
     for step, path in grids.items():
         pixels = read_png(path)
         grid = Image.fromarray(np.broadcast_to(pixels, (*pixels.shape[:2], 3)))
@@ -82,7 +82,7 @@ def _encode_gif(grids: dict[int, Path], size: tuple[int, int], seconds: float) -
     durations = np.diff(np.rint(np.linspace(0, 100 * seconds, len(grids) + 1)))
     durations[-1] += 100 * _LAST_SECONDS
     milliseconds = [int(10 * duration) for duration in durations]
-    # 32 colours are enough for grey digits; 64 make the file 1.5 times as large.
+    # 32 colors are enough for grey digits; 64 make the file 1.5 times as large.
     first, *others = (frame.quantize(32, dither=Image.Dither.NONE)
                       for frame in _make_frames(grids, size))
     content = io.BytesIO()

@@ -134,7 +134,7 @@ def load_generator(path: StrPath, ctx: Any = None, bn_stats: str = "moving", bat
         metadata, params = read_pretrained(path)
         if weights not in (None, metadata["weights"]):
             raise ArgumentError("weights", f"{path} has only {metadata['weights']} weights, not "
-                                f"{weights}: omit this")
+                                f"{weights}: omit the argument")
         symG, _ = make_dcgan_sym(metadata["ngf"], 1, metadata["nc"], size=metadata["size"])
         generator = Generator(symG, params, ctx, bn_stats, batch_size)
         generator.averaged = metadata["weights"] == "ema"

@@ -42,7 +42,7 @@ def slerp(a: np.ndarray, b: np.ndarray, t: np.ndarray) -> np.ndarray:
 
 
 def traverse(z: np.ndarray, dim: int, values: np.ndarray) -> np.ndarray:
-    """Return copies of a latent vector, (steps, nz), with number `dim` set to each value."""
+    """Return copies of a latent vector, (steps, nz), with component `dim` set to each value."""
     if not 0 <= dim < len(z):
         raise ValueError(f"dimension {dim} is out of range: give 0 to {len(z) - 1}")
     vectors = np.repeat(z[None], len(values), 0)

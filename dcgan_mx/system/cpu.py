@@ -69,7 +69,7 @@ def read_threads() -> str | None:
 
 
 def physical_cores() -> int:
-    """Return the number of cores that this process may use; hardware threads of one count once.
+    """Return the number of physical cores that this process may use.
 
     A CPU quota, as of a container, lowers the number. Source: Linux, Documentation/admin-guide/
     cputopology.rst. Without it, all processors count.

@@ -1,4 +1,4 @@
-"""Errors that name the invalid argument, and messages of foreign errors in one line."""
+"""Errors that name the invalid argument, and one-line messages of other libraries' errors."""
 from __future__ import annotations
 
 _MAX_LENGTH = 2000  # of a message

@@ -1,4 +1,4 @@
-"""Atomic writes, and safe reads of foreign files."""
+"""Atomic writes, and safe reads of untrusted files."""
 from __future__ import annotations
 
 import contextlib
@@ -48,7 +48,7 @@ def write_atomic(path: StrPath, chunks: bytes | Iterable[Any], sync: bool = Fals
 
 def list_stale(folder: StrPath, name: str = "*",
                is_kind: Callable[[int], bool] = stat.S_ISREG) -> Iterator[Path]:
-    """Yield files (or another kind) of killed processes: `.NAME.PID.tmp`, a pattern for NAME."""
+    """Yield the files `.NAME.PID.tmp` of processes that have ended; `name` is a pattern."""
     for left in Path(folder).glob(f".{name}.*.tmp"):
         try:
             ours = is_kind(left.lstat().st_mode)
@@ -101,7 +101,7 @@ def parse_json(raw: bytes) -> Any:
 
 
 def open_regular(path: StrPath, follow: bool = False, write: bool = False) -> BinaryIO:
-    """Open or, with `write`, create a regular file, with `follow` also by a link; else OSError."""
+    """Open a regular file; OSError for others. `write` creates it; `follow` permits a link."""
     if not follow and os.path.islink(path):  # O_NOFOLLOW has another message
         raise OSError(errno.ELOOP, "a link instead of a regular file", str(path))
     flags = os.O_NONBLOCK | (0 if follow else os.O_NOFOLLOW)

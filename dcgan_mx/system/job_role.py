@@ -90,6 +90,6 @@ def report(**facts: object) -> bool:
     """
     if _report_fd is None:
         return False
-    with contextlib.suppress(OSError):  # the supervisor has died, and will take this process along
+    with contextlib.suppress(OSError):  # the supervisor has died, which ends this process, too
         os.write(_report_fd, json.dumps({"pid": os.getpid(), **facts}).encode() + b"\n")
     return True

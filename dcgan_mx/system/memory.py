@@ -10,7 +10,7 @@ from typing import Any, Iterator
 
 from .files import StrPath
 
-_MAX_DECODED = 1 << 29  # bytes: 134 million pixels in colour
+_MAX_DECODED = 1 << 29  # bytes: 134 million pixels in color
 _ANY_FILE, _PER_BYTE = 1 << 25, 512  # decoded bytes that any file, and each of its bytes, may claim
 
 

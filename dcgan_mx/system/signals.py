@@ -1,4 +1,4 @@
-"""Signals that end a training after its current step."""
+"""Signals that end training after the current step."""
 from __future__ import annotations
 
 import contextlib

@@ -56,7 +56,7 @@ def test_evaluate_needs_the_data_set(models, call, succeed, one_line_error, tmp_
     assert (result["step"], result["dataset"], result["weights"]) == (None, "synthetic", "raw")
     assert result["swd"] > result["baseline"]["swd"] > 0
     assert os.listdir(tmp_path) == []
-    one_line_error(call("evaluate", source), "--dataset: it is missing", "give one of mnist")
+    one_line_error(call("evaluate", source), "--dataset: missing", "give one of mnist")
     one_line_error(call("evaluate", "pretrained:mnist", "--dataset", "mnist"), "--dataset: ",
                    "remove")
     one_line_error(call("evaluate", "nothing", "--dataset", "mnist"), "nothing is not a directory")

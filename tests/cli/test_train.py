@@ -73,7 +73,7 @@ BAD_FLAGS = [
     (("--require-gpu",), "gpu"), (("--g-loss", "hinge"), "--g-loss", "hinge", "saturating"),
     (("--show",), "show: ", "DISPLAY"), (("--tensorboard",), "pip install 'dcgan-mx[tensorboard]'"),
     (("--run-dir", ""), "empty"), (("--data-p", "x"), "--data-p"),
-    (("--lr", 0.1, "--lr-g", 0.2, "--lr-d", 0.3), "--lr: it has no effect", "--lr-g 0.2"),
+    (("--lr", 0.1, "--lr-g", 0.2, "--lr-d", 0.3), "--lr: has no effect", "--lr-g 0.2"),
     (("--override", "lr"), "override: ", "--resume"), (("--preset", "cats"), "--preset", "'cats'")]
 
 

@@ -40,10 +40,10 @@ def test_a_hook_ends_the_training(tmp_path):
 @pytest.mark.parametrize("settings, words", [
     ({"epochs": 3}, "^epochs: there is no such setting: expected one of dataset, nz, "),
     ({"lr": "fast"}, "^lr: invalid value 'fast': expected a number > 0"),
-    ({"dataset": None}, "^dataset: it is missing"),
+    ({"dataset": None}, "^dataset: missing"),
     ({"override": ["ngf"], "resume": True}, "^override: 'ngf' cannot be overridden"),
     ({"preset": "cats"}, "^preset: invalid value 'cats': expected one of digits"),
-    ({"override": ["lr"]}, "^override: it needs --resume")])
+    ({"override": ["lr"]}, "^override: needs --resume")])
 def test_invalid_settings_are_rejected(settings, words, tmp_path):
     with pytest.raises(ValueError, match=words):
         dcgan_mx.train(**{**SETTINGS, "run_dir": tmp_path / "run", **settings})

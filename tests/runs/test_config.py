@@ -93,9 +93,9 @@ def test_image_settings_default_to_those_of_the_data_set(given, expected):
 @pytest.mark.parametrize("given, words", [
     ({"dataset": "mnist", "mirror": False}, "mirror: .* only to --dataset imagenet or folder"),
     ({"dataset": "synthetic", "crop": "none"}, "crop: .* only to --dataset imagenet or folder"),
-    ({"dataset": "folder", "fit": "pad"}, "fit: it applies only to --crop none"),
+    ({"dataset": "folder", "fit": "pad"}, "fit: applies only to --crop none"),
     ({"dataset": "folder", "crop": "none", "fit": "stretch", "pad_color": "black"},
-     "pad_color: it applies only to --crop none with --fit pad")])
+     "pad_color: applies only to --crop none with --fit pad")])
 def test_image_settings_without_effect_are_rejected(given, words):
     with pytest.raises(ArgumentError, match=words):
         train_args.resolve_image_settings(DEFAULTS.replace(given))
@@ -143,7 +143,7 @@ def test_a_given_learning_rate_replaces_those_of_both_networks(given, rates, rep
         one.replace({"lr": 0.1, "run_dir": "r"}), [])
     for unused, override in (({"lr": saved.config.lr}, ()),
                              ({"lr": 0.1, "lr_g": 0.2, "lr_d": 0.3}, ("lr", "lr_g", "lr_d"))):
-        with pytest.raises(ValueError, match="lr: it has no effect beside --lr-g 0"):
+        with pytest.raises(ValueError, match="lr: has no effect beside --lr-g 0"):
             merge_resume_config(saved, unused, override, "r")
 
 

@@ -174,7 +174,7 @@ def test_result_of_a_stranger_is_one_line(run):
     b'{"reason": "max_steps", "step": 1, "epoch": 0, "detail": "x"}', b"[" * 3000])
 def test_damaged_stop_reason_is_rejected(content, run):
     (run.path / "result.json").write_bytes(content)
-    with pytest.raises(ValueError, match="result.json: not the result of a training: remove it"):
+    with pytest.raises(ValueError, match="result.json: not the result of a run: remove it"):
         run.read_result()
 
 

@@ -1,7 +1,7 @@
 """Compare one step's gradients in bfloat16 with those in float32, layer by layer.
 
 Both steps start from the same weights on the same images. On a processor with AMX, two float32
-trainings follow, one in a process that has enabled AMX: their parameters must be bit-identical.
+runs follow, one of them in a process that has enabled AMX: their parameters must be bit-identical.
 """
 from __future__ import annotations
 
@@ -69,7 +69,7 @@ def train_in_child(code: str, steps: int) -> str:
 def main() -> None:
     """Parse the flags and compare."""
     parser = make_parser(__doc__)
-    parser.add_argument("--steps", type=int, default=10, help="steps of the float32 trainings")
+    parser.add_argument("--steps", type=int, default=10, help="steps of the float32 runs")
     steps = parser.parse_args().steps
     print_processor()
     check_bfloat16(gpu=False)

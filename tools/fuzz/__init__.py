@@ -1,1 +1,1 @@
-"""Mutated files for every reader of foreign files."""
+"""Test every file reader with mutated files."""

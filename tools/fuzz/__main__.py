@@ -1,4 +1,4 @@
-"""Feed every reader of foreign files with mutated files, and check its behavior.
+"""Test every reader of untrusted files with mutated files.
 
 A reader may accept a file or reject it with one of its own errors, in one line. It must not raise
 anything else, end the process, take more than ten seconds or more than 200 MB beyond the file's
@@ -65,7 +65,7 @@ class Guard:
 
 def check(target: Target, path: Path, content: bytes, guard: Guard, timeout: float
           ) -> tuple[bool, str | None]:
-    """Feed a reader with a file; return whether it accepted the file, and what it did wrong."""
+    """Pass a file to a reader; return whether it accepted the file, and what it did wrong."""
     path.write_bytes(content)
     Path("/proc/self/clear_refs").write_text("5")  # resets the peak of the memory
     guard.breaches.clear()

@@ -1,4 +1,4 @@
-"""The readers of foreign files that are fuzzed: for each, valid files and the call."""
+"""The readers of untrusted files that are fuzzed: for each, valid files and the call."""
 from __future__ import annotations
 
 import contextlib
@@ -231,7 +231,7 @@ def _pack_records(path: Path) -> None:
 
 
 def _train_on_records(path: Path) -> None:
-    """Read as a training does; a warning names a damaged image."""
+    """Read as training does; a warning names a damaged image."""
     batches = ImagenetIter(path, 1, (3, 16, 16), crop=(16, 16))
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", RuntimeWarning)

@@ -1,1 +1,1 @@
-"""Image quality of whole trainings, and the bundled models."""
+"""Image quality of whole runs, and the bundled models."""

@@ -22,7 +22,7 @@ from ..common import TRAIN, find_pytorch, make_parser
 from .leaderboard import draw_curves, print_leaderboard, print_table
 from .pytorch_example import read_images
 
-FULL = 16_384  # images that are evaluated at the last point of a training
+FULL = 16_384  # images that are evaluated at the last point of a run
 Point = Tuple[str, int, int, int]  # candidate, seed, step, number of images
 
 
@@ -59,7 +59,7 @@ def train(name: str, seed: int, args: argparse.Namespace) -> None:
 
 
 def list_points(name: str, seed: int, args: argparse.Namespace) -> list[Point]:
-    """Return the points at which a training is evaluated."""
+    """Return the points at which a run is evaluated."""
     steps = CANDIDATES[name].steps
     return [*((name, seed, step, args.num_images) for step in range(args.every, steps, args.every)),
             (name, seed, steps, FULL)]

@@ -1,4 +1,4 @@
-"""Tables and plots of the metrics of trainings, over the steps and over the minutes."""
+"""Tables and plots of the metrics of runs, over the steps and over the minutes."""
 from __future__ import annotations
 
 from pathlib import Path
@@ -47,7 +47,7 @@ def split_by_seed(records: list[Record], name: str) -> list[list[Record]]:
 
 
 def find_goal(line: list[Record], goal: float) -> Record | None:
-    """Return the first point of a training at which the Fréchet distance is at most `goal`."""
+    """Return the first point of a run at which the Fréchet distance is at most `goal`."""
     return next((r for r in line if r["frechet"] <= goal), None)
 
 

@@ -62,7 +62,7 @@ def train(images: np.ndarray, labels: np.ndarray, test_images: np.ndarray,
 
 
 def _prepare(images: np.ndarray) -> np.ndarray:
-    """Enlarge digits as in a training, then preprocess them: (N, 1, 32, 32), in [-1, 1]."""
+    """Enlarge digits as for training, then preprocess them: (N, 1, 32, 32), in [-1, 1]."""
     return np.concatenate([preprocess(resize_to(images[start:start + 1000], (1, 64, 64)))
                            for start in range(0, len(images), 1000)])
 

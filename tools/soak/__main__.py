@@ -38,7 +38,7 @@ KINDS = {"float32": (), "bfloat16": ("--precision", "bfloat16"),
 
 
 def start_job(kind: str, run_dir: Path, *flags: str) -> subprocess.Popen[str]:
-    """Start or resume a training of one process or of two workers; return when it trains."""
+    """Start or resume a run with one process or two workers; return when it trains."""
     launch = [sys.executable, "-m", "dcgan_mx", "launch", "-n", "2", "--"]
     output = ""
     for _ in range(3):

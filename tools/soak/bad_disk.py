@@ -40,7 +40,7 @@ class SoakError(Exception):
 
 
 def train_once(command: list[str], seconds: float | None, rng: random.Random) -> tuple[int, str]:
-    """Run a training; send it a signal after some seconds. Return its exit code and output."""
+    """Start or resume the run; signal it after some seconds. Return its exit code and output."""
     process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
     try:
         output, _ = process.communicate(timeout=seconds)
