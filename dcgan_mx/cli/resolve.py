@@ -58,11 +58,12 @@ def load_init_weights(config: TrainConfig, ctx: Any) -> tuple[Any, dict[str, Any
     generator, step = load_generator(source, ctx)
     params = generator.get_params()
     symG, symD = make_dcgan_sym(config.ngf, config.ndf, config.nc, size=config.size)
-    _check_same_network(config, source, generator.symbol, symG, find_shape(params))
+    networks = [(source, generator.symbol, symG, find_shape(params))]
     if of_d:
         symbol, params_d, _ = load_network(of_d[0], "D")
-        _check_same_network(config, of_d[0], symbol, symD, find_shape(params_d, "D"))
+        networks.append((of_d[0], symbol, symD, find_shape(params_d, "D")))
         params.update(params_d)
+    _check_same_networks(config, networks)
     digest = hashlib.sha256(b"".join(map(bytes, dump_params(params)))).hexdigest()
     initializer = mx.init.Load({name: mx.nd.array(array) for name, array in params.items()},
                                mx.init.Normal(0.02))
@@ -74,18 +75,32 @@ def _split_sources(text: str) -> list[str]:
     return [text] if os.path.exists(text) or find_files(text) else text.rsplit(",", 1)
 
 
-def _check_same_network(config: TrainConfig, source: str, found: Any, expected: Any,
-                        shape: dict[str, int]) -> None:
-    """Raise ArgumentError if the network of a source is not the one that a config describes."""
+def _check_same_networks(config: TrainConfig,
+                         networks: list[tuple[str, Any, Any, dict[str, int]]]) -> None:
+    """Raise ArgumentError if the networks of the sources are not those that a config describes.
+
+    `networks` has the source, the symbol found, the symbol expected and the shape of each.
+    """
+    shapes: dict[str, int] = {}
+    for source, _, _, shape in networks:
+        for name, value in shape.items():
+            if shapes.setdefault(name, value) != value:
+                raise ArgumentError("init_from", f"{networks[0][0]} has {flag_name(name)} "
+                                    f"{shapes[name]}, and {source} has {value}: use two networks "
+                                    "of one training")
     differ = ", ".join(f"{flag_name(name)} {value} (not {getattr(config, name)})"
-                       for name, value in shape.items() if getattr(config, name) != value)
+                       for name, value in shapes.items() if getattr(config, name) != value)
     if differ:
-        raise ArgumentError("init_from", f"{source} is another network: use {differ}")
-    # mx.init.Load would invent missing weights, and load those of different layers.
-    if parse_json(found.tojson().encode()) != parse_json(expected.tojson().encode()):
-        raise ArgumentError("init_from", f"{source} has other layers than the networks of "
-                            f"{command_line('train')} (biases, fix_gamma=False or another eps): "
-                            "use a model without them")
+        others = [source for source, *_, shape in networks
+                  if any(getattr(config, name) != value for name, value in shape.items())]
+        kind = "is another network" if len(others) == 1 else "are other networks"
+        raise ArgumentError("init_from", f"{' and '.join(others)} {kind}: use {differ}")
+    for source, found, expected, _ in networks:
+        # mx.init.Load would invent missing weights, and load those of different layers.
+        if parse_json(found.tojson().encode()) != parse_json(expected.tojson().encode()):
+            raise ArgumentError("init_from", f"{source} has other layers than the networks of "
+                                f"{command_line('train')} (biases, fix_gamma=False or another "
+                                "eps): use a model without them")
 
 
 def make_train_iter(settings: Settings, workers: Workers, list_skipped: bool = True) -> EpochIter:

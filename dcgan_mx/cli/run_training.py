@@ -16,7 +16,7 @@ from ..metrics.evaluator import Evaluator
 from ..reports.live import LiveReport
 from ..reports.report import write_report
 from ..runs.checkpoint_files import step_of
-from ..runs.config import RunOptions, Settings
+from ..runs.config import PRESETS, RunOptions, Settings, TrainConfig
 from ..runs.log import find_best
 from ..runs.run import Run
 from ..runs.stop_reason import StopReason
@@ -41,6 +41,15 @@ def find_limit(trainer: Trainer, options: RunOptions) -> StopReason | None:
     return None
 
 
+def find_preset(config: TrainConfig) -> str | None:
+    """Return a preset for the data set whose settings the training does not have already."""
+    for name, settings in PRESETS.items():
+        if settings["dataset"] == config.dataset and any(
+                getattr(config, setting) != value for setting, value in settings.items()):
+            return name
+    return None
+
+
 def make_hooks(trainer: Trainer, total: int | None, settings: Settings, run: Run | None,
                seconds: float, evaluator: Evaluator | None) -> list[Hook]:
     """Make all hooks that the settings ask for, in their order."""
@@ -61,7 +70,8 @@ def make_hooks(trainer: Trainer, total: int | None, settings: Settings, run: Run
     if run and not options.show:  # windows and reports share matplotlib's global settings
         report.append(LiveReport(run, saver))
     metric_logger = MetricLogger(options.disp_batches, *loggers, *report, seconds=seconds,
-                                 health=TrainingHealth(run.read_log()) if run else None)
+                                 health=TrainingHealth(run.read_log(), find_preset(config))
+                                 if run else None)
     # Numbers are logged before the state is saved, so that no checkpoint is ahead of the log. The
     # evaluation saves the best step, which the saver then does not save again. Grids are pruned
     # when it is known which checkpoint is the newest.

@@ -58,7 +58,7 @@ def pack(source: StrPath, out: StrPath, resize: int = 256, quality: int = 95, th
                                "more", skipped)
 
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # Pillow's, about files that are checked here
+        warnings.filterwarnings("ignore", module="PIL")  # about files that are checked here
         write_atomic(out, records(), sync=True)
     odd.warn(source)
     write_atomic(index, b"".join(b"%d\t%d\n" % entry for entry in enumerate(offsets)))

@@ -22,17 +22,16 @@ _ALIKE = 0.2  # share of variance between images, relative to real ones: 0.3 to 
 _MESSAGES = {
     "discriminator_wins":
         "the discriminator has won: for {steps} steps it has recognized nearly all images, so that "
-        "the generator hardly learns: try another {seed}, a lower {lr_d}, or, for digits, "
-        "{preset} digits",
+        "the generator hardly learns: try another {seed} or a lower {lr_d}{preset}",
     "oscillation":
         "the training oscillates: for {steps} steps, the losses of both networks have been high in "
-        "turn: try a lower {lr_d} and {lr_g}, another {seed}, or, for digits, {preset} digits",
+        "turn: try a lower {lr_d} and {lr_g} or another {seed}{preset}",
     "no_learning":
         "the discriminator does not learn: for {steps} steps it has done no better than guessing: "
         "try a higher {lr_d}, and look at the real images with {preview}",
     "mode_collapse":
         "mode collapse: for {steps} steps, the generated images of a batch have been nearly alike: "
-        "try another {seed}, a lower {lr_g}, or, for digits, {preset} digits"}
+        "try another {seed} or a lower {lr_g}{preset}"}
 
 
 class TrainingHealth:
@@ -43,9 +42,12 @@ class TrainingHealth:
     logged
         Records of the run's log, from which the state is restored. Images are not logged, so the
         steps of a mode collapse are counted from the last of these records.
+    preset
+        A preset that the warnings suggest.
     """
 
-    def __init__(self, logged: Sequence[Mapping[str, Any]] = ()) -> None:
+    def __init__(self, logged: Sequence[Mapping[str, Any]] = (), preset: str | None = None) -> None:
+        self._preset = preset
         self._warned = [values["warning"] for values in logged if "warning" in values]
         self._healthy = dict.fromkeys(_MESSAGES, 0)  # the last step without signs of each failure
         self._entropies: deque[tuple[float, float]] = deque(maxlen=_LINES)
@@ -68,7 +70,8 @@ class TrainingHealth:
         if "no_learning" in failures and fake > real / 2:  # D also guesses if G has learnt
             failures.remove("no_learning")
         self._warned += failures
-        flags = {name: flag_name(name) for name in ("seed", "lr_d", "lr_g", "preset", "preview")}
+        flags = {name: flag_name(name) for name in ("seed", "lr_d", "lr_g", "preview")}
+        flags["preset"] = f", or {flag_name('preset')} {self._preset}" if self._preset else ""
         place = {name: values[name] for name in ("epoch", "step", "seconds")}
         return [Record("warning", record.step, {
             **place, "warning": kind,

@@ -101,7 +101,8 @@ def write(run_dir: StrPath, state: dict[str, Any], seed: int | None = None, keep
 def verify(folder: StrPath) -> dict[str, Any]:
     """Check every byte of a checkpoint; return the metadata in state.json.
 
-    Raises CheckpointError, which names the file, if one is missing, a link, or damaged.
+    Raises CheckpointError, which names the file, if one is missing, a link, or damaged, and OSError
+    if one cannot be read.
     """
     return read_files(Path(folder))[0]
 
@@ -145,7 +146,8 @@ def load_latest(run_dir: StrPath | None, trainer: Any) -> Path | None:
     Rank 0 reads the run, and all workers receive its state. Returns None on the other workers, and
     if there is no checkpoint. Warns about each newer checkpoint that is damaged, and renames it to
     `*.damaged`, as the resumed run will write that step again. Raises CheckpointError if there are
-    checkpoints and all are damaged.
+    checkpoints and all are damaged, and OSError if a file cannot be read, which can be transient:
+    nothing is renamed then.
     """
     folders = list_checkpoints(run_dir) if run_dir is not None and not trainer.workers.rank else []
     if trainer.workers.all_gather([len(folders)])[0, 0] and not folders:
@@ -167,8 +169,8 @@ def load_latest(run_dir: StrPath | None, trainer: Any) -> Path | None:
             newer.rename(damaged)
         return folder
     if folders:
-        raise CheckpointError(f"{folders[0].parent}: all {len(folders)} checkpoints are damaged "
-                              "or unreadable: check the disk, or start a new run")
+        raise CheckpointError(f"{folders[0].parent}: all {len(folders)} checkpoints are damaged: "
+                              "check the disk, or start a new run")
     return None
 
 

@@ -2,6 +2,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import hashlib
 import json
 import os
@@ -12,7 +13,7 @@ from typing import Any, Sequence
 
 import numpy as np
 
-from ..system.files import StrPath, open_regular, parse_json, sync_directory
+from ..system.files import StrPath, name_errors, open_regular, parse_json, sync_directory
 from .json_files import matches_schema, read_small
 from .params import parse_params
 
@@ -29,6 +30,8 @@ COUNTERS: dict[str, Any] = {
     "updates": {"G": int, "D": int},
     "metrics": {"sums": {"acc": float, "d_entropy": float, "g_entropy": float},
                 "counts": {"d": int, "g": int}}}
+# Errors if a file is missing, or not a regular file. Others, as of a bad disk, can be transient.
+_MISSING = (errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.EINVAL, errno.ENXIO)
 
 
 class CheckpointError(ValueError):
@@ -58,7 +61,7 @@ def read_files(folder: Path, names: Sequence[str] | None = None
 
     The content is the text of a symbol, or the arrays of a .params file. Optional files that the
     checkpoint does not have are omitted. Raises CheckpointError if a file is missing, a link, or
-    damaged.
+    damaged, and OSError, which names the file, if it cannot be read.
     """
     path = folder / STATE
     contents: dict[str, Any] = {}
@@ -72,7 +75,7 @@ def read_files(folder: Path, names: Sequence[str] | None = None
             raise CheckpointError(f"{path} is of another version, or lists other files")
         for name in metadata["files"] if names is None else {*names} & {*metadata["files"]}:
             path = folder / name
-            with open_regular(path) as f:
+            with name_errors(path), open_regular(path) as f:
                 raw = f.read()
             if hashlib.sha256(raw).hexdigest() != metadata["files"][name]:
                 raise ValueError("wrong checksum")
@@ -84,6 +87,8 @@ def read_files(folder: Path, names: Sequence[str] | None = None
                 if not np.isfinite(array).all():
                     raise CheckpointError(f"{path}: {array_name} is not finite")
     except OSError as error:
+        if error.errno not in _MISSING:
+            raise
         raise CheckpointError(f"{path}: {error.strerror}") from None
     except CheckpointError:
         raise

@@ -145,19 +145,22 @@ def data_folder() -> Path:
     """Return where data sets are stored: `data` here if it exists or this is a clone, else a cache.
 
     All folders share the cache, so that nothing is downloaded twice. There is none for a user
-    without a home directory, as in some containers: a warning says so, once.
+    without a home directory that can be written, as in some containers: a warning says so, once.
     """
-    cache = os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache")
+    cache = os.environ.get("XDG_CACHE_HOME")
     here = Path("data")
     if here.is_dir() or Path("dcgan_mx", "__init__.py").exists():
         return here
-    if cache.startswith("~"):
-        _warn_of_no_home()
-        return here
-    return Path(cache, "dcgan_mx", "data")
+    folder = Path(cache or os.path.expanduser("~/.cache"), "dcgan_mx", "data")
+    if not cache:
+        existing = next(path for path in (folder, *folder.parents) if os.path.exists(path))
+        if existing != folder and not (folder.is_absolute() and os.access(existing, os.W_OK)):
+            _warn_of_no_home()
+            return here
+    return folder
 
 
 @functools.lru_cache(maxsize=None)
 def _warn_of_no_home() -> None:
-    warnings.warn("this user has no home directory: data sets are stored in ./data; set "
+    warnings.warn("this user has no writable home directory: data sets are stored in ./data; set "
                   "XDG_CACHE_HOME to a folder for them", RuntimeWarning, stacklevel=3)

@@ -26,6 +26,8 @@ def models(tmp_path_factory):
                       if name.startswith(kind)} for kind in ("arg:", "aux:"))
         mx.model.save_checkpoint(str(folder / f"dcgan_{network}"), 7, sym, args, aux)
     (folder / "dcgan_D-symbol.json").unlink()
+    mx.nd.save(str(folder / "large_D-0007.params"), {
+        name: mx.nd.array(array) for name, array in make_network("D", 4, 3, 32)[2].items()})
     return networks, folder
 
 
@@ -83,6 +85,10 @@ def test_training_starts_with_the_models(with_d, models, succeed, tmp_path):
 
 @pytest.mark.parametrize("flags, sources, parts", [
     (("--ndf", 8), "dcgan_G,dcgan_D", ("dcgan_D is another network", "--ndf 4 (not 8)")),
+    (("--ngf", 8, "--ndf", 8), "dcgan_G,dcgan_D",
+     ("dcgan_G and dcgan_D are other networks: use --ngf 4 (not 8), --ndf 4 (not 8)",)),
+    (("--size", 32), "dcgan_G,large_D",
+     ("dcgan_G has --size 16, and large_D has 32: use two networks of one training",)),
     ((), "dcgan_D", ("dcgan_D-0007.params contains D, not G",)),
     ((), "dcgan_G,dcgan_G", ("dcgan_G-0007.params contains G, not D",)),
     ((), "dcgan_G,pretrained:mnist", ("pretrained:mnist is only a generator",)),

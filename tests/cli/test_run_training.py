@@ -1,8 +1,10 @@
+import dataclasses
 from types import SimpleNamespace
 
 import pytest
 
-from dcgan_mx.cli.run_training import record_result, report_end
+from dcgan_mx.cli.run_training import find_preset, record_result, report_end
+from dcgan_mx.runs.config import PRESETS, TrainConfig
 from dcgan_mx.runs.run import Run
 
 
@@ -19,3 +21,11 @@ def test_unreadable_files_do_not_replace_the_error_of_the_training(tmp_path):
     with pytest.warns(RuntimeWarning, match="there is no report"), pytest.warns(
             RuntimeWarning, match="resumes this run is unknown: .*result.json"):
         report_end(Run(tmp_path))
+
+
+def test_warnings_suggest_a_preset_only_if_it_changes_something():
+    digits = TrainConfig(**PRESETS["digits"], batch_size=32)
+    assert find_preset(TrainConfig(dataset="mnist")) == "digits"
+    assert find_preset(dataclasses.replace(digits, lr_d=2e-4)) == "digits"
+    assert find_preset(digits) is None
+    assert find_preset(TrainConfig(dataset="folder")) is None

@@ -49,10 +49,10 @@ def make_records(lines):
 def test_failing_trainings_are_recognized_and_others_are_not(name):
     """A resumed training warns of the same failures, except that it counts a collapse again."""
     records, found, log = [*make_records(CURVES[name]["lines"])], [], []
-    checked, resumed = TrainingHealth(), TrainingHealth()
+    checked, resumed = TrainingHealth(preset="digits"), TrainingHealth()
     for i, record in enumerate(records):
         if i % 7 == 0:
-            resumed = TrainingHealth(log)
+            resumed = TrainingHealth(log, "digits")
         warnings = checked.check(record)
         found += warnings
         again = resumed.check(record)
@@ -61,6 +61,8 @@ def test_failing_trainings_are_recognized_and_others_are_not(name):
         assert ours == theirs
         log += [record.values, *(warning.values for warning in warnings)]
     assert {warning.values["warning"]: warning.step for warning in found} == FAILURES.get(name, {})
+    assert all(warning.values["message"].endswith(", or --preset digits") == (
+        warning.values["warning"] != "no_learning") for warning in found)
 
 
 def test_a_collapse_is_shown_and_logged_once(monkeypatch, tmp_path):
@@ -76,7 +78,7 @@ def test_a_collapse_is_shown_and_logged_once(monkeypatch, tmp_path):
     assert {*kinds} >= {"mode_collapse", "discriminator_wins"} and len({*kinds}) == len(kinds)
     assert [f"step {line['step']}: {line['message']}" for line in warned] == [
         str(warning.message) for warning in caught]
-    assert all("for digits, --preset digits" in line["message"] for line in warned)
+    assert not any("--preset" in line["message"] for line in warned)
     assert len(run.read_log()) == 16 + len(warned)
 
 

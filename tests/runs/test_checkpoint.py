@@ -15,7 +15,7 @@ from dcgan_mx import ImagenetIter, MnistIter, RandIter
 from dcgan_mx.data import recordio
 from dcgan_mx.data.datasets import make_discs
 from dcgan_mx.hooks import loggers
-from dcgan_mx.runs import checkpoint
+from dcgan_mx.runs import checkpoint, checkpoint_files, json_files
 from dcgan_mx.runs.checkpoint import PARAMS, STATE, SYMBOLS, CheckpointError
 from dcgan_mx.runs.checkpoint_files import encode_state, recover
 from dcgan_mx.runs.params import parse_params
@@ -188,6 +188,28 @@ def test_load_latest_skips_damaged_checkpoints(trained, folder, tmp_path, make_b
         checkpoint.load_latest(tmp_path, other)
     assert_same(other.get_state(), expected)
     assert checkpoint.load_latest(tmp_path / "empty", other) is None
+
+
+@pytest.mark.parametrize("name", [STATE, "D-0000.params"])
+def test_a_failed_read_is_no_damage(name, folder, tmp_path, monkeypatch):
+    """Reading the first byte of one's own memory fails with EIO, as on a bad disk."""
+    def open_bad(path):
+        bad = path.name == name and folder.name in path.parent.name
+        return open("/proc/self/mem" if bad else path, "rb")
+
+    older, killed = folder.with_name("step-00000002"), f".old-{folder.name}.1.tmp"
+    shutil.copytree(folder, older)
+    forge(older, step=2)
+    for module in (checkpoint_files, json_files):
+        monkeypatch.setattr(module, "open_regular", open_bad)
+    with pytest.raises(OSError, match="Input/output error") as caught:
+        checkpoint.load_latest(tmp_path, small(seed=1))
+    assert caught.value.filename == str(folder / name)
+    assert names(folder.parent) == [older.name, folder.name]
+    folder.rename(folder.with_name(killed))
+    with pytest.raises(OSError, match="Input/output error"):
+        recover(tmp_path)
+    assert names(folder.parent) == [killed, older.name]
 
 
 @pytest.mark.parametrize("changes", [

@@ -46,7 +46,7 @@ def test_a_run_works_on_a_file_system_without_locks(name, tmp_path, monkeypatch)
 
 
 def test_data_sets_have_one_place(tmp_path, monkeypatch):
-    """Without a home directory, as in some containers, they are stored here."""
+    """Without a writable home directory, as in some containers, they are stored here."""
     def unknown(_):
         raise KeyError
 
@@ -61,8 +61,18 @@ def test_data_sets_have_one_place(tmp_path, monkeypatch):
     monkeypatch.delenv("XDG_CACHE_HOME")
     monkeypatch.setenv("HOME", "/home/me")
     assert str(files.data_folder()) == "/home/me/.cache/dcgan_mx/data"
+    monkeypatch.setenv("HOME", str(tmp_path / "here"))
+    folder = tmp_path / "here/.cache/dcgan_mx/data"
+    assert files.data_folder() == folder
+    with monkeypatch.context() as patch:  # as for a user without permissions; root has them all
+        patch.setattr(os, "access", lambda path, mode: False)
+        with pytest.warns(RuntimeWarning, match="no writable home directory"):
+            assert str(files.data_folder()) == "data"
+        folder.mkdir(parents=True)  # to read, a data set that is there already needs no permission
+        assert files.data_folder() == folder
+    files._warn_of_no_home.cache_clear()
     monkeypatch.delenv("HOME")
     monkeypatch.setattr(pwd, "getpwuid", unknown)
-    with pytest.warns(RuntimeWarning, match="no home directory.* set XDG_CACHE_HOME") as caught:
+    with pytest.warns(RuntimeWarning, match="home directory.* set XDG_CACHE_HOME") as caught:
         assert {str(files.data_folder()) for _ in range(2)} == {"data"}
     assert len(caught) == 1
