@@ -117,7 +117,7 @@ def test_rejected_flags_leave_the_run_unchanged(ended, resume, call, one_line_er
             (("--lr", 0.1), "0.1", "0.0002", "--override lr"),
             (("--override", "lr,speed"), "--override", "'speed'"),
             (("--ngf", 8, "--override", "ngf"), "--override", "'ngf'", "start a new run"),
-            (("--max-steps", 1), "1 is already exceeded", "at step 2", "give more"),
+            (("--max-steps", 1), "1 is already exceeded", "at step 2", "give a higher limit"),
             (("--num-epochs", 1, "--max-steps", 1), "1 is already exceeded", "at step 2")):
         one_line_error(call("train", "--resume", "--run-dir", ended, *flags), *parts)
     finished, longer = resume().stdout.splitlines()

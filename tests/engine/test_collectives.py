@@ -153,7 +153,7 @@ def test_replicas_of_other_networks_are_rejected():
     for replicas in (without, *({**state["replicas"], key: np.zeros(shape, np.float32)}
                                 for key, shape in ((name, (3, 8)), (name, (2, 9)),
                                                    ("D:aux:other", (2, 9))))):
-        with pytest.raises(ValueError, match="of other networks"):
+        with pytest.raises(ValueError, match="to different networks"):
             trainer.set_state({**state, "replicas": replicas})
 
 

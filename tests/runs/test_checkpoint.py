@@ -108,7 +108,7 @@ def test_checkpoint_contains_no_pickle_and_mxnet_loads_it(trained, folder, param
 def test_checkpoint_of_other_networks_is_rejected(folder):
     other = small(channels=8)
     before = other.get_state()
-    with pytest.raises(CheckpointError, match="of other networks"):
+    with pytest.raises(CheckpointError, match="to different networks"):
         checkpoint.load(folder, other)
     assert_same(other.get_state(), before)
 
