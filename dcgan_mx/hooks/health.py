@@ -1,4 +1,4 @@
-"""Warnings that a training fails, from the numbers and images of its log."""
+"""Warnings of failing runs, from the numbers and images that are logged."""
 from __future__ import annotations
 
 import math
@@ -10,7 +10,7 @@ import numpy as np
 from ..system.command_line import flag_name
 from .base import Record
 
-# Steps for which the signs of a failure must last. In trainings that succeeded in the end, D led
+# Steps for which the signs of a failure must last. In runs that succeeded in the end, D led
 # for up to 230 steps, and the images were alike for up to 50.
 _STEPS = 300
 _WON_ACC, _WON_ENTROPY = 0.99, 4.0  # of D, and of G in nats: mostly 1 to 4, but 7 if D has won
@@ -56,7 +56,7 @@ class TrainingHealth:
             self._healthy["mode_collapse"] = values["step"]
 
     def check(self, record: Record) -> list[Record]:
-        """Return a warning for each failure that this record of a training is the first to show."""
+        """Return a warning for each failure that this record of a run is the first to show."""
         values, images = record.values, record.images
         if values.get("last"):  # an uninterrupted training has no such record
             return []

@@ -21,7 +21,7 @@ HOUR = [
     ("python3 -m venv .venv && . .venv/bin/activate", 0, ""),
     ("pip install . && pip install --no-deps mxnet==1.9.1", 0, ""),
     ("dcgan-mx sample --pretrained mnist", 0, "samples.png: 64 images of step"),
-    ("dcgan-mx train --dataset mnist --gpu 0 --num-epochs 1", 0, DONE),
+    ("dcgan-mx train --preset digits --gpu 0 --num-epochs 1", 0, DONE),
     ("python scripts/train.py --dataset mnist --gpu 0", 0, DONE),
     ("dcgan-mx doctor", 0, "Training can start"),
     ("dcgan-mx sample RUN", 0, "samples.png: 64 images of step"),
