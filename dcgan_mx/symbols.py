@@ -50,7 +50,7 @@ def make_dcgan_sym(ngf: int, ndf: int, nc: int, no_bias: bool = True, fix_gamma:
     for name, value, valid, expected in (
             ("ngf", ngf, ngf >= 1, "1 or more channels"),
             ("ndf", ndf, ndf >= 1, "1 or more channels"),
-            ("nc", nc, nc in (1, 3), "1 (grey) or 3 (RGB)"),
+            ("nc", nc, nc in (1, 3), "1 (gray) or 3 (RGB)"),
             ("size", size, size in SIZES, f"one of {', '.join(map(str, SIZES))}")):
         if not valid:
             raise ArgumentError(name, f"invalid value {value}: expected {expected}")

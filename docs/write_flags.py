@@ -9,7 +9,7 @@ from dcgan_mx.cli.main import COMMANDS
 
 def write_page() -> str:
     """Return the page as Markdown."""
-    parts = ["# Flags\n\n`make flags` writes this page. From a clone, `python scripts/train.py` is "
+    parts = ["# Flags\n\n`make flags` writes this page. In a clone, `python scripts/train.py` is "
              "the same as `dcgan-mx train`.\n"]
     for name, text in COMMANDS.items():
         parser = importlib.import_module(f"dcgan_mx.cli.{name}").make_parser()

@@ -28,7 +28,7 @@ def make_parser() -> Parser:
     parser.add("--start-timeout", "time limit for all processes to start", SECONDS, default=60.0,
                metavar="SECONDS")
     parser.add("--stop-timeout", "time limit for a worker to finish its step and save after a "
-               "signal, or to end after another worker has", SECONDS, default=300.0,
+               "signal, or to end after another worker has ended", SECONDS, default=300.0,
                metavar="SECONDS")
     parser.add("--nodes", "slurm: number of nodes (default: one per process)", COUNT)
     return parser

@@ -21,8 +21,8 @@ def make_parser() -> Parser:
                     f"`{command_line('train')} --dataset imagenet --data-path OUT.rec`. Files that "
                     "are not images are skipped and listed.")
     count = Number(int, ge=1, lt=2**31)
-    parser.add("folder", "a folder, .zip or .tar, which may be compressed, of "
-               f"{', '.join(FORMATS)} files, whatever their names, or a record file to repack",
+    parser.add("folder", "images to pack: a folder, an archive (.zip, or .tar with or without "
+               f"compression) of {', '.join(FORMATS)} files, or a record file to repack",
                metavar="FOLDER")
     parser.add("out", "the record file; its index is written to OUT.idx", metavar="OUT.rec")
     parser.add("--resize", "scale the shorter side of each image to N pixels; 0: do not scale",

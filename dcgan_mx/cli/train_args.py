@@ -45,7 +45,7 @@ HELP = {
         "nz": "length of the latent vector",
         "ngf": "channels of the generator's last hidden layer",
         "ndf": "channels of the discriminator's first layer",
-        "nc": "channels of an image: 1 (grey) or 3 (RGB)",
+        "nc": "channels of an image: 1 (gray) or 3 (RGB)",
         "size": "height and width of an image in pixels",
     },
     "training": {
@@ -83,7 +83,7 @@ HELP = {
         "keep_grids": "newest image grids of each kind to keep, besides up to 100 spread over the "
                       "run for its video and report; 0: all",
         "disp_batches": "log metrics and save image grids every N steps",
-        "fixed_noise": "also save grids of the same 64 latent vectors every time",
+        "fixed_noise": "also save image grids of 64 latent vectors that stay the same",
         "tensorboard": "also write TensorBoard events to the run directory",
         "show": "also show the grids in windows, as in the blog post",
     },
