@@ -87,7 +87,7 @@ def _check_same_networks(config: TrainConfig,
             if shapes.setdefault(name, value) != value:
                 raise ArgumentError("init_from", f"{networks[0][0]} has {flag_name(name)} "
                                     f"{shapes[name]}, and {source} has {value}: use two networks "
-                                    "of one training")
+                                    "of one run")
     differ = ", ".join(f"{flag_name(name)} {value} (not {getattr(config, name)})"
                        for name, value in shapes.items() if getattr(config, name) != value)
     if differ:

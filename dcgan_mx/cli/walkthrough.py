@@ -19,7 +19,7 @@ from ..iterators import ImagenetIter, MnistIter, RandIter, resize_to
 from ..reports.blog_experiments import Probe, check_rules, find_layers, find_shapes, measure_loss
 from ..symbols import make_dcgan_sym
 from ..system.devices import make_contexts
-from ..system.files import write_atomic
+from ..system.files import data_folder, write_atomic
 from ..system.runtime import mx
 from ..trainer import Trainer
 from ..visual import fill_buf, make_grid, standardise, to_pixels, visual
@@ -39,8 +39,8 @@ def make_parser() -> Parser:
                "instead of 15", action="store_true")
     parser.add("--out", "folder for index.html, which is replaced", default="walkthrough",
                metavar="DIR")
-    parser.add("--data-path", "directory that holds or will hold the downloaded data set",
-               default="data", metavar="DIR")
+    parser.add("--data-path", "directory that holds or will hold the downloaded data set (default: "
+               "./data if it exists or in a clone, else a cache folder)", metavar="DIR")
     parser.add_shared("--gpu")
     return parser
 
@@ -52,7 +52,7 @@ def main(argv: Sequence[str]) -> int:
     page = Path(args.out) / "index.html"
     page.parent.mkdir(parents=True, exist_ok=True)
     ctx = make_contexts(args.gpu)[0]
-    images = get_mnist(args.data_path)[0]
+    images = get_mnist(args.data_path or data_folder())[0]
     mx.random.seed(1234)
     trainer = Trainer(*make_dcgan_sym(64, 64, 3), 64, (3, 64, 64), ctx=ctx)
     batch, rbatch = MnistIter(images, 64).next(), RandIter(64, 100).next()
