@@ -268,11 +268,12 @@ def merge_resume_config(saved: Settings, given: Mapping[str, Any], override: Ite
     if given.get("precision", old["precision"]) != old["precision"]:
         notes.append(f"--precision changes from {old['precision']} to {given['precision']}; "
                      "parameters and moments are float32 in both")
-    # Of two settings that exclude each other, the given one replaces the saved one.
+    # Of two settings that exclude each other, the given one replaces the saved one. But a command
+    # with --max-steps alone, whose run has the default number of epochs, also resumes the run.
     for new, other in (("gpu", "cpu_devices"), ("cpu_devices", "gpu"),
                        ("num_epochs", "max_steps"), ("max_steps", "num_epochs")):
         if (new in given and other not in given and old[other] is not None
-                and given[new] != old[new]):
+                and (new, given[new]) != ("max_steps", old["max_steps"])):
             values[other] = None
             notes.append(f"{flag_name(new)} {given[new]} replaces {flag_name(other)} {old[other]}")
     if "lr" in override and None not in [values.get(name, old[name]) for name in _RATES]:

@@ -131,7 +131,7 @@ def test_missing_parts_are_named(make_run):
              for step in range(10, 70, 10)]
     text = write_report(make_run(lines, name="third")).read_text()
     assert count_points(text) == [[6], [6, 3], [6]] and text.count("stroke-width: 6") == 1
-    assert "<td>cross-entropy of G, nats</td><td>none</td>" in text
+    assert "<td>cross-entropy of G, nats</td><td>–</td>" in text
 
 
 def test_other_files_are_ignored_and_grey_stays_grey(make_run):

@@ -105,6 +105,7 @@ def test_image_settings_without_effect_are_rejected(given, words):
     ({"disp_batches": 3, "show": False, "lr": 2e-4}, {"disp_batches": 3, "show": False}, None),
     ({"num_epochs": 3}, {"num_epochs": 3, "max_steps": None},
      "--num-epochs 3 replaces --max-steps 12"),
+    ({"num_epochs": 100}, {"max_steps": None}, "--num-epochs 100 replaces --max-steps 12"),
     ({"max_steps": 20}, {"max_steps": 20, "num_epochs": None},
      "--max-steps 20 replaces --num-epochs 100"),
     ({"max_steps": 12}, {}, None),
