@@ -53,7 +53,7 @@ def test_report_has_curves_images_and_settings(make_run):
     assert count_points(text) == [[12], [12, 12], [12]]
     for cells in (("step", "120"), ("accuracy of D", "0.750"),
                   ("cross-entropy of G, nats", "2.000"),
-                  ("minutes", "1.3"), ("--lr", "0.0002"), ("--gpu", "none"), ("device", "cpu(0)"),
+                  ("minutes", "1.3"), ("--lr", "0.0002"), ("--gpu", "–"), ("device", "cpu(0)"),
                   ("--require-gpu", "no"), ("versions: mxnet", "1.9.1")):
         assert "<tr>" + "".join(f"<td>{cell}</td>" for cell in cells) + "</tr>" in text
     every = [f"step {step}" for step in steps]
