@@ -20,7 +20,7 @@ from ..sampling.generator import describe_step, load_generator
 from ..sampling.latent import make_latents
 from ..system.devices import make_contexts
 from ..system.errors import ArgumentError
-from ..system.files import data_folder
+from ..system.files import StrPath, data_folder
 from ..system.memory import check_memory
 from ..system.progress import show_parts
 from ..visual import make_grid
@@ -85,8 +85,8 @@ def find_count(n: int | None, train_iter: EpochIter) -> int:
     return n
 
 
-def format_table(result: dict[str, Any]) -> str:
-    """Format the metrics as a table."""
+def format_table(result: dict[str, Any], source: StrPath) -> str:
+    """Format the metrics of a model as a table."""
     baseline = result["baseline"]
     rows = []
     for name, label, digits in _ROWS:
@@ -105,7 +105,7 @@ def format_table(result: dict[str, Any]) -> str:
         note = ("Fréchet distance, precision and recall need a classifier, which "
                 f"{result['dataset']} does not have.")
     return "\n".join([
-        f"{result['images']} images of {describe_step(result['step'])} "
+        f"{result['images']} images of {describe_step(result['step'], source)} "
         f"({result['weights']} weights, "
         f"{result['bn']} statistics), compared with the same number of real images",
         f"{'':38}{'generated':>10}{'real images':>14}",
@@ -183,7 +183,7 @@ def main(argv: Sequence[str]) -> int:
         result["classifier_error"] = round(classifier.error, 4)
     if features:
         result["svm_errors"] = probe_features(features, settings)
-    print(json.dumps(result) if args.json else format_table(result), flush=True)
+    print(json.dumps(result) if args.json else format_table(result, source), flush=True)
     if run is None:
         return 0
     shown, half = images[:_SHOWN], _SHOWN // 2

@@ -7,6 +7,7 @@ import pytest
 from helpers.networks import make_network, run_mxnet
 from helpers.small import SMALL, final
 
+from dcgan_mx.cli.evaluate import format_table
 from dcgan_mx.runs.run import Run
 from dcgan_mx.sampling.latent import make_latents
 from dcgan_mx.system.runtime import mx
@@ -35,7 +36,7 @@ def models(tmp_path_factory):
 def test_sample_draws_the_images_of_the_model(source, models, succeed, tmp_path):
     (sym, params), folder = models[0]["G"], models[1]
     done = succeed("sample", folder / source, cwd=tmp_path)
-    assert "64 images of an unknown step" in done.stdout
+    assert done.stdout == f"samples.png: 64 images of {folder / 'dcgan_G-0007.params'}\n"
     images = run_mxnet(sym, params, make_latents(64, 10, 0).reshape(64, 10, 1, 1))
     np.testing.assert_array_equal(read_png(tmp_path / "samples.png"), make_grid(images))
 
@@ -45,7 +46,7 @@ def test_export_writes_both_networks(models, succeed, tmp_path):
     succeed("export", folder / "dcgan_G", "G.html", cwd=tmp_path)
     assert "Model of MXNet's example, last weights, 16 x 16" in (tmp_path / "G.html").read_text()
     done = succeed("export", folder / "dcgan_D", "D.onnx", "--network", "D", cwd=tmp_path)
-    assert "D of an unknown step" in done.stdout
+    assert done.stdout.startswith(f"D.onnx: D of {folder / 'dcgan_D-0007.params'}, ")
     assert sorted(os.listdir(tmp_path)) == ["D.onnx", "G.html"]
 
 
@@ -58,6 +59,7 @@ def test_evaluate_needs_the_data_set(models, call, succeed, one_line_error, tmp_
     assert (result["step"], result["dataset"], result["weights"]) == (None, "synthetic", "raw")
     assert result["swd"] > result["baseline"]["swd"] > 0
     assert os.listdir(tmp_path) == []
+    assert format_table(result, source).startswith(f"64 images of {source}-0007.params (raw ")
     one_line_error(call("evaluate", source), "--dataset: missing", "give one of mnist")
     one_line_error(call("evaluate", "pretrained:mnist", "--dataset", "mnist"), "--dataset: ",
                    "remove")
