@@ -197,9 +197,10 @@ def find_checkpoint(path: StrPath) -> Path:
     check_run_dir(path)
     path = Path(path)
     if not path.is_dir():
-        raise ValueError(f"{path} is not a directory or a model: give a run directory, a "
-                         "checkpoint, RUN/checkpoints/step-..., or the .params file or prefix of "
-                         "a model of MXNet's example")
+        problem = "is not a directory or a model" if path.exists() else "does not exist"
+        raise ValueError(f"{path} {problem}: give a run directory, a checkpoint, "
+                         "RUN/checkpoints/step-..., or the .params file or prefix of a model of "
+                         "MXNet's example")
     if (path / checkpoint.STATE).exists():
         return path
     folders = checkpoint.list_checkpoints(path)

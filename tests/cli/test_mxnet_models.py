@@ -63,7 +63,7 @@ def test_evaluate_needs_the_data_set(models, call, succeed, one_line_error, tmp_
     one_line_error(call("evaluate", source), "--dataset: missing", "give one of mnist")
     one_line_error(call("evaluate", "pretrained:mnist", "--dataset", "mnist"), "--dataset: ",
                    "remove")
-    one_line_error(call("evaluate", "nothing", "--dataset", "mnist"), "nothing is not a directory")
+    one_line_error(call("evaluate", "nothing", "--dataset", "mnist"), "nothing does not exist: give ")
 
 
 FLAGS = (*SMALL, "--nz", 10, "--lr", 1e-30, "--max-steps", 1)  # a rate that changes no weight
@@ -94,7 +94,7 @@ def test_training_starts_with_the_models(with_d, models, succeed, tmp_path):
     ((), "dcgan_D", ("dcgan_D-0007.params contains D, not G",)),
     ((), "dcgan_G,dcgan_G", ("dcgan_G-0007.params contains G, not D",)),
     ((), "dcgan_G,pretrained:mnist", ("pretrained:mnist is only a generator",)),
-    ((), "dcgan_G,nothing", ("nothing is not a directory or a model",))])
+    ((), "dcgan_G,nothing", ("nothing does not exist: give ",))])
 def test_other_initial_networks_are_rejected(flags, sources, parts, models, call, one_line_error):
     one_line_error(call("train", *FLAGS, *flags, "--init-from", sources, cwd=models[1]), *parts)
 
