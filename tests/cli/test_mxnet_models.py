@@ -63,7 +63,7 @@ def test_evaluate_needs_the_data_set(models, call, succeed, one_line_error, tmp_
     one_line_error(call("evaluate", source), "--dataset: missing", "give one of mnist")
     one_line_error(call("evaluate", "pretrained:mnist", "--dataset", "mnist"), "--dataset: ",
                    "remove")
-    one_line_error(call("evaluate", "nothing", "--dataset", "mnist"), "nothing does not exist: give ")
+    one_line_error(call("evaluate", "nothing", "--dataset", "mnist"), "nothing does not exist: ")
 
 
 FLAGS = (*SMALL, "--nz", 10, "--lr", 1e-30, "--max-steps", 1)  # a rate that changes no weight
