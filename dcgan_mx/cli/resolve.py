@@ -69,6 +69,16 @@ def load_init_weights(config: TrainConfig, ctx: Any) -> tuple[Any, dict[str, Any
     return initializer, {"step": step, "sha256": digest}
 
 
+def describe_init(init_from: str) -> str:
+    """Describe which files `load_init_weights` loads."""
+    found = []
+    for source in _split_sources(init_from):
+        files = find_files(source)
+        found.append(files[0] if files else source if is_pretrained(source) else
+                     find_checkpoint(source))
+    return f"G starts from {found[0]}, D from {found[1] if found[1:] else 'random weights'}"
+
+
 def _split_sources(text: str) -> list[str]:
     """Split the sources of G and D; a comma may also be part of an existing path."""
     return [text] if os.path.exists(text) or find_files(text) else text.rsplit(",", 1)

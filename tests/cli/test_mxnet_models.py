@@ -73,7 +73,9 @@ FLAGS = (*SMALL, "--nz", 10, "--lr", 1e-30, "--max-steps", 1)  # a rate that cha
 def test_training_starts_with_the_models(with_d, models, succeed, tmp_path):
     networks, folder = models
     sources = [str(folder / "dcgan_G"), *[str(folder / "dcgan_D-0007.params")] * with_d]
-    succeed("train", *FLAGS, "--init-from", ",".join(sources), "--run-dir", tmp_path / "run")
+    done = succeed("train", *FLAGS, "--init-from", ",".join(sources), "--run-dir", tmp_path / "run")
+    of_d = sources[1] if with_d else "random weights"
+    assert f"\nG starts from {sources[0]}-0007.params, D from {of_d}\n" in done.stdout
     trained = final(tmp_path / "run")
     for network, (_, params) in networks.items():
         for name, array in params.items():
@@ -82,7 +84,8 @@ def test_training_starts_with_the_models(with_d, models, succeed, tmp_path):
                 assert same == (network == "G" or with_d), name
     config = Run(tmp_path / "run").read_config()
     assert config["flags"]["init_from"] == ",".join(sources) and config["init"]["step"] is None
-    succeed("train", "--resume", "--run-dir", tmp_path / "run", "--max-steps", 2)
+    done = succeed("train", "--resume", "--run-dir", tmp_path / "run", "--max-steps", 2)
+    assert "G starts" not in done.stdout
 
 
 @pytest.mark.parametrize("flags, sources, parts", [

@@ -123,12 +123,14 @@ def test_init_from_rejects_other_layers(options, reasons, tmp_path):
 
 
 @pytest.mark.parametrize("kind", ["pretrained:discs", "run", "checkpoint"])
-def test_init_from_is_stored_with_the_run(kind, bundled, train, tmp_path):
+def test_init_from_is_stored_with_the_run(kind, bundled, succeed, tmp_path):
     source = {"run": bundled[0],
               "checkpoint": checkpoint.list_checkpoints(bundled[0])[0]}.get(kind, kind)
     # a learning rate too low to change a float32 weight
-    train(*GREY, "--init-from", source, "--lr", 1e-30, "--max-steps", 1, "--run-dir",
-          tmp_path / "run")
+    done = succeed("train", *GREY, "--init-from", source, "--lr", 1e-30, "--max-steps", 1,
+                   "--run-dir", tmp_path / "run")
+    found = source if kind == "pretrained:discs" else checkpoint.list_checkpoints(bundled[0])[-1]
+    assert f"\nG starts from {found}, D from random weights\n" in done.stdout
     expected = load_generator(source)[0].get_params()
     for name, array in final(tmp_path / "run").items():
         if name.startswith("arg:g"):
