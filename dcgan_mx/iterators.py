@@ -85,7 +85,7 @@ class EpochIter(mx.io.DataIter):
         self.num_batches = num_images // (batch_size * num_parts)
         self.provide_data = [mx.io.DataDesc("data", (batch_size, *data_shape))]
         self.provide_label: list[Any] = []
-        self._num_images, self._data_shape, self._seed = num_images, data_shape, seed
+        self.num_images, self._data_shape, self._seed = num_images, data_shape, seed
         self._num_parts, self._part_index = num_parts, part_index
         self._pool = ThreadPoolExecutor(threads, thread_name_prefix="data")
         self._max_ahead = threads + 1
@@ -98,8 +98,8 @@ class EpochIter(mx.io.DataIter):
             batch.cancel()
         self._batches.clear()
         self._epoch, self._nbatch = epoch, nbatch
-        self._order = make_rng(self._seed, ORDER, epoch).permutation(self._num_images)
-        self._draws = make_rng(self._seed, CROPS, epoch).random((self._num_images, 4))
+        self._order = make_rng(self._seed, ORDER, epoch).permutation(self.num_images)
+        self._draws = make_rng(self._seed, CROPS, epoch).random((self.num_images, 4))
         self._submit()
 
     def reset(self) -> None:
@@ -153,8 +153,8 @@ class MnistIter(EpochIter):
 
     Attributes
     ----------
-    num_batches : int
-        Batches in an epoch.
+    num_images, num_batches : int
+        Images in the data set, and batches in an epoch.
 
     Raises
     ------
@@ -217,8 +217,8 @@ class ImagenetIter(EpochIter):
 
     Attributes
     ----------
-    num_batches : int
-        Batches in an epoch.
+    num_images, num_batches : int
+        Images in the data set, and batches in an epoch.
     skipped : list of (str, str)
         Records found so far without a readable image, with the reason.
     fingerprint : dict

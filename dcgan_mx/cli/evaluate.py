@@ -20,9 +20,9 @@ from ..sampling.generator import describe_step, load_generator
 from ..sampling.latent import make_latents
 from ..system.devices import make_contexts
 from ..system.errors import ArgumentError
-from ..system.files import data_folder
+from ..system.files import StrPath, data_folder
 from ..system.memory import check_memory
-from ..system.progress import show_parts
+from ..system.progress import show_parts, show_time
 from ..visual import make_grid
 from .parser import Parser
 from .resolve import find_classifier, make_train_iter, resolve_model
@@ -43,7 +43,8 @@ def make_parser() -> Parser:
     """Make the parser of the command."""
     parser = Parser("evaluate", "Measure the quality of generated images, next to the same metrics "
                     "between two sets of real images. The results are also written to the run "
-                    "directory; no files are written for pretrained:NAME.")
+                    "directory; no files are written for pretrained:NAME and models of MXNet's "
+                    "example.")
     parser.add_shared("checkpoint")
     parser.add("--num-images", "number of generated images, and of real images to compare them "
                f"with (default: {_NUM_IMAGES}, or half of the real images if that is less)",
@@ -85,8 +86,8 @@ def find_count(n: int | None, train_iter: EpochIter) -> int:
     return n
 
 
-def format_table(result: dict[str, Any]) -> str:
-    """Format the metrics as a table."""
+def format_table(result: dict[str, Any], source: StrPath) -> str:
+    """Format the metrics of a model as a table."""
     baseline = result["baseline"]
     rows = []
     for name, label, digits in _ROWS:
@@ -102,10 +103,10 @@ def format_table(result: dict[str, Any]) -> str:
         note = (f"The digit classifier has an error of {100 * result['classifier_error']:.2f} % on "
                 "the test digits.")
     else:
-        note = ("Fréchet distance, precision and recall need a classifier, which "
-                f"{result['dataset']} does not have.")
+        note = ("Fréchet distance, precision and recall are missing: they need a classifier, which "
+                f"--dataset {result['dataset']} does not have.")
     return "\n".join([
-        f"{result['images']} images of {describe_step(result['step'])} "
+        f"{result['images']} images of {describe_step(result['step'], source)} "
         f"({result['weights']} weights, "
         f"{result['bn']} statistics), compared with the same number of real images",
         f"{'':38}{'generated':>10}{'real images':>14}",
@@ -175,15 +176,19 @@ def main(argv: Sequence[str]) -> int:
         (generator.generate(z[i:i + _BATCH]) for i in range(0, n, _BATCH)),
         "generating images", n, _BATCH)])
     real = first_images(train_iter, 2 * n, grey=classifier is not None)
-    evaluator = Evaluator(real[:n], classifier)
+    with show_time("computing the metrics of the generated images"):
+        evaluator = Evaluator(real[:n], classifier)
+        metrics = evaluator.evaluate(images)
+    with show_time("computing the metrics of the real images"):
+        baseline = evaluator.evaluate(real[n:])
     result = {"step": step, "dataset": config.dataset, "seed": args.seed, "bn": args.bn_stats,
-              "weights": "ema" if generator.averaged else "raw", **evaluator.evaluate(images),
-              "baseline": evaluator.evaluate(real[n:])}
+              "weights": "ema" if generator.averaged else "raw", **metrics, "baseline": baseline}
     if classifier:
         result["classifier_error"] = round(classifier.error, 4)
     if features:
-        result["svm_errors"] = probe_features(features, settings)
-    print(json.dumps(result) if args.json else format_table(result), flush=True)
+        with show_time("training linear classifiers"):
+            result["svm_errors"] = probe_features(features, settings)
+    print(json.dumps(result) if args.json else format_table(result, source), flush=True)
     if run is None:
         return 0
     shown, half = images[:_SHOWN], _SHOWN // 2

@@ -81,6 +81,6 @@ def main(argv: Sequence[str]) -> int:
         vectors = make_latents(_SLIDERS, network.input_shape[0])
         content = browser_demo.render(network, vectors, metadata).encode()
     write_atomic(args.out, content)
-    print(f"{args.out}: {args.network} of {describe_step(metadata.get('step'))}, "
-          f"{len(content) / 1e6:.1f} MB")
+    model = describe_step(metadata.get("step"), args.checkpoint)
+    print(f"{args.out}: {args.network} of {model}, {len(content) / 1e6:.1f} MB")
     return 0

@@ -19,9 +19,9 @@ from ..sampling.generator import find_checkpoint, load_generator, load_network
 from ..sampling.networks import find_files, find_shape
 from ..sampling.pretrained import find_settings, is_pretrained, read_pretrained
 from ..symbols import make_dcgan_sym
-from ..system.command_line import command_line, flag_name
+from ..system.command_line import flag_name
 from ..system.errors import ArgumentError
-from ..system.files import StrPath, data_folder, parse_json
+from ..system.files import StrPath, data_folder
 from ..system.runtime import mx
 from .parser import print_skipped
 from .train_args import resolve_image_settings
@@ -57,11 +57,10 @@ def load_init_weights(config: TrainConfig, ctx: Any) -> tuple[Any, dict[str, Any
     source, *of_d = _split_sources(str(config.init_from))
     generator, step = load_generator(source, ctx)
     params = generator.get_params()
-    symG, symD = make_dcgan_sym(config.ngf, config.ndf, config.nc, size=config.size)
-    networks = [(source, generator.symbol, symG, find_shape(params))]
+    networks = [(source, generator.symbol, find_shape(params))]
     if of_d:
         symbol, params_d, _ = load_network(of_d[0], "D")
-        networks.append((of_d[0], symbol, symD, find_shape(params_d, "D")))
+        networks.append((of_d[0], symbol, find_shape(params_d, "D")))
         params.update(params_d)
     _check_same_networks(config, networks)
     digest = hashlib.sha256(b"".join(map(bytes, dump_params(params)))).hexdigest()
@@ -70,19 +69,40 @@ def load_init_weights(config: TrainConfig, ctx: Any) -> tuple[Any, dict[str, Any
     return initializer, {"step": step, "sha256": digest}
 
 
+def describe_init(init_from: str) -> str:
+    """Describe which files `load_init_weights` loads."""
+    found = []
+    for source in _split_sources(init_from):
+        files = find_files(source)
+        found.append(files[0] if files else source if is_pretrained(source) else
+                     find_checkpoint(source))
+    return f"G starts from {found[0]}, D from {found[1] if found[1:] else 'random weights'}"
+
+
 def _split_sources(text: str) -> list[str]:
     """Split the sources of G and D; a comma may also be part of an existing path."""
     return [text] if os.path.exists(text) or find_files(text) else text.rsplit(",", 1)
 
 
 def _check_same_networks(config: TrainConfig,
-                         networks: list[tuple[str, Any, Any, dict[str, int]]]) -> None:
+                         networks: list[tuple[str, Any, dict[str, int]]]) -> None:
     """Raise ArgumentError if the networks of the sources are not those that a config describes.
 
-    `networks` has the source, the symbol found, the symbol expected and the shape of each.
+    `networks` has the source, the symbol and the shape of each.
     """
+    norm = make_dcgan_sym(1, 1, 1)[0].attr_dict()["gbn1"]
+    for source, symbol, _ in networks:
+        # mx.init.Load would invent missing weights, and load those of different layers.
+        found = next(attrs for attrs in symbol.attr_dict().values() if "fix_gamma" in attrs)
+        reasons = [reason for reason, applies in (
+            ("biases", any(name.endswith("_bias") for name in symbol.list_arguments())),
+            ("fix_gamma=False", found["fix_gamma"] != norm["fix_gamma"]),
+            ("another eps", found["eps"] != norm["eps"])) if applies]
+        if reasons:
+            raise ArgumentError("init_from", f"{source} has {' and '.join(reasons)}: it can be "
+                                "sampled, but not trained")
     shapes: dict[str, int] = {}
-    for source, _, _, shape in networks:
+    for source, _, shape in networks:
         for name, value in shape.items():
             if shapes.setdefault(name, value) != value:
                 raise ArgumentError("init_from", f"{networks[0][0]} has {flag_name(name)} "
@@ -95,12 +115,6 @@ def _check_same_networks(config: TrainConfig,
                   if any(getattr(config, name) != value for name, value in shape.items())]
         kind = "is another network" if len(others) == 1 else "are other networks"
         raise ArgumentError("init_from", f"{' and '.join(others)} {kind}: use {differ}")
-    for source, found, expected, _ in networks:
-        # mx.init.Load would invent missing weights, and load those of different layers.
-        if parse_json(found.tojson().encode()) != parse_json(expected.tojson().encode()):
-            raise ArgumentError("init_from", f"{source} has other layers than the networks of "
-                                f"{command_line('train')} (biases, fix_gamma=False or another "
-                                "eps): use a model without them")
 
 
 def make_train_iter(settings: Settings, workers: Workers, list_skipped: bool = True) -> EpochIter:

@@ -175,5 +175,5 @@ def main(argv: Sequence[str]) -> int:
                                   last_apart=bool(signs)))
     else:
         save_image(out, make_grid(generator.generate(z), len(vectors[0])))
-    print(f"{args.out_dir or out}: {len(z)} images of {describe_step(step)}")
+    print(f"{args.out_dir or out}: {len(z)} images of {describe_step(step, source)}")
     return 0

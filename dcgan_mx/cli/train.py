@@ -28,7 +28,7 @@ from ..system.errors import ArgumentError
 from ..system.runtime import mx
 from ..trainer import Hook, Trainer
 from ..visual import make_grid, save_image
-from .resolve import load_init_weights, make_evaluator, make_train_iter
+from .resolve import describe_init, load_init_weights, make_evaluator, make_train_iter
 from .run_training import EVALUATED, describe_resume, find_limit, run_training
 from .train_args import TrainArgs, drop_unavailable, make_args, make_parser, parse
 
@@ -132,7 +132,10 @@ def _train(args: TrainArgs, hooks: Sequence[Hook] = ()) -> tuple[int, Run | None
                 seconds = run.rewind(trainer.global_step)
                 run.write_config(run_info)
         if run:
-            print(f"writing to {run.path}", flush=True)
+            steps = train_iter.num_batches
+            print(f"{train_iter.num_images} images: {steps} step{'s' * (steps > 1)} per epoch",
+                  *([describe_init(str(config.init_from))] if initializer else []),
+                  f"writing to {run.path}", sep="\n", flush=True)
         return run_training(trainer, train_iter, rand_iter, settings, run, seconds, evaluator,
                             hooks), run
 
@@ -142,7 +145,8 @@ def write_preview(path: str, settings: Settings) -> None:
     train_iter = make_train_iter(settings.replace({"batch_size": 1}), Workers())
     n = min(64, train_iter.num_batches)
     save_image(path, make_grid(first_images(train_iter, n)))
-    print(f"{path}: {n} training images")
+    total = train_iter.num_images
+    print(f"{path}: {f'the first {n} of {total}' if n < total else n} training images")
 
 
 def make_trainer(config: TrainConfig, contexts: list[Any], kvstore: Any = None,

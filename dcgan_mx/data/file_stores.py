@@ -169,8 +169,9 @@ def _decompress(path: StrPath, file: BinaryIO, module: str) -> io.BytesIO:
         while content.tell() <= limit and (piece := unpacked.read(1 << 20)):
             content.write(piece)
     if content.tell() > limit:
-        raise DatasetError(f"{path} has more than {limit >> 20} MiB of files, which are kept in "
-                           "memory: decompress it, or make a ZIP archive")
+        size = ("larger than 1 GiB" if limit == _MAX_UNPACKED else
+                f"more than {_MAX_GROWTH >> 20} MiB larger than the archive")
+        raise DatasetError(f"{path}: its content is {size}: decompress it, or make a ZIP archive")
     content.seek(0)
     return content
 

@@ -155,9 +155,10 @@ def load_generator(path: StrPath, ctx: Any = None, bn_stats: str = "moving", bat
     return make_generator(symG, params, average, ctx, bn_stats, batch_size), state["step"]
 
 
-def describe_step(step: int | None) -> str:
-    """Describe the training step that `load_generator` returned, for messages."""
-    return "an unknown step" if step is None else f"step {step}"
+def describe_step(step: int | None, path: StrPath) -> str:
+    """Describe the training step of a loaded model for messages; if unknown, name its file."""
+    files = find_files(path) if step is None else None
+    return str(files[0]) if files else f"step {step}"
 
 
 def load_pretrained(name: str, ctx: Any = None, bn_stats: str = "moving", batch_size: int = 64
@@ -196,9 +197,10 @@ def find_checkpoint(path: StrPath) -> Path:
     check_run_dir(path)
     path = Path(path)
     if not path.is_dir():
-        raise ValueError(f"{path} is not a directory or a model: give a run directory, a "
-                         "checkpoint, RUN/checkpoints/step-..., or the .params file or prefix of "
-                         "a model of MXNet's example")
+        problem = "is not a directory or a model" if path.exists() else "does not exist"
+        raise ValueError(f"{path} {problem}: give a run directory, a checkpoint, "
+                         "RUN/checkpoints/step-..., or the .params file or prefix of a model of "
+                         "MXNet's example")
     if (path / checkpoint.STATE).exists():
         return path
     folders = checkpoint.list_checkpoints(path)

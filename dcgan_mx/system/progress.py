@@ -1,7 +1,9 @@
 """Progress bars on a terminal or in a notebook; elsewhere, such as in a log, lines."""
 from __future__ import annotations
 
+import contextlib
 import sys
+import threading
 import warnings
 from typing import Any, Iterable, Iterator, TypeVar
 
@@ -36,6 +38,26 @@ def show_parts(parts: Iterable[_Part], text: str, total: int, size: int) -> Iter
         for part in parts:
             yield part
             bar.update(min(size, total - bar.n))
+
+
+@contextlib.contextmanager
+def show_time(text: str) -> Iterator[None]:
+    """Show how long the body of a with statement has been running, if more than a second."""
+    done = threading.Event()
+    with make_bar(text, None, "s", delay=1) as bar:
+        bar.bar_format = "{desc}: {elapsed}"
+
+        def tick() -> None:
+            while not done.wait(1):
+                bar.update()
+
+        thread = threading.Thread(target=tick, daemon=True)
+        thread.start()
+        try:
+            yield
+        finally:
+            done.set()
+            thread.join()
 
 
 def make_bar(text: str, total: int | None, unit: str, done: int = 0, quiet: bool = False,

@@ -90,7 +90,7 @@ def test_evaluate_without_a_classifier(discs, succeed, tmp_path):
     run_dir = shutil.copytree(discs, tmp_path / "run")
     done = succeed("evaluate", run_dir, "--num-images", 64)
     assert "64 images of step 20 (ema weights, moving statistics)" in done.stdout
-    assert "which synthetic does not have" in done.stdout
+    assert "which --dataset synthetic does not have" in done.stdout
     assert "Fréchet distance  " not in done.stdout
     result = json.loads((run_dir / "evaluation.json").read_text())
     assert result["swd"] > result["baseline"]["swd"] > 0 and result["swd_levels"].keys() == {"16"}

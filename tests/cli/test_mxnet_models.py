@@ -7,6 +7,7 @@ import pytest
 from helpers.networks import make_network, run_mxnet
 from helpers.small import SMALL, final
 
+from dcgan_mx.cli.evaluate import format_table
 from dcgan_mx.runs.run import Run
 from dcgan_mx.sampling.latent import make_latents
 from dcgan_mx.system.runtime import mx
@@ -35,7 +36,7 @@ def models(tmp_path_factory):
 def test_sample_draws_the_images_of_the_model(source, models, succeed, tmp_path):
     (sym, params), folder = models[0]["G"], models[1]
     done = succeed("sample", folder / source, cwd=tmp_path)
-    assert "64 images of an unknown step" in done.stdout
+    assert done.stdout == f"samples.png: 64 images of {folder / 'dcgan_G-0007.params'}\n"
     images = run_mxnet(sym, params, make_latents(64, 10, 0).reshape(64, 10, 1, 1))
     np.testing.assert_array_equal(read_png(tmp_path / "samples.png"), make_grid(images))
 
@@ -45,7 +46,7 @@ def test_export_writes_both_networks(models, succeed, tmp_path):
     succeed("export", folder / "dcgan_G", "G.html", cwd=tmp_path)
     assert "Model of MXNet's example, last weights, 16 x 16" in (tmp_path / "G.html").read_text()
     done = succeed("export", folder / "dcgan_D", "D.onnx", "--network", "D", cwd=tmp_path)
-    assert "D of an unknown step" in done.stdout
+    assert done.stdout.startswith(f"D.onnx: D of {folder / 'dcgan_D-0007.params'}, ")
     assert sorted(os.listdir(tmp_path)) == ["D.onnx", "G.html"]
 
 
@@ -58,10 +59,11 @@ def test_evaluate_needs_the_data_set(models, call, succeed, one_line_error, tmp_
     assert (result["step"], result["dataset"], result["weights"]) == (None, "synthetic", "raw")
     assert result["swd"] > result["baseline"]["swd"] > 0
     assert os.listdir(tmp_path) == []
+    assert format_table(result, source).startswith(f"64 images of {source}-0007.params (raw ")
     one_line_error(call("evaluate", source), "--dataset: missing", "give one of mnist")
     one_line_error(call("evaluate", "pretrained:mnist", "--dataset", "mnist"), "--dataset: ",
                    "remove")
-    one_line_error(call("evaluate", "nothing", "--dataset", "mnist"), "nothing is not a directory")
+    one_line_error(call("evaluate", "nothing", "--dataset", "mnist"), "nothing does not exist: ")
 
 
 FLAGS = (*SMALL, "--nz", 10, "--lr", 1e-30, "--max-steps", 1)  # a rate that changes no weight
@@ -71,7 +73,9 @@ FLAGS = (*SMALL, "--nz", 10, "--lr", 1e-30, "--max-steps", 1)  # a rate that cha
 def test_training_starts_with_the_models(with_d, models, succeed, tmp_path):
     networks, folder = models
     sources = [str(folder / "dcgan_G"), *[str(folder / "dcgan_D-0007.params")] * with_d]
-    succeed("train", *FLAGS, "--init-from", ",".join(sources), "--run-dir", tmp_path / "run")
+    done = succeed("train", *FLAGS, "--init-from", ",".join(sources), "--run-dir", tmp_path / "run")
+    of_d = sources[1] if with_d else "random weights"
+    assert f"\nG starts from {sources[0]}-0007.params, D from {of_d}\n" in done.stdout
     trained = final(tmp_path / "run")
     for network, (_, params) in networks.items():
         for name, array in params.items():
@@ -80,7 +84,8 @@ def test_training_starts_with_the_models(with_d, models, succeed, tmp_path):
                 assert same == (network == "G" or with_d), name
     config = Run(tmp_path / "run").read_config()
     assert config["flags"]["init_from"] == ",".join(sources) and config["init"]["step"] is None
-    succeed("train", "--resume", "--run-dir", tmp_path / "run", "--max-steps", 2)
+    done = succeed("train", "--resume", "--run-dir", tmp_path / "run", "--max-steps", 2)
+    assert "G starts" not in done.stdout
 
 
 @pytest.mark.parametrize("flags, sources, parts", [
@@ -92,7 +97,7 @@ def test_training_starts_with_the_models(with_d, models, succeed, tmp_path):
     ((), "dcgan_D", ("dcgan_D-0007.params contains D, not G",)),
     ((), "dcgan_G,dcgan_G", ("dcgan_G-0007.params contains G, not D",)),
     ((), "dcgan_G,pretrained:mnist", ("pretrained:mnist is only a generator",)),
-    ((), "dcgan_G,nothing", ("nothing is not a directory or a model",))])
+    ((), "dcgan_G,nothing", ("nothing does not exist: give ",))])
 def test_other_initial_networks_are_rejected(flags, sources, parts, models, call, one_line_error):
     one_line_error(call("train", *FLAGS, *flags, "--init-from", sources, cwd=models[1]), *parts)
 

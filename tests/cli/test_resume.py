@@ -212,7 +212,8 @@ def test_the_end_is_reported_on_the_screen_and_in_the_report(
         succeed, tmp_path, monkeypatch, capfd):
     run_dir = tmp_path / "run"
     done = succeed("train", *SMALL, "--max-steps", 1, "--disp-batches", 1, "--run-dir", run_dir)
-    _, see, finished, longer = done.stdout.splitlines()
+    images, _, see, finished, longer = done.stdout.splitlines()
+    assert images == "2048 images: 32 steps per epoch"
     assert see == f"see {run_dir / 'report.html'}" and "warning" not in done.stderr
     assert finished.startswith("finished: step 1 of 1")
     assert finished.endswith(f"; saved in {run_dir / 'checkpoints' / 'step-00000001'}")

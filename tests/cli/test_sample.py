@@ -110,7 +110,8 @@ def test_invalid_flags_of_sample(flags, parts, run_dir, call, one_line_error, tm
 
 
 def test_invalid_checkpoint(run_dir, call, one_line_error, tmp_path):
-    one_line_error(call("sample", tmp_path / "nothing"), "nothing is not a directory")
+    one_line_error(call("sample", tmp_path / "nothing"), "nothing does not exist: give a run ")
+    one_line_error(call("sample", __file__), f"{__file__} is not a directory or a model: give ")
     one_line_error(call("sample", tmp_path), "has no checkpoint")
     folder = shutil.copytree(checkpoint.list_checkpoints(run_dir)[0], tmp_path / "step-00000005")
     state = json.loads((folder / "state.json").read_text())

@@ -164,8 +164,12 @@ def test_bombs_in_archives_are_refused(tmp_path, monkeypatch):
     assert lie_reason == reason or "Overlapped entries" in lie_reason  # newer Pythons notice it
     for kind in ("gz", "bz2", "xz"):
         make_tar(tmp_path / "a", {"a.png": bomb}, f"w:{kind}")
-        with pytest.raises(DatasetError, match="a has more than 1 MiB of files, which are kept in"):
+        with pytest.raises(DatasetError, match="a: its content is more than 1 MiB larger than the "
+                           "archive: decompress it"):
             Folder(tmp_path / "a")
+    monkeypatch.setattr(file_stores, "_MAX_UNPACKED", 1 << 20)
+    with pytest.raises(DatasetError, match="a: its content is larger than 1 GiB: decompress it"):
+        Folder(tmp_path / "a")
 
 
 @pytest.mark.parametrize("name", ["deflated.zip", "pax.tar", "a.tgz", "a.tar.bz2", "a.tar.xz"])

@@ -1,3 +1,5 @@
+import re
+
 import pytest
 
 from dcgan_mx.system import progress
@@ -21,6 +23,15 @@ def test_a_terminal_gets_a_bar_in_one_line(capfd, monkeypatch):
         bar.update(5)
     shown = capfd.readouterr().err
     assert shown.count("\n") == 1 and "5/5" in shown.rpartition("\r")[2]
+
+
+def test_a_long_computation_shows_its_duration(capfd, monkeypatch):
+    monkeypatch.setattr(progress, "LINE_SECONDS", 0)
+    shown = ""
+    with progress.show_time("computing"):
+        while "\n" not in shown:
+            shown += capfd.readouterr().err
+    assert re.match(r"computing: 00:0[1-9]\n", shown)
 
 
 def test_quiet_shows_nothing(capfd):
