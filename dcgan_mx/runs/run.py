@@ -75,7 +75,7 @@ class Run:
         try:
             temporary.mkdir(parents=True)
             with warnings.catch_warnings():
-                warnings.simplefilter("ignore")  # the next lock warns again
+                warnings.filterwarnings("ignore", ".* no locks")  # the next lock warns again
                 with cls(temporary).lock():  # if this fails, nothing is left behind
                     pass
             for n in itertools.count(2):

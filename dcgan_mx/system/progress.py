@@ -66,8 +66,9 @@ def make_bar(text: str, total: int | None, unit: str, done: int = 0, quiet: bool
 
     Nothing is shown in the first `delay` seconds.
     """
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # tqdm warns in a notebook without ipywidgets
+    from tqdm import TqdmWarning
+    with warnings.catch_warnings():  # in a notebook without ipywidgets
+        warnings.simplefilter("ignore", TqdmWarning)  # not of others: threads may warn meanwhile
         from tqdm.auto import tqdm
     look: dict[str, Any] = {"dynamic_ncols": True, "delay": delay}
     if not can_redraw():

@@ -1,4 +1,6 @@
 import re
+import sys
+import warnings
 
 import pytest
 
@@ -32,6 +34,18 @@ def test_a_long_computation_shows_its_duration(capfd, monkeypatch):
         while "\n" not in shown:
             shown += capfd.readouterr().err
     assert re.match(r"computing: 00:0[1-9]\n", shown)
+
+
+def test_warnings_of_other_threads_are_shown_while_a_bar_is_made(monkeypatch):
+    class Finder:
+        def find_spec(self, name, *_):
+            if name == "tqdm.auto":
+                warnings.warn("from elsewhere", RuntimeWarning, stacklevel=1)
+
+    monkeypatch.delitem(sys.modules, "tqdm.auto", raising=False)
+    monkeypatch.setattr(sys, "meta_path", [Finder(), *sys.meta_path])
+    with pytest.warns(RuntimeWarning, match="from elsewhere"):
+        progress.make_bar("reading", 5, "file", quiet=True)
 
 
 def test_quiet_shows_nothing(capfd):
