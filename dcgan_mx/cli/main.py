@@ -111,7 +111,8 @@ def _report_error(name: str, error: BaseException) -> int:
     if isinstance(error, OSError):
         message = error.strerror or str(error)
         if error.filename is not None:
-            message = f"{error.filename}: {error.strerror}; fix that, or give another path"
+            fix = "" if isinstance(error, FileNotFoundError) else "fix that, or "
+            message = f"{error.filename}: {error.strerror}; {fix}give another path"
     elif isinstance(error, ArgumentError):
         parser = importlib.import_module(f"dcgan_mx.cli.{name}").make_parser()
         message = f"{parser.spell(error.argument)}: {error.problem}"

@@ -42,7 +42,7 @@ def main(argv: Sequence[str]) -> int:
         raise ArgumentError("out", f"invalid name {args.out!r}: expected NAME.rec")
     for path in (args.out, Path(args.out).with_suffix(".idx")):
         if os.path.lexists(path) and not args.force:
-            raise ValueError(f"{path} exists: choose another OUT.rec, or add --force to replace it")
+            raise ValueError(f"{path} exists: choose another name, or add --force to replace it")
     n, skipped = pack(args.folder, args.out, args.resize, args.quality,
                       args.threads or physical_cores(), args.min_images,
                       lambda numbers: show_parts(numbers, "packing", len(numbers), 1))

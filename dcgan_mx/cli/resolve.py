@@ -81,7 +81,13 @@ def describe_init(init_from: str) -> str:
 
 def _split_sources(text: str) -> list[str]:
     """Split the sources of G and D; a comma may also be part of an existing path."""
-    return [text] if os.path.exists(text) or find_files(text) else text.rsplit(",", 1)
+    if os.path.exists(text) or find_files(text):
+        return [text]
+    sources = text.rsplit(",", 1)
+    if "" in sources:
+        raise ArgumentError("init_from", f"{text!r} has an empty part: give the sources of G and "
+                            "D, or only that of G, without the comma")
+    return sources
 
 
 def _check_same_networks(config: TrainConfig,

@@ -54,7 +54,9 @@ def test_mxnet_that_cannot_be_loaded_is_one_line(script, one_line_error, tmp_pat
     (ArgumentError("show", "no display"), 2, "error: --show: no display\n"),
     (ArgumentError("symG", "too small"), 2, "error: symG: too small\n"),
     (FileNotFoundError(2, "No such file", "x"), 2,
-     "error: x: No such file; fix that, or give another path\n"), (KeyError("bug"), None, "")])
+     "error: x: No such file; give another path\n"),
+    (PermissionError(13, "Permission denied", "x"), 2,
+     "error: x: Permission denied; fix that, or give another path\n"), (KeyError("bug"), None, "")])
 def test_errors_become_one_line_and_an_exit_code(error, status, line, monkeypatch, capsys):
     """ArgumentError names the flag, if the command has one; bugs are raised."""
     from dcgan_mx.cli import train

@@ -97,6 +97,7 @@ def test_training_starts_with_the_models(with_d, models, succeed, tmp_path):
     ((), "dcgan_D", ("dcgan_D-0007.params contains D, not G",)),
     ((), "dcgan_G,dcgan_G", ("dcgan_G-0007.params contains G, not D",)),
     ((), "dcgan_G,pretrained:mnist", ("pretrained:mnist is only a generator",)),
+    ((), "dcgan_G,", ("--init-from: 'dcgan_G,' has an empty part",)),
     ((), "dcgan_G,nothing", ("nothing does not exist: give ",))])
 def test_other_initial_networks_are_rejected(flags, sources, parts, models, call, one_line_error):
     one_line_error(call("train", *FLAGS, *flags, "--init-from", sources, cwd=models[1]), *parts)

@@ -156,7 +156,7 @@ def test_invalid_images_are_one_line(flags, parts, photo_rec, call, one_line_err
 @pytest.mark.parametrize("args, parts", [
     (("empty", "o.rec"), ("empty", "0 readable images")),
     (("empty", "o.zip"), ("OUT.rec: invalid name 'o.zip'", "NAME.rec")),
-    (("empty", "there.rec"), ("error: there.rec exists: choose another OUT.rec", "--force")),
+    (("empty", "there.rec"), ("error: there.rec exists: choose another name", "--force")),
     (("empty", "index.rec"), ("index.idx exists", "--force")),
     (("empty", "o.rec", "--quality", 101), ("--quality: invalid value '101'", "<= 100")),
     (("empty",), ("OUT.rec",))])

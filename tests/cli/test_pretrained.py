@@ -80,7 +80,7 @@ def test_sample_and_evaluate_accept_it_and_write_no_other_files(succeed, tmp_pat
     (("animate", "pretrained:discs"), ("pretrained:discs", "run directory")),
     (("report", "pretrained:discs"), ("pretrained:discs", "run directory")),
     (("train", *GREY, "--init-from", "pretrained:cats"), ("pretrained:cats", "pretrained:discs")),
-    (("train", *GREY, "--init-from", ""), ("no checkpoint",)),
+    (("train", *GREY, "--init-from", ""), ("'' has an empty part",)),
     (("train", *GREY, "--init-from", "pretrained:discs", "--nc", 3),
      ("--init-from: pretrained:discs is another network: use --nc 1 (not 3)",)),
     (("train", *GREY, "--init-from", "pretrained:discs", "--size", 32, "--ngf", 8, "--nz", 7),

@@ -425,7 +425,7 @@ def test_command_that_does_not_join_succeeds():
     (["-n", 0], ["true"], "--num-workers: invalid value '0': expected an integer >= 1 and < "
      "65536; see --help"),
     (["-n", 1, "--hostfile", "/nowhere", "--launcher", "ssh"], ["true"],
-     "/nowhere: No such file or directory; fix that, or give another path"),
+     "/nowhere: No such file or directory; give another path"),
     (["-n", 1, "--launcher", "ssh"], ["true"],
      "--hostfile: launcher ssh needs a file with a host on each line"),
     (["-n", 1], ["no-such-program"],
