@@ -146,7 +146,7 @@ def write_preview(path: str, settings: Settings) -> None:
     n = min(64, train_iter.num_batches)
     save_image(path, make_grid(first_images(train_iter, n)))
     total = train_iter.num_images
-    print(f"{path}: {f'the first {n} of {total}' if n < total else n} training images")
+    print(f"{path}: {f'{n} of {total}' if n < total else n} training images")
 
 
 def make_trainer(config: TrainConfig, contexts: list[Any], kvstore: Any = None,

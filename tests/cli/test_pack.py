@@ -53,7 +53,7 @@ def test_preview_shows_the_first_images_of_the_training(flags, options, cut_phot
         Image.fromarray(patch[:48]).save(tmp_path / "in" / f"{i}.png")
     done = succeed("train", "--dataset", "folder", "--data-path", "in", *PHOTOS, *flags,
                    "--preview", "p.png", cwd=tmp_path)
-    assert done.stdout == "p.png: the first 64 of 100 training images\n"
+    assert done.stdout == "p.png: 64 of 100 training images\n"
     assert sorted(os.listdir(tmp_path)) == ["in", "p.png"]  # no run
     size, nc = (99, 1) if "--nc" in flags else (64, 3)
     batches = FolderIter(tmp_path / "in", size, (nc, 32, 32), DEFAULTS.config.seed, **options)
