@@ -6,11 +6,13 @@ from __future__ import annotations
 
 import base64
 import sys
+import tempfile
 from pathlib import Path
 from typing import Any
 
 import nbclient
 import nbformat
+from jupyter_client.manager import AsyncKernelManager
 
 from dcgan_mx.system.files import write_atomic
 
@@ -21,8 +23,11 @@ ENGLISH, CHINESE = DOCS / "walkthrough.ipynb", DOCS / "walkthrough.zh-CN.ipynb"
 def run(source: Path) -> Any:
     """Execute a notebook in a new kernel in docs; raise an error if a cell fails."""
     notebook = nbformat.read(source, as_version=4)
-    nbclient.NotebookClient(notebook, timeout=None, kernel_name="python3", record_timing=False,
-                            resources={"metadata": {"path": str(DOCS)}}).execute()
+    with tempfile.TemporaryDirectory() as folder:
+        # Sockets in a folder: another process could take a TCP port before the kernel binds it.
+        manager = AsyncKernelManager(kernel_name="python3", transport="ipc", ip=f"{folder}/kernel")
+        nbclient.NotebookClient(notebook, manager, timeout=None, record_timing=False,
+                                resources={"metadata": {"path": str(DOCS)}}).execute()
     return notebook
 
 

@@ -2,6 +2,7 @@ import json
 import os
 import re
 import sys
+import tempfile
 
 import pytest
 from helpers.common import CARDS, ROOT, build_library
@@ -20,6 +21,7 @@ def here(tmp_path, monkeypatch):
     """An empty folder, and an environment without variables of threads and jobs."""
     for name in [*VARIABLES, *(name for name in os.environ if name.startswith("DMLC_"))]:
         monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("XDG_CACHE_HOME", tempfile.gettempdir())  # short, and can be written
     (tmp_path / "here").mkdir()
     monkeypatch.chdir(tmp_path / "here")
     return tmp_path / "here"

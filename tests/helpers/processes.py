@@ -62,7 +62,7 @@ def is_alive(pid):
     """Whether a process with this number exists and is not a zombie."""
     try:
         return Path(f"/proc/{pid}/stat").read_text().rsplit(")")[1].split()[0] != "Z"
-    except FileNotFoundError:
+    except (FileNotFoundError, ProcessLookupError):  # the latter: it has ended since the open
         return False
 
 

@@ -55,7 +55,7 @@ def final(run_dir):
             for name, value in parse_params(path.read_bytes(), path).items()}
 
 
-def start(*args, **kwargs):
+def start_training(*args, **kwargs):
     """Start scripts/train.py; return when the training begins."""
     process = subprocess.Popen(
         [sys.executable, str(ROOT / "scripts" / "train.py"), *map(str, args)], text=True,

@@ -62,6 +62,7 @@ def test_data_sets_have_one_place(tmp_path, monkeypatch):
     monkeypatch.setenv("HOME", str(tmp_path / "here"))
     folder = tmp_path / "here/.cache/dcgan_mx/data"
     assert files.data_folder() == folder
+    files._warn_of_no_home.cache_clear()  # an earlier test may have caused the warning
     with monkeypatch.context() as patch:  # as for a user without permissions; root has them all
         patch.setattr(os, "access", lambda path, mode: False)
         with pytest.warns(RuntimeWarning, match="no writable home directory"):
