@@ -12,6 +12,7 @@ from .engine.modules import adam_options, bind_modules
 from .engine.progress import ProgressBar
 from .engine.step_metrics import Metrics
 from .engine.trainer_state import DivergenceError
+from .engine.translation import Translation
 from .engine.weight_average import WeightAverage
 from .runs.config import check_settings
 from .runs.stop_reason import StopReason
@@ -63,6 +64,9 @@ class Trainer:
     real_label : float, above 0.5, at most 1
         D's label for real images. Below 1: one-sided label smoothing (Salimans et al.,
         arXiv:1606.03498, section 3.4).
+    translate, seed : int, at least 0
+        Shift every image that D sees by up to `translate` pixels in each direction, at random from
+        `seed`: see `Translation`.
     d_steps : int
         Updates of D per update of G, the k of the paper's Algorithm 1: every call of `step`
         updates D, and every `d_steps`-th call also updates G.
@@ -113,11 +117,13 @@ class Trainer:
                  kvstore: Any = None, ema_decay: float = 0.0, lr_g: float | None = None,
                  lr_d: float | None = None, real_label: float = 1.0,
                  initializer: Any = None, lr_decay_start: int | None = None,
-                 ema_rel_std: float = 0.0, precision: str = "float32") -> None:
+                 ema_rel_std: float = 0.0, precision: str = "float32", translate: int = 0,
+                 seed: int = 0) -> None:
         check_settings(batch_size=batch_size, nz=nz, lr=lr, beta1=beta1, wd=wd, d_steps=d_steps,
                        g_loss=g_loss, ema_decay=ema_decay, ema_rel_std=ema_rel_std,
                        real_label=real_label, lr_g=lr_g, lr_d=lr_d,
-                       lr_decay_start=lr_decay_start, precision=precision)
+                       lr_decay_start=lr_decay_start, precision=precision, translate=translate,
+                       seed=seed)
         self.contexts = ctx if isinstance(ctx, list) else [ctx or mx.current_context()]
         self.workers = Workers(kvstore)
         self.metrics = Metrics(self.workers)
@@ -137,6 +143,8 @@ class Trainer:
             *(adam_options(rate or lr, beta1, wd, lr_decay_start) for rate in (lr_g, lr_d)))
         self._networks = {"G": self.modG, "D": self.modD}
         self.average = WeightAverage(self.modG, ema_decay, ema_rel_std)
+        self._translation = Translation(translate, seed, (batch_size, *data_shape),
+                                        self.workers.count, self.workers.rank)
         self._fake, self._real, self._as_real = (mx.nd.full((batch_size,), value)
                                                  for value in (0, real_label, 1))
 
@@ -156,13 +164,18 @@ class Trainer:
         modG.forward(rbatch, is_train=True)
         outG = modG.get_outputs()
 
+        # what D sees: the images, shifted if `translate` is above 0
+        shift_fake, shift_real = self._translation.draw(self.global_step)
+        fakes = [self._translation.shift(outG[0], shift_fake)]
+        reals = [self._translation.shift(batch.data[0], shift_real)]
+
         # fake: label 0; modD keeps the gradients
-        modD.forward(mx.io.DataBatch(outG, [self._fake]), is_train=True)
+        modD.forward(mx.io.DataBatch(fakes, [self._fake]), is_train=True)
         modD.backward()
         self.metrics.update("d", 0, modD.get_outputs()[0])
 
         # real: label 1 (`real_label`); modD_accum, which shares modD's arrays, adds its gradients
-        modD_accum.forward(mx.io.DataBatch(batch.data, [self._real]), is_train=True)
+        modD_accum.forward(mx.io.DataBatch(reals, [self._real]), is_train=True)
         modD_accum.backward()
         self.metrics.update("d", 1, modD_accum.get_outputs()[0])
 
@@ -175,9 +188,9 @@ class Trainer:
         if self.global_step % self.d_steps == 0:
             saturating = self.g_loss == "saturating"
             label = self._fake if saturating else self._as_real
-            modDG.forward(mx.io.DataBatch(outG, [label]), is_train=True)
+            modDG.forward(mx.io.DataBatch(fakes, [label]), is_train=True)
             modDG.backward()
-            diffD = modDG.get_input_grads()
+            diffD = [self._translation.shift_back(modDG.get_input_grads()[0], shift_fake)]
             if saturating:  # descend log(1 - D(G(z))), the negative of D's own loss
                 diffD = [-diff for diff in diffD]
             modG.backward(diffD)
