@@ -17,7 +17,7 @@ from .system.files import StrPath
 from .system.runtime import mx
 
 # Independent streams of random numbers of one seed.
-ORDER, NOISE, LATENT, CROPS, SHIFTS = range(5)
+ORDER, NOISE, LATENT, CROPS, AUGMENTATION = range(5)
 RANDOM_CROP = (192, 256)  # sides of the example's crops
 
 

@@ -5,14 +5,14 @@ import signal as signals
 import warnings
 from typing import Any, Protocol, Sequence
 
-from .engine import trainer_state
+from .engine import augmentation, trainer_state
+from .engine.augmentation import Augmentation
 from .engine.batches import LookaheadBatches
 from .engine.collectives import StopRequest, Workers, choose_request, sync_stop
 from .engine.modules import adam_options, bind_modules
 from .engine.progress import ProgressBar
 from .engine.step_metrics import Metrics
 from .engine.trainer_state import DivergenceError
-from .engine.translation import Translation
 from .engine.weight_average import WeightAverage
 from .runs.config import check_settings
 from .runs.stop_reason import StopReason
@@ -64,9 +64,9 @@ class Trainer:
     real_label : float, above 0.5, at most 1
         D's label for real images. Below 1: one-sided label smoothing (Salimans et al.,
         arXiv:1606.03498, section 3.4).
-    translate, seed : int, at least 0
-        Shift every image that D sees by up to `translate` pixels in each direction, at random from
-        `seed`: see `Translation`.
+    translate, instance_noise, seed : int, float, int, at least 0
+        Shift every image that D sees by up to `translate` pixels in each direction, and add noise
+        of this standard deviation, both at random from `seed`: see `Augmentation`.
     d_steps : int
         Updates of D per update of G, the k of the paper's Algorithm 1: every call of `step`
         updates D, and every `d_steps`-th call also updates G.
@@ -118,12 +118,12 @@ class Trainer:
                  lr_d: float | None = None, real_label: float = 1.0,
                  initializer: Any = None, lr_decay_start: int | None = None,
                  ema_rel_std: float = 0.0, precision: str = "float32", translate: int = 0,
-                 seed: int = 0) -> None:
+                 instance_noise: float = 0.0, seed: int = 0) -> None:
         check_settings(batch_size=batch_size, nz=nz, lr=lr, beta1=beta1, wd=wd, d_steps=d_steps,
                        g_loss=g_loss, ema_decay=ema_decay, ema_rel_std=ema_rel_std,
                        real_label=real_label, lr_g=lr_g, lr_d=lr_d,
                        lr_decay_start=lr_decay_start, precision=precision, translate=translate,
-                       seed=seed)
+                       instance_noise=instance_noise, seed=seed)
         self.contexts = ctx if isinstance(ctx, list) else [ctx or mx.current_context()]
         self.workers = Workers(kvstore)
         self.metrics = Metrics(self.workers)
@@ -143,8 +143,9 @@ class Trainer:
             *(adam_options(rate or lr, beta1, wd, lr_decay_start) for rate in (lr_g, lr_d)))
         self._networks = {"G": self.modG, "D": self.modD}
         self.average = WeightAverage(self.modG, ema_decay, ema_rel_std)
-        self._translation = Translation(translate, seed, (batch_size, *data_shape),
-                                        self.workers.count, self.workers.rank)
+        self._augmentation = Augmentation(translate, instance_noise, seed,
+                                          (batch_size, *data_shape), self.workers.count,
+                                          self.workers.rank)
         self._fake, self._real, self._as_real = (mx.nd.full((batch_size,), value)
                                                  for value in (0, real_label, 1))
 
@@ -164,10 +165,10 @@ class Trainer:
         modG.forward(rbatch, is_train=True)
         outG = modG.get_outputs()
 
-        # what D sees: the images, shifted if `translate` is above 0
-        shift_fake, shift_real = self._translation.draw(self.global_step)
-        fakes = [self._translation.shift(outG[0], shift_fake)]
-        reals = [self._translation.shift(batch.data[0], shift_real)]
+        # what D sees: by default, the images themselves
+        change_fakes, change_reals = self._augmentation.draw(self.global_step)
+        fakes = [augmentation.apply(change_fakes, outG[0])]
+        reals = [augmentation.apply(change_reals, batch.data[0])]
 
         # fake: label 0; modD keeps the gradients
         modD.forward(mx.io.DataBatch(fakes, [self._fake]), is_train=True)
@@ -190,7 +191,7 @@ class Trainer:
             label = self._fake if saturating else self._as_real
             modDG.forward(mx.io.DataBatch(fakes, [label]), is_train=True)
             modDG.backward()
-            diffD = [self._translation.shift_back(modDG.get_input_grads()[0], shift_fake)]
+            diffD = [augmentation.apply_to_gradient(change_fakes, modDG.get_input_grads()[0])]
             if saturating:  # descend log(1 - D(G(z))), the negative of D's own loss
                 diffD = [-diff for diff in diffD]
             modG.backward(diffD)

@@ -159,7 +159,8 @@ def make_trainer(config: TrainConfig, contexts: list[Any], kvstore: Any = None,
                    ema_decay=config.ema_decay, lr_g=config.lr_g, lr_d=config.lr_d,
                    real_label=config.real_label, initializer=initializer,
                    lr_decay_start=config.lr_decay_start, ema_rel_std=config.ema_rel_std,
-                   precision=config.precision, translate=config.translate, seed=config.seed)
+                   precision=config.precision, translate=config.translate,
+                   instance_noise=config.instance_noise, seed=config.seed)
 
 
 def make_run_info(settings: Settings, contexts: list[Any], workers: Workers) -> dict[str, Any]:

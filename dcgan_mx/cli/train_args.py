@@ -62,6 +62,8 @@ HELP = {
         "ema_rel_std": "width of the power-function average of the generator's weights, relative "
                        "to the training time, such as 0.1 (EDM2's sigma_rel); 0: no average",
         "translate": "shift every image that the discriminator sees by up to N pixels, at random",
+        "instance_noise": "standard deviation of the noise in every image that the discriminator "
+                          "sees (pixels are in [-1, 1])",
         "real_label": "discriminator's target for real images; below 1: one-sided label smoothing",
         "d_steps": "discriminator updates per generator update (the paper's k)",
         "g_loss": "generator loss: -log D(G(z)), or log(1 - D(G(z)))",

@@ -94,6 +94,7 @@ class TrainConfig:
     ema_rel_std: float = _setting(0.0, Number(float, ge=1e-4, le=0.25, or_zero=True))
     real_label: float = _setting(1.0, Number(float, gt=0.5, le=1))
     translate: int = _setting(0, Number(int, ge=0, lt=256))
+    instance_noise: float = _setting(0.0, Number(float, ge=0))
     d_steps: int = _setting(1, _COUNT)
     g_loss: str = _setting("nonsaturating", ("nonsaturating", "saturating"))
     precision: str = _setting("float32", ("float32", "bfloat16"))
@@ -139,7 +140,8 @@ IMAGE_DEFAULTS: dict[str, dict[str, Any]] = {
 
 # Settings that a resumed run may change if --override names them; data_path: other images.
 OVERRIDABLE = ("data_path", "batch_size", "lr", "beta1", "wd", "lr_g", "lr_d", "lr_decay_start",
-               "real_label", "translate", "d_steps", "g_loss", "precision", "seed")
+               "real_label", "translate",
+               "instance_noise", "d_steps", "g_loss", "precision", "seed")
 # Limits and intervals: all workers of a job have to synchronize at the same steps.
 SYNCED_FLAGS = ("num_epochs", "max_steps", "checkpoint_steps", "eval_steps", "disp_batches")
 
