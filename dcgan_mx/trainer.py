@@ -65,8 +65,9 @@ class Trainer:
         D's label for real images. Below 1: one-sided label smoothing (Salimans et al.,
         arXiv:1606.03498, section 3.4).
     translate, instance_noise, seed : int, float, int, at least 0
-        Shift every image that D sees by up to `translate` pixels in each direction, and add noise
-        of this standard deviation, both at random from `seed`: see `Augmentation`.
+        Shift every image that D sees by up to `translate` pixels in each direction, fewer than H
+        and W, and add noise of this standard deviation, both at random from `seed`: see
+        `Augmentation`.
     d_steps : int
         Updates of D per update of G, the k of the paper's Algorithm 1: every call of `step`
         updates D, and every `d_steps`-th call also updates G.
@@ -137,15 +138,15 @@ class Trainer:
         self._requested: StopRequest | None = None  # by this worker
         self._mid_step = self._stop_synced = False
         self._batches = LookaheadBatches()
+        self._augmentation = Augmentation(translate, instance_noise, seed,
+                                          (batch_size, *data_shape), self.workers.count,
+                                          self.workers.rank)
         self.modG, self.modD, self._modD_accum, self._modDG = bind_modules(
             symG, symD, batch_size, data_shape, nz, self.contexts, kvstore,
             initializer or mx.init.Normal(0.02), precision,
             *(adam_options(rate or lr, beta1, wd, lr_decay_start) for rate in (lr_g, lr_d)))
         self._networks = {"G": self.modG, "D": self.modD}
         self.average = WeightAverage(self.modG, ema_decay, ema_rel_std)
-        self._augmentation = Augmentation(translate, instance_noise, seed,
-                                          (batch_size, *data_shape), self.workers.count,
-                                          self.workers.rank)
         self._fake, self._real, self._as_real = (mx.nd.full((batch_size,), value)
                                                  for value in (0, real_label, 1))
 

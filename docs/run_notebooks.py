@@ -26,8 +26,9 @@ def run(source: Path) -> Any:
     with tempfile.TemporaryDirectory() as folder:
         # Sockets in a folder: another process could take a TCP port before the kernel binds it.
         manager = AsyncKernelManager(kernel_name="python3", transport="ipc", ip=f"{folder}/kernel")
-        nbclient.NotebookClient(notebook, manager, timeout=None, record_timing=False,
-                                resources={"metadata": {"path": str(DOCS)}}).execute()
+        client = nbclient.NotebookClient(notebook, manager, timeout=None, record_timing=False,
+                                         resources={"metadata": {"path": str(DOCS)}})
+        client.execute(cleanup_kc=True)  # ends the kernel
     return notebook
 
 

@@ -61,9 +61,10 @@ HELP = {
                      "0.99; 0: no average",
         "ema_rel_std": "width of the power-function average of the generator's weights, relative "
                        "to the training time, such as 0.1 (EDM2's sigma_rel); 0: no average",
-        "translate": "shift every image that the discriminator sees by up to N pixels, at random",
-        "instance_noise": "standard deviation of the noise in every image that the discriminator "
-                          "sees (pixels are in [-1, 1])",
+        "translate": "shift every image that the discriminator sees by up to N pixels in each "
+                     "direction, at random",
+        "instance_noise": "standard deviation of the noise added to every image that the "
+                          "discriminator sees (pixels are in [-1, 1])",
         "real_label": "discriminator's target for real images; below 1: one-sided label smoothing",
         "d_steps": "discriminator updates per generator update (the paper's k)",
         "g_loss": "generator loss: -log D(G(z)), or log(1 - D(G(z)))",
@@ -73,7 +74,7 @@ HELP = {
                      "or a model of MXNet's example (.params file or prefix); with "
                      "SOURCE,SOURCE also the discriminator, from the second (default: random "
                      "weights, N(0, 0.02))",
-        "seed": "seed of weights, noise and data order",
+        "seed": "seed of weights, latent vectors, data order, shifts and instance noise",
         "num_epochs": "stop after N passes over the data",
         "max_steps": "stop after N steps (default: no limit)",
     },

@@ -13,23 +13,24 @@ _BLACK = -1.0
 
 
 class Change(NamedTuple):
-    """How images change: pixels down and to the right, (N, 2), and added noise, (N, C, H, W).
+    """Random changes of a batch of images.
 
-    None: they do not.
+    `shifts`: int64, (N, 2), pixels down and to the right, or None. `noise`: float32, (N, C, H, W),
+    added to the images, or None.
     """
 
-    shifts: np.ndarray | None
-    noise: np.ndarray | None
+    shifts: np.ndarray | None = None
+    noise: np.ndarray | None = None
 
 
 class Augmentation:
-    """The changes of the real and of the generated images of each step.
+    """The changes of the generated and of the real images of each step.
 
-    Shifted images are filled with black. The gradient of a shift is the reverse shift, filled with
-    zeros. The changes of a step depend on the arguments and the step's number only.
-    Source: Zhao et al., arXiv:2006.10738, section 3 (shifts of real and generated images), and
-    Sønderby et al., arXiv:1610.04490, section 3 (noise). Here D and G are trained on the same
-    changed images.
+    Uncovered pixels become black (-1). The gradient of a shift is the reverse shift, filled with
+    zeros.
+    Source: Zhao et al., arXiv:2006.10738, section 3 (differentiable augmentation), and Sønderby et
+    al., arXiv:1610.04490 (instance noise). Unlike there, the updates of D and G use the same shifts
+    and noise for the generated images.
 
     Parameters
     ----------
@@ -38,10 +39,11 @@ class Augmentation:
     noise : float, at least 0
         Standard deviation of the normal noise of each value; the images are in [-1, 1].
     seed : int, at least 0
+        The changes of a step depend on the arguments and the step's number only.
     shape : (N, C, H, W)
         Shape of a batch.
     num_parts, part_index : int
-        Each of `num_parts` workers has its own changes; they are those of worker `part_index`.
+        Number of workers, and the rank of this one. Each worker draws its own changes.
 
     Raises
     ------
@@ -54,11 +56,14 @@ class Augmentation:
         if translate >= min(shape[2:]):
             raise ArgumentError("translate", f"{translate} is not below {min(shape[2:])}, the size "
                                 "of an image in pixels: choose fewer pixels")
-        self._translate, self._noise, self._seed, self._shape = translate, noise, seed, shape
+        self._translate, self._noise = int(translate), np.float32(noise)
+        self._seed, self._shape = seed, shape
         self._num_parts, self._part_index = num_parts, part_index
 
     def draw(self, step: int) -> tuple[Change, Change]:
         """Return the changes of the generated and of the real images of a step."""
+        if not (self._translate or self._noise):
+            return Change(), Change()
         rng = make_rng(self._seed, AUGMENTATION, step * self._num_parts + self._part_index)
         fakes, reals = (Change(
             rng.integers(-self._translate, self._translate, (self._shape[0], 2), endpoint=True)
@@ -73,30 +78,27 @@ def apply(change: Change, images: Any) -> Any:
     if change.shifts is not None:
         images = _shift(images, change.shifts, _BLACK)
     if change.noise is not None:
-        images = images + mx.nd.array(change.noise, images.context)
+        images = images + _put(change.noise, images.context)
     return images
 
 
 def apply_to_gradient(change: Change, gradient: Any) -> Any:
-    """Return the gradient with respect to images from that with respect to the changed images."""
+    """Return the gradient at images, given that at the changed images; both are (N, C, H, W)."""
     return gradient if change.shifts is None else _shift(gradient, -change.shifts, 0.0)
 
 
 def _shift(images: Any, shifts: np.ndarray, fill: float) -> Any:
-    """Shift images, and fill them with a value."""
-    places = mx.nd.array(_find_places(images.shape, shifts), images.context, np.int32)
-    values = mx.nd.concat(images.reshape(-1), mx.nd.full((1,), fill, images.context), dim=0)
-    return mx.nd.take(values, places)
+    """Shift images, and fill uncovered pixels with a value."""
+    (n, c, h, w), margin = images.shape, int(np.abs(shifts).max())
+    padded = mx.nd.pad(images, mode="constant", constant_value=fill,
+                       pad_width=(0,) * 4 + (margin,) * 4)
+    height, width = padded.shape[2:]
+    rows = np.arange(n * c).reshape(n, c, 1, 1) * height + np.arange(margin, margin + h)[:, None]
+    places = rows * width + np.arange(margin, margin + w)  # of unshifted pixels in `padded`
+    places = places - (shifts @ [width, 1]).reshape(n, 1, 1, 1)
+    return mx.nd.take(padded.reshape(-1), _put(places.astype(np.int32), images.context))
 
 
-def _find_places(shape: tuple[int, ...], shifts: np.ndarray) -> np.ndarray:
-    """Return the place in the flattened images of each shifted pixel; their number if outside."""
-    n, _, height, width = shape
-    rows = np.arange(height, dtype=np.int32) - shifts[:, :1].astype(np.int32)
-    columns = np.arange(width, dtype=np.int32) - shifts[:, 1:].astype(np.int32)
-    inside = (((rows >= 0) & (rows < height))[:, :, np.newaxis]
-              & ((columns >= 0) & (columns < width))[:, np.newaxis])
-    places = (rows * width)[:, :, np.newaxis] + columns[:, np.newaxis]
-    size = int(np.prod(shape))
-    planes = np.arange(0, size, height * width, dtype=np.int32).reshape(n, -1, 1, 1)
-    return np.where(inside[:, np.newaxis], planes + places[:, np.newaxis], np.int32(size))
+def _put(array: np.ndarray, context: Any) -> Any:
+    """Return an array on a device, without waiting as `mx.nd.array` does."""
+    return mx.nd.from_numpy(array).as_in_context(context)

@@ -94,7 +94,7 @@ class TrainConfig:
     ema_rel_std: float = _setting(0.0, Number(float, ge=1e-4, le=0.25, or_zero=True))
     real_label: float = _setting(1.0, Number(float, gt=0.5, le=1))
     translate: int = _setting(0, Number(int, ge=0, lt=256))
-    instance_noise: float = _setting(0.0, Number(float, ge=0))
+    instance_noise: float = _setting(0.0, Number(float, ge=0, le=10))
     d_steps: int = _setting(1, _COUNT)
     g_loss: str = _setting("nonsaturating", ("nonsaturating", "saturating"))
     precision: str = _setting("float32", ("float32", "bfloat16"))
@@ -130,8 +130,9 @@ class RunOptions:
 
 # Named sets of settings; flags take precedence.
 PRESETS: dict[str, dict[str, Any]] = {
-    "digits": {"dataset": "mnist", "nc": 1, "lr_g": 2e-3, "lr_d": 1e-3, "real_label": 0.9,
-               "lr_decay_start": 468, "ema_rel_std": 0.1},
+    "digits": {"dataset": "mnist", "nc": 1, "ngf": 32, "ndf": 32, "lr_g": 2e-3, "lr_d": 1e-3,
+               "lr_decay_start": 936, "ema_rel_std": 0.1, "real_label": 0.9, "translate": 4,
+               "instance_noise": 0.4},
 }
 
 # How the images of a data set are read by default: as in the example, or as in most programs.
@@ -140,8 +141,8 @@ IMAGE_DEFAULTS: dict[str, dict[str, Any]] = {
 
 # Settings that a resumed run may change if --override names them; data_path: other images.
 OVERRIDABLE = ("data_path", "batch_size", "lr", "beta1", "wd", "lr_g", "lr_d", "lr_decay_start",
-               "real_label", "translate",
-               "instance_noise", "d_steps", "g_loss", "precision", "seed")
+               "real_label", "translate", "instance_noise", "d_steps", "g_loss", "precision",
+               "seed")
 # Limits and intervals: all workers of a job have to synchronize at the same steps.
 SYNCED_FLAGS = ("num_epochs", "max_steps", "checkpoint_steps", "eval_steps", "disp_batches")
 
@@ -190,11 +191,14 @@ def check_settings(**values: Any) -> None:
 
 
 def parse_settings(flags: Mapping[str, Any], source: object) -> Settings:
-    """Read the settings in a config.json; ValueError if one is missing, unknown or invalid."""
+    """Read the settings in a config.json; ValueError if one is unknown or invalid.
+
+    A setting that an earlier version did not have gets its default.
+    """
     fields = list_fields()
     try:
-        if flags.keys() != fields.keys() or flags["dataset"] is None:
-            raise ValueError("settings are missing or unknown")
+        if not flags.keys() <= fields.keys() or flags.get("dataset") is None:
+            raise ValueError("it has unknown settings, or no data set")
         check_settings(**flags)
     except ValueError as error:
         raise ValueError(f"{source}: {error}") from None

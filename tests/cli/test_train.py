@@ -1,3 +1,4 @@
+import dataclasses
 import json
 import os
 
@@ -7,8 +8,9 @@ from helpers.common import read_events, read_scalars
 from helpers.small import SMALL, assert_same_arrays, final
 
 from dcgan_mx.cli import train_args
+from dcgan_mx.cli.train import make_trainer
 from dcgan_mx.runs import grids
-from dcgan_mx.runs.config import PRESETS
+from dcgan_mx.runs.config import PRESETS, TrainConfig
 from dcgan_mx.runs.run import Run
 from dcgan_mx.sampling.generator import load_generator
 from dcgan_mx.sampling.latent import make_latents
@@ -151,3 +153,20 @@ def test_keep_grids_removes_older_grids(train, tmp_path, monkeypatch):
     assert [record["step"] for record in Run(run_dir).read_log()] == [*range(1, 10)]
     train("--max-steps", 10, "--keep-grids", 0, "--run-dir", run_dir, "--resume")
     assert len(Run(run_dir).list_grids("gout")) == 4
+
+
+def test_settings_of_the_augmentation_reach_the_trainer(make_batches):
+    """Each of the three changes the first gradient that the generator gets."""
+    config = TrainConfig("synthetic", nz=5, ngf=4, ndf=4, size=16, batch_size=4, translate=4,
+                         instance_noise=0.5, seed=7)
+
+    def find_gradient(**changes):
+        mx.random.seed(0)
+        trainer = make_trainer(dataclasses.replace(config, **changes), [mx.cpu()])
+        trainer.step(*make_batches(1, 4, (3, 16, 16), nz=5)[0])
+        return trainer.diffD.asnumpy()
+
+    expected = find_gradient()
+    np.testing.assert_array_equal(find_gradient(), expected)
+    for changes in ({"translate": 3}, {"instance_noise": 0.4}, {"seed": 8}):
+        assert (find_gradient(**changes) != expected).any()

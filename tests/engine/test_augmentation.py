@@ -50,7 +50,7 @@ def test_shifts_are_uniform_and_independent():
 
 
 def test_noise_is_normal_and_independent():
-    """Mean and variance of 153,600 values within five standard errors."""
+    """Mean and variance of 76,800 values within five standard errors."""
     augmentation = Augmentation(0, 0.3, 7, (100, *SHAPE))
     noises = [change.noise for step in range(2) for change in augmentation.draw(step)]
     values, n = np.array(noises, np.float64) / 0.3, 100 * 768

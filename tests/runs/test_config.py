@@ -46,7 +46,8 @@ def test_settings_survive_config_json():
     ("batch_size", (1.0, 0, 2**31, None)), ("dataset", (None, "cifar")), ("nc", (True, 2, 3.0)),
     ("show", (1, None)), ("gpu", (0,)), ("max_steps", (0,)), ("keep_checkpoints", (-1,)),
     ("kv_store", ("dist_async",)), ("speed", (1,)), ("ema_rel_std", (1e-160, 0.26, float("nan"))),
-    ("real_label", (0.5,)), ("beta1", (1,))])
+    ("real_label", (0.5,)), ("beta1", (1,)), ("translate", (-1, 1.5, 256)),
+    ("instance_noise", (-0.1, 1e300))])
 def test_invalid_settings_in_config_json_are_rejected(name, values):
     for value in values:
         with pytest.raises(ValueError, match="^here: "):
@@ -69,13 +70,20 @@ def test_bounds_of_ranges_and_error_messages():
         assert caught.value.problem == f"invalid value {value!r}: expected {expected}"
 
 
-def test_every_setting_has_a_help_text_and_is_required_in_config_json():
+def test_every_setting_has_a_help_text():
     assert sorted(name for group in HELP.values() for name in group) == sorted(list_fields())
-    for name in list_fields():
-        flags = SAVED.to_flags()
-        del flags[name]
-        with pytest.raises(ValueError, match="^here: settings are missing or unknown"):
-            parse_settings(flags, "here")
+
+
+def test_settings_that_an_earlier_version_did_not_have_get_their_defaults():
+    flags = SAVED.to_flags()
+    del flags["translate"], flags["max_steps"]
+    assert parse_settings(flags, "here") == SAVED.replace({"max_steps": None})
+    for changes in ({"speed": 1}, {"dataset": None}):
+        with pytest.raises(ValueError, match="^here: it has unknown settings, or no data set"):
+            parse_settings({**flags, **changes}, "here")
+    del flags["dataset"]
+    with pytest.raises(ValueError, match="^here: it has unknown settings, or no data set"):
+        parse_settings(flags, "here")
 
 
 @pytest.mark.parametrize("given, expected", [

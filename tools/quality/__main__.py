@@ -36,8 +36,8 @@ class Candidate(NamedTuple):
 
 CANDIDATES = {
     "blog": Candidate(936, ("--dataset", "mnist")),
-    "digits": Candidate(1872, ("--preset", "digits")),
-    "digits-bfloat16": Candidate(1872, ("--preset", "digits", "--precision", "bfloat16")),
+    "digits": Candidate(3744, ("--preset", "digits")),
+    "digits-bfloat16": Candidate(3744, ("--preset", "digits", "--precision", "bfloat16")),
     "pytorch": Candidate(936, (), pytorch=True),
     "pytorch-bfloat16": Candidate(936, ("--bfloat16",), pytorch=True)}
 
