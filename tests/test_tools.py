@@ -76,7 +76,7 @@ def test_bad_disk_finds_what_no_warning_names(tmp_path):
 
 def make_records(*points):
     """Records of `evaluate_all`."""
-    return [{"name": name, "seed": seed, "step": step, "seconds": 120.0 * step, "images": images,
+    return [{"name": name, "seed": seed, "step": step, "images": images,
              "frechet": 10.0 + step, "precision": 0.5, "recall": 0.5, "swd": 20.0 + step,
              "ms_ssim": 0.1, "classifier": SHA256}
             for name, seed, step, images in points]
@@ -106,6 +106,7 @@ def test_quality_draws_each_baseline_below_its_points(tmp_path, monkeypatch, cap
     monkeypatch.setattr("matplotlib.figure.Figure.savefig",
                         lambda figure, path, dpi: drawn.append(figure))
     (tmp_path / "blog-1" / "checkpoints" / "step-00000936").mkdir(parents=True)
+    (tmp_path / "step-seconds.json").write_text('{"blog": 120.0}')
     (tmp_path / "metrics.jsonl").write_text(
         "".join(json.dumps(record) + "\n" for record in make_records(*POINTS)))
     monkeypatch.setattr("sys.argv", ["quality", "--candidates", "blog", "--seeds", "1", "--every",

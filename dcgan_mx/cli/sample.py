@@ -19,8 +19,9 @@ from ..sampling.pretrained import PREFIX
 from ..system.command_line import flag_name
 from ..system.devices import make_contexts
 from ..system.errors import ArgumentError
+from ..system.files import name_errors
 from ..system.progress import make_bar
-from ..visual import check_image_name, make_grid, save_image, to_pixels
+from ..visual import check_image_name, encode_image, make_grid, save_image, to_pixels
 from .parser import Parser
 
 _NUM_IMAGES, _SEED, _STEPS = 64, 0, 8
@@ -142,7 +143,10 @@ def _write_files(folder: Path, generator: Generator, z: np.ndarray, force: bool)
 
     def write(start: int, images: np.ndarray) -> int:
         for i, pixels in enumerate(to_pixels(images), start):
-            save_image(folder / f"{i:06d}.png", pixels)
+            path = folder / f"{i:06d}.png"
+            # Not atomic: on some file systems, a rename takes longer than to generate an image.
+            with name_errors(path), open(path, "xb") as f:
+                f.write(encode_image(pixels))
         return len(images)
 
     writing: deque[Future[int]] = deque()

@@ -3,7 +3,8 @@
 Ours are runs of `dcgan-mx train` that keep a checkpoint at each point of evaluation. PyTorch's
 DCGAN example keeps images. The same code measures both. Trainings continue where they were
 interrupted (PyTorch's start again), and metrics are not computed again, unless the digit classifier
-is another one. The minutes are comparable only if nothing else runs.
+is another one. Minutes are steps times the seconds of a step, which are measured first, in short
+trainings: nothing else must run then.
 """
 from __future__ import annotations
 
@@ -11,11 +12,13 @@ import argparse
 import json
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
-from typing import Any, Callable, NamedTuple, Tuple
+from typing import Any, Callable, NamedTuple, Sequence, Tuple
 
 import numpy as np
 
+from dcgan_mx.runs.run import Run
 from dcgan_mx.system.files import write_atomic
 
 from ..common import TRAIN, find_pytorch, make_parser
@@ -23,6 +26,7 @@ from .leaderboard import draw_curves, print_leaderboard, print_table
 from .pytorch_example import read_images
 
 FULL = 16_384  # images that are evaluated at the last point of a run
+TIMED = 20, 60  # steps between which a step is timed
 Point = Tuple[str, int, int, int]  # candidate, seed, step, number of images
 
 
@@ -42,20 +46,58 @@ CANDIDATES = {
     "pytorch-bfloat16": Candidate(936, ("--bfloat16",), pytorch=True)}
 
 
+def measure_step(name: str, data: str) -> float:
+    """Return the seconds of a step, from a short training."""
+    _, flags, pytorch = CANDIDATES[name]
+    with tempfile.TemporaryDirectory() as folder:
+        run_dir = Path(folder, "run")
+        if pytorch:
+            run_pytorch(run_dir, 1, data, flags, [n for step in TIMED for n in (step, 1)])
+            first, last = (read_images(run_dir / f"{step}.npz")[1] for step in TIMED)
+        else:
+            run_ours(run_dir, 1, data, [*flags, "--max-steps", str(TIMED[1]), "--disp-batches",
+                                        str(TIMED[0])])
+            seconds = {record["step"]: record["seconds"] for record in Run(run_dir).read_log()}
+            first, last = (seconds[step] for step in TIMED)
+    return (last - first) / (TIMED[1] - TIMED[0])
+
+
+def measure_steps(names: Sequence[str], args: argparse.Namespace) -> dict[str, float]:
+    """Return the seconds of a step of each candidate; each is measured once."""
+    path = args.out / "step-seconds.json"
+    seconds: dict[str, float] = json.loads(path.read_text()) if path.exists() else {}
+    for name in names:
+        if name not in seconds:
+            seconds[name] = measure_step(name, args.data)
+            write_atomic(path, json.dumps(seconds).encode(), sync=True)
+    return seconds
+
+
 def train(name: str, seed: int, args: argparse.Namespace) -> None:
     """Train up to the last point, unless that is done."""
     folder = args.out / f"{name}-{seed}"
     steps, flags, pytorch = CANDIDATES[name]
-    words = [*flags, "--seed", str(seed)]
     if pytorch:
         if not (folder / f"{steps}.npz").exists():
-            points = [str(n) for point in list_points(name, seed, args) for n in point[2:]]
-            subprocess.run([sys.executable, "-m", "tools.quality.pytorch_example", *words, "--data",
-                            args.data, "--out", str(folder), "--points", *points], check=True)
+            run_pytorch(folder, seed, args.data, flags,
+                        [n for point in list_points(name, seed, args) for n in point[2:]])
     elif not (folder / "checkpoints" / f"step-{steps:08d}").exists():
-        subprocess.run([*TRAIN, "--resume", *words, "--max-steps", str(steps), "--checkpoint-steps",
-                        str(args.every), "--data-path", args.data, "--run-dir", str(folder)],
-                       check=True)
+        run_ours(folder, seed, args.data, [*flags, "--resume", "--max-steps", str(steps),
+                                           "--checkpoint-steps", str(args.every)])
+
+
+def run_ours(run_dir: Path, seed: int, data: str, flags: Sequence[str]) -> None:
+    """Train with `dcgan-mx train`."""
+    subprocess.run([*TRAIN, *flags, "--seed", str(seed), "--data-path", data, "--run-dir",
+                    str(run_dir)], check=True)
+
+
+def run_pytorch(folder: Path, seed: int, data: str, flags: Sequence[str], points: list[int]
+                ) -> None:
+    """Train with PyTorch's example."""
+    subprocess.run([sys.executable, "-m", "tools.quality.pytorch_example", *flags, "--seed",
+                    str(seed), "--data", data, "--out", str(folder), "--points",
+                    *map(str, points)], check=True)
 
 
 def list_points(name: str, seed: int, args: argparse.Namespace) -> list[Point]:
@@ -91,25 +133,20 @@ def make_evaluator(args: argparse.Namespace) -> Callable[[str, int, int, int], d
                   for n in (args.num_images, FULL)}
 
     def evaluate(name: str, seed: int, step: int, n: int) -> dict[str, Any]:
-        images, seconds = real[FULL:FULL + n], 0.0
-        if name != "real":
-            folder = args.out / f"{name}-{seed}"
-            images, seconds = (read_images(folder / f"{step}.npz") if CANDIDATES[name].pytorch else
-                               generate(folder, seed, step, n))
-        return {"name": name, "seed": seed, "step": step, "seconds": seconds,
-                **evaluators[n].evaluate(images)}
+        folder = args.out / f"{name}-{seed}"
+        images = (real[FULL:FULL + n] if name == "real" else
+                  read_images(folder / f"{step}.npz")[0] if CANDIDATES[name].pytorch else
+                  generate(folder / "checkpoints" / f"step-{step:08d}", seed, n))
+        return {"name": name, "seed": seed, "step": step, **evaluators[n].evaluate(images)}
     return evaluate
 
 
-def generate(run_dir: Path, seed: int, step: int, n: int) -> tuple[np.ndarray, float]:
-    """Return images of a checkpoint, and the duration of the training before it."""
-    from dcgan_mx.runs.run import Run
+def generate(checkpoint: Path, seed: int, n: int) -> np.ndarray:
+    """Return images of a checkpoint."""
     from dcgan_mx.sampling.generator import load_generator
     from dcgan_mx.sampling.latent import make_latents
-    generator, _ = load_generator(run_dir / "checkpoints" / f"step-{step:08d}")
-    log = Run(run_dir).read_log()
-    seconds = np.interp(step, [0, *(r["step"] for r in log)], [0, *(r["seconds"] for r in log)])
-    return generator.generate(make_latents(n, generator.nz, seed)), float(seconds)
+    generator, _ = load_generator(checkpoint)
+    return generator.generate(make_latents(n, generator.nz, seed))
 
 
 def read_metrics(path: Path) -> dict[Point, dict[str, Any]]:
@@ -139,6 +176,7 @@ def main() -> None:
             print(f"{', '.join(skipped)}: skipped: PyTorch is not installed (pip install torch)")
         names = [name for name in names if name not in skipped]
     args.out.mkdir(parents=True, exist_ok=True)
+    step_seconds = measure_steps(names, args)
     # The steps 0 and 1 of "real" stand for the two numbers of images.
     points: list[Point] = [("real", 0, 0, args.num_images), ("real", 0, 1, FULL)]
     for seed in range(1, args.seeds + 1):
@@ -146,9 +184,12 @@ def main() -> None:
             train(name, seed, args)
             points += list_points(name, seed, args)
     records = evaluate_all(points, args)
+    for record in records:
+        record["seconds"] = record["step"] * step_seconds.get(record["name"], 0.0)
     print_table(records)
     print()
     print_leaderboard(records, names)
+    print("seconds of a step: " + ", ".join(f"{name} {step_seconds[name]:.2f}" for name in names))
     for key, label, file in (("step", "steps of 64 images", "quality.png"),
                              ("seconds", "minutes", "quality-minutes.png")):
         draw_curves(records, names, key, label, args.out / file)
