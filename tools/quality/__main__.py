@@ -1,5 +1,8 @@
 """Train the blog post's settings, a preset and PyTorch's example with several seeds; compare them.
 
+A candidate may have other flags than its own: `digits:translate=0,precision=bfloat16` is the preset
+without shifts, in bfloat16.
+
 Ours are runs of `dcgan-mx train` that keep a checkpoint at each point of evaluation. PyTorch's
 DCGAN example keeps images. The same code measures both. Trainings continue where they were
 interrupted (PyTorch's start again), and metrics are not computed again, unless the digit classifier
@@ -41,14 +44,25 @@ class Candidate(NamedTuple):
 CANDIDATES = {
     "blog": Candidate(936, ("--dataset", "mnist")),
     "digits": Candidate(3744, ("--preset", "digits")),
-    "digits-bfloat16": Candidate(3744, ("--preset", "digits", "--precision", "bfloat16")),
-    "pytorch": Candidate(936, (), pytorch=True),
-    "pytorch-bfloat16": Candidate(936, ("--bfloat16",), pytorch=True)}
+    "pytorch": Candidate(936, (), pytorch=True)}
+
+
+def find_candidate(name: str) -> Candidate:
+    """Return the candidate of a name such as digits:translate=0; KeyError if there is none."""
+    known, _, more = name.partition(":")
+    candidate = CANDIDATES[known]
+    flags = [f"--{flag}" for flag in more.split(",") if flag]
+    return candidate._replace(flags=(*candidate.flags, *flags))
+
+
+def find_steps(name: str, args: argparse.Namespace) -> int:
+    """Return the number of steps of a training."""
+    return args.steps or find_candidate(name).steps
 
 
 def measure_step(name: str, data: str) -> float:
     """Return the seconds of a step, from a short training."""
-    _, flags, pytorch = CANDIDATES[name]
+    _, flags, pytorch = find_candidate(name)
     with tempfile.TemporaryDirectory() as folder:
         run_dir = Path(folder, "run")
         if pytorch:
@@ -76,7 +90,8 @@ def measure_steps(names: Sequence[str], args: argparse.Namespace) -> dict[str, f
 def train(name: str, seed: int, args: argparse.Namespace) -> None:
     """Train up to the last point, unless that is done."""
     folder = args.out / f"{name}-{seed}"
-    steps, flags, pytorch = CANDIDATES[name]
+    _, flags, pytorch = find_candidate(name)
+    steps = find_steps(name, args)
     if pytorch:
         if not (folder / f"{steps}.npz").exists():
             run_pytorch(folder, seed, args.data, flags,
@@ -102,7 +117,7 @@ def run_pytorch(folder: Path, seed: int, data: str, flags: Sequence[str], points
 
 def list_points(name: str, seed: int, args: argparse.Namespace) -> list[Point]:
     """Return the points at which a run is evaluated."""
-    steps = CANDIDATES[name].steps
+    steps = find_steps(name, args)
     return [*((name, seed, step, args.num_images) for step in range(args.every, steps, args.every)),
             (name, seed, steps, FULL)]
 
@@ -135,7 +150,7 @@ def make_evaluator(args: argparse.Namespace) -> Callable[[str, int, int, int], d
     def evaluate(name: str, seed: int, step: int, n: int) -> dict[str, Any]:
         folder = args.out / f"{name}-{seed}"
         images = (real[FULL:FULL + n] if name == "real" else
-                  read_images(folder / f"{step}.npz")[0] if CANDIDATES[name].pytorch else
+                  read_images(folder / f"{step}.npz")[0] if find_candidate(name).pytorch else
                   generate(folder / "checkpoints" / f"step-{step:08d}", seed, n))
         return {"name": name, "seed": seed, "step": step, **evaluators[n].evaluate(images)}
     return evaluate
@@ -159,19 +174,21 @@ def main() -> None:
     """Parse the flags; train what is missing, evaluate, print and draw."""
     parser = make_parser(__doc__)
     add = parser.add_argument
-    add("--candidates", default="blog,digits,pytorch", help=f"some of {', '.join(CANDIDATES)}")
+    add("--candidates", nargs="+", default=[*CANDIDATES], metavar="NAME[:FLAG=VALUE,...]",
+        help=f"{', '.join(CANDIDATES)}, perhaps with other flags, as in digits:translate=0")
+    add("--steps", type=int, help="steps of each training (default: those of the candidate)")
     add("--seeds", type=int, default=3, help="number of seeds of each candidate")
     add("--every", type=int, default=117, help="steps between two points")
     add("--num-images", type=int, default=4096, help="images at each point but the last")
     add("--data", default="data", help="folder of MNIST")
     add("--out", type=Path, default=Path("runs/quality"), help="folder for runs and results")
     args = parser.parse_args()
-    names = args.candidates.split(",")
+    names = args.candidates
     for name in names:
-        if name not in CANDIDATES:
+        if name.partition(":")[0] not in CANDIDATES:
             parser.error(f"--candidates: unknown {name!r}: give some of {', '.join(CANDIDATES)}")
     if not find_pytorch():
-        skipped = [name for name in names if CANDIDATES[name].pytorch]
+        skipped = [name for name in names if find_candidate(name).pytorch]
         if skipped:
             print(f"{', '.join(skipped)}: skipped: PyTorch is not installed (pip install torch)")
         names = [name for name in names if name not in skipped]

@@ -14,9 +14,10 @@ Record = Any  # dict of a point: name, seed, step, seconds, images and metrics
 
 def print_table(records: list[Record]) -> None:
     """Print a line for each point."""
-    print(f"{'':16} seed  step images" + "".join(f"{name:>11}" for name in METRICS))
+    width = max(16, *(len(r["name"]) for r in records))
+    print(f"{'':{width}} seed  step images" + "".join(f"{name:>11}" for name in METRICS))
     for r in sorted(records, key=lambda r: (r["name"], r["seed"], r["step"])):
-        print(f"{r['name']:16} {r['seed']:4} {r['step']:5} {r['images']:6}"
+        print(f"{r['name']:{width}} {r['seed']:4} {r['step']:5} {r['images']:6}"
               + "".join(f"{r[name]:11.{1 if name in ('frechet', 'swd') else 3}f}"
                         for name in METRICS))
 
@@ -26,7 +27,8 @@ def print_leaderboard(records: list[Record], names: Sequence[str]) -> None:
 
     A cell has the median minutes and steps of the seeds that reach the goal, and their share.
     """
-    print(f"{'':16}" + "".join(f"  {f'Fréchet distance {goal}':26}" for goal in GOALS)
+    width = max(map(len, names))
+    print(f"{'':{width}}" + "".join(f"  {f'Fréchet distance {goal}':26}" for goal in GOALS)
           + "  at the end")
     for name in names:
         lines = split_by_seed(records, name)
@@ -36,7 +38,7 @@ def print_leaderboard(records: list[Record], names: Sequence[str]) -> None:
             cells.append(f"{len(reached)} of {len(lines)} seeds" + (
                 f": {median(r['seconds'] for r in reached) / 60:.1f} min, "
                 f"{median(r['step'] for r in reached):.0f}" if reached else ""))
-        print(f"{name:16}" + "".join(f"  {cell:26}" for cell in cells) + "  "
+        print(f"{name:{width}}" + "".join(f"  {cell:26}" for cell in cells) + "  "
               + ", ".join(f"{line[-1]['frechet']:.1f}" for line in lines))
 
 

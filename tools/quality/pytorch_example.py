@@ -63,12 +63,13 @@ def main() -> None:
     add("--out", type=Path, required=True, help="folder for the images")
     add("--data", default="data", help="folder of MNIST")
     add("--seed", type=int, default=1, help="seed of weights, noise and data order")
-    add("--bfloat16", action="store_true", help="train in bfloat16, channels_last")
+    add("--precision", choices=("float32", "bfloat16"), default="float32",
+        help="number format; bfloat16 is trained in channels_last")
     add("--points", type=int, nargs="+", required=True, metavar="STEP IMAGES",
         help="steps, each with a number of images")
     args = parser.parse_args()
     args.out.mkdir(parents=True, exist_ok=True)
-    train(args.out, args.data, args.seed, args.bfloat16,
+    train(args.out, args.data, args.seed, args.precision == "bfloat16",
           dict(zip(args.points[::2], args.points[1::2])))
 
 
