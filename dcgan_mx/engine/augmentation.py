@@ -1,4 +1,4 @@
-"""Random changes of the images that the discriminator sees: shifts and noise."""
+"""Augmentation of the discriminator's input: random shifts and instance noise."""
 from __future__ import annotations
 
 from typing import Any, NamedTuple
@@ -24,13 +24,13 @@ class Change(NamedTuple):
 
 
 class Augmentation:
-    """The changes of the generated and of the real images of each step.
+    """Random shifts and instance noise of D's input, for the fakes and for the reals of a step.
 
     Uncovered pixels become black (-1). The gradient of a shift is the reverse shift, filled with
     zeros.
     Source: Zhao et al., arXiv:2006.10738, section 3 (differentiable augmentation), and Sønderby et
-    al., arXiv:1610.04490 (instance noise). Unlike there, the updates of D and G use the same shifts
-    and noise for the generated images.
+    al., arXiv:1610.04490 (instance noise). Unlike in these papers, the updates of D and G use the
+    same shifts and noise for the generated images.
 
     Parameters
     ----------
@@ -43,7 +43,8 @@ class Augmentation:
     shape : (N, C, H, W)
         Shape of a batch.
     num_parts, part_index : int
-        Number of workers, and the rank of this one. Each worker draws its own changes.
+        Number of workers, and the rank of this one, which gets its part of the changes of a batch
+        that is `num_parts` times as large.
 
     Raises
     ------
@@ -57,19 +58,17 @@ class Augmentation:
             raise ArgumentError("translate", f"{translate} is not below {min(shape[2:])}, the size "
                                 "of an image in pixels: choose fewer pixels")
         self._translate, self._noise = int(translate), np.float32(noise)
-        self._seed, self._shape = seed, shape
-        self._num_parts, self._part_index = num_parts, part_index
+        self._seed, self._shape, self._part_index = seed, (num_parts, *shape), part_index
 
     def draw(self, step: int) -> tuple[Change, Change]:
         """Return the changes of the generated and of the real images of a step."""
         if not (self._translate or self._noise):
             return Change(), Change()
-        rng = make_rng(self._seed, AUGMENTATION, step * self._num_parts + self._part_index)
+        rng, part, most = make_rng(self._seed, AUGMENTATION, step), self._part_index, self._translate
         fakes, reals = (Change(
-            rng.integers(-self._translate, self._translate, (self._shape[0], 2), endpoint=True)
-            if self._translate else None,
-            self._noise * rng.standard_normal(self._shape, np.float32) if self._noise else None)
-            for _ in range(2))
+            rng.integers(-most, most, (*self._shape[:2], 2), endpoint=True)[part] if most else None,
+            self._noise * rng.standard_normal(self._shape, np.float32)[part] if self._noise
+            else None) for _ in range(2))
         return fakes, reals
 
 

@@ -65,11 +65,17 @@ def test_noise_is_normal_and_independent():
     assert apply_to_gradient(Change(None, noises[0]), seen) is seen
 
 
-def test_workers_have_different_changes():
-    """All steps of all workers have random numbers of their own."""
-    drawn = [[(change.shifts.tobytes(), change.noise.tobytes()) for step in range(3)
+def test_workers_share_the_changes_of_a_larger_batch():
+    """Two workers of 30 images draw what one process draws for 60, which differs in each step."""
+    whole = [change for step in range(3)
+             for change in Augmentation(4, 1, 5, (60, *SHAPE)).draw(step)]
+    parts = [[change for step in range(3)
               for change in Augmentation(4, 1, 5, (30, *SHAPE), 2, i).draw(step)] for i in range(2)]
-    assert len({*sum(drawn, [])}) == 12
+    assert len({change.noise.tobytes() for change in whole}) == 6
+    for change, *of_workers in zip(whole, *parts):
+        for i in range(2):
+            together = np.concatenate([part[i] for part in of_workers])
+            np.testing.assert_array_equal(together, change[i])
 
 
 @pytest.mark.parametrize("options", [{}, {"g_loss": "saturating"}, {"ctx": [mx.cpu(0), mx.cpu(1)]}])
