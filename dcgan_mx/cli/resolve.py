@@ -92,12 +92,9 @@ def _split_sources(text: str) -> list[str]:
 
 def _check_same_networks(config: TrainConfig,
                          networks: list[tuple[str, Any, dict[str, int]]]) -> None:
-    """Raise ArgumentError if the networks of the sources are not those that a config describes.
-
-    `networks` has the source, the symbol and the shape of each.
-    """
+    """Raise ArgumentError unless all networks (source, symbol, shape) are those of a config."""
     norm = make_dcgan_sym(1, 1, 1)[0].attr_dict()["gbn1"]
-    for source, symbol, _ in networks:
+    for source, symbol, shape in networks:
         # mx.init.Load would invent missing weights, and load those of different layers.
         found = next(attrs for attrs in symbol.attr_dict().values() if "fix_gamma" in attrs)
         reasons = [reason for reason, applies in (
@@ -107,20 +104,10 @@ def _check_same_networks(config: TrainConfig,
         if reasons:
             raise ArgumentError("init_from", f"{source} has {' and '.join(reasons)}: it can be "
                                 "sampled, but not trained")
-    shapes: dict[str, int] = {}
-    for source, _, shape in networks:
-        for name, value in shape.items():
-            if shapes.setdefault(name, value) != value:
-                raise ArgumentError("init_from", f"{networks[0][0]} has {flag_name(name)} "
-                                    f"{shapes[name]}, and {source} has {value}: use two networks "
-                                    "of one run")
-    differ = ", ".join(f"{flag_name(name)} {value} (not {getattr(config, name)})"
-                       for name, value in shapes.items() if getattr(config, name) != value)
-    if differ:
-        others = [source for source, *_, shape in networks
-                  if any(getattr(config, name) != value for name, value in shape.items())]
-        kind = "is another network" if len(others) == 1 else "are other networks"
-        raise ArgumentError("init_from", f"{' and '.join(others)} {kind}: use {differ}")
+        differ = ", ".join(f"{flag_name(name)} {value} (not {getattr(config, name)})"
+                           for name, value in shape.items() if getattr(config, name) != value)
+        if differ:
+            raise ArgumentError("init_from", f"{source} is another network: use {differ}")
 
 
 def make_train_iter(settings: Settings, workers: Workers, list_skipped: bool = True) -> EpochIter:

@@ -7,7 +7,7 @@ import re
 from collections import deque
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
-from typing import NamedTuple, Sequence
+from typing import List, Sequence, Tuple
 
 import numpy as np
 
@@ -26,19 +26,13 @@ from .parser import Parser
 
 _NUM_IMAGES, _SEED, _STEPS = 64, 0, 8
 _BATCH, _WRITERS = 64, 2  # images of a batch; threads that write image files
+# Rows of latent vectors, the captions of their images, and the signs of the rows.
+Figure = Tuple[List[np.ndarray], List[List[str]], Tuple[str, ...]]
 # The default file of each sampling mode, and the flags that apply to it.
 _MODES = {"plain": ("samples.png", "num_images", "seed"),
           "interpolate": ("interpolation.png", "steps"),
           "traverse": ("traverse.png", "num_images", "seed", "steps"),
           "arithmetic": ("arithmetic.png", "seed")}
-
-
-class Figure(NamedTuple):
-    """Rows of latent vectors, the captions of their images, and the signs of the rows."""
-
-    rows: list[np.ndarray]
-    captions: list[list[str]]
-    signs: tuple[str, ...] = ()
 
 
 def make_parser() -> Parser:
@@ -105,17 +99,17 @@ def make_figure(mode: str, args: argparse.Namespace, nz: int) -> Figure:
     if mode == "interpolate":
         a, b = (latent.make_latents(1, nz, seed)[0] for seed in args.interpolate)
         t = np.linspace(0, 1, args.steps)
-        return Figure([latent.slerp(a, b, t)], [[f"{x:.2f}" for x in t]])
+        return [latent.slerp(a, b, t)], [[f"{x:.2f}" for x in t]], ()
     if mode == "arithmetic":
         return _arithmetic(args.arithmetic, args.seed, nz)
     vectors = latent.make_latents(args.num_images, nz, args.seed)
     if mode == "traverse":
         values = np.linspace(-3, 3, args.steps)
-        return Figure([latent.traverse(z, args.traverse, values) for z in vectors],
-                      [[f"{x:.1f}" for x in values]] * args.num_images)
+        return ([latent.traverse(z, args.traverse, values) for z in vectors],
+                [[f"{x:.1f}" for x in values]] * args.num_images, ())
     starts = range(0, args.num_images, math.isqrt(args.num_images - 1) + 1)  # a square
     rows = [vectors[i:i + starts.step] for i in starts]
-    return Figure(rows, [[str(i + n) for n in range(len(row))] for i, row in zip(starts, rows)])
+    return rows, [[str(i + n) for n in range(len(row))] for i, row in zip(starts, rows)], ()
 
 
 def _arithmetic(terms: list[tuple[int, list[int]]], seed: int, nz: int) -> Figure:
@@ -128,7 +122,7 @@ def _arithmetic(terms: list[tuple[int, list[int]]], seed: int, nz: int) -> Figur
             np.vstack([total + noise, total])]
     signs = ["-" if sign < 0 else "+" * (i > 0) for i, (sign, _) in enumerate(terms)]
     captions = [[*map(str, seeds), "mean"] for _, seeds in terms]
-    return Figure(rows, [*captions, [*["near"] * len(noise), "sum"]], (*signs, "="))
+    return rows, [*captions, [*["near"] * len(noise), "sum"]], (*signs, "=")
 
 
 def _write_files(folder: Path, generator: Generator, z: np.ndarray, force: bool) -> None:

@@ -77,8 +77,11 @@ def train(*, resume: bool = False, override: Sequence[str] = (), hooks: Sequence
     DivergenceError
         If the networks have diverged.
     """
-    given = {name: os.fspath(value) if isinstance(value, os.PathLike) else value
+    given = {name: os.fspath(value) if isinstance(value, os.PathLike) else
+             value.item() if isinstance(value, np.generic) else value
              for name, value in settings.items()}
+    if isinstance(given.get("gpu"), int):
+        given["gpu"] = str(given["gpu"])
     return _train(make_args(given, resume, override, preset), hooks)[1]
 
 

@@ -137,7 +137,9 @@ def make_parser() -> Parser:
                 parser.add("--resume", "resume the run in --run-dir, or the newest run of "
                            "--dataset", group=group, action="store_true")
                 parser.add("--override", "settings that may differ from those of the resumed run, "
-                           "such as lr,seed", group=group, type=_names, metavar="NAMES")
+                           "such as lr,seed", group=group, metavar="NAMES",
+                           type=lambda text: tuple(
+                               name.strip().replace("-", "_") for name in text.split(",")))
     parser.add("--preset", "named settings for a data set; other flags take precedence",
                tuple(PRESETS), groups["training"])
     parser.add("--preview", "draw 64 training images as the networks see them, and exit",
@@ -160,11 +162,6 @@ def _add_setting(parser: Parser, group: Any, name: str, text: str) -> None:
         parser.add(flag, text, group=group, metavar=METAVARS[name])
     else:
         parser.add(flag, text, allowed, group)
-
-
-def _names(text: str) -> tuple[str, ...]:
-    """Parse the names of --override."""
-    return tuple(name.strip().replace("-", "_") for name in text.split(","))
 
 
 def parse(argv: Sequence[str]) -> TrainArgs:

@@ -13,7 +13,6 @@ import numpy as np
 from PIL import Image, ImageOps, JpegImagePlugin, PngImagePlugin
 
 from ..system.errors import ArgumentError
-from ..system.memory import check_decoded_size
 from . import decoding
 
 FORMATS = ("BMP", "GIF", "JPEG", "PNG", "PPM", "TIFF", "WEBP")
@@ -90,11 +89,7 @@ def _enlarge(pixels: np.ndarray, side: int) -> np.ndarray:
 
 
 def _fit(pixels: np.ndarray, shape: tuple[int, int], fit: str, pad_color: str) -> np.ndarray:
-    """Scale an image to a shape, (H, W).
-
-    `fit` says what happens to an image of other proportions: its margins are cut off equally on
-    both sides (crop), it gets margins of `pad_color` (pad), or it is stretched (stretch).
-    """
+    """Scale an image to a shape, (H, W): cut off (crop) or add margins (pad), or stretch it."""
     (height, width), (new_height, new_width) = pixels.shape[:2], shape
     ratios = height / new_height, width / new_width
     if fit == "crop":
@@ -151,8 +146,8 @@ def resize(pixels: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
     return cv2.resize(small, shape[::-1], interpolation=cv2.INTER_CUBIC)
 
 
-def _check_header(image: Image.Image, file_size: int) -> None:
-    """Raise ValueError if an image's header shows that it is useless or not to be trusted."""
+def _check_header(image: Image.Image) -> None:
+    """Raise ValueError if an image's header shows that it is useless."""
     short, long = sorted(image.size)
     for wrong, reason in (
             (short < MIN_SIDE, f"is too small, less than {MIN_SIDE} pixels"),
@@ -161,7 +156,6 @@ def _check_header(image: Image.Image, file_size: int) -> None:
              "has 32-bit pixels, whose range is unknown")):
         if wrong:
             raise ValueError(f"{reason}: {image.width}x{image.height}")
-    check_decoded_size(image, file_size)
 
 
 def _open(file: io.BytesIO, raw: bytes) -> Image.Image:
@@ -171,7 +165,7 @@ def _open(file: io.BytesIO, raw: bytes) -> Image.Image:
     if image.format == "MPO":  # of phones: a JPEG file with others behind it
         file.seek(0)
         image = JpegImagePlugin.JpegImageFile(file)
-    _check_header(image, len(raw))
+    _check_header(image)
     return image
 
 
@@ -184,10 +178,8 @@ def _decode(raw: bytes, side: int, grey: bool | None, use: Callable[[np.ndarray]
 
 def _load(raw: bytes, side: int, grey: bool | None, on_odd: OnOdd, memory: contextlib.ExitStack
           ) -> np.ndarray:
-    """Return the pixels of a file; of a JPEG perhaps fewer, but `side` or more on each side.
-
-    Pillow decodes exactly as OpenCV, which is faster, but prints a line on every odd JPEG file.
-    """
+    """Return the pixels of a file; of a JPEG perhaps fewer, but `side` or more on each side."""
+    # Not OpenCV, which is faster, but prints a line on every odd JPEG file; the pixels are equal.
     try:
         file = io.BytesIO(raw)
         image = _open(file, raw)

@@ -26,7 +26,6 @@ from .recordio import read_image, scan
 _HEAD = 4096  # bytes of a file that show its format, and are part of the fingerprint
 _MAX_BYTES = 1 << 30  # read of a file
 _CACHE_BYTES = 1 << 30  # of decoded images, for all workers of a machine together
-_MAX_LISTED = 1000  # records without an image; more are counted
 _MAX_FAILURES = 100  # consecutive images that cannot be read
 _THREADS = 16  # for folders on a network
 
@@ -104,10 +103,7 @@ class Records:
         self._state = self._stat()
         offsets, empty, digest = scan(path)
         self._numbers, self._offsets = np.flatnonzero(~empty), offsets[~empty]
-        without = np.flatnonzero(empty)
-        self.skipped = [(f"record {n + 1}", "contains no image") for n in without[:_MAX_LISTED]]
-        if len(without) > _MAX_LISTED:
-            self.skipped.append((f"{len(without) - _MAX_LISTED} more", "contain no image"))
+        self.skipped = [(f"record {n + 1}", "contains no image") for n in np.flatnonzero(empty)]
         self.fingerprint = {"records": len(self._offsets), "sha256": digest}
 
     def __del__(self) -> None:

@@ -1,13 +1,14 @@
 """Pack the images of a folder, an archive or a record file into one record file."""
 from __future__ import annotations
 
+import glob
 import warnings
 from array import array
 from functools import partial
 from pathlib import Path
 from typing import Callable, Iterable, Iterator
 
-from ..system.files import StrPath, remove_stale, write_atomic
+from ..system.files import StrPath, list_stale, write_atomic
 from .errors import DatasetError, short_message
 from .file_stores import find_format
 from .image_files import normalize_image
@@ -28,7 +29,8 @@ def pack(source: StrPath, out: StrPath, resize: int = 256, quality: int = 95, th
     if Path(source).resolve() in out.resolve().parents:
         raise DatasetError(f"{out} is in the folder of the images: give a path outside of {source}")
     for path in (out, index):
-        remove_stale(path)
+        for left in list_stale(path.parent, glob.escape(path.name)):
+            left.unlink()
     images: Source = (Folder(source) if find_format(source) in ("folder", "zip", "tar") else
                       Records(source))
     skipped, offsets, position, odd = images.skipped, array("q"), 0, OddFiles()

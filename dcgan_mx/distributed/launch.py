@@ -14,9 +14,10 @@ import time
 from typing import Any, Mapping
 
 from ..system.command_line import LAUNCHED_BY
-from ..system.cpu import THREADS, physical_cores
+from ..system.cpu import physical_cores, read_threads
 from ..system.errors import ArgumentError
 from ..system.files import StrPath
+from ..system.job_role import VARIABLES
 from . import launchers, supervisor
 from .monitor import JobMonitor
 
@@ -33,7 +34,7 @@ def launch(command: list[str], num_workers: int, num_servers: int | None = None,
     The arguments are the flags of `dcgan-mx launch`, and `launched_by`, those of them that the
     resume command needs, which workers print. Raises ArgumentError, or JobError if the job fails.
     """
-    ours = [name for name in os.environ if name.startswith("DMLC_") or name == supervisor.JOB]
+    ours = [name for name in os.environ if name in (*VARIABLES, supervisor.JOB)]
     if ours:
         raise ValueError(f"{ours[0]} is already set: unset it; the launcher sets it itself")
     launchers.check_launcher(launcher, hostfile=hostfile, host_ip=host_ip, nodes=nodes)
@@ -53,7 +54,7 @@ def launch(command: list[str], num_workers: int, num_servers: int | None = None,
         environ = {name: value for name, value in os.environ.items() if _INHERITED.fullmatch(name)}
         environ.update(DMLC_PS_ROOT_URI=host, DMLC_PS_ROOT_PORT=str(reserved.getsockname()[1]),
                        DMLC_NUM_WORKER=str(num_workers), DMLC_NUM_SERVER=str(counts["server"]))
-        if launcher == "local" and not {*THREADS} & {*os.environ}:
+        if launcher == "local" and read_threads() is None:
             environ["OMP_NUM_THREADS"] = str(max(1, physical_cores() // num_workers))
         if launched_by:
             environ[LAUNCHED_BY] = json.dumps(launched_by)

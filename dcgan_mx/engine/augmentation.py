@@ -64,7 +64,8 @@ class Augmentation:
         """Return the changes of the generated and of the real images of a step."""
         if not (self._translate or self._noise):
             return Change(), Change()
-        rng, part, most = make_rng(self._seed, AUGMENTATION, step), self._part_index, self._translate
+        rng = make_rng(self._seed, AUGMENTATION, step)
+        part, most = self._part_index, self._translate
         fakes, reals = (Change(
             rng.integers(-most, most, (*self._shape[:2], 2), endpoint=True)[part] if most else None,
             self._noise * rng.standard_normal(self._shape, np.float32)[part] if self._noise

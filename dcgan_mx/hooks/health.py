@@ -97,9 +97,6 @@ class TrainingHealth:
 
 
 def _variance(images: np.ndarray) -> tuple[float, float]:
-    """Return the variance between images, and its share of the variance of all pixels.
-
-    The former is half the mean square difference of two images.
-    """
+    """Return the variance between images, and its share of the variance of all pixels."""
     between, total = float(images.var(axis=0).mean()), float(images.var())
     return between, between / total if total else 0.0

@@ -48,9 +48,11 @@ def write_report(run_dir: StrPath, live: bool = False) -> Path:
     groups = [log[i:i + size] for i in range(0, len(log), size)]
     evaluated = [[record] for record in evaluations]
     result, nearest = run.read_result(), run.path / "evaluation.png"
+    defaults = DEFAULTS.to_flags()  # the settings that differ are shown first
     text = render(
         "report.html", written=live and round(1000 * time.time()), run=run, step=max(steps),
-        flags=_order(config["flags"]), config=config, flag_name=flag_name, labels=_LABELS,
+        flags=sorted(config["flags"].items(), key=lambda item: item[1] == defaults.get(item[0])),
+        config=config, flag_name=flag_name, labels=_LABELS,
         result=result, size=size, last=log[-1] if log else None, warnings=warned,
         curves=[plot({name: (_average(groups, "step"), _average(groups, key))
                       for name, key in names.items()}, "step", label) for label, names in _CURVES],
@@ -67,12 +69,6 @@ def write_report(run_dir: StrPath, live: bool = False) -> Path:
     # A path need not be UTF-8, and JSON can hold lone surrogates.
     write_atomic(path, text.encode("utf-8", "backslashreplace"))
     return path
-
-
-def _order(flags: dict[str, Any]) -> list[tuple[str, Any]]:
-    """Return settings with those first that differ from their defaults."""
-    defaults = DEFAULTS.to_flags()
-    return sorted(flags.items(), key=lambda item: item[1] == defaults.get(item[0]))
 
 
 def _average(groups: list[list[dict[str, Any]]], key: str) -> list[float | None]:

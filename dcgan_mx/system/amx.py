@@ -44,9 +44,8 @@ def _warn_once(text: str) -> None:
 
 def enable() -> str | None:
     """Enable AMX for MXNet's bfloat16 kernels; return the reason in one line if that fails."""
-    before = os.environ.get(_VARIABLE)
-    if before not in (None, "", _AMX):
-        return f"AMX stays disabled: {_VARIABLE} is {before}: unset it"
+    if os.environ.get(_VARIABLE):
+        return f"AMX stays disabled: {_VARIABLE} is set: unset it"
     refusal = _request_permission()
     if refusal:  # the variable must stay unset: the first kernel would end the process
         return f"AMX stays disabled: Linux does not permit it here ({refusal})"
@@ -54,10 +53,7 @@ def enable() -> str | None:
     try:
         enabled = _uses_amx()
     finally:
-        if before is None:  # child processes would not have the permission
-            del os.environ[_VARIABLE]
-        else:
-            os.environ[_VARIABLE] = before
+        del os.environ[_VARIABLE]  # child processes would not have the permission
     return None if enabled else ("AMX stays disabled: MXNet has already computed in this process: "
                                  "use bfloat16 in a new process")
 

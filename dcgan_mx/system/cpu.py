@@ -1,6 +1,7 @@
 """Facts about the processor, read without loading MXNet."""
 from __future__ import annotations
 
+import contextlib
 import math
 import os
 import platform
@@ -8,12 +9,12 @@ import re
 from pathlib import Path
 
 from .errors import ArgumentError
+from .files import StrPath
 
 THREADS = ("OMP_NUM_THREADS", "MXNET_OMP_MAX_THREADS")  # the first one that is set wins
 # Instruction sets that matter for bfloat16, as Linux spells them.
 ISA = ("avx512f", "avx512_bf16", "amx_bf16")
 _CPUINFO = "/proc/cpuinfo"
-_CGROUP, _CGROUPS = "/proc/self/cgroup", "/sys/fs/cgroup"
 
 
 def _read_cpuinfo() -> dict[str, str]:
@@ -80,33 +81,29 @@ def physical_cores() -> int:
     for cpu in os.sched_getaffinity(0):
         siblings = Path(f"/sys/devices/system/cpu/cpu{cpu}/topology/thread_siblings_list")
         cores.add(siblings.read_text() if siblings.exists() else str(cpu))
-    return math.ceil(min(len(cores), cpu_quota()))
+    return math.ceil(min([len(cores), *list_quotas()]))
 
 
-def cpu_quota() -> float:
-    """Return the CPU time per second that this process's cgroups allow; infinity without a limit.
+def list_quotas(root: StrPath = "/") -> list[float]:
+    """Return the CPU time per second that each control group of this process allows, if limited.
 
-    Source: Linux, Documentation/admin-guide/cgroup-v2.rst, and scheduler/sched-bwc.rst for v1.
+    Source: Linux, Documentation/admin-guide/cgroup-v2.rst.
     """
-    least = math.inf
+    quotas = []
+    for folder in list_groups(root):
+        with contextlib.suppress(OSError, ValueError):  # without a limit, the quota is "max"
+            quota, period = (folder / "cpu.max").read_text().split()
+            quotas.append(float(quota) / float(period))
+    return quotas
+
+
+def list_groups(root: StrPath = "/") -> list[Path]:
+    """Return the folders of this process's control groups (version 2), the root last."""
+    top = Path(root, "sys/fs/cgroup")
     try:
-        groups = [line.split(":", 2) for line in Path(_CGROUP).read_text().splitlines()]
+        path = re.search(r"^0::/(.*)$", Path(root, "proc/self/cgroup").read_text(), re.M)
     except OSError:
-        return least
-    for _, controllers, path in groups:
-        if controllers and "cpu" not in controllers.split(","):
-            continue
-        mount = Path(_CGROUPS, controllers)
-        group = mount / path.lstrip("/")
-        for folder in (group, *group.parents):  # in a container, the group can be the mount itself
-            try:
-                quota, period = ((folder / name).read_text() for name in (
-                    "cpu.cfs_quota_us", "cpu.cfs_period_us")) if controllers else (
-                    folder / "cpu.max").read_text().split()
-                if float(quota) > 0:  # v1: -1 without a limit
-                    least = min(least, float(quota) / float(period))
-            except (OSError, ValueError):  # v2: "max" without a limit
-                pass
-            if folder == mount:
-                break
-    return least
+        return []
+    # In a container the path may be that of the host: then only the root exists.
+    folder = top / path[1] if path and ".." not in path[1] else top
+    return [folder, *folder.parents[:len(folder.parts) - len(top.parts)]]

@@ -4,7 +4,6 @@ from __future__ import annotations
 import contextlib
 import errno
 import functools
-import glob
 import json
 import os
 import stat
@@ -58,13 +57,6 @@ def list_stale(folder: StrPath, name: str = "*",
                 yield left
         except (ValueError, OverflowError, OSError):  # not our name, or another user's process
             continue
-
-
-def remove_stale(path: StrPath) -> None:
-    """Remove temporary files that killed processes left beside a file."""
-    path = Path(path)
-    for left in list_stale(path.parent, glob.escape(path.name)):
-        left.unlink()
 
 
 def append(path: StrPath, content: bytes, size: int, sync: bool = False) -> None:

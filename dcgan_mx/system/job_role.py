@@ -51,11 +51,8 @@ def run_server() -> None:
 
 
 def _take_report_fd() -> int | None:
-    """Return the pipe to the supervisor, or None; remove it from the environment.
-
-    The inode identifies the pipe: a child that inherits only the variable may have another file
-    under this descriptor.
-    """
+    """Return the pipe to the supervisor, or None; remove it from the environment."""
+    # A child that inherits only the variable may have another file under this descriptor.
     fd, _, inode = os.environ.pop(_REPORT, "").partition(":")
     with contextlib.suppress(ValueError, OSError):
         if os.fstat(int(fd)).st_ino == int(inode):
@@ -65,11 +62,8 @@ def _take_report_fd() -> int | None:
 
 
 def _end_with_supervisor(fd: int) -> None:
-    """End this process when the supervisor, which alone reads the pipe, has died.
-
-    The system kills only the supervisor's child, which may be a shell. On a remote host nothing
-    else would end this process.
-    """
+    """End this process when the supervisor, which alone reads the pipe, has died."""
+    # The system kills only the supervisor's child, which may be a shell.
     errors = select.poll()
     errors.register(fd, 0)
     errors.poll()

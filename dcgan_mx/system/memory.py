@@ -1,4 +1,4 @@
-"""The memory that is available to this process, and limits on what it may be used for."""
+"""The memory that is available to this process."""
 from __future__ import annotations
 
 import contextlib
@@ -6,12 +6,10 @@ import ctypes
 import re
 import resource
 from pathlib import Path
-from typing import Any, Iterator
+from typing import Iterator
 
+from .cpu import list_groups
 from .files import StrPath
-
-_MAX_DECODED = 1 << 29  # bytes: 134 million pixels in color
-_ANY_FILE, _PER_BYTE = 1 << 25, 512  # decoded bytes that any file, and each of its bytes, may claim
 
 
 def check_memory(what: str, needed: int, fix: str) -> None:
@@ -20,22 +18,6 @@ def check_memory(what: str, needed: int, fix: str) -> None:
     if available is not None and needed > available:
         raise ValueError(f"{what} needs at least {needed / 1e6:,.0f} MB of memory, but only "
                          f"{available / 1e6:,.0f} MB are available: {fix}")
-
-
-def check_decoded_size(image: Any, file_size: int) -> None:
-    """Raise ValueError if an opened, not yet decoded Pillow image would take too much memory.
-
-    Small files may claim any size, but photographs have more than 0.1 bits per pixel. Pillow stores
-    a pixel in 4 bytes unless it is plain grey; palettes and transparency become RGB and RGBA.
-    """
-    grey = image.mode in ("1", "L") and "transparency" not in image.info
-    size = image.width * image.height * (1 if grey else 4)
-    if size > _MAX_DECODED:
-        raise ValueError(f"is too large, more than {_MAX_DECODED >> 20} MiB decoded: "
-                         f"{image.width}x{image.height}")
-    if size > _ANY_FILE + _PER_BYTE * file_size:
-        raise ValueError(f"claims too many pixels for a file of {file_size} bytes: "
-                         f"{image.width}x{image.height}")
 
 
 def read_available(root: StrPath = "/") -> int | None:
@@ -60,18 +42,13 @@ def read_available(root: StrPath = "/") -> int | None:
 
 def _read_groups(root: Path) -> Iterator[int]:
     """Yield the available bytes of each control group of this process, up to the root."""
-    path = re.search(r"^0::/(.*)$", (root / "proc/self/cgroup").read_text(), re.M)
-    top = root / "sys/fs/cgroup"
-    # In a container the path may be that of the host: then only the root exists.
-    folder = top / path[1] if path and ".." not in path[1] else top
-    while folder != top.parent:
+    for folder in list_groups(root):
         with contextlib.suppress(OSError, ValueError):  # the group is not visible, or has no limit
             left = int((folder / "memory.max").read_text()) - int(
                 (folder / "memory.current").read_text())
             numbers = _read_numbers(folder / "memory.stat")
             yield left + sum(numbers.get(name, 0) for name in (
                 "inactive_file", "active_file", "slab_reclaimable"))
-        folder = folder.parent
 
 
 def _read_numbers(path: Path) -> dict[str, int]:

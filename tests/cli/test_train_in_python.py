@@ -1,4 +1,5 @@
 """`dcgan_mx.train`: the command `dcgan-mx train` as a function."""
+import numpy as np
 import pytest
 from helpers.common import read_numbers
 from helpers.small import SMALL, assert_same_arrays, final
@@ -29,11 +30,13 @@ def test_a_run_is_that_of_the_command(train, succeed, tmp_path):
 
 
 def test_a_hook_ends_the_training(tmp_path):
-    run = dcgan_mx.train(preset="digits", **SETTINGS, run_dir=tmp_path / "run",
+    """Numbers may be NumPy's."""
+    settings = {**SETTINGS, "seed": np.int64(3), "lr_g": np.float32(0.5)}
+    run = dcgan_mx.train(preset="digits", **settings, run_dir=tmp_path / "run",
                          hooks=[LambdaHook(lambda trainer: trainer.request_stop())])
     assert run.read_result().reason == "hook"
     settings = run.read_settings().config
-    assert (settings.nc, settings.dataset) == (1, "synthetic")
+    assert (settings.nc, settings.dataset, settings.lr_g) == (1, "synthetic", 0.5)
     assert [folder.name for folder in run.list_checkpoints()] == ["step-00000001"]
 
 

@@ -186,7 +186,7 @@ def test_avif_is_read_by_a_pillow_that_supports_it():
     (encode(PHOTO[:8]), "is too narrow, .*: 400x8"),
     (png_header(30000, 30000), "pixels"),
     (png_header(12000, 12000), "is too large, .*: 12000x12000"),
-    (png_header(3000, 3000), "claims too many pixels for a file of 41 .*: 3000x3000"),
+    (png_header(3000, 3000), "is damaged"),
     (png_header(5900, 5900) + bytes(10**6), "is too large, more than 288 MiB .*: 5900x5900"),
     (png_header(100, 100), "is damaged"),
     (png_header(0, 100), "is not an image, or its header is damaged"),
@@ -203,13 +203,12 @@ def test_undecodable_files_are_rejected_with_a_reason(raw, words):
 @pytest.mark.usefixtures("bounded_memory")
 @pytest.mark.filterwarnings("ignore::PIL.Image.DecompressionBombWarning")
 @pytest.mark.parametrize("kind, mode, side, options", [
-    ("PNG", "1", 12000, {}), ("WEBP", "RGB", 3000, {"lossless": True}),
-    ("TIFF", "1", 8000, {"compression": "group4"}),
-    ("PNG", "P", 5000, {}), ("PNG", "P", 5000, {"transparency": 0}), ("GIF", "P", 5000, {})])
+    ("PNG", "1", 12000, {}), ("TIFF", "1", 12000, {"compression": "group4"}),
+    ("PNG", "P", 6000, {}), ("PNG", "P", 6000, {"transparency": 0}), ("GIF", "P", 6000, {})])
 def test_small_files_of_huge_images_are_rejected_before_decoding(kind, mode, side, options):
     """Valid files of one colour. Palettes count as the RGB or RGBA that they decode to."""
     raw = encode(Image.new(mode, (side, side)), kind, **options)
-    with pytest.raises(ValueError, match=f"claims too many .* {len(raw)} bytes: {side}x{side}"):
+    with pytest.raises(ValueError, match=f"is too large, more than 288 MiB .*: {side}x{side}"):
         decode(raw)
 
 

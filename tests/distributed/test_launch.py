@@ -322,7 +322,8 @@ def test_launchers_pass_arguments_and_environment(name, tmp_path, start, fake_la
     flags += ["--host-ip", "127.0.0.1"] * (name != "local") + ["--nodes", "1"] * (name == "slurm")
     flags += ["-H", "my hosts"] * (name in ("ssh", "mpi"))
     launched_by = {} if name == "local" else {"launcher": name, "host_ip": "127.0.0.1"}
-    launcher = start(started=6, flags=flags, args=ODD, env=fake_launchers, cwd=tmp_path)
+    env = {**fake_launchers, "OMP_NUM_THREADS": "", "DMLC_INTERFACE": "lo"}
+    launcher = start(started=6, flags=flags, args=ODD, env=env, cwd=tmp_path)
     (tmp_path / "end").touch()
     assert finish(launcher) == (0, "")
     for path in find("started", tmp_path):
@@ -331,8 +332,8 @@ def test_launchers_pass_arguments_and_environment(name, tmp_path, start, fake_la
         assert environ["MXNET_ODD"] == "$x; y"
         assert environ["DMLC_NODE_HOST"] == environ["DMLC_PS_ROOT_URI"] == "127.0.0.1"
         assert (environ["DMLC_NUM_WORKER"], environ["DMLC_NUM_SERVER"]) == ("3", "2")
-        assert environ.get("OMP_NUM_THREADS") == (
-            str(max(1, physical_cores() // 3)) if name == "local" else None)
+        assert environ["OMP_NUM_THREADS"] == (
+            str(max(1, physical_cores() // 3)) if name == "local" else "")
         assert "DCGAN_MX_JOB" not in environ
         assert json.loads(environ["DCGAN_MX_LAUNCHED_BY"]).items() >= {
             "num_workers": 3, "num_servers": 2, **launched_by}.items()

@@ -86,29 +86,25 @@ def test_slow_bf16_reason(text, amx, slow, cpuinfo):
         assert "48 instead of 62 images/s" in explained and "\n" not in explained
 
 
-@pytest.mark.parametrize("groups, files, quota", [
-    ("0::/\n", {"cpu.max": "150000 100000"}, 1.5),
-    ("0::/\n", {"cpu.max": "max 100000"}, math.inf),
-    ("0::/a/b\n", {"a/cpu.max": "50000 100000", "a/b/cpu.max": "max 100000"}, 0.5),
-    ("0::/a/b\n", {"a/cpu.max": "300000 100000", "a/b/cpu.max": "200000 100000"}, 2),
-    ("0::/elsewhere\n", {"cpu.max": "100000 50000"}, 2),  # a container with the host's path
-    ("3:cpuset:/\n2:cpu,cpuacct:/docker/x\n0::/\n", {
-        "cpu,cpuacct/cpu.cfs_quota_us": "400000", "cpu,cpuacct/cpu.cfs_period_us": "100000"}, 4),
-    ("1:cpu:/\n", {"cpu/cpu.cfs_quota_us": "-1", "cpu/cpu.cfs_period_us": "100000"}, math.inf),
-    ("", {}, math.inf)])
-def test_cpu_quota(groups, files, quota, tmp_path, monkeypatch):
-    for name, text in files.items():
-        path = tmp_path / "cgroups" / name
+@pytest.mark.parametrize("group, files, quota", [
+    ("0::/", {"cpu.max": "150000 100000"}, 1.5),
+    ("0::/", {"cpu.max": "max 100000"}, None),
+    ("0::/a/b", {"a/cpu.max": "50000 100000", "a/b/cpu.max": "max 100000"}, 0.5),
+    ("0::/a/b", {"a/cpu.max": "300000 100000", "a/b/cpu.max": "200000 100000"}, 2),
+    ("0::/elsewhere", {"cpu.max": "100000 50000"}, 2),  # a container with the host's path
+    ("", {}, None)])
+def test_the_smallest_quota_applies(group, files, quota, tmp_path, monkeypatch):
+    for name, text in {"proc/self/cgroup": group,
+                       **{f"sys/fs/cgroup/{name}": text for name, text in files.items()}}.items():
+        path = tmp_path / name
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(f"{text}\n")
-    (tmp_path / "cgroup").write_text(groups)
-    monkeypatch.setattr(cpu, "_CGROUP", str(tmp_path / "cgroup"))
-    monkeypatch.setattr(cpu, "_CGROUPS", str(tmp_path / "cgroups"))
-    assert cpu.cpu_quota() == quota
+    quotas = cpu.list_quotas(tmp_path)
+    assert min(quotas, default=None) == quota
+    monkeypatch.setattr(cpu, "list_quotas", lambda: quotas)
     monkeypatch.setattr(cpu.os, "sched_getaffinity", lambda _: range(1000, 1003))
-    assert cpu.physical_cores() == min(3, math.ceil(quota) if quota < 3 else 3)
+    assert cpu.physical_cores() == math.ceil(quota or 3)
 
 
-def test_cpu_quota_is_unknown_without_cgroups(tmp_path, monkeypatch):
-    monkeypatch.setattr(cpu, "_CGROUP", str(tmp_path / "none"))
-    assert cpu.cpu_quota() == math.inf
+def test_no_quota_is_known_without_control_groups(tmp_path):
+    assert cpu.list_quotas(tmp_path) == []
