@@ -80,9 +80,9 @@ def find_count(n: int | None, train_iter: EpochIter) -> int:
         raise ArgumentError("num_images", f"{n} needs two sets of real images, and there are "
                             f"{available} in total: use {most} or less")
     if n > most:
-        warnings.warn(f"--num-images {n}: there are only {available} real images, so that the "
-                      "baseline compares crops of the same images and is too low", RuntimeWarning,
-                      stacklevel=2)
+        warnings.warn(f"the baseline needs two sets of {n} real images, but there are only "
+                      f"{available}: it compares crops of the same images and is too low",
+                      RuntimeWarning, stacklevel=2)
     return n
 
 

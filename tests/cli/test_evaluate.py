@@ -127,7 +127,7 @@ def test_default_number_of_images_fits_the_data_set(photo_folder):
         assert find_count(n, train_iter) == n
     with pytest.raises(ArgumentError, match="51 needs two sets .* 101 in total: use 50 or less"):
         find_count(51, discs)
-    with pytest.warns(RuntimeWarning, match="only 280 real images, so that the baseline"):
+    with pytest.warns(RuntimeWarning, match="but there are only 280: it compares crops"):
         assert find_count(141, photographs) == 141
 
 

@@ -177,7 +177,7 @@ def main() -> None:
     add("--candidates", nargs="+", default=[*CANDIDATES], metavar="NAME[:FLAG=VALUE,...]",
         help=f"{', '.join(CANDIDATES)}, perhaps with other flags, as in digits:translate=0")
     add("--steps", type=int, help="steps of each training (default: those of the candidate)")
-    add("--seeds", type=int, default=3, help="number of seeds of each candidate")
+    add("--seeds", type=int, nargs="+", default=[1, 2, 3], help="seeds of each candidate")
     add("--every", type=int, default=117, help="steps between two points")
     add("--num-images", type=int, default=4096, help="images at each point but the last")
     add("--data", default="data", help="folder of MNIST")
@@ -196,7 +196,7 @@ def main() -> None:
     step_seconds = measure_steps(names, args)
     # The steps 0 and 1 of "real" stand for the two numbers of images.
     points: list[Point] = [("real", 0, 0, args.num_images), ("real", 0, 1, FULL)]
-    for seed in range(1, args.seeds + 1):
+    for seed in args.seeds:
         for name in names:
             train(name, seed, args)
             points += list_points(name, seed, args)
