@@ -40,12 +40,15 @@ def test_help_imports_nothing_heavy():
     assert done.stdout.endswith("set()\n")
 
 
-def test_mxnet_that_cannot_be_loaded_is_one_line(script, one_line_error, tmp_path):
+@pytest.mark.parametrize("code, message", [
+    ("raise OSError('libgomp.so.1: cannot open shared object file: No such file or directory')",
+     "MXNet's library cannot be loaded (libgomp.so.1: cannot open shared"),
+    ("raise ModuleNotFoundError('No module named mxnet', name='mxnet')",
+     "MXNet is not installed: pip install --no-deps mxnet==1.9.1")])
+def test_mxnet_that_cannot_be_loaded_is_one_line(code, message, script, one_line_error, tmp_path):
     (tmp_path / "mxnet").mkdir()
-    (tmp_path / "mxnet" / "__init__.py").write_text(
-        "raise OSError('libgomp.so.1: cannot open shared object file: No such file or directory')")
-    one_line_error(script("dcgan_mx", "sample", cwd=tmp_path),
-                   "MXNet's library cannot be loaded (libgomp.so.1: cannot open shared")
+    (tmp_path / "mxnet" / "__init__.py").write_text(code)
+    one_line_error(script("dcgan_mx", "sample", cwd=tmp_path), message)
 
 
 @pytest.mark.parametrize("error, status, line", [

@@ -101,8 +101,3 @@ def test_training_starts_with_the_models(with_d, models, succeed, tmp_path):
     ((), "dcgan_G,nothing", ("nothing does not exist: give ",))])
 def test_other_initial_networks_are_rejected(flags, sources, parts, models, call, one_line_error):
     one_line_error(call("train", *FLAGS, *flags, "--init-from", sources, cwd=models[1]), *parts)
-
-
-def test_averaged_weights_are_rejected(models, call, one_line_error):
-    one_line_error(call("sample", "dcgan_G", "--weights", "ema", cwd=models[1]),
-                   "--weights", "no averaged weights")

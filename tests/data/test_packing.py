@@ -1,6 +1,4 @@
-import errno
 import os
-import stat
 import subprocess
 import sys
 
@@ -13,7 +11,6 @@ from dcgan_mx.data.image_files import decode
 from dcgan_mx.data.image_sources import Folder, Records
 from dcgan_mx.data.packing import pack
 from dcgan_mx.data.recordio import encode_record, scan
-from dcgan_mx.system import files
 from dcgan_mx.system.runtime import mx
 
 PHOTO = data.astronaut()[:300, :400]
@@ -54,18 +51,6 @@ def test_all_images_are_packed_and_other_files_are_listed(folder, tmp_path):
             "is not an image", "is not an image", "is too small", "is damaged",
             "not a regular file", "No such file", "is a folder that was already read")):
         assert reason.startswith(words)
-
-
-def test_a_folder_that_cannot_be_synced_causes_a_warning(folder, tmp_path, monkeypatch):
-    def fsync(descriptor):
-        if stat.S_ISDIR(os.fstat(descriptor).st_mode):
-            raise OSError(errno.EINVAL, os.strerror(errno.EINVAL))
-
-    save(folder / "a.png")
-    monkeypatch.setattr(files, "_warned", set())
-    monkeypatch.setattr(os, "fsync", fsync)
-    with pytest.warns(RuntimeWarning, match="cannot sync folders"):
-        assert pack(folder, tmp_path / "out.rec") == (1, [])
 
 
 def test_mxnet_reads_every_image_once_by_the_index(photo_folder, photo_rec):

@@ -9,7 +9,7 @@ from dcgan_mx import Trainer, make_dcgan_sym
 from dcgan_mx.runs import checkpoint
 from dcgan_mx.runs.checkpoint_files import encode_state, list_checkpoints
 from dcgan_mx.runs.params import dump_params, parse_params
-from dcgan_mx.sampling.generator import Generator, load_generator, load_network
+from dcgan_mx.sampling.generator import load_generator, load_network
 from dcgan_mx.sampling.latent import make_latents
 
 
@@ -54,16 +54,6 @@ def test_images_depend_on_their_batch_only_with_batch_statistics(run_dir):
     np.testing.assert_allclose(one_by_one, together, atol=1e-5)
     generator, _ = load_generator(run_dir, bn_stats="batch", batch_size=4)
     assert abs(generator.generate(z[:8])[:1] - generator.generate(z[:1])).max() > 1e-3
-
-
-def test_set_params_replaces_parameters(run_dir):
-    symG, params, _ = load_network(run_dir, "G")
-    changed = {name: array * 2 for name, array in params.items()}
-    generator = Generator(symG, params)
-    generator.set_params(changed)
-    z = make_latents(3, 10)
-    np.testing.assert_array_equal(generator.generate(z), Generator(symG, changed).generate(z))
-    assert generator.find_shape() == {"size": 16, "nc": 3, "nz": 10, "ngf": 8}
 
 
 def test_loads_checkpoint_without_d(run_dir, tmp_path):
