@@ -17,7 +17,7 @@ from tools.fuzz.fuzz_targets import TARGETS
 from tools.fuzz.mutate import mutate
 from tools.quality import __main__ as quality
 from tools.quality.leaderboard import print_leaderboard
-from tools.soak.bad_disk import SoakError, count_missing, find_unnamed
+from tools.soak.bad_disk import count_missing, find_unnamed
 from tools.soak.endurance import compare
 
 
@@ -54,26 +54,26 @@ def test_bad_disk_finds_what_no_warning_names(tmp_path):
     output = "warning: run/grids/gout-00000002.png: full: step 2 is not written there; and"
     assert count_missing(whole.path, run.path, output) == {**missing, "grids": 2}
     for wrong in ("", output.replace("gout", "fixed"), output.replace("2", "3")):
-        with pytest.raises(SoakError, match="grids of these steps are missing without"):
+        with pytest.raises(RuntimeError, match="grids of these steps are missing without"):
             count_missing(whole.path, run.path, wrong)
     assert find_unnamed([1, 2, 3, 4, 5], {1, 2, 4}, {2}) == [5]  # 2 was written when closing
     (run.path / "grids/fixed-00000004.png").unlink()
-    with pytest.raises(SoakError, match=r"fixed grids of these steps .*: \[4\]"):
+    with pytest.raises(RuntimeError, match=r"fixed grids of these steps .*: \[4\]"):
         count_missing(whole.path, run.path, output)
     run.draw("fixed", 4, np.zeros((1, 3, 4, 4)))
     run.draw("data", 5, np.ones((1, 3, 4, 4)))
-    with pytest.raises(SoakError, match="data-00000005.png differs"):
+    with pytest.raises(RuntimeError, match="data-00000005.png differs"):
         count_missing(whole.path, run.path, output)
     run.draw("data", 5, np.zeros((1, 3, 4, 4)))
     events = EventFile(whole.path / "tensorboard", 4)
     for _ in range(2):
         events.add(5, {"acc": 0.5}, {})  # a training and an evaluation
     events.close()
-    with pytest.raises(SoakError, match=r"tensorboard of these steps .*: \[5\]"):
+    with pytest.raises(RuntimeError, match=r"tensorboard of these steps .*: \[5\]"):
         count_missing(whole.path, run.path, output)
     output += "\nwarning: run/tensorboard/events: full: step 5 is not written there"
     (run.path / "checkpoints/step-00000005").rmdir()
-    with pytest.raises(SoakError, match="the last or the best checkpoint is missing"):
+    with pytest.raises(RuntimeError, match="the last or the best checkpoint is missing"):
         count_missing(whole.path, run.path, output)
 
 

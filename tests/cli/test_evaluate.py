@@ -6,7 +6,7 @@ import sys
 
 import numpy as np
 import pytest
-from helpers.common import ROOT, read_numbers
+from helpers.common import ROOT
 from helpers.small import SMALL
 
 from dcgan_mx.cli.evaluate import find_count
@@ -20,6 +20,7 @@ from dcgan_mx.system import memory
 from dcgan_mx.system.errors import ArgumentError
 from dcgan_mx.system.runtime import mx
 from dcgan_mx.visual import read_png
+from tools.common import read_numbers
 
 pytestmark = pytest.mark.usefixtures("quick_evaluation")
 FLAGS = (*SMALL, "--ema-decay", 0.9, "--eval-steps", 8, "--checkpoint-steps", 6,

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from helpers.common import ROOT, read_numbers
+from helpers.common import ROOT
 from helpers.processes import wait_until
 from helpers.small import SMALL, assert_same_arrays, final, start_training, wait_for_log
 
@@ -20,6 +20,7 @@ import dcgan_mx
 from dcgan_mx.hooks.base import LambdaHook
 from dcgan_mx.runs import checkpoint
 from dcgan_mx.runs.run import Run
+from tools.common import read_numbers
 
 
 @pytest.fixture

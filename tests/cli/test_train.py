@@ -4,7 +4,7 @@ import os
 
 import numpy as np
 import pytest
-from helpers.common import read_events, read_scalars
+from helpers.common import read_scalars
 from helpers.small import SMALL, assert_same_arrays, final
 
 from dcgan_mx.cli import train_args
@@ -17,6 +17,7 @@ from dcgan_mx.sampling.latent import make_latents
 from dcgan_mx.system import cpu
 from dcgan_mx.system.runtime import mx
 from dcgan_mx.visual import make_grid, read_png
+from tools.common import read_events
 
 
 def test_train_on_mnist_end_to_end(succeed, mnist_root, tmp_path):

@@ -9,7 +9,7 @@ import time
 
 import numpy as np
 import pytest
-from helpers.common import ROOT, needs_bfloat16, read_numbers
+from helpers.common import ROOT, needs_bfloat16
 from helpers.processes import find_processes, make_env, start_job, wait_until
 from helpers.small import PHOTOS
 
@@ -17,6 +17,7 @@ from dcgan_mx.data import recordio
 from dcgan_mx.runs import checkpoint
 from dcgan_mx.runs.checkpoint import PARAMS
 from dcgan_mx.runs.checkpoint_files import REPLICAS, STATE
+from tools.common import read_numbers
 
 
 def start(*command, **variables):

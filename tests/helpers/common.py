@@ -1,43 +1,17 @@
 """Helpers of many tests."""
 import os
 import shutil
-import struct
 import subprocess
 from pathlib import Path
 
 import pytest
-from tensorboardX.proto.event_pb2 import Event, SessionLog
 
-from dcgan_mx.runs.run import Run
 from dcgan_mx.system.cpu import cpu_flags
+from tools.common import read_events
 
 ROOT = Path(__file__).parents[2]
 # Name, compute capability and memory of the GPUs of the stub driver.
 CARDS = [("NVIDIA GeForce RTX 3060", (8, 6), 12 * 2**30), ("NVIDIA H100", (9, 0), 80 * 2**30)]
-
-
-def read_numbers(run_dir):
-    """Return a run's log without its times."""
-    return [{name: value for name, value in record.items()
-             if name not in ("images_per_s", "seconds")} for record in Run(run_dir).read_log()]
-
-
-def read_events(run_dir):
-    """Return the events that TensorBoard shows; a START hides earlier events of later steps."""
-    events = []
-    for path in sorted((run_dir / "tensorboard").iterdir()):
-        raw = path.read_bytes()
-        while raw:  # length, checksum, content, checksum; a truncated file ends here
-            length, = struct.unpack("<Q", raw[:8])
-            if len(raw) < length + 16:
-                break
-            event = Event.FromString(raw[12:12 + length])
-            if event.session_log.status == SessionLog.START:
-                events = [earlier for earlier in events if earlier.step < event.step]
-            elif not event.file_version:
-                events.append(event)
-            raw = raw[16 + length:]
-    return events
 
 
 def read_scalars(run_dir):

@@ -6,9 +6,10 @@ import struct
 import subprocess
 
 import pytest
-from helpers.common import ROOT, read_numbers
+from helpers.common import ROOT
 
 from dcgan_mx.system import cuda
+from tools.common import read_numbers
 
 VENV = ROOT / ".venv-cuda"
 PYTHON = VENV / "bin" / "python"

@@ -4,7 +4,6 @@ import shutil
 
 import numpy as np
 import pytest
-from helpers.common import read_numbers
 from helpers.small import assert_same_state as assert_same
 from helpers.small import small_trainer as small
 
@@ -18,6 +17,7 @@ from dcgan_mx.runs.params import parse_params
 from dcgan_mx.runs.run import Run
 from dcgan_mx.system.runtime import mx
 from dcgan_mx.trainer import DivergenceError
+from tools.common import read_numbers
 
 FILES = (*SYMBOLS, *PARAMS, STATE)
 

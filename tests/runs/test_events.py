@@ -4,10 +4,11 @@ import os
 import cv2
 import numpy as np
 import pytest
-from helpers.common import read_events, read_scalars
+from helpers.common import read_scalars
 
 from dcgan_mx.runs import events
 from dcgan_mx.runs.events import EventFile
+from tools.common import read_events
 
 
 @pytest.fixture
