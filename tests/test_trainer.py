@@ -7,7 +7,7 @@ from helpers.small import step_and_resume
 from dcgan_mx import MnistIter, RandIter, Trainer, make_dcgan_sym
 from dcgan_mx.hooks.base import LambdaHook
 from dcgan_mx.system.runtime import mx
-from dcgan_mx.trainer import Hook, StopRequest
+from dcgan_mx.trainer import StopRequest
 from tools.benchmark.blog_loop import BlogLoop
 
 SHAPE = (3, 16, 16)
@@ -197,31 +197,22 @@ def test_lr_decay_matches_rates_set_by_hand(make_batches, parameters, capfd):
     assert capfd.readouterr() == ("", "")
 
 
-class StopAt(Hook):
-    """Makes requests to stop after a step, and notes when it is called."""
-
-    def __init__(self, step, *requests):
-        self.step, self.requests, self.called = step, requests, []
-
-    def on_step(self, trainer):
-        self.called.append(trainer.global_step)
-        if trainer.global_step == self.step:
-            for request in self.requests:
-                trainer.request_stop(*request)
-
-    def on_end(self, trainer):
-        self.called.append(trainer.result.reason)
-
-
 @pytest.mark.parametrize("requests, agreed, reason", [
     ([("hook",)], StopRequest("hook"), "hook"),
     ([("signal", 15), ("hook",)], StopRequest("signal", 15), "signal")])
 def test_a_requested_stop_ends_fit_after_the_step(requests, agreed, reason):
     """A signal takes precedence; the next `fit` starts without a request."""
-    trainer, hook = small(), StopAt(2, *requests)
+    trainer, steps = small(), []
+
+    def stop(trainer):
+        steps.append(trainer.global_step)
+        if trainer.global_step == 2:
+            for request in requests:
+                trainer.request_stop(*request)
+
     train_iter, rand_iter = MnistIter(IMAGES, 4, SHAPE), RandIter(4, 5)
-    trainer.fit(train_iter, rand_iter, 100, [hook])
-    assert hook.called == [1, 2, reason]
+    trainer.fit(train_iter, rand_iter, 100, [LambdaHook(stop)])
+    assert steps == [1, 2] and trainer.result.reason == reason
     assert trainer.stop_request == agreed and trainer.can_save
     assert trainer.result.detail == ("SIGTERM" if reason == "signal" else None)
     trainer.fit(train_iter, rand_iter, 100, (), max_steps=4)

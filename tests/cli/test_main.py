@@ -5,6 +5,7 @@ import warnings
 from types import SimpleNamespace
 
 import pytest
+from helpers.common import run_code
 
 from dcgan_mx import __version__
 from dcgan_mx.cli import main
@@ -36,8 +37,7 @@ def test_missing_or_unknown_command(argv, status, words, capsys):
 def test_help_imports_nothing_heavy():
     code = ("import sys; from dcgan_mx.cli.main import main; main(['--help']); "
             "print({'mxnet', 'cv2', 'matplotlib', 'argparse'} & {*sys.modules})")
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert done.stdout.endswith("set()\n")
+    assert run_code(code).stdout.endswith("set()\n")
 
 
 @pytest.mark.parametrize("code, message", [

@@ -3,6 +3,7 @@ import subprocess
 import sys
 
 import pytest
+from helpers.common import run_code
 from PIL import Image
 from skimage import data
 
@@ -157,8 +158,7 @@ def test_memory_does_not_grow_with_the_number_of_images(tmp_path):
         first = save(tmp_path / str(n) / "0.png", PHOTO[:16, :16])
         for i in range(1, n):
             os.link(first, tmp_path / str(n) / f"{i}.png")
-    done = subprocess.run([sys.executable, "-c", MEASURE, str(tmp_path / "300"),
-                           str(tmp_path / "2000")], capture_output=True, text=True, check=True)
+    done = run_code(MEASURE, tmp_path / "300", tmp_path / "2000")
     few, few_peak, many, many_peak = map(int, done.stdout.split())
     assert (few, many) == (300, 2000) and many_peak < 1.1 * few_peak
 
@@ -168,8 +168,7 @@ def test_a_full_disk_and_a_killed_process_leave_no_files(photo_folder, folder, t
     out = tmp_path / "a[1].rec"
     code = (f"import sys, resource; resource.setrlimit(resource.RLIMIT_FSIZE, (10**6, {10**6}));"
             "from dcgan_mx.data import packing; packing.pack(sys.argv[1], sys.argv[2])")
-    done = subprocess.run([sys.executable, "-c", code, str(photo_folder), str(out)],
-                          capture_output=True, text=True, check=False)
+    done = run_code(code, photo_folder, out, check=False)
     assert f"File too large: '{out}'" in done.stderr and os.listdir(tmp_path) == ["in"]
     ended = subprocess.Popen([sys.executable, "-c", ""])
     ended.wait()

@@ -1,12 +1,10 @@
 """bfloat16 keeps 8 significant bits: rounding changes a number by at most one part in 256."""
 import json
-import subprocess
-import sys
 from itertools import product
 
 import numpy as np
 import pytest
-from helpers.common import needs_bfloat16
+from helpers.common import needs_bfloat16, run_code
 from helpers.small import assert_same_arrays, assert_same_state, small_trainer
 
 from dcgan_mx import make_dcgan_sym
@@ -205,8 +203,7 @@ GRID = [*product(SIZES, (1, 3), (1, 7, 64, 128))]
 def test_no_size_and_no_batch_crashes(cases):
     """In a process of its own, whose last line names the case that crashed."""
     texts = [",".join(map(str, case)) for case in cases]
-    done = subprocess.run([sys.executable, "-c", STEPS, *texts], text=True, capture_output=True,
-                          check=False)
+    done = run_code(STEPS, *texts, check=False)
     assert done.returncode == 0, (done.stdout.splitlines()[-1:], done.stderr[-1000:])
     assert done.stdout.splitlines() == texts
 

@@ -2,6 +2,7 @@
 import os
 import shutil
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -33,6 +34,19 @@ def build_library(path, code=""):
     require("gcc libc6-dev", "gcc")
     subprocess.run(["gcc", "-shared", "-fPIC", "-x", "c", "-", "-o", str(path)], input=code,
                    text=True, check=True)
+
+
+def run_code(code, *args, check=True, **kwargs):
+    """Run Python code in a new process; return the CompletedProcess."""
+    return subprocess.run([sys.executable, "-c", code, *map(str, args)], capture_output=True,
+                          text=True, timeout=300, check=check, **kwargs)
+
+
+def write_package(folder, name, version="1.9.1"):
+    """Make a package look installed, as importlib.metadata and pip see it."""
+    info = folder / f"{name.replace('-', '_')}-{version}.dist-info"
+    info.mkdir(parents=True)
+    (info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {name}\nVersion: {version}\n")
 
 
 needs_bfloat16 = pytest.mark.skipif(not cpu_flags() & {"avx512_bf16", "amx_bf16"},

@@ -5,6 +5,7 @@ import shutil
 import numpy as np
 import pytest
 from helpers.small import assert_same_state as assert_same
+from helpers.small import rewrite_state
 from helpers.small import small_trainer as small
 
 from dcgan_mx import ImagenetIter, MnistIter, RandIter
@@ -12,7 +13,7 @@ from dcgan_mx.data import recordio
 from dcgan_mx.hooks import loggers
 from dcgan_mx.runs import checkpoint, checkpoint_files, json_files
 from dcgan_mx.runs.checkpoint import PARAMS, STATE, SYMBOLS, CheckpointError
-from dcgan_mx.runs.checkpoint_files import encode_state, recover
+from dcgan_mx.runs.checkpoint_files import recover
 from dcgan_mx.runs.params import parse_params
 from dcgan_mx.runs.run import Run
 from dcgan_mx.system.runtime import mx
@@ -33,13 +34,6 @@ def trained(make_batches):
 @pytest.fixture
 def folder(trained, tmp_path):
     return checkpoint.save(tmp_path, trained, seed=7)
-
-
-def forge(folder, **changes):
-    """Change state.json and update its checksum, as an attacker would."""
-    metadata = {**json.loads((folder / STATE).read_bytes()), **changes}
-    del metadata["sha256"]
-    (folder / STATE).write_bytes(encode_state(metadata))
 
 
 def names(folder):
@@ -195,7 +189,7 @@ def test_a_failed_read_is_no_damage(name, folder, tmp_path, monkeypatch):
 
     older, killed = folder.with_name("step-00000002"), f".old-{folder.name}.1.tmp"
     shutil.copytree(folder, older)
-    forge(older, step=2)
+    rewrite_state(older, step=2)
     for module in (checkpoint_files, json_files):
         monkeypatch.setattr(module, "open_regular", open_bad)
     with pytest.raises(OSError, match="Input/output error") as caught:
@@ -213,7 +207,7 @@ def test_a_failed_read_is_no_damage(name, folder, tmp_path, monkeypatch):
     {"metrics": []}, {"format": 2}, {"more": 1}, {"files": {}},
     {"files": {"../../secret": "0" * 64}}, {"files": {"/etc/passwd": "0" * 64}}])
 def test_state_with_valid_checksum_is_still_validated(changes, folder):
-    forge(folder, **changes)
+    rewrite_state(folder, **changes)
     with pytest.raises(CheckpointError, match=f"{STATE} is of another version"):
         checkpoint.verify(folder)
 

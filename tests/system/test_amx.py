@@ -6,11 +6,9 @@ import ctypes
 import errno
 import os
 import re
-import subprocess
-import sys
 
 import pytest
-from helpers.common import needs_bfloat16
+from helpers.common import needs_bfloat16, run_code
 
 from dcgan_mx.system import amx
 from dcgan_mx.system.cpu import cpu_flags
@@ -38,10 +36,8 @@ def forbid(error):
 def run(code, **env):
     """Run code in a new process; returns what it prints."""
     clean = {name: value for name, value in os.environ.items() if name != "DNNL_MAX_CPU_ISA"}
-    done = subprocess.run(
-        [sys.executable, "-c", "import os\nfrom dcgan_mx.system import amx\n"
-         f"from dcgan_mx.system.runtime import mx\n{code}"], env={**clean, **env},
-        capture_output=True, text=True, timeout=100, check=True)
+    done = run_code("import os\nfrom dcgan_mx.system import amx\n"
+                    f"from dcgan_mx.system.runtime import mx\n{code}", env={**clean, **env})
     assert done.stderr == ""
     return done.stdout
 

@@ -1,4 +1,5 @@
 import ctypes
+import os
 import platform
 import subprocess
 import sys
@@ -7,13 +8,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from helpers.common import run_code
 
 from dcgan_mx.system import compat, requirements
 
 
 def run(code):
-    done = subprocess.run([sys.executable, "-W", "error", "-c", code], capture_output=True,
-                          text=True, timeout=300, check=False)
+    done = run_code(code, check=False, env={**os.environ, "PYTHONWARNINGS": "error"})
     assert done.stderr == ""
     return done.stdout
 
