@@ -83,11 +83,3 @@ def wait_for_log(run_dir, lines):
     while not path.exists() or len(path.read_bytes().splitlines()) < lines:
         assert time.monotonic() < deadline
         time.sleep(0.005)
-
-
-def mutate(content, changes):
-    """Replace, insert or delete bytes at relative positions."""
-    for at, junk, drop in changes:
-        i = int(at * len(content))
-        content = content[:i] + junk + content[i + drop:]
-    return content
