@@ -11,7 +11,6 @@ from dcgan_mx.data import image_sources
 from dcgan_mx.data.errors import DatasetError
 from dcgan_mx.data.packing import pack
 from dcgan_mx.data.recordio import encode_record, scan
-from dcgan_mx.iterators import RANDOM_CROP
 from dcgan_mx.system.errors import ArgumentError
 from dcgan_mx.system.runtime import mx
 
@@ -256,36 +255,6 @@ def test_fine_patterns_become_their_mean(kind, options, tmp_path):
         (tmp_path / f"{n}").write_bytes(encode(image, kind))
     images = epoch(FolderIter(tmp_path, 2, (1, 16, 16), pad_color="gray", **options))
     assert abs(images).max() < 0.05
-
-
-def test_half_of_the_centered_images_are_mirrored(few_rec):
-    plain, found = (pixels(epoch(ImagenetIter(few_rec, 40, crop="center", mirror=mirror)))
-                    for mirror in (False, True))
-    mirrored = (found == plain[:, :, ::-1]).all((1, 2, 3))
-    assert (mirrored ^ (found == plain).all((1, 2, 3))).all()
-    assert abs(mirrored.sum() - 20) < 4 * (40 / 4) ** 0.5
-
-
-def test_images_of_any_kind(tmp_path, cut_photographs):
-    """Small, large, WebP, grey, with alpha: the same in a folder and in a record file."""
-    small, large = (next(cut_photographs(1, side)) for side in (32, 300))
-    clear = np.dstack([small, np.zeros_like(small[..., 0])])
-    files = [encode(small), encode(large, "JPEG"), encode(large, "WEBP"), encode(large[..., 0]),
-             encode(clear), encode(clear, "WEBP"), encode(small, "TIFF")]
-    (tmp_path / "in").mkdir()
-    for n, raw in enumerate(files):
-        (tmp_path / "in" / f"{n}").write_bytes(raw)
-    (tmp_path / "a.rec").write_bytes(b"".join(map(encode_record, files, range(7))))
-    found = []
-    for crop in (RANDOM_CROP, "center"):
-        for it in (FolderIter(tmp_path / "in", 7, (3, 16, 16), crop=crop),
-                   ImagenetIter(tmp_path / "a.rec", 7, (3, 16, 16), crop=crop, mirror=False)):
-            images = epoch(it)
-            white = (images == 1).all((1, 2, 3))
-            assert images.shape == (7, 3, 16, 16) and white.sum() == 2
-            assert (images[~white].std((1, 2, 3)) > 0.01).all() and it.skipped == []
-            found.append(sorted(image.tobytes() for image in images))
-    assert found[2] == found[3]
 
 
 def test_a_damaged_image_is_reported_once_and_replaced_by_the_next(few_rec, sources, tmp_path):

@@ -1,11 +1,14 @@
-"""What several tools use: argument parsers, processes, the processor and PyTorch."""
+"""What several tools and tests use: argument parsers, processes, the processor and runs."""
 from __future__ import annotations
 
 import argparse
 import importlib.metadata
+import struct
 import sys
 from pathlib import Path
+from typing import Any
 
+from dcgan_mx.runs.run import Run
 from dcgan_mx.system.cpu import ISA, check_bfloat16, cpu_flags, cpu_model, physical_cores
 
 TRAIN = [sys.executable, "-m", "dcgan_mx", "train"]
@@ -49,3 +52,28 @@ def read_status(name: str, pid: int | str = "self") -> float:
         return 0.0
     fields = next((line.split() for line in lines if line.startswith(f"{name}:")), ["", "0"])
     return int(fields[1]) / (1e3 if fields[-1] == "kB" else 1)
+
+
+def read_numbers(run_dir: Path) -> list[dict[str, Any]]:
+    """Return a run's log without its times."""
+    return [{name: value for name, value in record.items()
+             if name not in ("images_per_s", "seconds")} for record in Run(run_dir).read_log()]
+
+
+def read_events(run_dir: Path) -> list[Any]:
+    """Return the events that TensorBoard shows; a START hides earlier events of later steps."""
+    from tensorboardX.proto.event_pb2 import Event, SessionLog
+    events: list[Any] = []
+    for path in sorted((run_dir / "tensorboard").iterdir()):
+        raw = path.read_bytes()
+        while len(raw) >= 8:  # length, checksum, content, checksum; the last may be truncated
+            length, = struct.unpack("<Q", raw[:8])
+            if len(raw) < length + 16:
+                break
+            event = Event.FromString(raw[12:12 + length])
+            if event.session_log.status == SessionLog.START:
+                events = [earlier for earlier in events if earlier.step < event.step]
+            elif not event.file_version:
+                events.append(event)
+            raw = raw[16 + length:]
+    return events

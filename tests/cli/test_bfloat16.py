@@ -2,10 +2,11 @@
 import json
 
 import numpy as np
-from helpers.common import needs_bfloat16, read_numbers
+from helpers.common import needs_bfloat16
 from helpers.small import SMALL, final
 
 from dcgan_mx.system.runtime import mx
+from tools.common import read_numbers
 
 BFLOAT16 = ("--precision", "bfloat16")
 

@@ -5,7 +5,7 @@ import sys
 import tempfile
 
 import pytest
-from helpers.common import CARDS, ROOT, build_library
+from helpers.common import CARDS, ROOT, build_library, write_package
 
 from dcgan_mx.cli import diagnostics, doctor
 from dcgan_mx.system.cpu import cpu_flags
@@ -115,11 +115,8 @@ def test_mxnet_that_fails_or_hangs_does_not_end_the_doctor(script, here, monkeyp
 
 
 def test_two_builds_of_mxnet_are_a_problem(call, tmp_path):
-    for name in ("mxnet", "mxnet_cu117"):
-        info = tmp_path / f"{name}-1.9.1.dist-info"
-        info.mkdir()
-        (info / "METADATA").write_text(
-            f"Metadata-Version: 2.1\nName: {name.replace('_', '-')}\nVersion: 1.9.1\n")
+    for name in ("mxnet", "mxnet-cu117"):
+        write_package(tmp_path, name)
     done = call("doctor", env={"PYTHONPATH": os.pathsep.join([str(tmp_path), str(ROOT)])})
     assert done.returncode == 1
     assert re.search("problem: mxnet and mxnet-cu117 are both installed.* fix: pip uninstall "

@@ -1,13 +1,12 @@
 """`evaluate`, and `train --eval-steps`."""
 import json
 import os
-import re
 import shutil
 import sys
 
 import numpy as np
 import pytest
-from helpers.common import ROOT, read_numbers
+from helpers.common import ROOT
 from helpers.small import SMALL
 
 from dcgan_mx.cli.evaluate import find_count
@@ -21,6 +20,7 @@ from dcgan_mx.system import memory
 from dcgan_mx.system.errors import ArgumentError
 from dcgan_mx.system.runtime import mx
 from dcgan_mx.visual import read_png
+from tools.common import read_numbers
 
 pytestmark = pytest.mark.usefixtures("quick_evaluation")
 FLAGS = (*SMALL, "--ema-decay", 0.9, "--eval-steps", 8, "--checkpoint-steps", 6,
@@ -177,14 +177,6 @@ def test_too_little_memory_is_an_error_before_evaluating(digits, call, one_line_
                           (("--num-images", 16, "--linear-probe"), 4 * 70_000 * 16 * (4 + 8))):
         monkeypatch.setattr(memory, "read_available", lambda needed=needed: needed - 1)
         one_line_error(call("evaluate", digits / "run", *flags), str(flags[-1]), " MB")
-
-
-def test_divergence_is_detected_at_an_evaluation(call, tmp_path):
-    done = call("train", *SMALL, "--lr", 1e30, "--eval-steps", 5, "--max-steps", 20, "--run-dir",
-                tmp_path / "run")
-    assert done.returncode == 2
-    assert re.search(r"\nerror: step 5: \S+ of G is not finite: use a lower learning rate\n$",
-                     done.stderr)
 
 
 @pytest.mark.slow

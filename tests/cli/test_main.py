@@ -5,6 +5,7 @@ import warnings
 from types import SimpleNamespace
 
 import pytest
+from helpers.common import run_code
 
 from dcgan_mx import __version__
 from dcgan_mx.cli import main
@@ -36,16 +37,18 @@ def test_missing_or_unknown_command(argv, status, words, capsys):
 def test_help_imports_nothing_heavy():
     code = ("import sys; from dcgan_mx.cli.main import main; main(['--help']); "
             "print({'mxnet', 'cv2', 'matplotlib', 'argparse'} & {*sys.modules})")
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert done.stdout.endswith("set()\n")
+    assert run_code(code).stdout.endswith("set()\n")
 
 
-def test_mxnet_that_cannot_be_loaded_is_one_line(script, one_line_error, tmp_path):
+@pytest.mark.parametrize("code, message", [
+    ("raise OSError('libgomp.so.1: cannot open shared object file: No such file or directory')",
+     "MXNet's library cannot be loaded (libgomp.so.1: cannot open shared"),
+    ("raise ModuleNotFoundError('No module named mxnet', name='mxnet')",
+     "MXNet is not installed: pip install --no-deps mxnet==1.9.1")])
+def test_mxnet_that_cannot_be_loaded_is_one_line(code, message, script, one_line_error, tmp_path):
     (tmp_path / "mxnet").mkdir()
-    (tmp_path / "mxnet" / "__init__.py").write_text(
-        "raise OSError('libgomp.so.1: cannot open shared object file: No such file or directory')")
-    one_line_error(script("dcgan_mx", "sample", cwd=tmp_path),
-                   "MXNet's library cannot be loaded (libgomp.so.1: cannot open shared")
+    (tmp_path / "mxnet" / "__init__.py").write_text(code)
+    one_line_error(script("dcgan_mx", "sample", cwd=tmp_path), message)
 
 
 @pytest.mark.parametrize("error, status, line", [

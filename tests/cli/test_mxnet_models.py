@@ -4,7 +4,7 @@ import os
 
 import numpy as np
 import pytest
-from helpers.networks import make_network, run_mxnet
+from helpers.networks import make_network, run_mxnet, split
 from helpers.small import SMALL, final
 
 from dcgan_mx.cli.evaluate import format_table
@@ -23,9 +23,7 @@ def models(tmp_path_factory):
         params.update({name: np.ones_like(array) for name, array in params.items()
                        if name.endswith("_gamma")})
         networks[network] = sym, params
-        args, aux = ({name[4:]: mx.nd.array(array) for name, array in params.items()
-                      if name.startswith(kind)} for kind in ("arg:", "aux:"))
-        mx.model.save_checkpoint(str(folder / f"dcgan_{network}"), 7, sym, args, aux)
+        mx.model.save_checkpoint(str(folder / f"dcgan_{network}"), 7, sym, *split(params))
     (folder / "dcgan_D-symbol.json").unlink()
     mx.nd.save(str(folder / "large_D-0007.params"), {
         name: mx.nd.array(array) for name, array in make_network("D", 4, 3, 32)[2].items()})
@@ -101,8 +99,3 @@ def test_training_starts_with_the_models(with_d, models, succeed, tmp_path):
     ((), "dcgan_G,nothing", ("nothing does not exist: give ",))])
 def test_other_initial_networks_are_rejected(flags, sources, parts, models, call, one_line_error):
     one_line_error(call("train", *FLAGS, *flags, "--init-from", sources, cwd=models[1]), *parts)
-
-
-def test_averaged_weights_are_rejected(models, call, one_line_error):
-    one_line_error(call("sample", "dcgan_G", "--weights", "ema", cwd=models[1]),
-                   "--weights", "no averaged weights")

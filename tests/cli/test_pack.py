@@ -5,7 +5,6 @@ import shutil
 import cv2
 import numpy as np
 import pytest
-from helpers.common import read_numbers
 from helpers.small import PHOTOS, assert_same_arrays, final
 from PIL import Image
 
@@ -16,6 +15,7 @@ from dcgan_mx.runs import checkpoint
 from dcgan_mx.runs.config import DEFAULTS
 from dcgan_mx.runs.run import Run
 from dcgan_mx.visual import make_grid, read_png
+from tools.common import read_numbers
 
 
 def test_folder_training_skips_other_files_and_resumes(photo_folder, succeed, train, tmp_path):

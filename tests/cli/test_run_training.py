@@ -1,9 +1,7 @@
 import dataclasses
 from types import SimpleNamespace
 
-import pytest
-
-from dcgan_mx.cli.run_training import find_preset, record_result, report_end
+from dcgan_mx.cli.run_training import find_preset, record_result
 from dcgan_mx.runs.config import PRESETS, TrainConfig
 from dcgan_mx.runs.run import Run
 
@@ -14,13 +12,6 @@ def test_long_error_is_recorded_in_one_line(tmp_path):
         record_result(Run(tmp_path), SimpleNamespace(result=RuntimeError(message), global_step=5,
                                                      epoch=0))
         assert Run(tmp_path).read_result() == ("error", 5, 0, detail)
-
-
-def test_unreadable_files_do_not_replace_the_error_of_the_training(tmp_path):
-    (tmp_path / "result.json").mkdir()
-    with pytest.warns(RuntimeWarning, match="there is no report"), pytest.warns(
-            RuntimeWarning, match="resumes this run is unknown: .*result.json"):
-        report_end(Run(tmp_path))
 
 
 def test_warnings_suggest_a_preset_only_if_it_changes_something():

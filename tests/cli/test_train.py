@@ -4,7 +4,7 @@ import os
 
 import numpy as np
 import pytest
-from helpers.common import read_events, read_scalars
+from helpers.common import read_scalars
 from helpers.small import SMALL, assert_same_arrays, final
 
 from dcgan_mx.cli import train_args
@@ -17,6 +17,7 @@ from dcgan_mx.sampling.latent import make_latents
 from dcgan_mx.system import cpu
 from dcgan_mx.system.runtime import mx
 from dcgan_mx.visual import make_grid, read_png
+from tools.common import read_events
 
 
 def test_train_on_mnist_end_to_end(succeed, mnist_root, tmp_path):
@@ -39,13 +40,6 @@ def test_train_on_mnist_end_to_end(succeed, mnist_root, tmp_path):
         f"{kind}-000000{step}.png" for kind in ("data", "diff", "gout") for step in ("05", "10")]
     for prefix in "GD":
         mx.model.load_checkpoint(str(run_dir / "checkpoints" / "step-00000010" / prefix), 0)
-
-
-@pytest.mark.parametrize("flags", [
-    ("--nc", 1, "--d-steps", 2), ("--g-loss", "saturating", "--size", 32)])
-def test_options_train_finite_networks(flags, train, tmp_path):
-    train(*SMALL, "--max-steps", 2, "--disp-batches", 1, "--run-dir", tmp_path / "r", *flags)
-    assert all(np.isfinite(value).all() for value in final(tmp_path / "r").values())
 
 
 def test_dry_run_writes_nothing_and_flags_take_precedence_over_a_preset(succeed, tmp_path):

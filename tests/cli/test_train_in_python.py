@@ -1,12 +1,12 @@
 """`dcgan_mx.train`: the command `dcgan-mx train` as a function."""
 import numpy as np
 import pytest
-from helpers.common import read_numbers
 from helpers.small import SMALL, assert_same_arrays, final
 
 import dcgan_mx
 from dcgan_mx.hooks.base import LambdaHook
 from dcgan_mx.runs.run import Run
+from tools.common import read_numbers
 
 SETTINGS = {flag[2:].replace("-", "_"): value for flag, value in zip(SMALL[::2], SMALL[1::2])}
 

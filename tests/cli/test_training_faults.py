@@ -4,7 +4,6 @@ import time
 from functools import partial
 
 import pytest
-from helpers.common import read_numbers
 from helpers.small import assert_same_state, small_trainer
 
 from dcgan_mx import MnistIter, RandIter
@@ -16,6 +15,7 @@ from dcgan_mx.hooks.grids import GridLogger
 from dcgan_mx.hooks.loggers import JsonlLogger, MetricLogger
 from dcgan_mx.runs import checkpoint
 from dcgan_mx.runs.run import Run
+from tools.common import read_numbers
 
 
 def resume(path, tamper=None, max_steps=12):

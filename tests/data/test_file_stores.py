@@ -175,25 +175,11 @@ def test_bombs_in_archives_are_refused(tmp_path, monkeypatch):
 @pytest.mark.parametrize("name", ["deflated.zip", "pax.tar", "a.tgz", "a.tar.bz2", "a.tar.xz"])
 def test_damaged_archives_are_data_errors(name, tmp_path):
     path = ARCHIVES[name](tmp_path / name)
-    raw, rng = path.read_bytes(), np.random.default_rng(0)
+    raw = path.read_bytes()
     for cut in (4, len(raw) // 2):
         path.write_bytes(raw[:cut])
         with pytest.raises(DatasetError, match=name):
             FolderIter(path, 4)
-    for _ in range(60):
-        changed = bytearray(raw)
-        for place in rng.integers(0, len(raw), 8):
-            changed[place] = rng.integers(256)
-        path.write_bytes(changed)
-        try:
-            images = Folder(path)
-        except DatasetError:
-            continue
-        for n in range(len(images)):
-            try:
-                images.read(n)
-            except ValueError:
-                continue
 
 
 def test_deeply_chained_headers_of_a_tar_archive(tmp_path):

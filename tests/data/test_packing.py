@@ -1,10 +1,9 @@
-import errno
 import os
-import stat
 import subprocess
 import sys
 
 import pytest
+from helpers.common import run_code
 from PIL import Image
 from skimage import data
 
@@ -13,7 +12,6 @@ from dcgan_mx.data.image_files import decode
 from dcgan_mx.data.image_sources import Folder, Records
 from dcgan_mx.data.packing import pack
 from dcgan_mx.data.recordio import encode_record, scan
-from dcgan_mx.system import files
 from dcgan_mx.system.runtime import mx
 
 PHOTO = data.astronaut()[:300, :400]
@@ -54,18 +52,6 @@ def test_all_images_are_packed_and_other_files_are_listed(folder, tmp_path):
             "is not an image", "is not an image", "is too small", "is damaged",
             "not a regular file", "No such file", "is a folder that was already read")):
         assert reason.startswith(words)
-
-
-def test_a_folder_that_cannot_be_synced_causes_a_warning(folder, tmp_path, monkeypatch):
-    def fsync(descriptor):
-        if stat.S_ISDIR(os.fstat(descriptor).st_mode):
-            raise OSError(errno.EINVAL, os.strerror(errno.EINVAL))
-
-    save(folder / "a.png")
-    monkeypatch.setattr(files, "_warned", set())
-    monkeypatch.setattr(os, "fsync", fsync)
-    with pytest.warns(RuntimeWarning, match="cannot sync folders"):
-        assert pack(folder, tmp_path / "out.rec") == (1, [])
 
 
 def test_mxnet_reads_every_image_once_by_the_index(photo_folder, photo_rec):
@@ -172,8 +158,7 @@ def test_memory_does_not_grow_with_the_number_of_images(tmp_path):
         first = save(tmp_path / str(n) / "0.png", PHOTO[:16, :16])
         for i in range(1, n):
             os.link(first, tmp_path / str(n) / f"{i}.png")
-    done = subprocess.run([sys.executable, "-c", MEASURE, str(tmp_path / "300"),
-                           str(tmp_path / "2000")], capture_output=True, text=True, check=True)
+    done = run_code(MEASURE, tmp_path / "300", tmp_path / "2000")
     few, few_peak, many, many_peak = map(int, done.stdout.split())
     assert (few, many) == (300, 2000) and many_peak < 1.1 * few_peak
 
@@ -183,8 +168,7 @@ def test_a_full_disk_and_a_killed_process_leave_no_files(photo_folder, folder, t
     out = tmp_path / "a[1].rec"
     code = (f"import sys, resource; resource.setrlimit(resource.RLIMIT_FSIZE, (10**6, {10**6}));"
             "from dcgan_mx.data import packing; packing.pack(sys.argv[1], sys.argv[2])")
-    done = subprocess.run([sys.executable, "-c", code, str(photo_folder), str(out)],
-                          capture_output=True, text=True, check=False)
+    done = run_code(code, photo_folder, out, check=False)
     assert f"File too large: '{out}'" in done.stderr and os.listdir(tmp_path) == ["in"]
     ended = subprocess.Popen([sys.executable, "-c", ""])
     ended.wait()

@@ -2,8 +2,6 @@ import struct
 
 import numpy as np
 import pytest
-from hypothesis import HealthCheck, given, settings
-from hypothesis import strategies as st
 
 from dcgan_mx.data.errors import DatasetError
 from dcgan_mx.data.image_sources import Records
@@ -83,25 +81,6 @@ def test_files_without_an_image(content, tmp_path):
     (tmp_path / "a.rec").write_bytes(content)
     records = Records(tmp_path / "a.rec")
     assert len(records) == 0 and len(records.skipped) == bool(content)
-
-
-@pytest.mark.usefixtures("bounded_memory")
-@settings(max_examples=500, deadline=None,
-          suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(start=st.integers(0, 200), drop=st.integers(0, 40), insert=st.binary(max_size=40))
-def test_any_mutation_is_detected_or_harmless(start, drop, insert, tmp_path_factory):
-    content = b"".join(encode_record(image, 0) for image in [b"first", MAGIC + b"second", b"third"])
-    path = tmp_path_factory.getbasetemp() / "mutated.rec"
-    path.write_bytes(content[:start] + insert + content[start + drop:])
-    try:
-        records = Records(path)
-    except DatasetError:
-        return
-    for n in range(len(records)):
-        try:
-            assert isinstance(records.read(n), bytes)
-        except ValueError as error:
-            assert not isinstance(error, DatasetError)
 
 
 def test_the_digest_depends_on_the_images_only(tmp_path):

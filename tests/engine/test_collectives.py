@@ -184,13 +184,3 @@ class FakeWorkers(Workers):
     (StopRequest("signal", 2), [[1, 0], [2, 15]], StopRequest("signal", 15))])
 def test_workers_agree_on_the_stop_request_of_highest_precedence(own, others, agreed):
     assert sync_stop(FakeWorkers(others), own) == agreed
-
-
-def test_a_single_worker_receives_its_own_values():
-    workers = Workers()
-    assert (workers.rank, workers.count) == (0, 1)
-    values = np.array([0.0, -0.0, 1e-45, 3.4e38], np.float32)
-    assert workers.all_gather(values).tobytes() == workers.broadcast(values).tobytes() == (
-        values.tobytes())
-    assert workers.all_gather_text("é 1") == ["é 1"]
-    workers.check_same("a", "flags")

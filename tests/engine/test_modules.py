@@ -1,11 +1,9 @@
 """Which gradients the Modules of the step compute."""
 import os
 import re
-import subprocess
-import sys
 
 import numpy as np
-from helpers.common import needs_bfloat16
+from helpers.common import needs_bfloat16, run_code
 
 from dcgan_mx import make_dcgan_sym
 from dcgan_mx.engine.modules import add_biases
@@ -29,9 +27,7 @@ for precision in sys.argv[1:]:
 def test_d_has_weight_gradients_for_fakes_and_reals_only():
     """As listed by oneDNN for two steps. In bfloat16 D's last layer is not a convolution."""
     layers = {"bfloat16": 4, "float32": 5} if HAS_BFLOAT16 else {"float32": 5}
-    listing = subprocess.run([sys.executable, "-c", STEPS, *layers], check=True,
-                             env={**os.environ, "DNNL_VERBOSE": "1"}, capture_output=True,
-                             text=True, timeout=300).stdout
+    listing = run_code(STEPS, *layers, env={**os.environ, "DNNL_VERBOSE": "1"}).stdout
     for part, (precision, count) in zip(listing.split("end of "), layers.items()):
         found = re.findall("exec,cpu,convolution,[^,]*,backward_weights", part)
         assert len(found) == 2 * 2 * count, precision

@@ -1,5 +1,6 @@
 import numpy as np
 import pytest
+from helpers.networks import split
 from helpers.small import assert_same_arrays, step_and_resume
 from helpers.small import small_trainer as small
 
@@ -55,8 +56,7 @@ def test_measured_statistics_match_a_large_batch(make_batches):
     found = measure_statistics(trainer.modG.symbol, params, batches=64)
     mod = mx.mod.Module(trainer.modG.symbol, data_names=("rand",), label_names=None)
     mod.bind([("rand", (4096, 5, 1, 1))])
-    mod.init_params(*(None, *({name[4:]: mx.nd.array(array) for name, array in params.items()
-                               if name.startswith(kind)} for kind in ("arg:", "aux:"))))
+    mod.init_params(None, *split(params))
     noise = np.random.default_rng(0).standard_normal((4096, 5, 1, 1))
     mod.forward(mx.io.DataBatch([mx.nd.array(noise)], []), is_train=True)
     mod.backward([mx.nd.zeros((4096, *SHAPE))])

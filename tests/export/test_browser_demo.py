@@ -100,20 +100,3 @@ def test_without_javascript_page_says_so(browser, grey, without_scripts):
     browser.get(grey[0].as_uri())
     assert "needs JavaScript, which is disabled" in browser.find_element("tag name", "main").text
     assert not browser.find_element("css selector", ".maker").size["height"]
-
-
-@pytest.mark.parametrize("options", BOTH)
-def test_folded_stages_match_batchnorm(options):
-    sym, _, params = make_network("G", 2, 3, 16, **options)
-    network = read_network(sym.tojson(), params)
-    stages = browser_demo.fold(network)
-    assert [stage["activation"] for stage in stages] == ["Relu", "Relu", "Tanh"]
-    for i, stage in enumerate(stages[:2], 1):
-        x = np.random.default_rng(i).normal(size=stage["weight"].shape[1])
-        bias = params.get(f"arg:g{i}_bias", 0)
-        gamma = 1 if options["fix_gamma"] else params[f"arg:gbn{i}_gamma"]
-        mean, variance = (params[f"aux:gbn{i}_moving_{kind}"] for kind in ("mean", "var"))
-        np.testing.assert_allclose(
-            x * stage["scale"] + stage["shift"],
-            (x + bias - mean) / np.sqrt(np.float64(variance) + 1.0000001e-05) * gamma
-            + params[f"arg:gbn{i}_beta"], rtol=1e-6, atol=1e-6)

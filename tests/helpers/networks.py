@@ -29,13 +29,17 @@ def make_network(network, width, nc, size, seed=0, **options):
     return sym, shape, {key: array.astype(np.float32) for key, array in params.items()}
 
 
-def run_mxnet(sym, params, x):
-    """What MXNet makes of inputs, with the moving statistics."""
+def split(params):
+    """The arrays arg:NAME and the arrays aux:NAME by name, as MXNet takes them."""
+    return [{name[4:]: mx.nd.array(array) for name, array in params.items()
+             if name.startswith(kind)} for kind in ("arg:", "aux:")]
+
+
+def run_mxnet(sym, params, x, is_train=False):
+    """What MXNet makes of inputs, with the moving statistics, or with those of the batch."""
     name, label = ("rand", None) if x.shape[2:] == (1, 1) else ("data", ("label",))
     mod = mx.mod.Module(sym, data_names=(name,), label_names=label)
     mod.bind([(name, x.shape)], label and [("label", (len(x),))], for_training=False)
-    mod.set_params(*({key[4:]: mx.nd.array(array) for key, array in params.items()
-                      if key.startswith(kind)} for kind in ("arg:", "aux:")))
-    mod.forward(mx.io.DataBatch([mx.nd.array(x)], label and [mx.nd.zeros(len(x))]),
-                is_train=False)
+    mod.set_params(*split(params))
+    mod.forward(mx.io.DataBatch([mx.nd.array(x)], label and [mx.nd.zeros(len(x))]), is_train)
     return mod.get_outputs()[0].asnumpy()

@@ -1,4 +1,6 @@
 """Small trainers, and small runs as commands make them."""
+import hashlib
+import json
 import subprocess
 import sys
 import time
@@ -7,6 +9,7 @@ import numpy as np
 from helpers.common import ROOT
 
 from dcgan_mx import Trainer, make_dcgan_sym
+from dcgan_mx.runs.checkpoint_files import encode_state
 from dcgan_mx.runs.params import parse_params
 from dcgan_mx.runs.run import Run
 from dcgan_mx.system.runtime import mx
@@ -47,6 +50,15 @@ def assert_same_state(first, second):
         assert_same_arrays(first[part], second[part])
 
 
+def rewrite_state(folder, **changes):
+    """Rewrite state.json with changed values and valid checksums, as an attacker could."""
+    state = json.loads((folder / "state.json").read_bytes())
+    del state["sha256"]
+    for name in state["files"]:
+        state["files"][name] = hashlib.sha256((folder / name).read_bytes()).hexdigest()
+    (folder / "state.json").write_bytes(encode_state({**state, **changes}))
+
+
 def final(run_dir):
     """The parameters of a run's last checkpoint."""
     folder = Run(run_dir).list_checkpoints()[-1]
@@ -71,11 +83,3 @@ def wait_for_log(run_dir, lines):
     while not path.exists() or len(path.read_bytes().splitlines()) < lines:
         assert time.monotonic() < deadline
         time.sleep(0.005)
-
-
-def mutate(content, changes):
-    """Replace, insert or delete bytes at relative positions."""
-    for at, junk, drop in changes:
-        i = int(at * len(content))
-        content = content[:i] + junk + content[i + drop:]
-    return content

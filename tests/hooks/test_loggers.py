@@ -12,7 +12,6 @@ from dcgan_mx.hooks.grids import GridLogger
 from dcgan_mx.hooks.loggers import JsonlLogger, MetricLogger
 from dcgan_mx.hooks.progress import Progress
 from dcgan_mx.runs.run import Run
-from dcgan_mx.trainer import DivergenceError
 from dcgan_mx.visual import make_grid, standardise
 
 
@@ -53,11 +52,15 @@ def test_records_average_the_steps_since_the_last(tmp_path):
 
 
 def test_a_logger_that_fails_warns_once_and_loses_no_log_line(tmp_path):
-    """The run is away for steps 3, 4 and 6, 7; the third logger always fails.
+    """The run is away for steps 3, 4 and 6, 7; the third and fourth logger always fail.
 
     It is an error if a log cannot be written at the end.
     """
     run, away = make_run(tmp_path / "run"), tmp_path / "away"
+
+    class Window(Logger):
+        def log(self, record):
+            raise RuntimeError("no display")
 
     def move(trainer):
         if trainer.global_step in (2, 5):
@@ -65,28 +68,19 @@ def test_a_logger_that_fails_warns_once_and_loses_no_log_line(tmp_path):
         elif trainer.global_step in (4, 7):
             away.rename(run.path)
 
-    loggers = JsonlLogger(run), GridLogger(run), GridLogger(Run(tmp_path / "no" / "r"))
+    loggers = (JsonlLogger(run), GridLogger(run), GridLogger(Run(tmp_path / "no" / "r")),
+               Window())
     with pytest.warns(RuntimeWarning) as caught:
         fit([MetricLogger(1, *loggers), LambdaHook(move)], 8)
     assert [line["step"] for line in run.read_log()] == [*range(1, 9)]
     assert [*run.list_grids("data")] == [1, 2, 5, 8]
     messages = [str(warning.message) for warning in caught]
     assert all("is not written there; the training continues" in text for text in messages)
-    for name, steps in (("log.jsonl", [3, 6]), ("run/grids", [3, 6]), ("no/r", [1])):
+    for name, steps in (("log.jsonl", [3, 6]), ("run/grids", [3, 6]), ("no/r", [1]),
+                        ("Window: no display", [1])):
         assert [int(re.search(r"step (\d)", text)[1]) for text in messages if name in text] == steps
     with pytest.warns(RuntimeWarning), pytest.raises(OSError, match="nowhere"):
         fit([MetricLogger(1, JsonlLogger(Run(tmp_path / "nowhere")))], max_steps=2)
-
-
-def test_a_logger_with_any_error_warns_once():
-    class Window(Logger):
-        def log(self, record):
-            raise RuntimeError("no display")
-
-    with pytest.warns(RuntimeWarning) as caught:
-        assert fit([MetricLogger(1, Window())], 3).global_step == 3
-    assert [str(warning.message).partition(": step")[0] for warning in caught] == [
-        "Window: no display"]
 
 
 def test_grids_show_the_images_of_the_step(tmp_path):
@@ -112,26 +106,14 @@ def test_grids_show_the_images_of_the_step(tmp_path):
     fit([LambdaHook(lambda trainer: setattr(trainer, "outG", None)), MetricLogger(1)])
 
 
-def test_divergence_is_raised_before_anything_is_logged():
-    class Unused(Logger):
-        def log(self, record):
-            raise AssertionError
-
-    def poison(trainer):
-        if trainer.global_step == 2:
-            trainer.modG._exec_group.aux_arrays[0][0][:] = np.nan
-
-    with pytest.raises(DivergenceError, match="step 3: aux:gbn1_moving_mean of G"):
-        fit([LambdaHook(poison), MetricLogger(3, Unused())])
-
-
 def test_progress_shows_steps_and_metrics(capsys):
     progress = Progress(6, quiet=False)
     fit([progress, MetricLogger(2, progress)])
     shown = capsys.readouterr().err
     assert "6/6" in shown
-    for word in ("training: ", "images/s", "acc of D 0.", "of G ", "entropy of D ", "step/s"):
+    for word in ("training: ", "images/s", "acc of D 0.", "of G ", "entropy of D "):
         assert word in shown
+    assert "step/s" in shown or "s/step" in shown  # the latter if a step takes longer than 1 s
 
 
 def test_bar_follows_the_device_where_it_is_redrawn(capsys, monkeypatch):

@@ -2,6 +2,7 @@ import shutil
 
 import numpy as np
 import pytest
+from helpers.networks import split
 
 from dcgan_mx.data.datasets import read_mnist
 from dcgan_mx.metrics.linear_probe import Features, svm_error
@@ -20,9 +21,7 @@ def test_features_are_layers_pooled_to_4x4(run_dir):
     for name in ("dact1", "dact2"):  # 8x8 and 4x4 places
         executor = internals[f"{name}_output"].simple_bind(mx.cpu(), grad_req="null",
                                                            data=images.shape)
-        executor.copy_params_from(*({key[4:]: mx.nd.array(array) for key, array in params.items()
-                                     if key.startswith(kind)} for kind in ("arg:", "aux:")),
-                                  allow_extra_params=True)
+        executor.copy_params_from(*split(params), allow_extra_params=True)
         output = executor.forward(is_train=False, data=mx.nd.array(images))[0].asnumpy()
         n, channels, side, _ = output.shape
         parts.append(output.reshape(n, channels, 4, side // 4, 4, side // 4).max((3, 5))

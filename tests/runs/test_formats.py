@@ -11,8 +11,6 @@ from dcgan_mx.runs import checkpoint
 from dcgan_mx.runs.config import FORMAT
 from dcgan_mx.runs.params import parse_params
 from dcgan_mx.runs.run import Run
-from dcgan_mx.sampling.generator import load_generator
-from dcgan_mx.sampling.latent import make_latents
 from dcgan_mx.system.runtime import mx
 
 FORMATS = ROOT / "tests" / "formats"
@@ -51,11 +49,6 @@ def test_run_without_format_number_is_rejected(old_run, call, one_line_error):
     run = old_run("grey")
     one_line_error(call("train", "--resume", "--run-dir", run.path),
                    f"{run.path}/config.json has format None, expected {FORMAT}")
-
-
-def test_generator_loads(old_run):
-    generator, step = load_generator(old_run("grey").path)
-    assert (step, generator.generate(make_latents(2, generator.nz)).shape) == (5, (2, 1, 16, 16))
 
 
 def test_record_file_loads():

@@ -93,14 +93,3 @@ def test_new_interval_keeps_the_history(tmp_path, other):
     save(run, 900)
     drawn = [*range(10, 401, 10), *range(display, 901, other)]
     assert [*run.list_grids("gout")] == choose(drawn)
-
-
-def test_many_grids_are_pruned_at_once(tmp_path):
-    run = Run(tmp_path)
-    for step in range(10, 1000, 10):
-        draw(run, step)
-    (tmp_path / "grids" / "mine.png").touch()
-    run.prune_grids(1, 0)
-    steps = [*run.list_grids("diff")]
-    assert steps == choose([*range(10, 1000, 10)], 1) and len(steps) == 17
-    assert (tmp_path / "grids" / "mine.png").exists()

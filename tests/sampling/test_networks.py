@@ -3,7 +3,7 @@ import json
 
 import numpy as np
 import pytest
-from helpers.networks import BOTH, make_network, run_mxnet
+from helpers.networks import BOTH, make_network, run_mxnet, split
 
 from dcgan_mx.sampling.generator import load_generator, load_network
 from dcgan_mx.sampling.networks import rebuild
@@ -16,10 +16,7 @@ def make_module(sym, params, name="rand", shape=(3, 10, 1, 1)):
     """The example's Module of a network, with these parameters."""
     mod = mx.mod.Module(sym, data_names=(name,), label_names=("label",) * (name == "data"))
     mod.bind([(name, shape)], [("label", shape[:1])] if name == "data" else None)
-    mod.init_params(arg_params={key[4:]: mx.nd.array(array) for key, array in params.items()
-                                if key.startswith("arg:")},
-                    aux_params={key[4:]: mx.nd.array(array) for key, array in params.items()
-                                if key.startswith("aux:")})
+    mod.init_params(None, *split(params))
     return mod
 
 
@@ -87,9 +84,7 @@ def test_the_examples_grey_generator(z, tmp_path):
     last = mx.sym.Deconvolution(rgb.get_internals()["gact4_output"], name="g5", num_filter=1,
                                 no_bias=True, kernel=(4, 4), stride=(2, 2), pad=(1, 1))
     sym = mx.sym.Activation(last, name="gact5", act_type="tanh")
-    mx.model.save_checkpoint(str(tmp_path / "G"), 0, sym, *(
-        {key[4:]: mx.nd.array(array) for key, array in params.items() if key.startswith(kind)}
-        for kind in ("arg:", "aux:")))
+    mx.model.save_checkpoint(str(tmp_path / "G"), 0, sym, *split(params))
     expected = run_mxnet(sym, params, z.reshape(3, 10, 1, 1))
     np.testing.assert_allclose(load_generator(tmp_path / "G", batch_size=3)[0].generate(z),
                                expected, atol=1e-6)

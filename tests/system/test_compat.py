@@ -1,4 +1,5 @@
 import ctypes
+import os
 import platform
 import subprocess
 import sys
@@ -7,13 +8,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from helpers.common import run_code
 
 from dcgan_mx.system import compat, requirements
 
 
 def run(code):
-    done = subprocess.run([sys.executable, "-W", "error", "-c", code], capture_output=True,
-                          text=True, timeout=300, check=False)
+    done = run_code(code, check=False, env={**os.environ, "PYTHONWARNINGS": "error"})
     assert done.stderr == ""
     return done.stdout
 
@@ -57,12 +58,6 @@ def test_old_names_behave_as_before():
     assert np.trapz([1.0, 2.0, 4.0]) == 4.5
 
 
-def test_replacement_of_distutils_compares_versions():
-    version = compat.make_distutils_version()
-    assert version.LooseVersion("1.26.4") >= version.LooseVersion("1.17")
-    assert version.StrictVersion("2.5.0") < version.StrictVersion("2.10")
-
-
 def test_missing_libraries_are_named_with_their_packages(monkeypatch):
     def fail(name):
         raise OSError
@@ -83,22 +78,3 @@ def test_requirements_need_only_the_standard_library():
     done = subprocess.run([str(python), "-S", "-E", requirements.__file__], capture_output=True,
                           text=True, timeout=60, check=False)
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
-
-
-def test_missing_mxnet_is_a_one_line_error(tmp_path):
-    """An import hook hides MXNet."""
-    code = f"""
-import sys
-class Hide:
-    def find_spec(name, path=None, target=None):
-        if name == "mxnet":
-            raise ModuleNotFoundError("No module named 'mxnet'", name="mxnet")
-sys.meta_path.insert(0, Hide)
-sys.argv = ["dcgan-mx", "train", "--dataset", "synthetic", "--run-dir", {str(tmp_path / 'run')!r}]
-from dcgan_mx.cli.main import main
-sys.exit(main())
-"""
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True,
-                          timeout=60, check=False)
-    assert (done.returncode, done.stdout, done.stderr) == (
-        2, "", "error: MXNet is not installed: pip install --no-deps mxnet==1.9.1\n")

@@ -5,7 +5,7 @@ import subprocess
 import sys
 
 import pytest
-from helpers.common import CARDS, ROOT, build_library
+from helpers.common import CARDS, ROOT, build_library, run_code, write_package
 from packaging.markers import Marker
 
 from dcgan_mx.system import cuda
@@ -22,13 +22,6 @@ def test_unsupported_reason(capability, text):
     assert cuda.unsupported_reason(capability) == (None if text is None else (
         f"{text}: MXNet 1.9.1 has machine code for sm_50 to sm_86, without PTX",
         "train on the CPU, or on a GPU of sm_50 to sm_89"))
-
-
-def write_package(folder, name, version="1.9.1"):
-    """Make a package look installed, as importlib.metadata and pip see it."""
-    info = folder / f"{name.replace('-', '_')}-{version}.dist-info"
-    info.mkdir(parents=True)
-    (info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {name}\nVersion: {version}\n")
 
 
 def load(folder, code=LOAD, **env):
@@ -126,9 +119,7 @@ def test_cudnn_needs_the_short_name_of_the_driver(gpu_build):
 def ask(env, call):
     """Evaluate a call of `cuda` in a process with the stub driver."""
     code = f"import json; from dcgan_mx.system import cuda; print(json.dumps(cuda.{call}))"
-    done = subprocess.run([sys.executable, "-c", code], env=env, capture_output=True, text=True,
-                          timeout=60, check=True)
-    return json.loads(done.stdout)
+    return json.loads(run_code(code, env=env).stdout)
 
 
 def test_driver_lists_its_gpus(stub_driver):

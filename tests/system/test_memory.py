@@ -1,8 +1,7 @@
-import subprocess
-import sys
 
 import numpy as np
 import pytest
+from helpers.common import run_code
 
 from dcgan_mx import Trainer, make_dcgan_sym
 from dcgan_mx.engine.module_state import get_parameters
@@ -79,9 +78,7 @@ Trainer(*make_dcgan_sym(128, 128, 3, size=128), 4, (3, 128, 128))
 
 
 def test_training_beyond_ulimit_is_rejected():
-    done = subprocess.run([sys.executable, "-c", LIMITED], capture_output=True, text=True,
-                          check=False)
-    line = done.stderr.splitlines()[-1]
+    line = run_code(LIMITED, check=False).stderr.splitlines()[-1]
     assert line.startswith("ValueError: training 57,")
     assert "parameters with batch_size 4 needs at least 961 MB of memory, but only " in line
     assert line.endswith("MB are available: use smaller batches or networks, or end "
@@ -125,5 +122,4 @@ def test_trim_heap_returns_memory():
             "pieces = [ctypes.create_string_buffer(b'x' * 60000) for _ in range(1700)]\n"
             "last = ctypes.create_string_buffer(100); full = resident(); pieces.clear()\n"
             "trim_heap(); print(full - resident())")
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert int(done.stdout) > 80
+    assert int(run_code(code).stdout) > 80

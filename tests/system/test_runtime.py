@@ -1,9 +1,8 @@
 import os
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
+from helpers.common import run_code
 
 from dcgan_mx.system import cpu as cpu_facts
 from dcgan_mx.system.cpu import physical_cores
@@ -13,9 +12,8 @@ def run(code, cpus=None, **env):
     """Run Python code in a new process, optionally on some CPUs only; return its output."""
     clean = {k: v for k, v in os.environ.items()
              if k not in ("OMP_NUM_THREADS", "MXNET_OMP_MAX_THREADS")}
-    done = subprocess.run(
-        [sys.executable, "-c", code], env={**clean, **env}, capture_output=True, text=True,
-        timeout=100, check=True,
+    done = run_code(
+        code, env={**clean, **env},
         preexec_fn=None if cpus is None else lambda: os.sched_setaffinity(0, cpus))
     return done.stdout + done.stderr
 

@@ -21,6 +21,8 @@ from ..common import TRAIN, find_pytorch, has_bfloat16, make_parser, print_proce
 from . import scaling
 from .bench_loops import BATCH_SIZE, make_trainer_loop
 
+STEPS = 3  # in a turn
+DATA = "data"  # the folder of MNIST
 Loops = List[Tuple[str, str, Mapping[str, str]]]  # name, loop, environment
 
 
@@ -43,19 +45,19 @@ class Candidate:
             raise ChildProcessError(f"the process of {self.name!r} ended early")
         return line
 
-    def train(self, steps: int) -> None:
+    def train(self) -> None:
         """Train and append the speed in images per second."""
         assert self._process.stdin  # for mypy
-        self._process.stdin.write(f"{steps}\n")
+        self._process.stdin.write(f"{STEPS}\n")
         self._process.stdin.flush()
-        self.speeds.append(BATCH_SIZE * steps / float(self._answer()))
+        self.speeds.append(BATCH_SIZE * STEPS / float(self._answer()))
 
     def close(self) -> None:
         """End the process."""
         self._process.communicate()
 
 
-def compare(loops: Loops, rounds: int, steps: int, ours: int) -> float:
+def compare(loops: Loops, rounds: int, ours: int) -> float:
     """Print speeds, and the factors by which our loops, the first ones, are faster.
 
     Returns the median of our best loop in images per second.
@@ -64,7 +66,7 @@ def compare(loops: Loops, rounds: int, steps: int, ours: int) -> float:
     order = random.Random(0)  # the predecessor of a candidate affects its speed
     for _ in range(rounds):
         for candidate in order.sample(candidates, len(candidates)):
-            candidate.train(steps)
+            candidate.train()
     letters = "AB"[:ours]
     print(f"\n{f'training, batch {BATCH_SIZE}':47} images/s (min - max)    "
           + "".join(f"{letter + ' is faster by':>16}" for letter in letters))
@@ -131,14 +133,14 @@ def measure_data(training_speed: float, n: int = 3000, rounds: int = 3) -> None:
     print(f"\nreading records: {speed:.0f} images/s, x {speed / training_speed:.1f} of training")
 
 
-def measure_run(data: str) -> None:
+def measure_run() -> None:
     """Print the peak memory of training on all of MNIST, and the time to the first grid."""
     from dcgan_mx import get_mnist
-    get_mnist(data)
+    get_mnist(DATA)
     with tempfile.TemporaryDirectory() as folder:
         run_dir = Path(folder) / "run"
         start = time.perf_counter()
-        child = subprocess.Popen([*TRAIN, "--dataset", "mnist", "--data-path", data, "--max-steps",
+        child = subprocess.Popen([*TRAIN, "--dataset", "mnist", "--data-path", DATA, "--max-steps",
                                   "30", "--run-dir", str(run_dir)], stdout=subprocess.DEVNULL)
         grid, first, peak = run_dir / "grids" / "gout-00000010.png", 0.0, 0.0
         # Not ru_maxrss: the system's count for a child begins with the memory of its parent.
@@ -157,8 +159,6 @@ def main() -> None:
     """Parse the flags and measure."""
     parser = make_parser(__doc__)
     parser.add_argument("--rounds", type=int, default=24, help="turns of each candidate")
-    parser.add_argument("--steps", type=int, default=3, help="steps of a turn")
-    parser.add_argument("--data", default="data", help="folder of MNIST")
     args = parser.parse_args()
     print_processor()
     # MXNet's own choice on x86: half of the processors (src/engine/openmp.cc).
@@ -180,9 +180,9 @@ def main() -> None:
             loops.append(("the same, channels_last, bfloat16 autocast", "pytorch-bfloat16", {}))
     else:
         print("PyTorch is skipped: it is not installed (pip install torch)")
-    measure_data(compare(loops, args.rounds, args.steps, ours))
+    measure_data(compare(loops, args.rounds, ours))
     measure_checkpoint()
-    measure_run(args.data)
+    measure_run()
     scaling.start_workers()
 
 

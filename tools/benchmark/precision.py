@@ -17,6 +17,8 @@ from dcgan_mx.system.cpu import check_bfloat16, cpu_flags
 from ..common import make_parser, print_processor
 from .bench_loops import BATCH_SIZE, SHAPE
 
+STEPS = 10  # of the float32 runs
+
 
 def train(steps: int, **options: Any) -> Any:
     """Return a trainer after a number of steps; start and batches are always the same."""
@@ -49,9 +51,9 @@ def show_gradients() -> None:
             print(f"{name:40}{error:>20.4f}")
 
 
-def print_digest(steps: int) -> None:
+def print_digest() -> None:
     """Train in float32, and print the digest of all parameters and moving statistics."""
-    trainer = train(steps)
+    trainer = train(STEPS)
     digest = hashlib.sha256()
     for params in (*trainer.modG.get_params(), *trainer.modD.get_params()):
         for name in sorted(params):
@@ -59,29 +61,27 @@ def print_digest(steps: int) -> None:
     print(digest.hexdigest())
 
 
-def train_in_child(code: str, steps: int) -> str:
+def train_in_child(code: str) -> str:
     """Train in a new process that runs some code first; return the digest."""
-    code += f"; from tools.benchmark.precision import print_digest; print_digest({steps})"
+    code += "; from tools.benchmark.precision import print_digest; print_digest()"
     return subprocess.run([sys.executable, "-c", code], check=True, text=True,
                           stdout=subprocess.PIPE).stdout.strip()
 
 
 def main() -> None:
-    """Parse the flags and compare."""
-    parser = make_parser(__doc__)
-    parser.add_argument("--steps", type=int, default=10, help="steps of the float32 runs")
-    steps = parser.parse_args().steps
+    """Compare, and print the results."""
+    make_parser(__doc__).parse_args()
     print_processor()
     check_bfloat16(gpu=False)
     show_gradients()
     if "amx_bf16" not in cpu_flags():
         print("\nthis processor has no AMX: its effect on float32 is not measured")
         return
-    before = train_in_child("pass", steps)
+    before = train_in_child("pass")
     # `enable` returns the reason if it fails.
-    after = train_in_child("from dcgan_mx.system.amx import enable; assert not enable()", steps)
+    after = train_in_child("from dcgan_mx.system.amx import enable; assert not enable()")
     for state, digest in (("disabled", before), ("enabled", after)):
-        print(f"float32, {steps} steps, AMX {state:8}: SHA-256 of all parameters {digest}")
+        print(f"float32, {STEPS} steps, AMX {state:8}: SHA-256 of all parameters {digest}")
     if before != after:
         raise SystemExit("error: AMX changes float32 results")
 

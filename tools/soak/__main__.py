@@ -20,10 +20,9 @@ from typing import Any
 
 from dcgan_mx.runs import checkpoint
 from dcgan_mx.runs.checkpoint import PARAMS
-from dcgan_mx.runs.run import Run
 from dcgan_mx.system.files import write_atomic
 
-from ..common import TRAIN, has_bfloat16, make_parser
+from ..common import TRAIN, has_bfloat16, make_parser, read_numbers
 
 CHECKPOINT_STEPS = 5
 # A training of a few milliseconds a step.
@@ -82,12 +81,6 @@ def kill_job(process: subprocess.Popen[str], run_dir: Path, rng: random.Random) 
     process.communicate()
 
 
-def read_log(run_dir: Path) -> list[dict[str, Any]]:
-    """Return the log without its times."""
-    return [{k: v for k, v in record.items() if k not in ("images_per_s", "seconds")}
-            for record in Run(run_dir).read_log()]
-
-
 def is_saving(run_dir: Path) -> bool:
     """Return whether the run directory has a half-written checkpoint."""
     return any((run_dir / "checkpoints").glob(".step-*.tmp"))
@@ -111,7 +104,7 @@ def kill_once(kind: str, run_dir: Path, in_save: bool, rng: random.Random) -> di
     if process.poll() is not None:
         raise RuntimeError(f"the run failed: {process.communicate()[0]}")
     kill_job(process, run_dir, rng)
-    log, newest = read_log(run_dir), newest_step(run_dir)
+    log, newest = read_numbers(run_dir), newest_step(run_dir)
     lost = (log[-1]["step"] if log else 0) - newest
     if lost > 2 * CHECKPOINT_STEPS or newest < before:
         raise RuntimeError(f"{lost} steps are lost; the newest checkpoint is of step {newest}, and "
@@ -126,7 +119,7 @@ def finish(kind: str, run_dir: Path, steps: int) -> tuple[list[bytes], list[dict
     if process.returncode or [*run_dir.rglob(".*")]:
         raise RuntimeError(f"the run failed, or left temporary files: {output}")
     folder = checkpoint.list_checkpoints(run_dir)[-1]
-    return [(folder / name).read_bytes() for name in PARAMS], read_log(run_dir)
+    return [(folder / name).read_bytes() for name in PARAMS], read_numbers(run_dir)
 
 
 def soak(kind: str, kills: int, seed: int, folder: Path) -> None:
@@ -154,15 +147,13 @@ def main() -> None:
     parser = make_parser(__doc__)
     add = parser.add_argument
     add("--kills", type=int, default=1000, help="kills of all kinds together")
-    add("--kinds", nargs="+", choices=KINDS, help="all that run here if not given")
     add("--seed", type=int, default=0, help="seed of the moments")
-    add("--notes", type=Path, default=Path("build/soak"), help="folder for runs and records")
     args = parser.parse_args()
-    bfloat16 = bool(args.kinds) or has_bfloat16()
-    kinds = args.kinds or [kind for kind in KINDS if bfloat16 or "bfloat16" not in kind]
+    bfloat16 = has_bfloat16()
+    kinds = [kind for kind in KINDS if bfloat16 or "bfloat16" not in kind]
     for kind in kinds:
         soak(kind, args.kills // len(kinds), args.seed,
-             args.notes.resolve() / kind.replace(", ", "-").replace(" ", "-"))
+             Path("build/soak").resolve() / kind.replace(", ", "-").replace(" ", "-"))
 
 
 if __name__ == "__main__":

@@ -9,7 +9,6 @@ from __future__ import annotations
 import random
 import re
 import signal
-import struct
 import subprocess
 from collections import Counter
 from pathlib import Path
@@ -19,9 +18,9 @@ from dcgan_mx.runs import checkpoint
 from dcgan_mx.runs.log import find_best
 from dcgan_mx.runs.run import Run
 
-from ..common import TRAIN, make_parser
-from .__main__ import read_log
+from ..common import TRAIN, make_parser, read_events, read_numbers
 
+STEPS = 20_000  # of each run
 FLAGS = ("--dataset", "synthetic", "--size", "16", "--ngf", "2", "--ndf", "2", "--batch-size", "4",
          "--disp-batches", "40", "--checkpoint-steps", "120", "--keep-checkpoints", "3",
          "--eval-steps", "1000", "--fixed-noise", "--tensorboard", "--resume")
@@ -35,10 +34,6 @@ ENDS = {0: "finished", 2: "failed", 130: "stopped", 143: "stopped",
         **{-number: "killed" for number in SIGNALS}}
 
 
-class SoakError(Exception):
-    """The program broke a promise."""
-
-
 def train_once(command: list[str], seconds: float | None, rng: random.Random) -> tuple[int, str]:
     """Start or resume the run; signal it after some seconds. Return its exit code and output."""
     process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
@@ -48,7 +43,7 @@ def train_once(command: list[str], seconds: float | None, rng: random.Random) ->
         process.send_signal(rng.choice(SIGNALS))
         output, _ = process.communicate()
     if process.returncode not in ENDS:
-        raise SoakError(f"exit code {process.returncode}: {output}")
+        raise RuntimeError(f"exit code {process.returncode}: {output}")
     return process.returncode, output
 
 
@@ -59,26 +54,7 @@ def check_saved(run_dir: Path, output: str) -> None:
         checkpoint.verify(folder)
     for name in re.findall(r"saved in \S+/(step-\d+)", output):
         if name not in {folder.name for folder in folders}:
-            raise SoakError(f"{name} was saved, and is missing")
-
-
-def count_events(run_dir: Path) -> Counter[int]:
-    """Return TensorBoard's events by step; a START hides earlier events of later steps."""
-    from tensorboardX.proto.event_pb2 import Event, SessionLog
-    steps: list[int] = []
-    for path in sorted((run_dir / "tensorboard").iterdir()):
-        raw = path.read_bytes()
-        while len(raw) >= 8:  # length, checksum, content, checksum; the last may be truncated
-            length, = struct.unpack("<Q", raw[:8])
-            if len(raw) < length + 16:
-                break
-            event = Event.FromString(raw[12:12 + length])
-            if event.session_log.status == SessionLog.START:
-                steps = [step for step in steps if step < event.step]
-            elif not event.file_version:
-                steps.append(event.step)
-            raw = raw[16 + length:]
-    return Counter(steps)
+            raise RuntimeError(f"{name} was saved, and is missing")
 
 
 def find_unnamed(steps: list[int], complete: set[int], named: set[int]) -> list[int]:
@@ -96,28 +72,29 @@ def find_unnamed(steps: list[int], complete: set[int], named: set[int]) -> list[
 
 
 def read_complete(whole: Path, run_dir: Path) -> dict[str, set[int]]:
-    """Return the steps of each kind that exist; SoakError if one differs."""
-    expected, found = read_log(whole), read_log(run_dir)
+    """Return the steps of each kind that exist; RuntimeError if one differs."""
+    expected, found = read_numbers(whole), read_numbers(run_dir)
     if [record for record in expected if record in found] != found:
-        raise SoakError("the log differs")
+        raise RuntimeError("the log differs")
     grids: dict[str, set[int]] = {}
     for kind in ("gout", "diff", "data", "fixed"):
         paths = Run(run_dir).list_grids(kind)
         for path in paths.values():
             if path.read_bytes() != (whole / "grids" / path.name).read_bytes():
-                raise SoakError(f"{path.name} differs")
+                raise RuntimeError(f"{path.name} differs")
         grids[kind] = {*paths}
-    events = count_events(run_dir)
+    events, all_events = (Counter(event.step for event in read_events(path))
+                          for path in (run_dir, whole))
     return {"log": {record["step"] for record in found}
             - {record["step"] for record in expected if record not in found},
-            "tensorboard": {step for step, count in count_events(whole).items()
+            "tensorboard": {step for step, count in all_events.items()
                             if events[step] == count},  # two where it was evaluated
             "fixed grids": grids.pop("fixed"), "grids": set.intersection(*grids.values())}
 
 
 def count_missing(whole: Path, run_dir: Path, output: str) -> dict[str, int]:
-    """Return how many steps of each kind are missing; SoakError if no warning names one."""
-    steps = sorted({record["step"] for record in read_log(whole)})
+    """Return how many steps of each kind are missing; RuntimeError if no warning names one."""
+    steps = sorted({record["step"] for record in read_numbers(whole)})
     missing = {}
     for kind, complete in read_complete(whole, run_dir).items():
         named = {int(step) for step in re.findall(
@@ -125,17 +102,17 @@ def count_missing(whole: Path, run_dir: Path, output: str) -> dict[str, int]:
         if kind == "log":
             named |= {int(step) for step in re.findall(r"step (\d+) is not evaluated", output)}
         if unnamed := find_unnamed(steps, complete, named):
-            raise SoakError(f"{kind} of these steps are missing without a warning: {unnamed}")
+            raise RuntimeError(f"{kind} of these steps are missing without a warning: {unnamed}")
         missing[kind] = len({*steps} - complete)
     named = {int(step) for step in re.findall(r"step-(\d+): .*cannot write this", output)}
     kept = {checkpoint.step_of(path): path for path in checkpoint.list_checkpoints(run_dir)}
     for path in checkpoint.list_checkpoints(whole):
         for file in path.iterdir() if checkpoint.step_of(path) in kept else ():
             if file.read_bytes() != (run_dir / "checkpoints" / path.name / file.name).read_bytes():
-                raise SoakError(f"{path.name}/{file.name} differs")
+                raise RuntimeError(f"{path.name}/{file.name} differs")
     best = find_best(Run(run_dir).read_log())
     if steps[-1] not in kept or (best and not {best["step"]} & (kept.keys() | named)):
-        raise SoakError("the last or the best checkpoint is missing")
+        raise RuntimeError("the last or the best checkpoint is missing")
     return missing
 
 
@@ -143,7 +120,6 @@ def main() -> None:
     """Parse the flags; train on a healthy disk and on a failing one; compare."""
     parser = make_parser(__doc__)
     add = parser.add_argument
-    add("--steps", type=int, default=20_000, help="steps of each run")
     add("--seed", type=int, default=0, help="seed of the faults and signals")
     add("--notes", type=Path, default=Path("build/bad-disk"), help="new folder for the runs")
     add("--seconds", type=float, default=45.0, help="between signals, on average")
@@ -152,7 +128,7 @@ def main() -> None:
     whole, disk, mountpoint = notes / "whole", notes / "disk", notes / "mount"
     for folder in (disk, mountpoint):
         folder.mkdir(parents=True)
-    command = [*TRAIN, *FLAGS, "--max-steps", str(args.steps), "--run-dir"]
+    command = [*TRAIN, *FLAGS, "--max-steps", str(STEPS), "--run-dir"]
     rng, ends = random.Random(args.seed), Counter[str]()
     undisturbed = subprocess.Popen([*command, str(whole)], stdout=subprocess.DEVNULL)
     command.append(str(mountpoint / "run"))
@@ -166,13 +142,13 @@ def main() -> None:
         healthy.set()
         train_once(command, None, rng)  # at its end already: it only removes temporary files
     if undisturbed.wait():
-        raise SoakError("the undisturbed run failed")
+        raise RuntimeError("the undisturbed run failed")
     missing = count_missing(whole, disk / "run", (notes / "output").read_text())
     if left := [*(disk / "run").rglob(".*")]:
-        raise SoakError(f"temporary files are left: {left}")
+        raise RuntimeError(f"temporary files are left: {left}")
     faults = {name: count.value for name, count in counts.items()}
     damaged = len([*(disk / "run" / "checkpoints").glob("*.damaged")])
-    print(f"{args.steps} steps; faults: {say(faults)}; ends: {say(ends)}; missing, all named by "
+    print(f"{STEPS} steps; faults: {say(faults)}; ends: {say(ends)}; missing, all named by "
           f"warnings: {say(missing)}; checkpoints set aside as damaged: {damaged}; the rest is "
           "bit-identical to the undisturbed run, and the last checkpoint exists")
 

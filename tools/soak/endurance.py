@@ -19,6 +19,8 @@ from matplotlib.figure import Figure
 
 from ..common import make_parser, read_status
 
+PARTS = 50
+GRAPH = Path("endurance.png")
 UNITS = {"memory": "MB", "files": "open", "threads": "", "disk": "MB"}
 TOLERANCES = {"memory": 0.05, "files": 0.0, "threads": 0.0, "disk": 2 / 3}
 
@@ -61,17 +63,15 @@ def draw(parts: list[dict[str, float]], path: Path) -> None:
 def main() -> None:
     """Parse the flags; train in parts, measure, compare."""
     parser = make_parser(__doc__)
-    parser.add_argument("--steps", type=int, default=100_000, help="steps in all; in a part "
-                        "at least 1,000, after which the memory has its working size")
-    parser.add_argument("--parts", type=int, default=50, help="number of parts, at least 4")
-    parser.add_argument("--graph", type=Path, default=Path("endurance.png"), help="a PNG file")
+    parser.add_argument("--steps", type=int, default=100_000, help=f"steps in all {PARTS} parts; "
+                        "in each at least 1,000, after which the memory has its working size")
     args = parser.parse_args()
     from dcgan_mx.cli.main import run
     parts: list[dict[str, float]] = []
-    each = args.steps // args.parts
+    each = args.steps // PARTS
     with tempfile.TemporaryDirectory() as folder:
         run_dir = Path(folder) / "run"
-        for n in range(1, args.parts + 1):
+        for n in range(1, PARTS + 1):
             # Every kind of work happens in each part.
             status = run("train", [
                 "--dataset", "synthetic", "--size", "16", "--ngf", "2", "--ndf", "2",
@@ -83,11 +83,11 @@ def main() -> None:
                 sys.exit(status)
             parts.append({"step": n * each, **measure(run_dir)})
             print(json.dumps(parts[-1]), flush=True)
-    draw(parts, args.graph)
+    draw(parts, GRAPH)
     lines, grows = compare(parts)
     print("\n".join(lines))
-    print(f"{args.steps} steps in {args.parts} parts: "
-          + ("something GROWS" if grows else "nothing grows") + f"; see {args.graph}")
+    print(f"{args.steps} steps in {PARTS} parts: "
+          + ("something GROWS" if grows else "nothing grows") + f"; see {GRAPH}")
     sys.exit(grows)
 
 
