@@ -20,7 +20,7 @@ SHARED: dict[str, dict[str, Any]] = {
         "generator weights: the moving average (ema), or those of the last step (raw) (default: "
         "ema if the checkpoint has them)")},
     "--bn-stats": {"allowed": ("moving", "batch"), "default": "moving", "text": (
-        "BatchNorm statistics: the moving averages of the training, or those of each batch")},
+        "BatchNorm statistics: the same for all images (moving), or those of each batch (batch)")},
     "--gpu": {"allowed": Number(int, ge=0), "text": "number of the GPU (default: the CPU)"},
 }
 
