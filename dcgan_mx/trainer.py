@@ -16,6 +16,7 @@ from .engine.trainer_state import DivergenceError
 from .engine.weight_average import WeightAverage
 from .runs.config import check_settings
 from .runs.stop_reason import StopReason
+from .system.errors import ArgumentError
 from .system.runtime import mx
 
 __all__ = ["DivergenceError", "Hook", "StopRequest", "Trainer"]
@@ -64,10 +65,12 @@ class Trainer:
     real_label : float, above 0.5, at most 1
         D's label for real images. Below 1: one-sided label smoothing (Salimans et al.,
         arXiv:1606.03498, section 3.4).
-    translate, instance_noise, seed : int, float, int, at least 0
-        Shift every image that D sees by up to `translate` pixels in each direction, fewer than H
-        and W, and add noise of this standard deviation, both at random from `seed`: see
-        `Augmentation`.
+    translate : int, at least 0
+        Largest random shift of D's input images in each direction, in pixels; below H and W.
+    instance_noise : float, at least 0
+        Standard deviation of random noise that is added to D's input images.
+    seed : int, at least 0
+        Seed of shifts and noise: see `Augmentation`.
     d_steps : int
         Updates of D per update of G, the k of the paper's Algorithm 1: every call of `step`
         updates D, and every `d_steps`-th call also updates G.
@@ -125,10 +128,11 @@ class Trainer:
                        real_label=real_label, lr_g=lr_g, lr_d=lr_d,
                        lr_decay_start=lr_decay_start, precision=precision, translate=translate,
                        instance_noise=instance_noise, seed=seed)
-        self.contexts = ctx if isinstance(ctx, list) else [ctx or mx.current_context()]
+        self.contexts = (list(ctx) if isinstance(ctx, (list, tuple)) and ctx else
+                         [ctx or mx.current_context()])
         self.workers = Workers(kvstore)
         self.metrics = Metrics(self.workers)
-        self.d_steps, self.g_loss, self.batch_size = d_steps, g_loss, batch_size
+        self.d_steps, self.g_loss, self.batch_size = int(d_steps), g_loss, int(batch_size)
         self.global_step = self.epoch = self.nbatch = 0
         self.outG: Any = None
         self.diffD: Any = None
@@ -153,7 +157,8 @@ class Trainer:
     def step(self, batch: Any, rbatch: Any) -> None:
         """Train D on `batch` and on images generated from `rbatch`, then (see `d_steps`) train G.
 
-        The step does not wait for the device.
+        The step does not wait for the device, and MXNet's queue has no bound: in your own loop, call
+        `metrics.wait(12)` after each step.
 
         Parameters
         ----------
@@ -161,7 +166,13 @@ class Trainer:
             data[0] is (N, C, H, W), float32, in [-1, 1].
         rbatch : mx.io.DataBatch
             data[0] is (N, nz, 1, 1), float32.
+
+        Raises
+        ------
+        ArgumentError
+            If an array has another shape.
         """
+        self._check_shapes(batch, rbatch)
         modG, modD, modD_accum, modDG = self.modG, self.modD, self._modD_accum, self._modDG
         modG.forward(rbatch, is_train=True)
         outG = modG.get_outputs()
@@ -201,6 +212,15 @@ class Trainer:
             self.metrics.update("g", 0 if saturating else 1, modDG.get_outputs()[0])
             self.diffD = diffD[0]
         self.outG, self.batch = outG[0], batch
+
+    def _check_shapes(self, batch: Any, rbatch: Any) -> None:
+        """Raise ArgumentError unless batches have the bound shapes; Modules adapt to others."""
+        for name, data, bound in (("batch", batch, self.modD.data_shapes),
+                                  ("rbatch", rbatch, self.modG.data_shapes)):
+            found, expected = data.data[0].shape, bound[0].shape
+            if found != expected:
+                raise ArgumentError(name, f"its array has shape {found}, expected {expected}: use "
+                                    "an iterator that fits the networks and the batch size")
 
     def fit(self, train_iter: Any, rand_iter: Any, num_epochs: int | None,
             hooks: Sequence[Hook] | None = None, max_steps: int | None = None) -> None:

@@ -38,6 +38,9 @@ def to_pixels(X: np.ndarray) -> np.ndarray:
     """
     if X.ndim != 4 or X.shape[1] not in (1, 3):
         raise ArgumentError("X", f"invalid shape {X.shape}: expected (N, C, H, W) with C = 1 or 3")
+    if X.dtype.kind != "f":
+        raise ArgumentError("X", f"invalid type {X.dtype}: expected float in [-1, 1], such as "
+                            "x / 127.5 - 1 of uint8")
     return np.rint(np.clip((X.transpose(0, 2, 3, 1) + 1) * 127.5, 0, 255)).astype(np.uint8)
 
 
@@ -167,7 +170,7 @@ def visual(title: str, X: np.ndarray) -> None:
         axes.set_axis_off()
         plt.pause(0.001)
     else:
-        path = f"{re.sub(r'[^-.0-9A-Za-z_]+', '-', title).strip('-.') or 'visual'}.png"
+        path = (re.sub(r"[^-.\w]+", "-", title).strip("-.") or "visual") + ".png"
         save_image(path, grid)
         print(f"{title}: no display is available; wrote {path}")
 

@@ -105,3 +105,11 @@ def test_one_channel_deconvolution_matches_its_definition(no_bias):
 def test_invalid_arguments_are_rejected(name, args, kwargs):
     with pytest.raises(ValueError, match=f"^{name}: invalid value .*: expected"):
         make_dcgan_sym(*args, **kwargs)
+
+
+def test_sizes_may_be_numpys():
+    for ours, theirs in zip(make_dcgan_sym(*map(np.int64, (8, 4, 1)), size=np.int64(16)),
+                            make_dcgan_sym(8, 4, 1, size=16)):
+        assert ours.tojson() == theirs.tojson()
+    with pytest.raises(ValueError, match="^ngf: invalid value '8': expected 1 or more channels"):
+        make_dcgan_sym("8", 4, 1)

@@ -39,6 +39,20 @@ def test_step_is_bit_identical_to_the_blog_loop(channels, batch_size, make_batch
     assert averages["g_entropy"] == pytest.approx(-np.log(again).mean(), rel=1e-4)
 
 
+@pytest.mark.parametrize("options", [{}, {"translate": 2, "instance_noise": 0.1}])
+@pytest.mark.parametrize("name, data, rand", [
+    ("batch", (4, 1, 16, 16), (4, 5, 1, 1)), ("batch", (2, 3, 16, 16), (4, 5, 1, 1)),
+    ("rbatch", (4, 3, 16, 16), (4, 6, 1, 1))])
+def test_batches_of_other_shapes_change_nothing(name, data, rand, options, parameters):
+    trainer = small(**options)
+    before = parameters(trainer)
+    batches = [mx.io.DataBatch([mx.nd.zeros(shape)], []) for shape in (data, rand)]
+    with pytest.raises(ValueError, match=f"^{name}: its array has shape .*, expected "):
+        trainer.step(*batches)
+    assert_same(parameters(trainer), before)
+    assert trainer.global_step == 0 and trainer.metrics.get()["acc"] is None
+
+
 def test_d_steps_update_g_every_kth_step(make_batches, parameters):
     """For k = 3; D's first step does not depend on k."""
     often, seldom = small(), small(d_steps=3)
@@ -145,7 +159,7 @@ def test_fit_copies_batches_that_an_iterator_overwrites():
     small().fit(Reader(5), RandIter(4, 5), 1, hooks=[LambdaHook(
         lambda t: seen.append(round(10 * float(t.batch.data[0][0, 0, 0, 0].asscalar()))))])
     assert seen == [0, 1, 2, 3, 4]
-    with pytest.raises(ValueError, match="train_iter is empty"):
+    with pytest.raises(ValueError, match="train_iter has no batch"):
         small().fit(Reader(0), RandIter(4, 5), 1)
 
 

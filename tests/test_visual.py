@@ -79,10 +79,13 @@ def test_visual_without_a_display_writes_a_file(images, monkeypatch, tmp_path, c
     monkeypatch.chdir(tmp_path)
     visual("gout", scaled(images))
     visual("../a b/c", scaled(images))
-    assert capsys.readouterr().out == ("gout: no display is available; wrote gout.png\n"
-                                       "../a b/c: no display is available; wrote a-b-c.png\n")
+    visual("生成的图像", scaled(images))
+    assert capsys.readouterr().out == (
+        "gout: no display is available; wrote gout.png\n"
+        "../a b/c: no display is available; wrote a-b-c.png\n"
+        "生成的图像: no display is available; wrote 生成的图像.png\n")
     np.testing.assert_array_equal(read_png("gout.png"), make_grid(scaled(images)))
-    assert sorted(os.listdir(tmp_path)) == ["a-b-c.png", "gout.png"]
+    assert sorted(os.listdir(tmp_path)) == ["a-b-c.png", "gout.png", "生成的图像.png"]
 
 
 @pytest.mark.parametrize("name, head, error", [
@@ -105,6 +108,11 @@ def test_other_formats_and_sizes_are_rejected(images, tmp_path):
     with pytest.raises(ValueError, match="70000x1 pixels are too large for .jpg, .* 65500 a side"):
         save_image(tmp_path / "a.jpg", np.zeros((1, 70000, 3), np.uint8))
     assert os.listdir(tmp_path) == []
+
+
+def test_integers_are_rejected_because_they_would_wrap():
+    with pytest.raises(ValueError, match="^X: invalid type uint8: expected float in "):
+        to_pixels(np.zeros((1, 1, 4, 4), np.uint8))
 
 
 def chunk(kind, content=b"", claimed=None):

@@ -33,7 +33,8 @@ class LookaheadBatches:
         if isinstance(batch, Exception):
             raise batch
         if batch is None:
-            raise ValueError("train_iter is empty: give an iterator with at least one batch")
+            raise ValueError("train_iter has no batch, or none after the trainer's position in the "
+                             "epoch: reset it, or give more images")
         self._ahead = self._next()
         if self._ahead is None:
             self._source.reset()

@@ -16,7 +16,7 @@ from ..system.runtime import mx
 def get_parameters(mod: Any) -> dict[str, np.ndarray]:
     """Copy the parameters (arg:NAME) and moving statistics (aux:NAME), averaged over contexts."""
     return {**{f"arg:{name}": array.asnumpy() for name, array in list_parameters(mod).items()},
-            **average(get_statistics(mod))}
+            **mean_over_contexts(get_statistics(mod))}
 
 
 def list_parameters(mod: Any) -> dict[str, Any]:
@@ -40,7 +40,7 @@ def set_statistics(mod: Any, statistics: Mapping[str, np.ndarray]) -> None:
             array[:] = values
 
 
-def average(statistics: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+def mean_over_contexts(statistics: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
     """Return the float32 means over the first axis of what `get_statistics` returned."""
     return {name: rows.mean(0, np.float64).astype(np.float32)
             for name, rows in statistics.items()}

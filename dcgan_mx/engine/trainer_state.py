@@ -10,10 +10,10 @@ from ..system.runtime import mx, set_parameters, wait_all
 from .collectives import Workers
 from .module_state import (
     all_arrays,
-    average,
     get_adam,
     get_parameters,
     get_statistics,
+    mean_over_contexts,
     set_adam,
     set_statistics,
 )
@@ -46,7 +46,7 @@ def get_state(networks: Mapping[str, Any], weight_average: WeightAverage, metric
     # (apache/mxnet#18610): without this wait they are read before their latest updates.
     wait_all()
     replicas = _gather_statistics(networks, workers)
-    averages = average(replicas)
+    means = mean_over_contexts(replicas)
     updates: dict[str, int] = {}
     state: dict[str, Any] = {
         "symbols": {}, "G-ema": weight_average.get(),
@@ -55,7 +55,7 @@ def get_state(networks: Mapping[str, Any], weight_average: WeightAverage, metric
         "replicas": replicas if _count_replicas(replicas) > 1 else {}}
     for network, mod in networks.items():
         state["symbols"][network] = mod.symbol.tojson()
-        state[network] = {name: averages.get(f"{network}:{name}", array)
+        state[network] = {name: means.get(f"{network}:{name}", array)
                           for name, array in get_parameters(mod).items()}
         state[f"{network}-optimizer"], updates[network] = get_adam(mod)
         for part in (network, f"{network}-optimizer"):

@@ -66,6 +66,7 @@ def plot(series: Mapping[str, tuple[Iterable[Any], Iterable[Any]]], x_label: str
         figure = Figure(figsize=(_WIDTH / 72, _HEIGHT / 72), frameon=False)
         axes = figure.add_subplot(frame_on=False, xmargin=0)
         for i, (x, y) in enumerate(lines):
+            # Colors of the form #00000X become CSS variables in `_to_inline_svg`.
             look: Any = {"color": f"#00000{i % 6}", "solid_capstyle": "round", "clip_on": False}
             axes.plot(x, y, gid=f"line-{i}", linewidth=1.75, **look)
             gaps = np.isnan(np.r_[np.nan, y, np.nan])

@@ -26,8 +26,8 @@ class Record(NamedTuple):
 
     `kind` is 'training', 'evaluation' or 'warning'; `values` is the line of log.jsonl, with
     `epoch`, `step`, `seconds` and the metrics, or `warning`, a kind of failure, and `message`;
-    `images` has arrays, (N, C, H, W), in [-1, 1], by the names of their grids, and is empty
-    unless the kind is 'training'.
+    `images` has arrays, (N, C, H, W), by the names of their grids, and is empty unless the kind is
+    'training'; `diff` is standardized, the others are in [-1, 1].
     """
 
     kind: str

@@ -96,12 +96,9 @@ class Saver(Hook):
 
     def on_end(self, trainer: Trainer) -> None:
         """Save the last step if possible; raises OSError if it cannot be written."""
-        try:
-            self.flush()
-            if trainer.can_save and self.step != trainer.global_step:
-                self.save(trainer)
-            elif self._unsaved:
-                self._writing = self._pool.submit(self._write)
-            self.wait()
-        finally:
-            self._pool.shutdown()
+        self.flush()
+        if trainer.can_save and self.step != trainer.global_step:
+            self.save(trainer)
+        elif self._unsaved:
+            self._writing = self._pool.submit(self._write)
+        self.wait()

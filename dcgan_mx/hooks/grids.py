@@ -67,8 +67,11 @@ class PruneGrids(Hook):
         """Remove grids if there are new ones."""
         if trainer.global_step % self._every == 0:
             with contextlib.suppress(OSError):  # the next call tries again; on_end raises
-                self.on_end(trainer)
+                self._prune()
 
     def on_end(self, trainer: Trainer) -> None:
         """Remove grids; raises OSError if that fails."""
+        self._prune()
+
+    def _prune(self) -> None:
         self._run.prune_grids(self._newest, self._saver.step or 0)

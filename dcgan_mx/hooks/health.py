@@ -28,7 +28,7 @@ _MESSAGES = {
         "turn: try a lower {lr_d} and {lr_g} or another {seed}{preset}",
     "no_learning":
         "the discriminator does not learn: for {steps} steps it has done no better than guessing: "
-        "try a higher {lr_d}, and look at the real images with {preview}",
+        "try a higher {lr_d} or less {instance_noise}, and look at the real images with {preview}",
     "mode_collapse":
         "mode collapse: for {steps} steps, the generated images of a batch have been nearly alike: "
         "try another {seed} or a lower {lr_g}{preset}"}
@@ -49,11 +49,12 @@ class TrainingHealth:
     def __init__(self, logged: Sequence[Mapping[str, Any]] = (), preset: str | None = None) -> None:
         self._preset = preset
         self._warned = [values["warning"] for values in logged if "warning" in values]
-        self._healthy = dict.fromkeys(_MESSAGES, 0)  # the last step without signs of each failure
+        # The last step without signs of each failure.
+        self._last_healthy = dict.fromkeys(_MESSAGES, 0)
         self._entropies: deque[tuple[float, float]] = deque(maxlen=_LINES)
         for values in logged:
             self._update(values)
-            self._healthy["mode_collapse"] = values["step"]
+            self._last_healthy["mode_collapse"] = values["step"]
 
     def check(self, record: Record) -> list[Record]:
         """Return a warning for each failure that this record of a run is the first to show."""
@@ -61,16 +62,18 @@ class TrainingHealth:
         if values.get("last"):  # an uninterrupted training has no such record
             return []
         self._update(values)
-        (fake, fake_share), (real, real_share) = (
+        (fake_variance, fake_share), (real_variance, real_share) = (
             _variance(images[name]) for name in ("gout", "data"))
         if fake_share >= _ALIKE * real_share:
-            self._healthy["mode_collapse"] = record.step
-        failures = [kind for kind, step in self._healthy.items()
+            self._last_healthy["mode_collapse"] = record.step
+        failures = [kind for kind, step in self._last_healthy.items()
                     if record.step - step >= _STEPS and kind not in self._warned]
-        if "no_learning" in failures and fake > real / 2:  # D also guesses if G has learnt
+        # D also guesses if G has learned.
+        if "no_learning" in failures and fake_variance > real_variance / 2:
             failures.remove("no_learning")
         self._warned += failures
-        flags = {name: flag_name(name) for name in ("seed", "lr_d", "lr_g", "preview")}
+        flags = {name: flag_name(name) for name in ("seed", "lr_d", "lr_g", "preview",
+                                                        "instance_noise")}
         flags["preset"] = f", or {flag_name('preset')} {self._preset}" if self._preset else ""
         place = {name: values[name] for name in ("epoch", "step", "seconds")}
         return [Record("warning", record.step, {
@@ -82,7 +85,9 @@ class TrainingHealth:
         """Count a line of the log."""
         numbers: Any = [values.get(name) for name in ("acc", "d_entropy", "g_entropy")]
         if not all(isinstance(number, float) for number in numbers):
-            return  # an evaluation, a warning, or no update of G since the last line
+            if "acc" in values:  # no update of G since the last line
+                self._last_healthy = dict.fromkeys(_MESSAGES, values["step"])
+            return
         acc, d_entropy, g_entropy = numbers
         self._entropies.append((d_entropy, g_entropy))
         signs = {
@@ -93,7 +98,7 @@ class TrainingHealth:
             "no_learning": d_entropy >= _GUESSING}
         for kind, sign in signs.items():
             if not sign:
-                self._healthy[kind] = values["step"]
+                self._last_healthy[kind] = values["step"]
 
 
 def _variance(images: np.ndarray) -> tuple[float, float]:

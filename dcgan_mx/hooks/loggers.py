@@ -1,6 +1,7 @@
 """The hook that measures a run, and loggers for its numbers: log.jsonl and TensorBoard."""
 from __future__ import annotations
 
+import contextlib
 import time
 import warnings
 from typing import Any
@@ -84,11 +85,12 @@ class MetricLogger(Hook):
 
     def on_end(self, trainer: Trainer) -> None:
         """Log the last step, if it is new and complete, and close the loggers."""
-        if self._last_step not in (None, trainer.global_step) and trainer.can_save:
-            # The averages are not reset: a resumed run has no record here.
-            self.log(self._measure(trainer, last=True))
-        for logger in self._loggers:
-            logger.close()
+        with contextlib.ExitStack() as stack:
+            for logger in self._loggers:
+                stack.callback(logger.close)
+            if self._last_step not in (None, trainer.global_step) and trainer.can_save:
+                # The averages are not reset: a resumed run has no record here.
+                self.log(self._measure(trainer, last=True))
 
     def _measure(self, trainer: Trainer, **more: Any) -> Record:
         """Wait for the device; return the record of this step."""

@@ -62,7 +62,7 @@ def first_images(train_iter: Any, n: int, grey: bool = False) -> np.ndarray:
     channels, height, width = train_iter.provide_data[0].shape[1:]
     images = np.empty((n, 1 if grey else channels, height, width), np.float32)
     size = train_iter.batch_size
-    batches = zip(range(0, n, size), iter_epochs(train_iter))
+    batches = zip(range(0, n, size), iter_epochs(train_iter))  # the range first: it ends the other
     for start, batch in show_parts(batches, "reading real images", n, size):
         part = batch.data[0].asnumpy()[:n - start]
         images[start:start + len(part)] = part.mean(1, keepdims=True) if grey else part

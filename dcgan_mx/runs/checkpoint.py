@@ -80,7 +80,8 @@ def write(run_dir: StrPath, state: dict[str, Any], seed: int | None = None, keep
             write_atomic(temporary / name, content, sync=True)
             checksums[name] = hashlib.sha256(content).hexdigest()
         write_atomic(temporary / STATE, encode_state({
-            "format": FORMAT, "latent": LATENT, "seed": seed, **state["counters"],
+            "format": FORMAT, "latent": LATENT, "seed": None if seed is None else int(seed),
+            **state["counters"],
             "files": checksums}), sync=True)
         put_in_place(temporary, folder)
         sync_directory(run_dir)
@@ -110,8 +111,8 @@ def verify(folder: StrPath) -> dict[str, Any]:
 def load(folder: StrPath, trainer: Any) -> None:
     """Restore the state of a checkpoint into a trainer of the same networks.
 
-    Raises CheckpointError if the checkpoint is damaged, or of other networks; the trainer does not
-    change.
+    Raises CheckpointError if the checkpoint is damaged, and ValueError if it is of other networks;
+    the trainer does not change.
     """
     folder = Path(folder)
     metadata, contents = read_files(folder)
@@ -121,7 +122,7 @@ def load(folder: StrPath, trainer: Any) -> None:
     try:
         trainer.set_state(state)
     except ValueError as error:
-        raise CheckpointError(f"{folder}: {error}") from None
+        raise ValueError(f"{folder}: {error}") from None
 
 
 def load_network(folder: StrPath, network: str
@@ -146,8 +147,8 @@ def load_latest(run_dir: StrPath | None, trainer: Any) -> Path | None:
     Rank 0 reads the run, and all workers receive its state. Returns None on the other workers, and
     if there is no checkpoint. Warns about each newer checkpoint that is damaged, and renames it to
     `*.damaged`, as the resumed run will write that step again. Raises CheckpointError if there are
-    checkpoints and all are damaged, and OSError if a file cannot be read, which can be transient:
-    nothing is renamed then.
+    checkpoints and all are damaged, ValueError if one is of other networks, and OSError if a file
+    cannot be read, which can be transient: nothing is renamed then.
     """
     folders = list_checkpoints(run_dir) if run_dir is not None and not trainer.workers.rank else []
     if trainer.workers.all_gather([len(folders)])[0, 0] and not folders:

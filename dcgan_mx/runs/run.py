@@ -214,11 +214,11 @@ class Run:
         kept = [record for record in records if record["step"] <= step and not record.get("last")]
         write_atomic(self.path / "log.jsonl", "".join(
             json.dumps(record) + "\n" for record in kept).encode(), sync=True)
-        drawn, still = ({record["step"] for record in lines if not {*METRICS} & {*record}}
-                        for lines in (records, kept))
+        steps_drawn, steps_kept = ({record["step"] for record in lines
+                                    if not {*METRICS} & {*record}} for lines in (records, kept))
         for kind in KINDS:
             for drawn_at, path in self.list_grids(kind).items():
-                if drawn_at > step or drawn_at in drawn - still:
+                if drawn_at > step or drawn_at in steps_drawn - steps_kept:
                     path.unlink()
         with contextlib.suppress(FileNotFoundError):
             (self.path / "result.json").unlink()

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from ..runs import checkpoint
+from ..runs.config import check_settings
 from ..symbols import make_dcgan_sym
 from ..system.errors import ArgumentError
 from ..system.files import StrPath
@@ -52,6 +53,8 @@ class Generator:
         if bn_stats not in ("moving", "batch"):
             raise ArgumentError("bn_stats",
                                 f"invalid value {bn_stats!r}: expected 'moving' or 'batch'")
+        check_settings(batch_size=batch_size)
+        # At least 1, so that `check_params` can report a missing or empty weight.
         self.nz: int = max((1, *params.get("arg:g1_weight", np.empty(0)).shape[:1]))
         self.symbol, self.averaged, self._is_train = symG, False, bn_stats == "batch"
         shape = (batch_size, self.nz, 1, 1)
@@ -167,7 +170,8 @@ def load_pretrained(name: str, ctx: Any = None, bn_stats: str = "moving", batch_
 
     Raises ValueError if there is no such generator, or its files are damaged.
     """
-    return load_generator(PREFIX + name, ctx, bn_stats, batch_size)[0]
+    source = name if is_pretrained(name) else PREFIX + name
+    return load_generator(source, ctx, bn_stats, batch_size)[0]
 
 
 def load_network(path: StrPath, network: str) -> tuple[Any, dict[str, np.ndarray], dict[str, Any]]:
@@ -183,13 +187,9 @@ def load_network(path: StrPath, network: str) -> tuple[Any, dict[str, np.ndarray
         text, params, state = checkpoint.load_network(path, network)
     except checkpoint.CheckpointError as error:
         raise ValueError(f"{error}: {HINT}") from None
-    try:
-        symbol, inputs = rebuild(text, params, network)
-    except ValueError:
-        raise ValueError(f"{path / f'{network}-symbol.json'} is not a network of make_dcgan_sym "
-                         f"with these parameters: {HINT}") from None
-    check_params(symbol, params, **inputs)
-    return symbol, params, state
+    problem = (f"{path / f'{network}-symbol.json'} is not a network of make_dcgan_sym with these "
+               f"parameters: {HINT}")
+    return rebuild(text, params, network, problem), params, state
 
 
 def find_checkpoint(path: StrPath) -> Path:

@@ -84,21 +84,15 @@ def load_files(params_path: Path, symbol_path: Path | None, network: str
             text = read_small(symbol_path.resolve()).decode()
         except ValueError:
             raise ValueError(problem) from None
-    try:
-        symbol, inputs = rebuild(text, params, network)
-    except ValueError:
-        raise ValueError(problem) from None
-    check_params(symbol, params, **inputs)
-    return symbol, params
+    return rebuild(text, params, network, problem), params
 
 
-def rebuild(text: str | None, params: Mapping[str, np.ndarray], network: str
-            ) -> tuple[Any, dict[str, Any]]:
-    """Build the network that a symbol's JSON text describes; return also the shape of its input.
+def rebuild(text: str | None, params: Mapping[str, np.ndarray], network: str, problem: str) -> Any:
+    """Build the network that a symbol's JSON text describes, and check that the parameters fit.
 
     The file's graph is only compared with this network and never executed: MXNet trusts the
     numbers in a graph, and some operators then read or write outside their arrays. Raises
-    ValueError if it is another network.
+    ValueError with `problem` if it is another network.
     """
     try:
         options: dict[str, Any] = {}
@@ -110,12 +104,12 @@ def rebuild(text: str | None, params: Mapping[str, np.ndarray], network: str
                     if node["op"] == "BatchNorm"][0]
             options = {"fix_gamma": _parse(norm["fix_gamma"]) == (1,), "eps": float(norm["eps"])}
         no_bias = f"arg:{network.lower()}1_bias" not in params
-        symbol, rgb = (make_dcgan_sym(width, width, channels, no_bias, size=size, **options)
+        symbol, reference = (make_dcgan_sym(width, width, channels, no_bias, size=size, **options)
                        [network == "D"] for channels in (nc, 3))
         if text is not None and graph != parse_json(symbol.tojson().encode()):
             # Another version of MXNet wrote the graph. The last layer of the example's G is a
             # Deconvolution for grey images too.
-            expected = _list_layers(parse_json(rgb.tojson().encode()))
+            expected = _list_layers(parse_json(reference.tojson().encode()))
             if network == "G":
                 expected[-2][-1]["num_filter"] = (nc,)
             if _list_layers(graph) != expected:
@@ -124,9 +118,10 @@ def rebuild(text: str | None, params: Mapping[str, np.ndarray], network: str
             raise ValueError
     except (AttributeError, LookupError, OverflowError, TypeError, ValueError,
             mx.base.MXNetError):
-        raise ValueError("another network") from None
-    return symbol, ({"rand": (1, shape["nz"], 1, 1)} if network == "G" else
-                    {"data": (1, nc, size, size)})
+        raise ValueError(problem) from None
+    check_params(symbol, params, **({"rand": (1, shape["nz"], 1, 1)} if network == "G" else
+                                    {"data": (1, nc, size, size)}))
+    return symbol
 
 
 def _list_layers(graph: Any) -> list[Any]:

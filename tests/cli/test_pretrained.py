@@ -50,7 +50,7 @@ def test_bundled_weights_are_rounded_averages_with_calibrated_statistics(bundled
     assert_same_arrays(generator.get_params(), expected)
     images = generator.generate(z)
     np.testing.assert_array_equal(images, Generator(symG, expected).generate(z))
-    np.testing.assert_array_equal(images, load_pretrained("discs").generate(z))
+    np.testing.assert_array_equal(images, load_pretrained("pretrained:discs").generate(z))
     np.testing.assert_allclose(images, load_generator(run_dir)[0].generate(z), atol=2e-3)
     # MXNet reads the file
     for name, array in mx.nd.load(str(folder / "discs.params")).items():

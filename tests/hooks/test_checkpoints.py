@@ -1,6 +1,7 @@
 import errno
 import os
 
+import numpy as np
 import pytest
 from helpers.small import small_trainer as small
 
@@ -35,6 +36,14 @@ def test_saver_saves_on_schedule_and_at_the_end(every, steps, tmp_path):
     (tmp_path / "again").mkdir()
     fit(trainer, Saver(tmp_path / "again", step=9), max_steps=9)
     assert list_steps(tmp_path / "again") == []
+
+
+def test_a_saver_saves_in_a_second_training_too(tmp_path):
+    """Also NumPy's integers are written."""
+    trainer, hook = small(np.int64(4)), Saver(tmp_path, 3, seed=np.int64(7))
+    for max_steps in (4, 8):
+        fit(trainer, hook, max_steps=max_steps)
+    assert list_steps(tmp_path) == [3, 4, 6, 8]
 
 
 @pytest.fixture

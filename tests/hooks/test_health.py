@@ -65,6 +65,13 @@ def test_failing_trainings_are_recognized_and_others_are_not(name):
         warning.values["warning"] != "no_learning") for warning in found)
 
 
+def test_no_failure_is_seen_where_g_is_not_updated():
+    """As with --d-steps 1000: only D's numbers are logged."""
+    checked = TrainingHealth()
+    for record in make_records([(1.0, 0.69, None, 1.0, 1.0)] * 60):
+        assert checked.check(record) == []
+
+
 def test_a_collapse_is_shown_and_logged_once(monkeypatch, tmp_path):
     """A tiny network with a learning rate far too high; it collapses in about 60 steps."""
     monkeypatch.setattr(health, "_STEPS", 60)

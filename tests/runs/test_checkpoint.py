@@ -98,8 +98,10 @@ def test_checkpoint_contains_no_pickle_and_mxnet_loads_it(trained, folder, param
 def test_checkpoint_of_other_networks_is_rejected(folder):
     other = small(channels=8)
     before = other.get_state()
-    with pytest.raises(CheckpointError, match="to different networks"):
-        checkpoint.load(folder, other)
+    for load, path in ((checkpoint.load, folder), (checkpoint.load_latest, folder.parents[1])):
+        with pytest.raises(ValueError, match="to different networks"):
+            load(path, other)
+    assert checkpoint.list_checkpoints(folder.parents[1]) == [folder]
     assert_same(other.get_state(), before)
 
 
