@@ -1,6 +1,7 @@
 """The two networks of the DCGAN paper as MXNet symbols, with the names of MXNet's example."""
 from __future__ import annotations
 
+from numbers import Integral
 from typing import Any
 
 from .system.errors import ArgumentError
@@ -48,11 +49,11 @@ def make_dcgan_sym(ngf: int, ndf: int, nc: int, no_bias: bool = True, fix_gamma:
         If `ngf`, `ndf`, `nc` or `size` is invalid.
     """
     for name, value, valid, expected in (
-            ("ngf", ngf, range(1, 2**31), "1 or more channels"),
-            ("ndf", ndf, range(1, 2**31), "1 or more channels"),
-            ("nc", nc, (1, 3), "1 (gray) or 3 (RGB)"),
-            ("size", size, SIZES, f"one of {', '.join(map(str, SIZES))}")):
-        if value not in valid:
+            ("ngf", ngf, isinstance(ngf, Integral) and ngf >= 1, "1 or more channels"),
+            ("ndf", ndf, isinstance(ndf, Integral) and ndf >= 1, "1 or more channels"),
+            ("nc", nc, nc in (1, 3), "1 (gray) or 3 (RGB)"),
+            ("size", size, size in SIZES, f"one of {', '.join(map(str, SIZES))}")):
+        if not valid:
             raise ArgumentError(name, f"invalid value {value!r}: expected {expected}")
     ngf, ndf, nc, size = map(int, (ngf, ndf, nc, size))  # of NumPy, perhaps
     bn = {"fix_gamma": fix_gamma, "eps": eps}

@@ -157,8 +157,8 @@ class Trainer:
     def step(self, batch: Any, rbatch: Any) -> None:
         """Train D on `batch` and on images generated from `rbatch`, then (see `d_steps`) train G.
 
-        The step does not wait for the device, and MXNet's queue has no bound: in your own loop, call
-        `metrics.wait(12)` after each step.
+        The step does not wait for the device, and MXNet's queue has no bound: in your own loop,
+        call `metrics.wait(12)` after each step.
 
         Parameters
         ----------
