@@ -7,7 +7,7 @@ from typing import Any, Protocol, Sequence
 
 from .engine import augmentation, trainer_state
 from .engine.augmentation import Augmentation
-from .engine.batches import LookaheadBatches
+from .engine.batches import LookaheadBatches, check_shape
 from .engine.collectives import StopRequest, Workers, choose_request, sync_stop
 from .engine.modules import adam_options, bind_modules
 from .engine.progress import ProgressBar
@@ -16,7 +16,6 @@ from .engine.trainer_state import DivergenceError
 from .engine.weight_average import WeightAverage
 from .runs.config import check_settings
 from .runs.stop_reason import StopReason
-from .system.errors import ArgumentError
 from .system.runtime import mx
 
 __all__ = ["DivergenceError", "Hook", "StopRequest", "Trainer"]
@@ -172,7 +171,8 @@ class Trainer:
         ArgumentError
             If an array has another shape.
         """
-        self._check_shapes(batch, rbatch)
+        check_shape("batch", batch, self.modD)
+        check_shape("rbatch", rbatch, self.modG)
         modG, modD, modD_accum, modDG = self.modG, self.modD, self._modD_accum, self._modDG
         modG.forward(rbatch, is_train=True)
         outG = modG.get_outputs()
@@ -212,15 +212,6 @@ class Trainer:
             self.metrics.update("g", 0 if saturating else 1, modDG.get_outputs()[0])
             self.diffD = diffD[0]
         self.outG, self.batch = outG[0], batch
-
-    def _check_shapes(self, batch: Any, rbatch: Any) -> None:
-        """Raise ArgumentError unless batches have the bound shapes; Modules adapt to others."""
-        for name, data, bound in (("batch", batch, self.modD.data_shapes),
-                                  ("rbatch", rbatch, self.modG.data_shapes)):
-            found, expected = data.data[0].shape, bound[0].shape
-            if found != expected:
-                raise ArgumentError(name, f"its array has shape {found}, expected {expected}: use "
-                                    "an iterator that fits the networks and the batch size")
 
     def fit(self, train_iter: Any, rand_iter: Any, num_epochs: int | None,
             hooks: Sequence[Hook] | None = None, max_steps: int | None = None) -> None:

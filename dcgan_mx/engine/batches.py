@@ -1,9 +1,18 @@
-"""The training batches, read one ahead."""
+"""The training batches, checked and read one ahead."""
 from __future__ import annotations
 
 from typing import Any
 
+from ..system.errors import ArgumentError
 from ..system.runtime import mx
+
+
+def check_shape(name: str, batch: Any, mod: Any) -> None:
+    """Raise ArgumentError unless a batch has the shape of a Module, which would adapt to others."""
+    found, expected = batch.data[0].shape, mod.data_shapes[0].shape
+    if found != expected:
+        raise ArgumentError(name, f"its array has shape {found}, expected {expected}: use an "
+                            "iterator that fits the networks and the batch size")
 
 
 class LookaheadBatches:
