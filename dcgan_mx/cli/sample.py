@@ -4,8 +4,7 @@ from __future__ import annotations
 import argparse
 import math
 import re
-from collections import deque
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import List, Sequence, Tuple
 
@@ -17,6 +16,7 @@ from ..sampling.generator import Generator, describe_step, load_generator
 from ..sampling.plots import draw_rows
 from ..sampling.pretrained import PREFIX
 from ..system.command_line import flag_name
+from ..system.cpu import physical_cores
 from ..system.devices import make_contexts
 from ..system.errors import ArgumentError
 from ..system.files import name_errors
@@ -25,7 +25,7 @@ from ..visual import check_image_name, encode_image, make_grid, save_image, to_p
 from .parser import Parser
 
 _NUM_IMAGES, _SEED, _STEPS = 64, 0, 8
-_BATCH, _WRITERS = 64, 2  # images of a batch; threads that write image files
+_BATCH = 64  # images
 # Rows of latent vectors, the captions of their images, and the signs of the rows.
 Figure = Tuple[List[np.ndarray], List[List[str]], Tuple[str, ...]]
 # The default file of each sampling mode, and the flags that apply to it.
@@ -143,15 +143,15 @@ def _write_files(folder: Path, generator: Generator, z: np.ndarray, force: bool)
                 f.write(encode_image(pixels))
         return len(images)
 
-    writing: deque[Future[int]] = deque()
-    with ThreadPoolExecutor(_WRITERS) as pool, make_bar("sampling", len(z), "image") as bar:
+    size = -(-_BATCH // physical_cores())
+    with ThreadPoolExecutor() as pool, make_bar("sampling", len(z), "image") as bar:
         for start in range(0, len(z), _BATCH):
             images = generator.generate(z[start:start + _BATCH])
-            writing.append(pool.submit(write, start, images))
-            if len(writing) > _WRITERS:
-                bar.update(writing.popleft().result())
-        while writing:
-            bar.update(writing.popleft().result())
+            # On all cores, but not while MXNet computes: its threads would wait for each other.
+            numbers = range(start, start + len(images), size)
+            parts = [images[i - start:i - start + size] for i in numbers]
+            for count in pool.map(write, numbers, parts):
+                bar.update(count)
 
 
 def main(argv: Sequence[str]) -> int:
