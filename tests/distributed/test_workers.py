@@ -97,8 +97,8 @@ def test_workers_with_different_hooks_stop_and_save_together(job):
 
 
 TRAIN = [ROOT / "scripts" / "train.py", "--dataset", "synthetic", "--size", 16, "--ngf", 4,
-         "--ndf", 4, "--batch-size", 8, "--disp-batches", 2, "--checkpoint-steps", 10]
-EPOCH = 2048 // (2 * 8)  # steps of two workers
+         "--ndf", 4, "--batch-size", 32, "--disp-batches", 5, "--checkpoint-steps", 10]
+EPOCH = 2048 // (2 * 32)  # steps of two workers
 
 
 def read_run(run_dir):
