@@ -2,6 +2,7 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 import math
 import os
 import platform
@@ -106,4 +107,4 @@ def list_groups(root: StrPath = "/") -> list[Path]:
         return []
     # In a container the path may be that of the host: then only the root exists.
     folder = top / path[1] if path and ".." not in path[1] else top
-    return [folder, *folder.parents[:len(folder.parts) - len(top.parts)]]
+    return [folder, *itertools.takewhile(lambda parent: parent != top.parent, folder.parents)]

@@ -27,7 +27,7 @@ def print_leaderboard(records: list[Record], names: Sequence[str]) -> None:
 
     A cell has the median minutes and steps of the seeds that reach the goal, and their share.
     """
-    width = max(map(len, names))
+    width = max(map(len, names), default=0)
     print(f"{'':{width}}" + "".join(f"  {f'Fréchet distance {goal}':26}" for goal in GOALS)
           + "  at the end")
     for name in names:
