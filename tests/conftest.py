@@ -42,6 +42,11 @@ UNCALLED = ("DevicePrimaryCtxRetain", "GraphKernelNodeGetParams", "GraphNodeGetT
             "ModuleUnload", "OccupancyMaxActiveBlocksPerMultiprocessor")
 
 
+def pytest_collection_modifyitems(items):
+    """Run the longest tests first: as the last ones they would leave the other cores idle."""
+    items.sort(key=lambda item: "test_workers" not in item.nodeid)
+
+
 def pytest_terminal_summary(terminalreporter):
     """Summarize skipped tests by reason in the last lines."""
     reasons = Counter(str(report.longrepr[2]).partition(": ")[2]

@@ -10,6 +10,7 @@ import subprocess
 import sys
 import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -33,6 +34,7 @@ ODD = ["a b", '"', "'", "$HOME", ";", "`id`", "\\", "*", "~", "é", "", "a=b", "
 # One worker, server or scheduler: adds ones with the others until one of them is to fail.
 ADDER = """
 import os, sys, time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from dcgan_mx.system.devices import make_kvstore
 from dcgan_mx.system.runtime import mx
@@ -53,6 +55,7 @@ sys.exit(3)
 # A process without MXNet; the code below follows.
 PROCESS = """
 import contextlib, json, os, signal, sys, time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from dcgan_mx.system import job_role
 
@@ -403,17 +406,19 @@ def test_missing_processes_are_named():
         "within 2 s: check their hosts, or increase the start timeout")
 
 
-@pytest.mark.parametrize("peers, name, waiting", [
-    ({"worker": [{"status": 0}, {}]}, "worker (process 0", "worker (process 1 on here)"),
-    ({"worker": [{}, {"rank": 1}], "server": [{"status": 0}]}, "server (process 0",
-     "worker (process 0 on here) and worker 1 (process 1 on here)"),
-    ({"worker": [{}, {}], "scheduler": [{"status": 0}]}, "scheduler (process 0",
-     "worker (process 0 on here) and worker (process 1 on here)"),
-    ({"worker": [{"status": 0, "rank": 0}, {"rank": 1}]}, None, "")])  # all have joined
-def test_process_that_others_wait_for_is_named(peers, name, waiting):
-    assert monitor(**peers) == ("" if name is None else (
-        f"{name} on here) ended too early, with status 0, while {waiting} waited for it; the job "
-        "was stopped"))
+def test_process_that_others_wait_for_is_named():
+    ended, here = "on here) ended too early, with status 0, while", "on here)"
+    cases = [
+        ({"worker": [{"status": 0}, {}]}, f"worker (process 0 {ended} worker (process 1 {here}"),
+        ({"worker": [{}, {"rank": 1}], "server": [{"status": 0}]},
+         f"server (process 0 {ended} worker (process 0 {here} and worker 1 (process 1 {here}"),
+        ({"worker": [{}, {}], "scheduler": [{"status": 0}]},
+         f"scheduler (process 0 {ended} worker (process 0 {here} and worker (process 1 {here}"),
+        ({"worker": [{"status": 0, "rank": 0}, {"rank": 1}]}, "")]  # all have joined
+    with ThreadPoolExecutor(len(cases)) as pool:
+        messages = pool.map(lambda case: monitor(**case[0]), cases)
+    for message, (_, expected) in zip(messages, cases):
+        assert message == (expected and f"{expected} waited for it; the job was stopped")
 
 
 def test_signal_without_a_name_is_numbered():
