@@ -6,7 +6,7 @@ BIN = $(VENV)/bin
 PIP = $(BIN)/python -m pip --disable-pip-version-check --quiet
 # setup.py reads this each time: without it pip would install MXNet's CPU build over the GPU build.
 export DCGAN_MX_GPU := $(if $(wildcard $(VENV)/.gpu),1)
-# MXNet's metadata require NumPy below 2. It works with NumPy 2, which Python 3.13 and newer need.
+# MXNet's metadata requires NumPy below 2. It works with NumPy 2, which Python 3.13 and newer need.
 INSTALL_MXNET = $(PIP) install --no-deps mxnet$(if $(DCGAN_MX_GPU),-cu117)==1.9.1
 
 .PHONY: help train doctor install-gpu test test-slow test-all test-cuda test-launchers check docs flags notebooks first-hour fuzz benchmark quality soak bad-disk endurance clean

@@ -6,7 +6,7 @@ import nox
 # virtualenv no longer supports the older interpreters; their own venv does.
 nox.options.default_venv_backend = "venv"
 nox.options.sessions = ["tests", "same_numbers"]
-# MXNet's metadata require NumPy below 2, so pip installs NumPy 1 up to Python 3.12.
+# MXNet's metadata requires NumPy below 2, so pip installs NumPy 1 up to Python 3.12.
 COMBINATIONS = [("3.8", "1"), *((python, numpy) for python in ("3.9", "3.10", "3.11", "3.12")
                                 for numpy in ("1", "2")),
                 ("3.13", "2"), ("3.14", "2"), ("3.15", "2")]

@@ -44,7 +44,7 @@ setup(
     ],
     install_requires=[
         # Two builds of one package: an extra can add one, but cannot remove the other. MXNet's
-        # metadata require NumPy below 2, which has no wheels for Python 3.13 and newer: there users
+        # metadata requires NumPy below 2, which has no wheels from Python 3.13 on: users there
         # install MXNet separately, with `pip install --no-deps mxnet==1.9.1`.
         f"{BUILDS['GPU_BUILD' if GPU == '1' else 'CPU_BUILD']}=={BUILDS['VERSION']}"
         "; python_version < '3.13'",

@@ -130,7 +130,7 @@ class EpochIter(mx.io.DataIter):
 
 
 class MnistIter(EpochIter):
-    """Shuffled batches of small grey images, which are resized when they are needed.
+    """Shuffled batches of small gray images, which are resized when they are needed.
 
     A batch has one array `data`, (batch_size, C, H, W), float32, in [-1, 1]: each image is
     resized by cv2.resize, scaled by x / 127.5 - 1 and repeated over the channels.
@@ -176,7 +176,7 @@ class MnistIter(EpochIter):
 
 
 def resize_to(images: np.ndarray, data_shape: tuple[int, int, int]) -> np.ndarray:
-    """Return grey images, (N, h, w), uint8, as (N, C, H, W), float32, in [-1, 1]."""
+    """Return gray images, (N, h, w), uint8, as (N, C, H, W), float32, in [-1, 1]."""
     data = np.empty((len(images), *data_shape), np.float32)
     for out, image in zip(data, images):
         out[:] = cv2.resize(image, data_shape[:0:-1])
@@ -199,7 +199,7 @@ class ImagenetIter(EpochIter):
         A record file with one image in each record, from `dcgan-mx pack` or MXNet's im2rec.py.
         Its index and labels are not used.
     batch_size, data_shape, seed, threads, num_parts, part_index
-        See `MnistIter`; C is 1 (grey) or 3 (RGB).
+        See `MnistIter`; C is 1 (gray) or 3 (RGB).
     crop
         Minimum and maximum side in pixels of random square crops; smaller images are enlarged to
         the maximum first. Or "center", the largest part from the middle of an image with the

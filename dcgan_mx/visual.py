@@ -19,7 +19,7 @@ _FORMATS = {".png": 1_000_000, ".jpg": 65_500, ".jpeg": 65_500, ".webp": 16_383}
 _displayed: set[str] = set()  # display ids in notebooks that have an image
 
 
-def standardise(grad: np.ndarray) -> np.ndarray:
+def standardize(grad: np.ndarray) -> np.ndarray:
     """Shift and scale an array to mean 0 and standard deviation 1, or to 0 if it is constant.
 
     Source: the `diff` grid of MXNet 1.0.0, example/gan/dcgan.py.
@@ -104,7 +104,7 @@ def save_image(path: StrPath, pixels: np.ndarray) -> None:
 
 
 def encode_image(pixels: np.ndarray, suffix: str = ".png") -> bytes:
-    """Return the content of an image file, of grey or RGB pixels, (H, W, C), uint8."""
+    """Return the content of an image file, of gray or RGB pixels, (H, W, C), uint8."""
     import cv2  # late: `dcgan-mx doctor` has to run without OpenCV, which sets LD_LIBRARY_PATH
 
     if pixels.shape[2] == 3:
@@ -114,7 +114,7 @@ def encode_image(pixels: np.ndarray, suffix: str = ".png") -> bytes:
 
 
 def read_png(path: StrPath) -> np.ndarray:
-    """Read an untrusted PNG file as (H, W, C), uint8, grey or RGB; ValueError if it is invalid."""
+    """Read an untrusted PNG file as (H, W, C), uint8, gray or RGB; ValueError if it is invalid."""
     from PIL import Image  # OpenCV allocates any size that a file claims
 
     with open_regular(path) as f:
@@ -144,7 +144,7 @@ def visual(title: str, X: np.ndarray) -> None:
         Names the window; a second call with the same title draws into the same window. In a
         notebook, it replaces the image that the same run of the cell has shown with this title.
     X : (N, C, H, W), float
-        In [-1, 1]; C is 1 (grey) or 3 (RGB).
+        In [-1, 1]; C is 1 (gray) or 3 (RGB).
 
     Raises
     ------

@@ -165,8 +165,8 @@ def test_lossless_images_come_back_bit_for_bit_in_rgb(few_rec, sources):
     assert plain | mirrored == expected and abs(len(plain) - 20) < 4 * (40 / 4) ** 0.5
     unmirrored = pixels(epoch(ImagenetIter(few_rec, 40, mirror=False, **WHOLE)))
     assert {p.tobytes() for p in unmirrored} == expected
-    grey = ImagenetIter(few_rec, 40, (1, 256, 256), crop=(256, 256), mirror=False)
-    np.testing.assert_allclose(pixels(epoch(grey))[..., 0], unmirrored @ [0.299, 0.587, 0.114],
+    gray = ImagenetIter(few_rec, 40, (1, 256, 256), crop=(256, 256), mirror=False)
+    np.testing.assert_allclose(pixels(epoch(gray))[..., 0], unmirrored @ [0.299, 0.587, 0.114],
                                atol=1)
 
 
@@ -240,8 +240,8 @@ def test_whole_and_center_crops_are_means_of_pixels(tmp_path):
         padded = read(crop="none", pad_color=color)
         assert (padded[:5] == value).all() and (padded[10:] == value).all()
         assert abs(padded[5:10].mean(0) - mean(image, 32, 6)).max() <= 1
-    grey = FolderIter(tmp_path, 1, (1, 16, 16), crop="none", pad_color="black")
-    assert abs((epoch(grey)[0, 0, 5:10] + 1) * 127.5
+    gray = FolderIter(tmp_path, 1, (1, 16, 16), crop="none", pad_color="black")
+    assert abs((epoch(gray)[0, 0, 5:10] + 1) * 127.5
                - padded[5:10] @ [0.299, 0.587, 0.114]).max() < 2
 
 

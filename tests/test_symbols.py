@@ -39,7 +39,7 @@ def test_graph_at_64_is_the_references(options):
 
 
 @pytest.mark.parametrize("no_bias", [True, False])
-def test_grey_networks_have_the_references_parameters(no_bias):
+def test_gray_networks_have_the_references_parameters(no_bias):
     ours, theirs = make_dcgan_sym(8, 8, 1, no_bias=no_bias), reference(8, 8, 1, no_bias=no_bias)
     for pair, shapes in zip(zip(ours, theirs), ({"rand": (2, 10, 1, 1)},
                                                 {"data": (2, 1, 64, 64)})):

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from dcgan_mx import fill_buf, visual
-from dcgan_mx.visual import make_grid, read_png, save_image, standardise, to_pixels
+from dcgan_mx.visual import make_grid, read_png, save_image, standardize, to_pixels
 
 
 def scaled(pixels):
@@ -49,14 +49,14 @@ def test_other_shapes_and_cells_outside_of_the_grid_are_rejected():
             fill_buf(np.zeros((10, 27, 3)), i, np.zeros((5, 9, 3)), (9, 5))
 
 
-def test_standardise():
+def test_standardize():
     grad = np.random.default_rng(0).normal(3, 1e-4, (4, 3, 8, 8)).astype(np.float32)
-    out = standardise(grad)
+    out = standardize(grad)
     assert abs(out.mean()) < 1e-3 and out.std() == pytest.approx(1, abs=1e-3)
     np.testing.assert_array_equal(np.argsort(out.ravel()), np.argsort(grad.ravel()))
-    np.testing.assert_array_equal(standardise(np.full((1, 1, 2, 2), 0.5)), np.zeros((1, 1, 2, 2)))
+    np.testing.assert_array_equal(standardize(np.full((1, 1, 2, 2), 0.5)), np.zeros((1, 1, 2, 2)))
     with pytest.raises(ValueError, match="grad contains nan"):
-        standardise(np.array([[[[np.nan, 1.0]]]]))
+        standardize(np.array([[[[np.nan, 1.0]]]]))
 
 
 @pytest.mark.parametrize("channels", [1, 3])

@@ -52,8 +52,8 @@ def make_parser() -> Parser:
     parser.add("--seed", "seed of the latent vectors", Number(int, ge=0, lt=2**63), default=0)
     parser.add_shared("--weights")
     parser.add_shared("--bn-stats")
-    parser.add("--dataset", "data set of the real images, for a model of MXNet's example, which "
-               "does not name it", DATASETS)
+    parser.add("--dataset", "data set of the real images; required for a model of MXNet's example, "
+               "not allowed otherwise", DATASETS)
     parser.add("--data-path", "location of the real images (default: that of the training)",
                metavar="PATH")
     parser.add("--linear-probe", "mnist: also train linear classifiers on the discriminator's "
@@ -167,7 +167,7 @@ def main(argv: Sequence[str]) -> int:
                      "memory")
     train_iter = make_train_iter(settings, Workers(), list_skipped=False)
     n = find_count(args.num_images, train_iter)
-    # Two real images for each generated one; real digits are grey.
+    # Two real images for each generated one; real digits are gray.
     channels = config.nc + 2 * (1 if config.dataset == "mnist" else config.nc)
     check_memory(f"--num-images {n}", 4 * n * channels * config.size**2, "use a smaller number")
     classifier = find_classifier(settings, ctx)
@@ -175,7 +175,7 @@ def main(argv: Sequence[str]) -> int:
     images = np.concatenate([*show_parts(
         (generator.generate(z[i:i + _BATCH]) for i in range(0, n, _BATCH)),
         "generating images", n, _BATCH)])
-    real = first_images(train_iter, 2 * n, grey=classifier is not None)
+    real = first_images(train_iter, 2 * n, gray=classifier is not None)
     with show_time("computing the metrics of the generated images"):
         evaluator = Evaluator(real[:n], classifier)
         metrics = evaluator.evaluate(images)

@@ -19,7 +19,7 @@ from ..system.errors import ArgumentError, one_line
 from ..system.job_role import run_server
 
 COMMANDS = {
-    "train": "train a DCGAN as in the blog post",
+    "train": "train a DCGAN",
     "sample": "generate images with a trained generator",
     "evaluate": "measure the image quality of a run",
     "report": "write an HTML report of a run: curves, images, settings",
@@ -63,9 +63,10 @@ def _run_first(argv: Sequence[str] | None) -> int:
         return run(name, rest)
     if name in ("-h", "--help", ""):
         width = max(map(len, COMMANDS))
-        print("usage: dcgan-mx COMMAND [flags]\n\nDCGAN on MXNet, as in the blog post.\n\n"
+        print("usage: dcgan-mx COMMAND [flags]\n\nTrain and use a DCGAN with MXNet.\n\n"
               + "\n".join(f"  {command:{width}}  {text}" for command, text in COMMANDS.items())
-              + "\n\nFor the flags of a command: dcgan-mx COMMAND --help")
+              + "\n\nFor the flags of a command: dcgan-mx COMMAND --help\n"
+              "For the versions: dcgan-mx --version")
         return 0 if name else 2
     if name == "--version":
         from .. import __version__

@@ -166,5 +166,5 @@ def make_evaluator(settings: Settings, n: int, quick: bool = False) -> Evaluator
     """Make an evaluator that compares images with `n` real ones of the data set."""
     classifier = find_classifier(settings)
     train_iter = make_train_iter(settings, Workers(), list_skipped=False)
-    real = first_images(train_iter, n, grey=classifier is not None)
+    real = first_images(train_iter, n, gray=classifier is not None)
     return Evaluator(real, classifier, quick)

@@ -58,8 +58,8 @@ def make_parser() -> Parser:
     parser.add_shared("--weights")
     parser.add("--interpolate", "interpolate on the sphere between the latent vectors of two seeds",
                seed, mode, nargs=2, metavar=("A", "B"))
-    parser.add("--traverse", "vary dimension DIM of each latent vector from -3 to 3, in a row of "
-               "images", Number(int, ge=0), mode, metavar="DIM")
+    parser.add("--traverse", "vary dimension DIM (from 0) of each latent vector from -3 to 3, in a "
+               "row of images", Number(int, ge=0), mode, metavar="DIM")
     parser.add("--steps", f"images per row of --interpolate and --traverse (default: {_STEPS})",
                Number(int, ge=2, lt=2**20))
     parser.add("--arithmetic", "add and subtract the mean latent vectors of groups of seeds, as in "

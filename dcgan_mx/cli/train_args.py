@@ -58,7 +58,7 @@ HELP = {
         "lr_decay_start": "number of updates after which the learning rates decay: at update t, "
                           "they are multiplied by N/t (default: no decay)",
         "ema_decay": "decay of the exponential moving average of the generator's weights, such as "
-                     "0.99; 0: no average",
+                     "0.99; 0: no average; replaces --ema-rel-std of a preset",
         "ema_rel_std": "width of the power-function average of the generator's weights, relative "
                        "to the training time, such as 0.1 (EDM2's sigma_rel); 0: no average",
         "translate": "shift every image that the discriminator sees by up to N pixels in each "
@@ -75,8 +75,8 @@ HELP = {
                      "SOURCE,SOURCE also the discriminator, from the second (default: random "
                      "weights, N(0, 0.02))",
         "seed": "seed of weights, latent vectors, data order, shifts and instance noise",
-        "num_epochs": "stop after N passes over the data",
-        "max_steps": "stop after N steps (default: no limit)",
+        "num_epochs": "stop after N passes over the data, including those before --resume",
+        "max_steps": "stop after N steps, including those before --resume (default: no limit)",
     },
     "output": {
         "run_dir": "new directory for all results (default: runs/DATASET-TIME)",
@@ -87,19 +87,22 @@ HELP = {
         "keep_grids": "newest image grids of each kind to keep, besides up to 100 spread over the "
                       "run for its video and report; 0: all",
         "disp_batches": "log metrics and save image grids every N steps",
-        "fixed_noise": "also save image grids of 64 latent vectors that stay the same",
+        "fixed_noise": "also save grids of the images of 64 fixed latent vectors",
         "tensorboard": "also write TensorBoard events to the run directory",
-        "show": "also show the grids in windows, as in the blog post",
+        "show": "also show the grids in windows",
     },
     "devices": {
-        "gpu": "GPU number, or several separated by commas (default: the CPU)",
+        "gpu": "GPU number, or several separated by commas; if MXNet sees no GPU, the CPU is used, "
+               "with a warning (default: the CPU)",
         "cpu_devices": "split each batch over N CPU contexts, as over N GPUs; slower (default: 1)",
         "kv_store": "where gradients are summed: in host memory (local), on a GPU (device), or by "
                     "the servers that the launcher starts (dist_sync, dist_device_sync)",
-        "require_gpu": "fail if no GPU is available",
+        "require_gpu": "with --gpu: fail if MXNet sees no GPU, instead of using the CPU",
     },
 }
 _RATES = ("lr_g", "lr_d")  # replace lr
+# The settings of a preset that a given setting replaces, besides the one of its own name.
+_REPLACED = {"lr": _RATES, "ema_decay": ("ema_rel_std",)}
 # The placeholder of a value that is a string.
 METAVARS = {"data_path": "PATH", "init_from": "SOURCE", "run_dir": "DIR", "gpu": "N[,N...]"}
 
@@ -126,8 +129,9 @@ class _Switch(argparse.Action):
 
 def make_parser() -> Parser:
     """Make the parser of the command; a setting that is not given is None."""
-    parser = Parser("train", "Train a DCGAN. The defaults are the blog post's.",
-                    "%(prog)s --dataset NAME [flags]\n       %(prog)s --resume [flags]")
+    parser = Parser("train", "Train a DCGAN. The defaults are those of MXNet's example dcgan.py.",
+                    "%(prog)s (--dataset NAME | --preset NAME) [flags]\n       "
+                    "%(prog)s --resume [flags]")
     groups = {}
     for title, texts in HELP.items():
         group = groups[title] = parser.add_argument_group(title)
@@ -190,8 +194,9 @@ def make_args(given: dict[str, Any], resume: bool, override: Sequence[str] = (),
     if preset not in (None, *PRESETS):
         raise ArgumentError("preset", f"invalid value {preset!r}: expected one of "
                             f"{', '.join(PRESETS)}")
+    replaced = {name for setting in given for name in _REPLACED.get(setting, ())}
     preset_values = {name: value for name, value in PRESETS.get(preset or "", {}).items()
-                     if "lr" not in given or name not in _RATES}
+                     if name not in replaced}
     given, override = {**preset_values, **given}, tuple(override)
     check_settings(**given)  # argparse lets --dataset=-- through, as an empty list
     if LAUNCHED_BY in os.environ:

@@ -22,13 +22,13 @@ from ..system.devices import make_contexts
 from ..system.files import data_folder, write_atomic
 from ..system.runtime import mx
 from ..trainer import Trainer
-from ..visual import fill_buf, make_grid, standardise, to_pixels, visual
+from ..visual import fill_buf, make_grid, standardize, to_pixels, visual
 from .parser import Parser
 
 # Functions whose source the page shows, without docstrings.
 _CODE = (find_layers, find_shapes, make_dcgan_sym, get_mnist, fill_buf, visual, RandIter.next,
          resize_to, Trainer.step, Probe.saturating, Probe.analytic, Probe.nonsaturating,
-         standardise)
+         standardize)
 
 
 def make_parser() -> Parser:
@@ -61,7 +61,7 @@ def main(argv: Sequence[str]) -> int:
 
     def draw(trainer: Trainer) -> None:
         if trainer.global_step % every == 0:
-            shown = trainer.outG.asnumpy(), standardise(trainer.diffD.asnumpy()), \
+            shown = trainer.outG.asnumpy(), standardize(trainer.diffD.asnumpy()), \
                 trainer.batch.data[0].asnumpy()
             for frames, data in zip(grids.values(), shown):
                 frames.append((f"step {trainer.global_step}", embed_image(make_grid(data))))

@@ -23,8 +23,8 @@ def estimate_memory(image: Image.Image) -> int:
 
     A color pixel takes 4 bytes in Pillow and 3 in an array. Some decoders keep copies.
     """
-    grey = image.mode in ("1", "L") and "transparency" not in image.info
-    per_pixel = 3 if grey else {"WEBP": 16, "AVIF": 12, "HEIF": 12}.get(str(image.format), 9)
+    gray = image.mode in ("1", "L") and "transparency" not in image.info
+    per_pixel = 3 if gray else {"WEBP": 16, "AVIF": 12, "HEIF": 12}.get(str(image.format), 9)
     return per_pixel * image.width * image.height
 
 
@@ -84,25 +84,25 @@ def load_jpeg(image: Any, file: io.BytesIO, raw: bytes) -> bool:
     return file.tell() < end or bool(rest) and not rest.startswith(b"\xff\xd8")
 
 
-def to_array(image: Image.Image, grey: bool | None) -> np.ndarray:
+def to_array(image: Image.Image, gray: bool | None) -> np.ndarray:
     """Return an image as 8-bit pixels, converted in strips, which saves memory."""
     (width, height), is_deep = image.size, image.mode.startswith("I")
     rows = max(1, _STRIP // width)
     strips = [(0, top, width, min(top + rows, height)) for top in range(0, height, rows)]
     shift = 0
-    if is_deep:  # 16-bit grey has several names; cameras fill 12 bits
+    if is_deep:  # 16-bit gray has several names; cameras fill 12 bits
         shift = 8 if max(np.asarray(image.crop(strip)).max() for strip in strips) > 4095 else 4
-    if grey is None:
-        grey = is_deep or image.mode in ("1", "L") and "transparency" not in image.info
-    pixels = np.empty((height, width) if grey else (height, width, 3), np.uint8)
+    if gray is None:
+        gray = is_deep or image.mode in ("1", "L") and "transparency" not in image.info
+    pixels = np.empty((height, width) if gray else (height, width, 3), np.uint8)
     for strip in strips:
         part = _to_8_bits(image.crop(strip), shift)
-        pixels[strip[1]:strip[3]] = np.asarray(part.convert("L" if grey else "RGB"))
+        pixels[strip[1]:strip[3]] = np.asarray(part.convert("L" if gray else "RGB"))
     return pixels
 
 
 def _to_8_bits(image: Image.Image, shift: int) -> Image.Image:
-    """Return an image as 8-bit grey or RGB, blended with white where it is transparent."""
+    """Return an image as 8-bit gray or RGB, blended with white where it is transparent."""
     if image.mode.startswith("I"):
         return Image.fromarray((np.asarray(image) >> shift).astype(np.uint8))
     if image.mode in ("LA", "La", "PA", "RGBA", "RGBa") or "transparency" in image.info:

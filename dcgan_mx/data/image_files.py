@@ -49,14 +49,14 @@ def find_optional_formats() -> tuple[str, ...]:
     return tuple(name for name in ("AVIF", "HEIF") if name in Image.OPEN)
 
 
-def decode(raw: bytes, side: int = 0, grey: bool | None = None, on_odd: OnOdd = bool
+def decode(raw: bytes, side: int = 0, gray: bool | None = None, on_odd: OnOdd = bool
            ) -> np.ndarray:
     """Return the first frame of an image file, (H, W) or (H, W, 3) in RGB, uint8, upright.
 
-    Unless `side` is 0, the shorter side is scaled to it. If `grey` is None, the result is grey if
+    Unless `side` is 0, the shorter side is scaled to it. If `gray` is None, the result is gray if
     the file is. Transparent pixels are blended with white. Raises ValueError with the reason.
     """
-    return _decode(raw, side, grey, partial(scale, side=side) if side else np.asarray, on_odd)
+    return _decode(raw, side, gray, partial(scale, side=side) if side else np.asarray, on_odd)
 
 
 def make_decoder(data_shape: tuple[int, int, int], crop: tuple[int, int] | str, fit: str,
@@ -74,12 +74,12 @@ def make_decoder(data_shape: tuple[int, int, int], crop: tuple[int, int] | str, 
             ("pad_color", pad_color, pad_color in PAD_COLORS, ", ".join(PAD_COLORS))):
         if not valid:
             raise ArgumentError(name, f"invalid value {value!r}: expected {expected}")
-    grey = data_shape[0] == 1
+    gray = data_shape[0] == 1
     if isinstance(crop, str):
         use = partial(_fit, shape=data_shape[1:], fit="crop" if crop == "center" else fit,
                       pad_color=pad_color)
-        return partial(_decode, side=2 * max(data_shape[1:]), grey=grey, use=use)
-    return partial(_decode, side=crop[1] if exact else 0, grey=grey,
+        return partial(_decode, side=2 * max(data_shape[1:]), gray=gray, use=use)
+    return partial(_decode, side=crop[1] if exact else 0, gray=gray,
                    use=partial(scale if exact else _enlarge, side=crop[1]))
 
 
@@ -169,14 +169,14 @@ def _open(file: io.BytesIO, raw: bytes) -> Image.Image:
     return image
 
 
-def _decode(raw: bytes, side: int, grey: bool | None, use: Callable[[np.ndarray], T],
+def _decode(raw: bytes, side: int, gray: bool | None, use: Callable[[np.ndarray], T],
             on_odd: OnOdd = bool) -> T:
     """Return `use(pixels)` of a file, after which other threads may use the memory."""
     with contextlib.ExitStack() as memory:
-        return use(_load(raw, side, grey, on_odd, memory))
+        return use(_load(raw, side, gray, on_odd, memory))
 
 
-def _load(raw: bytes, side: int, grey: bool | None, on_odd: OnOdd, memory: contextlib.ExitStack
+def _load(raw: bytes, side: int, gray: bool | None, on_odd: OnOdd, memory: contextlib.ExitStack
           ) -> np.ndarray:
     """Return the pixels of a file; of a JPEG perhaps fewer, but `side` or more on each side."""
     # Not OpenCV, which is faster, but prints a line on every odd JPEG file; the pixels are equal.
@@ -187,7 +187,7 @@ def _load(raw: bytes, side: int, grey: bool | None, on_odd: OnOdd, memory: conte
         # The coefficients of all components take two bytes each, whatever the draft scale.
         needed = 2 * len(image.getbands()) * image.width * image.height if buffered else 0
         size = f"{image.width}x{image.height}"
-        image.draft("L" if grey and image.mode == "RGB" else None, (side, side) if side else None)
+        image.draft("L" if gray and image.mode == "RGB" else None, (side, side) if side else None)
         needed += decoding.estimate_memory(image)
         memory.enter_context(decoding.reserve_memory(needed, size))
         if image.format == "JPEG" and not buffered and decoding.load_jpeg(image, file, raw):
@@ -195,7 +195,7 @@ def _load(raw: bytes, side: int, grey: bool | None, on_odd: OnOdd, memory: conte
         if image.getexif().get(_ORIENTATION, 1) != 1:
             image = ImageOps.exif_transpose(image)
             decoding.trim_after(needed)
-        return decoding.to_array(image, grey)
+        return decoding.to_array(image, gray)
     except Image.UnidentifiedImageError:
         raise ValueError(find_problem(raw) or "is not an image, or its header is damaged") from None
     except (ValueError, Image.DecompressionBombError) as error:

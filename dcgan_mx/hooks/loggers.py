@@ -13,7 +13,7 @@ from ..runs.log import METRICS
 from ..runs.run import Run
 from ..system.errors import one_line
 from ..trainer import Trainer
-from ..visual import make_grid, standardise
+from ..visual import make_grid, standardize
 from .base import Hook, Logger, Record
 from .health import TrainingHealth
 
@@ -109,7 +109,7 @@ def _copy_images(trainer: Trainer) -> dict[str, np.ndarray]:
     """Return the blog's three sets of images."""
     images = {"gout": trainer.outG.asnumpy()}
     if trainer.diffD is not None:
-        images["diff"] = standardise(trainer.diffD.asnumpy())
+        images["diff"] = standardize(trainer.diffD.asnumpy())
     return {**images, "data": trainer.batch.data[0].asnumpy()}
 
 

@@ -17,7 +17,7 @@ class Evaluator:
     """Compares sets of images with equally large sets of real images.
 
     `real` are (N, C, H, H), float32, in [-1, 1]. With a classifier of digits, all metrics compare
-    grey images; without a classifier, Fréchet distance, precision and recall are missing. `quick`
+    gray images; without a classifier, Fréchet distance, precision and recall are missing. `quick`
     uses at most 512 images and a quarter of the directions for the sliced Wasserstein distance, and
     a tenth of the pairs for MS-SSIM.
     """
@@ -25,7 +25,7 @@ class Evaluator:
     def __init__(self, real: np.ndarray, classifier: DigitClassifier | None = None,
                  quick: bool = False) -> None:
         self._classifier, self._quick = classifier, quick
-        self._real = self._to_grey(real)
+        self._real = self._to_gray(real)
         self._features = classifier.predict(real)[0] if classifier else np.empty((0, 0))
 
     def evaluate(self, images: np.ndarray) -> dict[str, Any]:
@@ -35,13 +35,13 @@ class Evaluator:
         classifier also `frechet`, `precision`, `recall`, the `class_counts` of the digits, and the
         digest of the `classifier`.
         """
-        grey = self._to_grey(images)
-        most, repeats, pairs = (512, 1, 1_000) if self._quick else (len(grey), 4, 10_000)
-        swd = sliced_wasserstein(self._real[:most], grey[:most], repeats=repeats)
+        gray = self._to_gray(images)
+        most, repeats, pairs = (512, 1, 1_000) if self._quick else (len(gray), 4, 10_000)
+        swd = sliced_wasserstein(self._real[:most], gray[:most], repeats=repeats)
         metrics: dict[str, Any] = {
             "images": len(images), "swd": swd.mean,
             "swd_levels": {str(height): value for height, value in swd.levels.items()},
-            "ms_ssim": ms_ssim(grey, pairs)}
+            "ms_ssim": ms_ssim(gray, pairs)}
         if self._classifier:
             features, probabilities = self._classifier.predict(images)
             counts = np.bincount(probabilities.argmax(1), minlength=10)
@@ -51,21 +51,21 @@ class Evaluator:
                            classifier=self._classifier.digest)
         return metrics
 
-    def _to_grey(self, images: np.ndarray) -> np.ndarray:
+    def _to_gray(self, images: np.ndarray) -> np.ndarray:
         """Average the channels if there is a classifier."""
-        grey: np.ndarray = images.mean(1, keepdims=True) if self._classifier else images
-        return grey
+        gray: np.ndarray = images.mean(1, keepdims=True) if self._classifier else images
+        return gray
 
 
-def first_images(train_iter: Any, n: int, grey: bool = False) -> np.ndarray:
+def first_images(train_iter: Any, n: int, gray: bool = False) -> np.ndarray:
     """Return the first `n` real images, (n, C or 1, H, W), reading several epochs if needed."""
     channels, height, width = train_iter.provide_data[0].shape[1:]
-    images = np.empty((n, 1 if grey else channels, height, width), np.float32)
+    images = np.empty((n, 1 if gray else channels, height, width), np.float32)
     size = train_iter.batch_size
     batches = zip(range(0, n, size), iter_epochs(train_iter))  # the range first: it ends the other
     for start, batch in show_parts(batches, "reading real images", n, size):
         part = batch.data[0].asnumpy()[:n - start]
-        images[start:start + len(part)] = part.mean(1, keepdims=True) if grey else part
+        images[start:start + len(part)] = part.mean(1, keepdims=True) if gray else part
     return images
 
 
@@ -78,13 +78,13 @@ def iter_epochs(train_iter: Any) -> Iterator[Any]:
 
 
 def find_nearest(images: np.ndarray, batches: Iterable[Any]) -> np.ndarray:
-    """Return the real image in `batches` nearest to each image, by the distance of grey pixels."""
+    """Return the real image in `batches` nearest to each image, by the distance of gray pixels."""
     flat = images.mean(1).reshape(len(images), -1)
     least, nearest = np.full(len(images), np.inf), np.empty_like(images)
     for batch in batches:
         real = batch.data[0].asnumpy()
-        grey = real.mean(1).reshape(len(real), -1)
-        distances = np.square(grey).sum(1) - 2 * flat @ grey.T + np.square(flat).sum(1)[:, None]
+        gray = real.mean(1).reshape(len(real), -1)
+        distances = np.square(gray).sum(1) - 2 * flat @ gray.T + np.square(flat).sum(1)[:, None]
         best = distances.argmin(1)
         for i in np.flatnonzero(distances.min(1) < least):
             least[i], nearest[i] = distances[i, best[i]], real[best[i]]

@@ -37,7 +37,7 @@ def check_rules(symG: Any, symD: Any) -> dict[str, tuple[bool, list[str]]]:
     pooling, dense = (names(symG, op) + names(symD, op) for op in ("Pooling", "FullyConnected"))
     return {
         "no pooling; stride 2 instead": (not pooling and convs == strided, pooling + strided),
-        "batch normalisation in both": (bool(normG and normD), normG + normD),
+        "batch normalization in both": (bool(normG and normD), normG + normD),
         "no fully connected layers": (not dense, dense),
         "G: ReLU, and tanh at the output": (
             len(relu) == len(normG) and tanh == [find_layers(symG)[-1][0]], relu + tanh),

@@ -82,7 +82,7 @@ def _encode_gif(grids: dict[int, Path], size: tuple[int, int], seconds: float) -
     durations = np.diff(np.rint(np.linspace(0, 100 * seconds, len(grids) + 1)))
     durations[-1] += 100 * _LAST_SECONDS
     milliseconds = [int(10 * duration) for duration in durations]
-    # 32 colors are enough for grey digits; 64 make the file 1.5 times as large.
+    # 32 colors are enough for gray digits; 64 make the file 1.5 times as large.
     first, *others = (frame.quantize(32, dither=Image.Dither.NONE)
                       for frame in _make_frames(grids, size))
     content = io.BytesIO()

@@ -108,7 +108,7 @@ def rebuild(text: str | None, params: Mapping[str, np.ndarray], network: str, pr
                        [network == "D"] for channels in (nc, 3))
         if text is not None and graph != parse_json(symbol.tojson().encode()):
             # Another version of MXNet wrote the graph. The last layer of the example's G is a
-            # Deconvolution for grey images too.
+            # Deconvolution for gray images too.
             expected = _list_layers(parse_json(reference.tojson().encode()))
             if network == "G":
                 expected[-2][-1]["num_filter"] = (nc,)

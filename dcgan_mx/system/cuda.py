@@ -30,7 +30,7 @@ _LIBRARIES = (
 GPU_REQUIREMENTS = [f"{name}=={version}" for name, version, *_ in _LIBRARIES]
 _MIN_DRIVER = 11070  # MXNet compiles fused operators to PTX of CUDA 11.7 at run time
 _DRIVER = "libcuda.so.1"
-# --no-deps: MXNet's metadata require NumPy below 2, which has no wheels for Python 3.13 and newer.
+# --no-deps: MXNet's metadata requires NumPy below 2, which has no wheels from Python 3.13 on.
 INSTALL_CPU = f"pip install --no-deps {CPU_BUILD}=={VERSION}"
 _CLONE = Path(__file__).parents[2]
 _INSTALL_GPU = (
@@ -204,6 +204,10 @@ def no_gpu_reason(with_cuda: bool) -> Problem:
     if with_cuda:
         return driver.problem or Problem(
             f"the NVIDIA driver lists {len(driver.gpus)} GPUs", "reinstall the driver")
+    reasons = [reason for gpu in driver.gpus if (reason := unsupported_reason(gpu.capability))]
+    if reasons and len(reasons) == len(driver.gpus):
+        problem, fix = reasons[0]
+        return Problem(f"{driver.gpus[0].name}: {problem}", fix)
     install = f"pip uninstall --yes {CPU_BUILD} && {_INSTALL_GPU}"
     if driver.problem:  # without a driver, the GPU build cannot even be imported
         return Problem(f"MXNet's CPU build is installed, and {driver.problem.problem}",

@@ -60,7 +60,7 @@ def test_export_of_a_bundled_generator(call, succeed, one_line_error, tmp_path):
     assert sorted(os.listdir(tmp_path)) == ["G.html", "G.onnx"]
 
 
-@pytest.mark.parametrize("run, nc", [("grey", 1), ("two-devices", 3)])
+@pytest.mark.parametrize("run, nc", [("gray", 1), ("two-devices", 3)])
 def test_onnx_discriminator_matches_mxnet(run, nc, succeed, tmp_path):
     succeed("export", FORMATS / run, tmp_path / "D.onnx", "--network", "D")
     folder = checkpoint.list_checkpoints(FORMATS / run)[-1]
@@ -79,7 +79,7 @@ def test_html_needs_no_onnx(averaged, call, succeed, one_line_error, monkeypatch
     out = tmp_path / "digits.html"
     succeed("export", averaged, out)
     text = out.read_text()
-    assert "Training step 3, averaged weights, 16 x 16 pixels, grey" in text
+    assert "Training step 3, averaged weights, 16 x 16 pixels, gray" in text
     assert "DATA" not in text and f"dcgan-mx {__version__}" in text
     succeed("export", averaged, out, "--weights", "raw", "--force")
     assert "step 3, last weights" in out.read_text()

@@ -22,14 +22,14 @@ from dcgan_mx.system.runtime import mx
 from dcgan_mx.visual import make_grid, read_png
 from tools.quality.make_pretrained import make_pretrained
 
-GREY = (*SMALL, "--nc", 1, "--batch-size", 16)
+GRAY = (*SMALL, "--nc", 1, "--batch-size", 16)
 
 
 @pytest.fixture(scope="module")
 def bundled(train, tmp_path_factory):
     """A run, and a folder of bundled generators with one of it, `discs`."""
     run_dir, folder = tmp_path_factory.mktemp("run") / "run", tmp_path_factory.mktemp("bundled")
-    train(*GREY, "--ema-decay", 0.9, "--max-steps", 3, "--run-dir", run_dir)
+    train(*GRAY, "--ema-decay", 0.9, "--max-steps", 3, "--run-dir", run_dir)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(pretrained, "FOLDER", folder)
         text = make_pretrained(str(run_dir), "discs")
@@ -79,11 +79,11 @@ def test_sample_and_evaluate_accept_it_and_write_no_other_files(succeed, tmp_pat
     (("sample", "pretrained:discs", "--traverse", 100), ("dimension 100", "0 to 99")),
     (("animate", "pretrained:discs"), ("pretrained:discs", "run directory")),
     (("report", "pretrained:discs"), ("pretrained:discs", "run directory")),
-    (("train", *GREY, "--init-from", "pretrained:cats"), ("pretrained:cats", "pretrained:discs")),
-    (("train", *GREY, "--init-from", ""), ("'' has an empty part",)),
-    (("train", *GREY, "--init-from", "pretrained:discs", "--nc", 3),
+    (("train", *GRAY, "--init-from", "pretrained:cats"), ("pretrained:cats", "pretrained:discs")),
+    (("train", *GRAY, "--init-from", ""), ("'' has an empty part",)),
+    (("train", *GRAY, "--init-from", "pretrained:discs", "--nc", 3),
      ("--init-from: pretrained:discs is another network: use --nc 1 (not 3)",)),
-    (("train", *GREY, "--init-from", "pretrained:discs", "--size", 32, "--ngf", 8, "--nz", 7),
+    (("train", *GRAY, "--init-from", "pretrained:discs", "--size", 32, "--ngf", 8, "--nz", 7),
      ("use --size 16 (not 32), --nz 100 (not 7), --ngf 4 (not 8)",))])
 def test_invalid_uses_are_one_line(command, parts, bundled, call, one_line_error, tmp_path):
     command = [bundled[0] if part == "RUN" else part for part in command]
@@ -127,7 +127,7 @@ def test_init_from_is_stored_with_the_run(kind, bundled, succeed, tmp_path):
     source = {"run": bundled[0],
               "checkpoint": checkpoint.list_checkpoints(bundled[0])[0]}.get(kind, kind)
     # a learning rate too low to change a float32 weight
-    done = succeed("train", *GREY, "--init-from", source, "--lr", 1e-30, "--max-steps", 1,
+    done = succeed("train", *GRAY, "--init-from", source, "--lr", 1e-30, "--max-steps", 1,
                    "--run-dir", tmp_path / "run")
     found = source if kind == "pretrained:discs" else checkpoint.list_checkpoints(bundled[0])[-1]
     assert f"\nG starts from {found}, D from random weights\n" in done.stdout
@@ -142,7 +142,7 @@ def test_init_from_is_stored_with_the_run(kind, bundled, succeed, tmp_path):
 def test_resume_uses_init_from_only_without_a_checkpoint(bundled, call, succeed, one_line_error,
                                                          tmp_path, monkeypatch):
     whole, early = tmp_path / "whole", tmp_path / "early"
-    flags = (*GREY, "--init-from", "pretrained:discs", "--checkpoint-steps", 1, "--max-steps", 2)
+    flags = (*GRAY, "--init-from", "pretrained:discs", "--checkpoint-steps", 1, "--max-steps", 2)
     succeed("train", *flags, "--run-dir", whole)
     begun = Run(whole).read_config()["init"]
     # killed before its first checkpoint
@@ -151,7 +151,7 @@ def test_resume_uses_init_from_only_without_a_checkpoint(bundled, call, succeed,
     done = succeed("train", *flags, "--run-dir", early, "--resume")
     assert "no checkpoint yet" in done.stdout
     assert_same_arrays(final(whole), final(early))
-    one_line_error(call("train", *GREY, "--init-from", bundled[0], "--run-dir", whole, "--resume"),
+    one_line_error(call("train", *GRAY, "--init-from", bundled[0], "--run-dir", whole, "--resume"),
                    f"--init-from: {bundled[0]} differs from pretrained:discs", "start a new run")
     # another generator under the same name
     monkeypatch.setattr(pretrained, "FOLDER", tmp_path)

@@ -51,6 +51,8 @@ def test_dry_run_writes_nothing_and_flags_take_precedence_over_a_preset(succeed,
     for more, lr_d in (((), None), (("--lr-d", 3e-4), 3e-4)):
         other = json.loads(succeed(*command, "--lr", 1e-4, *more, cwd=tmp_path).stdout)["flags"]
         assert other == {**flags, "lr": 1e-4, "lr_g": None, "lr_d": lr_d}
+    other = json.loads(succeed(*command, "--ema-decay", 0.9, cwd=tmp_path).stdout)["flags"]
+    assert other == {**flags, "ema_decay": 0.9, "ema_rel_std": 0}
     assert os.listdir(tmp_path) == []
 
 

@@ -58,7 +58,7 @@ def test_real_mnist(mnist_root):
     X_train, X_test = get_mnist(mnist_root)
     assert X_train.shape == (60000, 28, 28) and X_test.shape == (10000, 28, 28)
     assert X_train.dtype == X_test.dtype == np.uint8
-    # Mean and deviation of the training pixels, as every MNIST tutorial normalises by them.
+    # Mean and deviation of the training pixels, as every MNIST tutorial normalizes by them.
     share, value = np.bincount(X_train.ravel(), minlength=256) / X_train.size, np.arange(256) / 255
     assert share @ value == pytest.approx(0.1307, abs=1e-4)
     assert (share @ value**2 - (share @ value)**2) ** 0.5 == pytest.approx(0.3081, abs=1e-4)

@@ -47,15 +47,15 @@ def test_lossless_images_keep_their_pixels(kind):
     for side in (0, 300):
         np.testing.assert_array_equal(decode(raw, side), PHOTO)
         np.testing.assert_array_equal(decode_as_mxnet(normalize_image(raw, side)), PHOTO)
-    np.testing.assert_allclose(decode(raw, grey=True), PHOTO @ [0.299, 0.587, 0.114], atol=1)
+    np.testing.assert_allclose(decode(raw, gray=True), PHOTO @ [0.299, 0.587, 0.114], atol=1)
 
 
 @pytest.mark.parametrize("kind", ["PNG", "JPEG"])
-@pytest.mark.parametrize("array", [PHOTO, PHOTO[..., 0]], ids=["RGB", "grey"])
+@pytest.mark.parametrize("array", [PHOTO, PHOTO[..., 0]], ids=["RGB", "gray"])
 def test_an_image_that_needs_no_change_is_kept_byte_for_byte(kind, array):
     raw = encode(array, kind)
     assert normalize_image(raw, 300) == normalize_image(raw, 0) == raw
-    assert decode(raw).shape == array.shape and decode(raw, grey=False).shape == (300, 400, 3)
+    assert decode(raw).shape == array.shape and decode(raw, gray=False).shape == (300, 400, 3)
 
 
 def test_alpha_is_blended_with_white():
@@ -103,12 +103,12 @@ def test_exif_orientation_is_applied(orientation, turn, mode, options):
     exif = Image.Exif()
     exif[0x0112] = orientation
     image = Image.fromarray(PHOTO[::4, ::4]).convert(mode)
-    plain = decode(encode(image, **options), grey=False)
-    np.testing.assert_array_equal(decode(encode(image, exif=exif, **options), grey=False),
+    plain = decode(encode(image, **options), gray=False)
+    np.testing.assert_array_equal(decode(encode(image, exif=exif, **options), gray=False),
                                   turn(plain))
     if mode in ("L", "RGB"):
         raw = encode(image, "JPEG", exif=exif, quality=98)
-        jpeg = decode(raw, 38, grey=False).astype(int)
+        jpeg = decode(raw, 38, gray=False).astype(int)
         upright = cv2.resize(turn(plain), jpeg.shape[1::-1], interpolation=cv2.INTER_AREA)
         assert min(jpeg.shape[:2]) == 38 and abs(jpeg - upright).mean() < 8
 
@@ -125,11 +125,11 @@ def test_the_shorter_side_is_scaled(shape):
 
 
 @pytest.mark.parametrize("side", [40, 100, 300])
-@pytest.mark.parametrize("grey", [False, True])
-def test_the_fast_path_of_jpeg_equals_that_of_other_formats(grey, side):
+@pytest.mark.parametrize("gray", [False, True])
+def test_the_fast_path_of_jpeg_equals_that_of_other_formats(gray, side):
     jpeg = encode(kind="JPEG", quality=98)
     png = encode(Image.open(io.BytesIO(jpeg)))
-    first, second = (decode(raw, side, grey).astype(int) for raw in (jpeg, png))
+    first, second = (decode(raw, side, gray).astype(int) for raw in (jpeg, png))
     assert first.shape == second.shape and abs(first - second).mean() < 4
 
 

@@ -36,7 +36,7 @@ def gradients(*mods):
 
 LAYERS = {
     "convolution": ((8, 12, 12), lambda x: mx.sym.Convolution(x, num_filter=6, name="c", **DOUBLE)),
-    "convolution of grey": ((1, 12, 12), lambda x: mx.sym.Convolution(
+    "convolution of gray": ((1, 12, 12), lambda x: mx.sym.Convolution(
         x, num_filter=6, no_bias=True, name="c", **DOUBLE)),
     "the last convolution": ((8, 4, 4), lambda x: mx.sym.Convolution(
         x, num_filter=1, kernel=(4, 4), name="c")),

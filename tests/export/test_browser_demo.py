@@ -41,14 +41,14 @@ def wait_for(browser, canvas, pixels):
 
 
 @pytest.fixture(scope="module")
-def grey(tmp_path_factory):
-    """A page of grey images, and the function for MXNet's pixels."""
+def gray(tmp_path_factory):
+    """A page of gray images, and the function for MXNet's pixels."""
     path = tmp_path_factory.mktemp("generator") / "a page.html"
     return path, make_page(path, 1, 32)
 
 
-def test_page_is_self_contained_in_all_views(browser, grey):
-    check_page(browser, grey[0])
+def test_page_is_self_contained_in_all_views(browser, gray):
+    check_page(browser, gray[0])
 
 
 @pytest.mark.parametrize("nc, size, options", [(1, 16, 0), (1, 64, 1), (3, 32, 1), (3, 128, 0)])
@@ -63,8 +63,8 @@ def test_pixels_match_mxnet(nc, size, options, browser, tmp_path):
     assert abs(np.array(found).reshape(expected.shape) - expected).max() <= 1
 
 
-def test_sliders_mix_latent_vectors(browser, grey):
-    path, make_pixels = grey
+def test_sliders_mix_latent_vectors(browser, gray):
+    path, make_pixels = gray
     browser.get(path.as_uri())
     whole, *thumbs = browser.find_elements("css selector", "canvas")
     sliders = browser.find_elements("css selector", "input")
@@ -85,9 +85,9 @@ def test_sliders_mix_latent_vectors(browser, grey):
                         browser.find_element("css selector", "figcaption").text)
 
 
-def test_new_latent_vectors_are_normal(browser, grey):
+def test_new_latent_vectors_are_normal(browser, gray):
     """First, second and fourth moments of 20,000 numbers, to five sigma."""
-    browser.get(grey[0].as_uri())
+    browser.get(gray[0].as_uri())
     numbers = np.array(browser.execute_script("""
         let seed = 1;  // Park and Miller's generator: the same numbers in every run
         Math.random = () => (seed = seed * 16807 % 2147483647) / 2147483647;
@@ -96,7 +96,7 @@ def test_new_latent_vectors_are_normal(browser, grey):
         assert abs((numbers ** power).mean() - moment) < 5 * np.sqrt(variance / 20000)
 
 
-def test_without_javascript_page_says_so(browser, grey, without_scripts):
-    browser.get(grey[0].as_uri())
+def test_without_javascript_page_says_so(browser, gray, without_scripts):
+    browser.get(gray[0].as_uri())
     assert "needs JavaScript, which is disabled" in browser.find_element("tag name", "main").text
     assert not browser.find_element("css selector", ".maker").size["height"]

@@ -25,7 +25,7 @@ def fill_in(source, **values):
 
 
 def make_slider(n, captions, label):
-    """A slider over images of one grey value each."""
+    """A slider over images of one gray value each."""
     frames = [(caption, html.embed_image(np.full((20, 30, 3), 40 * i, np.uint8)))
               for i, caption in zip(range(n), captions)]
     text = fill_in("{{ slider(frames, label) }}", frames=frames, label=label)

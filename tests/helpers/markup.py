@@ -17,7 +17,7 @@ def attributes(markup, name):
 
 
 def decode(uri):
-    """The pixels of a data URI, RGB or grey, and its media type."""
+    """The pixels of a data URI, RGB or gray, and its media type."""
     head, text = uri.split(",")
     pixels = cv2.imdecode(np.frombuffer(base64.b64decode(text, validate=True), np.uint8),
                           cv2.IMREAD_UNCHANGED)

@@ -12,7 +12,7 @@ from dcgan_mx.hooks.grids import GridLogger
 from dcgan_mx.hooks.loggers import JsonlLogger, MetricLogger
 from dcgan_mx.hooks.progress import Progress
 from dcgan_mx.runs.run import Run
-from dcgan_mx.visual import make_grid, standardise
+from dcgan_mx.visual import make_grid, standardize
 
 
 def fit(hooks, max_steps=6, trainer=None, **options):
@@ -92,7 +92,7 @@ def test_grids_show_the_images_of_the_step(tmp_path):
             return
         images = {"gout": trainer.outG.asnumpy(), "data": trainer.batch.data[0].asnumpy()}
         if trainer.global_step == 6:
-            images["diff"] = standardise(trainer.diffD.asnumpy())
+            images["diff"] = standardize(trainer.diffD.asnumpy())
         expected.update({f"{name}-{trainer.global_step:08d}.png": make_grid(array)
                          for name, array in images.items()})
 

@@ -42,7 +42,7 @@ def test_bundled_classifier_errs_below_1_5_percent_and_tolerates_background(test
     images, labels = tests
     classifier = load_classifier()
     assert classifier.digest == digit_classifier.SHA256 and 0 < classifier.error < 0.01
-    shaded = 0.35 + 0.6 * (images - 0.1)  # grey paper, pale ink
+    shaded = 0.35 + 0.6 * (images - 0.1)  # gray paper, pale ink
     for shown, limit in ((images, 0.015), (shaded.clip(-1, 1), 0.03)):
         assert (classifier.predict(shown)[1].argmax(1) != labels).mean() < limit
 

@@ -10,7 +10,7 @@ RNG = np.random.default_rng(0)
 
 
 def by_definition(a, b):
-    """MS-SSIM of two grey images, values from 0 to 255, as the paper defines it."""
+    """MS-SSIM of two gray images, values from 0 to 255, as the paper defines it."""
     product = 1.0
     for scale, weight in enumerate((0.0448, 0.2856, 0.3001, 0.2363, 0.1333)):
         size = min(11, len(a))

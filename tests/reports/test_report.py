@@ -134,7 +134,7 @@ def test_missing_parts_are_named(make_run):
     assert "<td>cross-entropy of G, nats</td><td>–</td>" in text
 
 
-def test_other_files_are_ignored_and_grey_stays_grey(make_run):
+def test_other_files_are_ignored_and_gray_stays_gray(make_run):
     run_dir = make_run(grids={"gout": [10], "data": [100_000_000, 5]}, shape=(20, 30, 1))
     for name in ("gout-1.png", "gout-00000020.jpg", ".gout-00000030.png.7.tmp", "mine.png"):
         (run_dir / "grids" / name).write_text("not an image")

@@ -18,13 +18,13 @@ FORMATS = ROOT / "tests" / "formats"
 
 @pytest.fixture
 def old_run(tmp_path):
-    """Copy a run: `grey`, or `two-devices`, which has BatchNorm statistics of each device."""
+    """Copy a run: `gray`, or `two-devices`, which has BatchNorm statistics of each device."""
     def copy(name):
         return Run(shutil.copytree(FORMATS / name, tmp_path / name))
     return copy
 
 
-@pytest.mark.parametrize("name, nc, devices, step", [("grey", 1, 1, 5), ("two-devices", 3, 2, 3)])
+@pytest.mark.parametrize("name, nc, devices, step", [("gray", 1, 1, 5), ("two-devices", 3, 2, 3)])
 def test_checkpoint_loads_and_is_rewritten_identically(name, nc, devices, step, old_run):
     run = old_run(name)
     trainer = Trainer(*make_dcgan_sym(2, 2, nc, size=16), 8, (nc, 16, 16), nz=5,
@@ -46,7 +46,7 @@ def test_checkpoint_loads_and_is_rewritten_identically(name, nc, devices, step, 
 
 
 def test_run_without_format_number_is_rejected(old_run, call, one_line_error):
-    run = old_run("grey")
+    run = old_run("gray")
     one_line_error(call("train", "--resume", "--run-dir", run.path),
                    f"{run.path}/config.json has format None, expected {FORMAT}")
 

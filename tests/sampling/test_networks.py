@@ -77,7 +77,7 @@ def test_gammas_without_a_symbol_are_announced(tmp_path):
     load_generator(path)  # warnings are errors
 
 
-def test_the_examples_grey_generator(z, tmp_path):
+def test_the_examples_gray_generator(z, tmp_path):
     """It has a Deconvolution where `make_dcgan_sym` has other operators."""
     _, _, params = make_network("G", 4, 1, 64, fix_gamma=False)
     rgb, _, _ = make_network("G", 4, 3, 64, fix_gamma=False)

@@ -138,6 +138,12 @@ def test_no_gpu_reason(driver, problem, stub_driver):
         f"MXNet's CPU build is installed{other}")
 
 
+def test_the_gpu_build_is_not_suggested_for_an_unsupported_gpu(stub_driver):
+    assert ask(stub_driver(CARDS[1]), "no_gpu_reason(False)") == [
+        "NVIDIA H100: sm_90 is too new: MXNet 1.9.1 has machine code for sm_50 to sm_86, without "
+        "PTX", "train on the CPU, or on a GPU of sm_50 to sm_89"]
+
+
 @pytest.mark.parametrize("vendor, kind, present", [
     ("0x10de", "0x030000", True), ("0x10de", "0x030200", True), ("0x10de", "0x040300", False),
     ("0x1002", "0x030000", False), (None, None, False)])

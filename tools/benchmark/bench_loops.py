@@ -61,8 +61,8 @@ def make_pytorch_step(nc: int, channels_last: bool = False, bfloat16: bool = Fal
     import torch
     from torch import nn
 
-    def block(layer: Any, normalise: bool, activation: Any) -> list[Any]:
-        return [layer, *([nn.BatchNorm2d(layer.out_channels)] if normalise else []), activation]
+    def block(layer: Any, normalize: bool, activation: Any) -> list[Any]:
+        return [layer, *([nn.BatchNorm2d(layer.out_channels)] if normalize else []), activation]
 
     up = [nn.ConvTranspose2d(a, b, 4, s, p, bias=False) for a, b, s, p in (
         (100, 512, 1, 0), (512, 256, 2, 1), (256, 128, 2, 1), (128, 64, 2, 1), (64, nc, 2, 1))]

@@ -70,7 +70,7 @@ def draw_curves(records: list[Record], names: Sequence[str], key: str, label: st
         for (images, value), style in zip(baselines.items(), (":", "--")):
             places = [r[key] / scale for r in ours if r["images"] == images]
             if places:
-                axes.plot([min(places), max(places)], [value, value], color="grey", marker="|",
+                axes.plot([min(places), max(places)], [value, value], color="gray", marker="|",
                           linestyle=style, label=f"real digits, {images:,} images")
         axes.set(yscale="log", title=title, xlabel=label)
     figure.legend(*both[0].get_legend_handles_labels(), loc="lower center", ncol=5)

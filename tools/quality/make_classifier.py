@@ -68,7 +68,7 @@ def _prepare(images: np.ndarray) -> np.ndarray:
 
 
 def _augment(data: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """Add a grey background, weaker ink and noise to digits, each of random strength."""
+    """Add a gray background, weaker ink and noise to digits, each of random strength."""
     n = len(data)
     ink = (data + 1) / 2
     low = rng.uniform(0, 0.3, (n, 1, 1, 1)) * (rng.random((n, 1, 1, 1)) < 0.5)
