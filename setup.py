@@ -55,7 +55,7 @@ setup(
         "opencv-python-headless",
         "jinja2",
         "matplotlib",
-        "pillow>=9.1",
+        "pillow>=10.1",
         "tqdm",
     ],
     extras_require={

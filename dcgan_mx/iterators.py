@@ -33,6 +33,13 @@ def check_part(num_parts: int, part_index: int) -> None:
                             f"invalid value {part_index}: expected 0 to {num_parts - 1}")
 
 
+def _check_least(**arguments: tuple[int, int]) -> None:
+    """Raise ArgumentError if an argument, given with its least value, is below it."""
+    for name, (value, least) in arguments.items():
+        if value < least:
+            raise ArgumentError(name, f"invalid value {value}: expected {least} or more")
+
+
 class RandIter(mx.io.DataIter):
     """Endless batches of random latent vectors.
 
@@ -52,6 +59,7 @@ class RandIter(mx.io.DataIter):
     def __init__(self, batch_size: int, ndim: int, seed: int = 0, num_parts: int = 1,
                  part_index: int = 0) -> None:
         check_part(num_parts, part_index)
+        _check_least(batch_size=(batch_size, 1), ndim=(ndim, 1), seed=(seed, 0))
         super().__init__(batch_size)
         self._shape = (num_parts, batch_size, ndim, 1, 1)
         self._seed, self._part_index = seed, part_index
@@ -76,8 +84,7 @@ class EpochIter(mx.io.DataIter):
     def __init__(self, num_images: int, batch_size: int, data_shape: tuple[int, int, int],
                  seed: int, threads: int, num_parts: int, part_index: int) -> None:
         check_part(num_parts, part_index)
-        if threads < 1:
-            raise ArgumentError("threads", f"invalid value {threads}: expected 1 or more")
+        _check_least(threads=(threads, 1), seed=(seed, 0))
         if not 1 <= batch_size <= num_images // num_parts:
             raise ArgumentError("batch_size", f"invalid value {batch_size}: expected 1 to "
                                 f"{num_images // num_parts}, the number of images / num_parts")
@@ -240,6 +247,7 @@ class ImagenetIter(EpochIter):
                  crop: tuple[int, int] | str = RANDOM_CROP, mirror: bool = True,
                  inter_method: int = 1, threads: int = 1, num_parts: int = 1, part_index: int = 0,
                  fit: str = "pad", pad_color: str = "white") -> None:
+        check_part(num_parts, part_index)
         images = self._source(path)
         decoder = make_decoder(data_shape, crop, fit, pad_color, exact=self._source is Folder)
         if inter_method not in (1, 9):

@@ -261,6 +261,7 @@ class Trainer:
         if hasattr(rand_iter, "seek"):
             rand_iter.seek(self.global_step)
         self._batches.start(train_iter, self.epoch, self.nbatch)
+        failed = False
         while self.stop_request is None:
             for reason, done, limit in (("num_epochs", self.epoch, num_epochs),
                                         ("max_steps", self.global_step, max_steps)):
@@ -271,18 +272,19 @@ class Trainer:
             rbatch = rand_iter.next()
             self._mid_step = True
             self.step(batch, rbatch)
-            self._mid_step = False
-            self.metrics.wait(_PREDICTIONS_AHEAD)
             self.nbatch += 1
             if last:
                 self.epoch, self.nbatch = self.epoch + 1, 0
+            self._mid_step = False
+            self.metrics.wait(_PREDICTIONS_AHEAD)
             for hook in hooks:
                 hook.on_step(self)
-            if self._batches.failed:
+            failed = self._batches.failed and self.global_step != max_steps
+            if failed:
                 self.request_stop("data")
             self.stop_request = sync_stop(self.workers, self._requested)
         self._stop_synced = True
-        if self._batches.failed:
+        if failed:
             self._batches.take()  # raises the error, after all workers know of it
         if self.stop_request.signal:
             return StopReason("signal", self.global_step, self.epoch,

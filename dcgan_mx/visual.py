@@ -41,6 +41,8 @@ def to_pixels(X: np.ndarray) -> np.ndarray:
     if X.dtype.kind != "f":
         raise ArgumentError("X", f"invalid type {X.dtype}: expected float in [-1, 1], such as "
                             "x / 127.5 - 1 of uint8")
+    if np.isnan(X).any():
+        raise ArgumentError("X", "contains nan: the training has diverged")
     return np.rint(np.clip((X.transpose(0, 2, 3, 1) + 1) * 127.5, 0, 255)).astype(np.uint8)
 
 
@@ -177,5 +179,7 @@ def visual(title: str, X: np.ndarray) -> None:
 
 def can_show() -> bool:
     """Whether matplotlib can open windows."""
+    if "matplotlib_inline" in os.environ.get("MPLBACKEND", ""):  # only for a notebook's kernel
+        return False
     import matplotlib.pyplot as plt
     return plt.get_backend().lower() not in ("agg", "cairo", "pdf", "pgf", "ps", "svg", "template")

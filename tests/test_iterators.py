@@ -128,6 +128,8 @@ def test_parts_concatenate_to_the_whole_batch(num_parts, few_rec):
     ({"images": IMAGES.astype(np.float32)}, "images: invalid float32"),
     ({"images": IMAGES[0]}, r"images: invalid uint8 array of shape \(28, 28\)"),
     ({"threads": 0}, "threads: invalid value 0"),
+    ({"seed": -1}, "seed: invalid value -1: expected 0 or more"),
+    ({"num_parts": 0}, "part_index: invalid value 0"),
     ({"part_index": 1}, "part_index: invalid value 1: expected 0 to 0"),
     ({"part_index": -1, "num_parts": 2}, "part_index: invalid value -1: expected 0 to 1")])
 def test_mnist_iter_rejects_invalid_arguments(kwargs, words):
@@ -150,6 +152,9 @@ def test_noise_is_normal_and_depends_on_seed_and_number():
     np.testing.assert_array_equal(it.next().data[0].asnumpy(), batches[1])
     with pytest.raises(ArgumentError, match="part_index: invalid value 2: expected 0 to 1"):
         RandIter(4, 5, num_parts=2, part_index=2)
+    for args in ((0, 5), (4, 0), (4, 5, -1)):
+        with pytest.raises(ArgumentError, match="invalid value -?[01]: expected"):
+            RandIter(*args)
     assert (RandIter(1000, 100, seed=6).next().data[0].asnumpy() != batches[0]).any()
 
 

@@ -1,3 +1,5 @@
+import re
+
 import numpy as np
 import pytest
 from helpers.small import assert_same_arrays as assert_same
@@ -163,6 +165,17 @@ def test_fit_copies_batches_that_an_iterator_overwrites():
         small().fit(Reader(0), RandIter(4, 5), 1)
 
 
+@pytest.mark.parametrize("other, message", [
+    ({"size": 32}, "data_shape: (3, 16, 16) is not (3, 32, 32), the shape of symG's images"),
+    ({"nc": 1}, "data_shape: (3, 16, 16) is not (1, 16, 16), the shape of symG's images"),
+    ({}, "symD: does not fit images of shape (3, 16, 16): give another symD")])
+def test_networks_that_do_not_fit_are_rejected(other, message):
+    symG, symD = (make_dcgan_sym(4, 4, **{"nc": 3, "size": 16, **options})[i]
+                  for i, options in enumerate((other, {} if other else {"size": 32})))
+    with pytest.raises(ValueError, match=f"^{re.escape(message)}"):
+        Trainer(symG, symD, 4, SHAPE, nz=5)
+
+
 @pytest.mark.parametrize("options", [
     {"batch_size": 0}, {"lr": float("nan")}, {"beta1": 1.0}, {"wd": -1e-9}, {"g_loss": "hinge"},
     {"ema_decay": 0.9, "ema_rel_std": 0.2}])
@@ -240,3 +253,20 @@ def test_a_batch_that_fails_ends_fit_after_the_step_before_it():
         trainer.fit(Reader(2, RuntimeError("unreadable")), RandIter(4, 5), 100, ())
     assert trainer.stop_request == StopRequest("data")
     assert trainer.global_step == 2 and trainer.can_save
+    trainer = small()
+    trainer.fit(Reader(2, RuntimeError("unreadable")), RandIter(4, 5), 100, (), max_steps=2)
+    assert trainer.result.reason == "max_steps"  # the third batch is not needed
+
+
+def test_an_interrupted_wait_for_the_device_leaves_consistent_counters(monkeypatch):
+    """Ctrl-C raises KeyboardInterrupt where the host waits, here after the fourth step."""
+    trainer = small()
+
+    def wait(_):
+        if trainer.global_step == 4:
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(trainer.metrics, "wait", wait)
+    with pytest.raises(KeyboardInterrupt):
+        trainer.fit(MnistIter(IMAGES, 4, SHAPE), RandIter(4, 5), 100, ())
+    assert (trainer.global_step, trainer.epoch, trainer.nbatch) == (4, 1, 0) and trainer.can_save

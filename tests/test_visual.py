@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 
 from dcgan_mx import fill_buf, visual
-from dcgan_mx.visual import make_grid, read_png, save_image, standardize, to_pixels
+from dcgan_mx.cli.main import run as run_command
+from dcgan_mx.visual import can_show, make_grid, read_png, save_image, standardize, to_pixels
 
 
 def scaled(pixels):
@@ -88,6 +89,13 @@ def test_visual_without_a_display_writes_a_file(images, monkeypatch, tmp_path, c
     assert sorted(os.listdir(tmp_path)) == ["a-b-c.png", "gout.png", "生成的图像.png"]
 
 
+def test_a_program_started_by_a_notebook_has_no_display(monkeypatch):
+    """`!python x.py` in a cell inherits the backend, which shows figures only in the notebook."""
+    monkeypatch.setenv("MPLBACKEND", "module://matplotlib_inline.backend_inline")
+    assert not can_show()
+    assert run_command("runs", [os.devnull]) == 2 and "MPLBACKEND" not in os.environ
+
+
 @pytest.mark.parametrize("name, head, error", [
     ("a.png", b"\x89PNG", 0), ("a.webp", b"RIFF", 0), ("a.jpg", b"\xff\xd8\xff", 4),
     ("a.JPEG", b"\xff\xd8\xff", 4)])
@@ -113,6 +121,11 @@ def test_other_formats_and_sizes_are_rejected(images, tmp_path):
 def test_integers_are_rejected_because_they_would_wrap():
     with pytest.raises(ValueError, match="^X: invalid type uint8: expected float in "):
         to_pixels(np.zeros((1, 1, 4, 4), np.uint8))
+
+
+def test_nan_is_rejected():
+    with pytest.raises(ValueError, match="^X: contains nan: the training has diverged"):
+        to_pixels(np.full((1, 1, 4, 4), np.nan, np.float32))
 
 
 def chunk(kind, content=b"", claimed=None):

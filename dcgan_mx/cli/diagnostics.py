@@ -39,12 +39,14 @@ def collect_env() -> dict[str, Any]:
     elif "problem" in mxnet:
         problems.append(_problem(*mxnet["problem"]))
     flags = cpu_flags()
+    # The number that MXNet's own variable sets is not OpenMP's.
+    number = int(threads.partition("=")[2]) if threads and mxnet else mxnet.get("threads")
     env = {
         "dcgan_mx": {"version": __version__, "folder": str(Path(__file__).parent.parent)},
         "versions": _find_versions(),
         "processor": {"name": cpu_model(), "physical_cores": physical_cores(),
                       "bfloat16": [name for name in ISA if name in flags]},
-        "threads": {"number": mxnet.get("threads"), "why": f"you set {threads}" if threads else
+        "threads": {"number": number, "why": f"you set {threads}" if threads else
                     "one per physical core; set OMP_NUM_THREADS to change"},
         "driver": driver.get("version"),
         "gpus": _list_gpus(mxnet, driver, problems),

@@ -199,8 +199,16 @@ def main(argv: Sequence[str]) -> int:
     grid = make_grid(np.concatenate([shown[:half], nearest[:half], shown[half:],
                                      nearest[half:]]), half)
     run.write_evaluation(result, grid)
-    page = write_report(run.path)
+    pages = [*_write_report(run.path), str(run.path / "evaluation.png")]
     if not args.json:
-        print(f"See {page}, and {run.path / 'evaluation.png'}: {_SHOWN} images, each above the "
-              "nearest real image.")
+        print(f"See {', and '.join(pages)}: {_SHOWN} images, each above the nearest real image.")
     return 0
+
+
+def _write_report(run_dir: StrPath) -> list[str]:
+    """Write a run's report; return its path, or none if the run has neither a log nor grids."""
+    try:
+        return [str(write_report(run_dir))]
+    except ValueError as error:
+        warnings.warn(f"there is no report: {error}", RuntimeWarning, stacklevel=2)
+        return []

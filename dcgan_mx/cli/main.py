@@ -85,6 +85,8 @@ def run(name: str, argv: Sequence[str]) -> int:
         warnings.filterwarnings("ignore", module="PIL")
         warnings.showwarning = lambda message, *_, **__: print_stderr(
             f"warning: {one_line(message)}")
+        if "matplotlib_inline" in os.environ.get("MPLBACKEND", ""):
+            del os.environ["MPLBACKEND"]  # of the notebook whose cell runs this command
         try:
             if name == "train":
                 run_server()  # does not return in a server or scheduler of a job

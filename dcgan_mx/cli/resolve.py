@@ -129,6 +129,8 @@ def make_train_iter(settings: Settings, workers: Workers, list_skipped: bool = T
         if list_skipped:
             print_skipped(train_iter.skipped)
         return train_iter
+    if config.dataset == "synthetic" and options.data_path is not None:
+        raise ArgumentError("data_path", "has no effect with --dataset synthetic: omit it")
     root = options.data_path or data_folder()
     if os.path.isfile(root) or options.data_path and _is_image_folder(str(config.dataset), root):
         _check_dataset(str(config.dataset), root)

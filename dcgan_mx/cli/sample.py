@@ -85,6 +85,11 @@ def find_mode(args: argparse.Namespace) -> str:
             where = ("without --interpolate or --traverse" if mode == "plain" else
                      f"with {flag_name(mode)}")
             raise ArgumentError(name, f"has no effect {where}: remove it")
+    for name in ("out", "out_dir"):
+        if getattr(args, name) == "":
+            raise ArgumentError(name, "empty path: give a path, or omit the flag")
+    if args.force and args.out_dir is None:
+        raise ArgumentError("force", "has no effect without --out-dir: remove it")
     for name in ("out", "captions"):
         if args.out_dir is not None and getattr(args, name):
             raise ArgumentError(name, "conflicts with --out-dir, which writes no grid: use one of "

@@ -20,9 +20,11 @@ from ..runs import checkpoint
 from ..runs.checkpoint_files import read_files
 from ..runs.config import SYNCED_FLAGS, Settings, TrainConfig, list_train_config
 from ..runs.run import Run
+from ..runs.stop_reason import StopReason
 from ..symbols import make_dcgan_sym
 from ..system.amx import prepare_bfloat16
 from ..system.command_line import LAUNCHED_BY
+from ..system.cpu import THREADS
 from ..system.devices import make_contexts, make_kvstore
 from ..system.errors import ArgumentError
 from ..system.runtime import mx
@@ -128,7 +130,7 @@ def _train(args: TrainArgs, hooks: Sequence[Hook] = ()) -> tuple[int, Run | None
             limit = find_limit(trainer, options)
             if limit:
                 if run:
-                    print(f"{limit.describe()}\n{describe_resume(run, limit)}")
+                    _report_limit(run, limit)
                 return 0, run
             if run:
                 print(f"resuming from {folder or 'the start: there is no checkpoint yet'}")
@@ -141,6 +143,13 @@ def _train(args: TrainArgs, hooks: Sequence[Hook] = ()) -> tuple[int, Run | None
                   f"writing to {run.path}", sep="\n", flush=True)
         return run_training(trainer, train_iter, rand_iter, settings, run, seconds, evaluator,
                             hooks), run
+
+
+def _report_limit(run: Run, limit: StopReason) -> None:
+    """Print that a run has reached its limit; write its result if that failed, or was lost."""
+    if run.read_result() is None:
+        run.write_result(limit)
+    print(f"{limit.describe()}\n{describe_resume(run, limit)}")
 
 
 def write_preview(path: str, settings: Settings) -> None:
@@ -169,7 +178,8 @@ def make_trainer(config: TrainConfig, contexts: list[Any], kvstore: Any = None,
 def make_run_info(settings: Settings, contexts: list[Any], workers: Workers) -> dict[str, Any]:
     """Return the content of config.json: the settings, and what else affects results."""
     run_info = {"flags": settings.to_flags(), "device": ", ".join(map(str, contexts)),
-                "workers": workers.count, "omp_num_threads": os.environ.get("OMP_NUM_THREADS"),
+                "workers": workers.count,
+                "omp_num_threads": next(filter(None, map(os.environ.get, THREADS)), None),
                 "versions": {"dcgan_mx": __version__, "mxnet": mx.__version__,
                              "numpy": np.__version__, "opencv": cv2.__version__,
                              "python": platform.python_version()}}

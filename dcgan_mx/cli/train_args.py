@@ -278,7 +278,7 @@ def merge_resume_config(saved: Settings, given: Mapping[str, Any], override: Ite
     # with --max-steps alone, whose run has the default number of epochs, also resumes the run.
     for new, other in (("gpu", "cpu_devices"), ("cpu_devices", "gpu"),
                        ("num_epochs", "max_steps"), ("max_steps", "num_epochs")):
-        if (new in given and other not in given and old[other] is not None
+        if (given.get(new) is not None and other not in given and old[other] is not None
                 and (new, given[new]) != ("max_steps", old["max_steps"])):
             values[other] = None
             notes.append(f"{flag_name(new)} {given[new]} replaces {flag_name(other)} {old[other]}")

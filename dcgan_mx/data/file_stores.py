@@ -11,6 +11,7 @@ import io
 import os
 import struct
 import tarfile
+import threading
 import zipfile
 from errno import EINVAL
 from typing import BinaryIO, Callable, Iterable, Iterator, Union
@@ -92,6 +93,7 @@ class ZipFiles:
     def __init__(self, path: StrPath) -> None:
         with _report_damage(path):
             self._archive = zipfile.ZipFile(path)
+        self._lock = threading.Lock()  # several threads may read a ZipFile only since Python 3.9
         self._size = os.path.getsize(path)
         self._infos = {info.filename: info for info in self._archive.infolist()
                        if not info.filename.endswith("/")}
@@ -107,7 +109,7 @@ class ZipFiles:
         if growth > _MAX_MEMBER_GROWTH:  # ZipExtFile reads no more than the size in the header
             raise ValueError(f"is {growth >> 20} MiB larger than its compressed form: unpack it")
         try:
-            with self._archive.open(info) as f:
+            with self._lock, self._archive.open(info) as f:
                 return f.read(limit), info.file_size
         except Exception as error:  # each compression has its own errors
             raise ValueError(f"is damaged: {str(error) or type(error).__name__}") from None

@@ -93,7 +93,7 @@ def _fit(pixels: np.ndarray, shape: tuple[int, int], fit: str, pad_color: str) -
     (height, width), (new_height, new_width) = pixels.shape[:2], shape
     ratios = height / new_height, width / new_width
     if fit == "crop":
-        height, width = (round(min(ratios) * length) for length in shape)
+        height, width = (max(1, round(min(ratios) * length)) for length in shape)
         top, left = (int(a - b) // 2 for a, b in zip(pixels.shape, (height, width)))
         pixels = pixels[top:top + height, left:left + width]
     elif fit == "pad":
@@ -121,6 +121,9 @@ def _encode(raw: bytes, resize: int, quality: int, pixels: np.ndarray) -> bytes:
     if (not scaled and image.format in ("JPEG", "PNG") and image.mode in ("L", "RGB")
             and "transparency" not in image.info and image.getexif().get(_ORIENTATION, 1) == 1):
         return raw
+    if resize * max(image.size) > 65_500 * min(image.size):  # the longest side that OpenCV writes
+        raise ValueError(f"is too narrow to be scaled to {resize} pixels: {image.width}x"
+                         f"{image.height}")
     if resize:
         pixels = scale(pixels, resize)
     if pixels.ndim == 3:

@@ -67,6 +67,7 @@ class JobMonitor:
         self.start_timeout, self.stop_timeout = start_timeout, stop_timeout
         self.signals: list[int] = []
         self.peers: list[Peer] = []
+        self._serving: set[asyncio.Future[None]] = set()
         self._since = 0.0  # time of the first signal
         self._stopped = False
 
@@ -84,7 +85,7 @@ class JobMonitor:
         # A duplicate, because the server closes its socket: a supervisor that connects late would
         # print that it cannot reach the launcher.
         with contextlib.closing(await asyncio.start_server(
-                self._serve, sock=listener.dup(), limit=_MAX_LINE, backlog=256)):
+                self._accept, sock=listener.dup(), limit=_MAX_LINE, backlog=256)):
             while True:
                 # Checked before the reports are read, whose errors take precedence.
                 failed = [f"{name} ended with status {exit_status(process)}"
@@ -105,6 +106,10 @@ class JobMonitor:
                     raise JobError(f"{' and '.join(missing)} not started within "
                                    f"{self.start_timeout:g} s: check their hosts, or increase the "
                                    "start timeout")
+
+    def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        """Serve a connection in a task, which Python 3.11 would print if it were asyncio's own."""
+        self._serving.add(asyncio.ensure_future(self._serve(reader, writer)))
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         """Read the token, then the reports of a process, until they are invalid or end."""

@@ -57,6 +57,19 @@ def add_biases(symbol: Any) -> Any:
         "arg_nodes": [i for i, node in enumerate(nodes) if node["op"] == "null"]}))
 
 
+def _check_shapes(symG: Any, symD: Any, rand: tuple[int, ...], data: tuple[int, ...]) -> None:
+    """Raise ArgumentError unless G makes images of shape `data`, and D classifies them."""
+    made = symG.infer_shape(rand=rand)[1][0]
+    if made != data:
+        raise ArgumentError("data_shape", f"{data[1:]} is not {made[1:]}, the shape of symG's "
+                            "images: give that shape, or another symG")
+    try:
+        symD.infer_shape(data=data, label=data[:1])
+    except mx.base.MXNetError:
+        raise ArgumentError("symD", f"does not fit images of shape {data[1:]}: give another "
+                            "symD") from None
+
+
 def _check_memory(networks: Sequence[tuple[Any, Mapping[str, tuple[int, ...]]]], batch_size: int,
                   contexts: list[Any]) -> None:
     """Raise ValueError if networks, given with the shapes of their inputs, need too much memory."""
@@ -103,6 +116,7 @@ def bind_modules(symG: Any, symD: Any, batch_size: int, data_shape: tuple[int, i
     module = {"float32": mx.mod.Module, "bfloat16": Bfloat16Module}[precision]
     rand = [("rand", (batch_size, nz, 1, 1))]
     data, label = [("data", (batch_size, *data_shape))], [("label", (batch_size,))]
+    _check_shapes(symG, symD, rand[0][1], data[0][1])
     _check_memory([(symG, dict(rand)), (symD, {**dict(data), **dict(label)})], batch_size, contexts)
     modG = module(symG, data_names=("rand",), label_names=None, context=contexts)
     modG.bind(data_shapes=rand)

@@ -90,9 +90,12 @@ class Saver(Hook):
 
     def wait(self) -> None:
         """Wait for the writing thread; raises OSError if it failed."""
-        writing, self._writing = self._writing, None
-        if writing is not None:
-            writing.result()
+        if self._writing is not None:
+            try:
+                self._writing.result()
+            finally:
+                if self._writing.done():  # otherwise Ctrl-C has ended the waiting
+                    self._writing = None
 
     def on_end(self, trainer: Trainer) -> None:
         """Save the last step if possible; raises OSError if it cannot be written."""

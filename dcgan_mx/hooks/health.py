@@ -51,6 +51,7 @@ class TrainingHealth:
         self._warned = [values["warning"] for values in logged if "warning" in values]
         # The last step without signs of each failure.
         self._last_healthy = dict.fromkeys(_MESSAGES, 0)
+        self._alike = False  # the images of the last record
         self._entropies: deque[tuple[float, float]] = deque(maxlen=_LINES)
         for values in logged:
             self._update(values)
@@ -64,13 +65,15 @@ class TrainingHealth:
         self._update(values)
         (fake_variance, fake_share), (real_variance, real_share) = (
             _variance(images[name]) for name in ("gout", "data"))
-        if fake_share >= _ALIKE * real_share:
+        were_alike, self._alike = self._alike, fake_share < _ALIKE * real_share
+        if not self._alike:
             self._last_healthy["mode_collapse"] = record.step
+        # A single batch of images proves nothing; D also guesses if G has learned.
+        doubtful = {"mode_collapse": not were_alike,
+                    "no_learning": fake_variance > real_variance / 2}
         failures = [kind for kind, step in self._last_healthy.items()
-                    if record.step - step >= _STEPS and kind not in self._warned]
-        # D also guesses if G has learned.
-        if "no_learning" in failures and fake_variance > real_variance / 2:
-            failures.remove("no_learning")
+                    if record.step - step >= _STEPS and kind not in self._warned
+                    and not doubtful.get(kind)]
         self._warned += failures
         flags = {name: flag_name(name) for name in ("seed", "lr_d", "lr_g", "preview",
                                                         "instance_noise")}

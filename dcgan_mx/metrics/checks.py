@@ -11,9 +11,9 @@ def check_images(name: str, images: np.ndarray) -> None:
     if images.ndim != 4 or images.dtype != np.float32:
         raise ValueError(f"{name} has dtype {images.dtype} and shape {images.shape}: expected "
                          "float32 and (N, C, H, W)")
-    if len(images) < 2 or min(images.shape[2:]) < MIN_SIZE:
-        raise ValueError(f"{name} has shape {images.shape}: expected at least 2 images of at "
-                         f"least {MIN_SIZE} pixels a side")
+    if len(images) < 2 or not images.shape[1] or min(images.shape[2:]) < MIN_SIZE:
+        raise ValueError(f"{name} has shape {images.shape}: expected at least 2 images, with "
+                         f"channels, of at least {MIN_SIZE} pixels a side")
     for part in chunks(images):
         if not np.abs(images[part]).max() <= 1 + 1e-3:  # false for nan, too
             raise ValueError(f"{name} has values outside [-1, 1]: rescale the images")

@@ -208,7 +208,7 @@ class Run:
 
         Records and grids that were written only because the run stopped are removed too.
         TensorBoard rewinds when the training starts: see `EventFile`. Returns the elapsed seconds
-        in the last remaining record, or 0.
+        up to this step, or 0.
         """
         records, self._log_size = self.read_log(), None
         kept = [record for record in records if record["step"] <= step and not record.get("last")]
@@ -222,7 +222,7 @@ class Run:
                     path.unlink()
         with contextlib.suppress(FileNotFoundError):
             (self.path / "result.json").unlink()
-        return float(kept[-1]["seconds"]) if kept else 0.0
+        return max((record["seconds"] for record in records if record["step"] <= step), default=0.0)
 
     def write_evaluation(self, result: dict[str, Any], image: np.ndarray) -> None:
         """Write evaluation.json, and evaluation.png from pixels, (H, W, C), uint8."""

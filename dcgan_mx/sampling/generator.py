@@ -33,7 +33,8 @@ class Generator:
         Whether BatchNorm uses its moving statistics, so that an image depends on its latent vector
         alone, or the statistics of each batch, as in training.
     batch_size : int
-        Images in a batch. An incomplete batch is padded with the first latent vectors of seed 0.
+        Images in a batch. An incomplete batch is padded with the last of the first
+        `batch_size` latent vectors of seed 0.
 
     Attributes
     ----------
@@ -133,6 +134,8 @@ def load_generator(path: StrPath, ctx: Any = None, bn_stats: str = "moving", bat
     checkpoint has them. `Generator` describes the other arguments. Raises ValueError if there is no
     such generator, it is damaged, or it lacks these weights.
     """
+    if weights not in (None, "ema", "raw"):
+        raise ArgumentError("weights", f"invalid value {weights!r}: expected 'ema' or 'raw'")
     if is_pretrained(path):
         metadata, params = read_pretrained(path)
         if weights not in (None, metadata["weights"]):

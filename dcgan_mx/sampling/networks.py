@@ -61,6 +61,9 @@ def load_files(params_path: Path, symbol_path: Path | None, network: str
     with open_regular(params_path, follow=True) as f:
         arrays = parse_params(f.read(), params_path)
     params = {name: array.astype(np.float32) for name, array in arrays.items()}
+    for name, array in params.items():
+        if not np.isfinite(array).all():
+            raise ValueError(f"{params_path}: {name} is not finite: {HINT}")
     other = "D" if network == "G" else "G"
     if list_weights(params, other):
         raise ValueError(f"{params_path} contains {other}, not {network}: give the file of "

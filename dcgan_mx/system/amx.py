@@ -44,10 +44,11 @@ def _warn_once(text: str) -> None:
 
 def enable() -> str | None:
     """Enable AMX for MXNet's bfloat16 kernels; return the reason in one line if that fails."""
-    if os.environ.get(_VARIABLE):
+    if os.environ.get(_VARIABLE) not in (None, "", _AMX):
         return f"AMX stays disabled: {_VARIABLE} is set: unset it"
     refusal = _request_permission()
-    if refusal:  # the variable must stay unset: the first kernel would end the process
+    if refusal:  # with the variable, the first kernel would end the process
+        os.environ.pop(_VARIABLE, None)
         return f"AMX stays disabled: Linux does not permit it here ({refusal})"
     os.environ[_VARIABLE] = _AMX
     try:

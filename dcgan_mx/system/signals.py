@@ -10,14 +10,21 @@ from typing import Callable, Iterator
 
 from .job_role import report
 
+_STOPPING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+
 
 @contextlib.contextmanager
 def stop_on_signal(on_signal: Callable[[int], object]) -> Iterator[None]:
     """Call a function with the number of the first SIGINT, SIGTERM or SIGHUP, in another thread.
 
     A second signal ends the process, but not within a second of the first: some senders signal a
-    process and also its group.
+    process and also its group. Outside of the main thread, where Python allows no handlers, signals
+    keep their effect.
     """
+    if threading.current_thread() is not threading.main_thread():
+        report(ready=True)
+        yield
+        return
     with contextlib.ExitStack() as stack:
         reader, writer = os.pipe()
         thread = threading.Thread(target=_watch, args=(reader, on_signal), daemon=True)
@@ -31,7 +38,7 @@ def stop_on_signal(on_signal: Callable[[int], object]) -> Iterator[None]:
         # can be read at once.
         stack.callback(signal.set_wakeup_fd,
                        signal.set_wakeup_fd(writer, warn_on_full_buffer=False))
-        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        for number in _STOPPING:
             # nohup ignores SIGHUP on purpose; a shell ignores SIGINT for background jobs.
             before = signal.getsignal(number)
             if number != signal.SIGHUP or before is not signal.SIG_IGN:
@@ -46,6 +53,8 @@ def _watch(reader: int, on_signal: Callable[[int], object]) -> None:
     with open(reader, "rb", buffering=0) as f:
         first = 0.0
         while byte := f.read(1):
+            if byte[0] not in _STOPPING:  # Python writes every signal that it handles
+                continue
             if not first:
                 first = time.monotonic()
                 on_signal(byte[0])

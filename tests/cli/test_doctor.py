@@ -55,6 +55,11 @@ def test_doctor_of_a_machine_that_can_train(succeed):
                               "why": "one per physical core; set OMP_NUM_THREADS to change"}
 
 
+@pytest.mark.parametrize("name", VARIABLES)
+def test_the_users_number_of_threads_is_shown(name, collect):
+    assert collect(**{name: "5"})[0]["threads"] == {"number": 5, "why": f"you set {name}=5"}
+
+
 @pytest.mark.parametrize("flags, text", [
     ([], "no AVX-512: --precision bfloat16 is not supported"),
     (["avx512f"], "AVX-512: --precision bfloat16 is not supported"),

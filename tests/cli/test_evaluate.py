@@ -156,6 +156,16 @@ def test_invalid_checkpoints_and_evaluations(run_dir, digits, call, one_line_err
     one_line_error(call("report", plain), "evaluation.json: not the result of an ", "remove it")
 
 
+@pytest.mark.usefixtures("quick_evaluation")
+def test_a_run_without_log_and_grids_is_evaluated(discs, succeed, tmp_path):
+    for name in ("config.json", "checkpoints"):
+        copy = shutil.copytree if (discs / name).is_dir() else shutil.copy
+        copy(discs / name, tmp_path / name)
+    done = succeed("evaluate", tmp_path, "--num-images", 16)
+    assert f"warning: there is no report: {tmp_path} has neither" in done.stderr
+    assert f"See {tmp_path / 'evaluation.png'}: 16 images" in done.stdout
+
+
 @pytest.mark.parametrize("damaged", [
     "[]", '{"step": 1}', '{"step": 1, "images": 1, "baseline": null}',
     '{"step": 1, "images": 1, "swd": "x", "baseline": {}}',

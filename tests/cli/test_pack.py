@@ -131,6 +131,8 @@ def test_pack_writes_the_file_and_replaces_it_with_force(photo_rec, succeed, tmp
     (("--dataset", "imagenet", "--data-path", "cut.rec"), ("cut.rec", "record 5")),
     (("--dataset", "imagenet", "--data-path", "few.rec"), ("few.rec", "5 images", "64")),
     (("--dataset", "folder", "--data-path", "nothing"), ("nothing", "No such file")),
+    (("--dataset", "synthetic", "--data-path", "photos"),
+     ("--data-path: has no effect with --dataset synthetic",)),
     (("--dataset", "folder", "--data-path", "few.rec"),
      ("--dataset: invalid value 'folder': few.rec is a record file: use imagenet",)),
     (("--dataset", "mnist", "--data-path", "few.rec"), ("few.rec is a record file: use imagenet",)),

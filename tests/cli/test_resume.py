@@ -180,6 +180,9 @@ def test_an_unwritable_result_does_not_hide_the_first_error(call, monkeypatch, t
     done = call("train", *SMALL, "--max-steps", 1, "--run-dir", tmp_path / "b")
     assert done.returncode == 2 and done.stderr.splitlines()[-1].startswith(
         f"error: {tmp_path / 'b' / 'result.json'}: No space left on device")
+    monkeypatch.undo()
+    assert call("train", "--resume", "--run-dir", tmp_path / "b").returncode == 0
+    assert Run(tmp_path / "b").read_result().reason == "max_steps"
 
 
 def test_a_full_disk(call, limit_files, tmp_path):

@@ -100,6 +100,8 @@ def test_out_dir_is_written_batch_by_batch(run_dir, succeed, tmp_path, monkeypat
     (("--steps", 3), ("--steps: has no effect without --interpolate or --traverse",)),
     (("--out-dir", "e", "--out", "o.png"), ("--out: conflicts with --out-dir",)),
     (("--out-dir", "e", "--captions"), ("--captions: conflicts with --out-dir",)),
+    (("--out-dir", ""), ("--out-dir: empty path",)), (("--out", ""), ("--out: empty path",)),
+    (("--force",), ("--force: has no effect without --out-dir",)),
     (("--out", "o.gif"), ("o.gif", ".png, .jpg, .jpeg, .webp"))])
 def test_invalid_flags_of_sample(flags, parts, run_dir, call, one_line_error, tmp_path):
     one_line_error(call("sample", run_dir, *flags, cwd=tmp_path), *parts)

@@ -56,6 +56,12 @@ def test_dry_run_writes_nothing_and_flags_take_precedence_over_a_preset(succeed,
     assert os.listdir(tmp_path) == []
 
 
+def test_the_number_of_threads_is_stored_whichever_variable_sets_it(call, tmp_path):
+    assert call("train", *SMALL, "--max-steps", 1, "--run-dir", tmp_path / "run", env={
+        "OMP_NUM_THREADS": "", "MXNET_OMP_MAX_THREADS": "3"}).returncode == 0
+    assert Run(tmp_path / "run").read_config()["omp_num_threads"] == "3"
+
+
 BAD_FLAGS = [
     (("--dataset", "cifar"), "--dataset", "'cifar'", "mnist"),
     (("--batch-size", 0), "--batch-size: invalid value '0'", "an integer >= 1"),

@@ -1,4 +1,8 @@
 """`dcgan_mx.train`: the command `dcgan-mx train` as a function."""
+import os
+import signal
+from concurrent.futures import ThreadPoolExecutor
+
 import numpy as np
 import pytest
 from helpers.small import SMALL, assert_same_arrays, final
@@ -38,6 +42,31 @@ def test_a_hook_ends_the_training(tmp_path):
     settings = run.read_settings().config
     assert (settings.nc, settings.dataset, settings.lr_g) == (1, "synthetic", 0.5)
     assert [folder.name for folder in run.list_checkpoints()] == ["step-00000001"]
+
+
+def test_none_replaces_no_other_limit_or_device(tmp_path):
+    run_dir = tmp_path / "run"
+    dcgan_mx.train(**SETTINGS, cpu_devices=2, num_epochs=2, max_steps=3, run_dir=run_dir)
+    run = dcgan_mx.train(resume=True, run_dir=run_dir, max_steps=None, gpu=None)
+    assert run.read_result().reason == "num_epochs"
+    assert run.read_settings().options.cpu_devices == 2
+
+
+def test_signals_of_the_users_own_handlers_do_not_stop_the_training(tmp_path):
+    received = []
+    before = signal.signal(signal.SIGUSR1, lambda number, frame: received.append(number))
+    try:
+        run = dcgan_mx.train(**SETTINGS, max_steps=4, run_dir=tmp_path / "run", hooks=[
+            LambdaHook(lambda trainer: os.kill(os.getpid(), signal.SIGUSR1))])
+    finally:
+        signal.signal(signal.SIGUSR1, before)
+    assert run.read_result().reason == "max_steps" and received == [signal.SIGUSR1] * 4
+
+
+def test_training_in_another_thread(tmp_path):
+    with ThreadPoolExecutor(1) as pool:
+        started = pool.submit(dcgan_mx.train, **SETTINGS, max_steps=2, run_dir=tmp_path / "run")
+    assert started.result().read_result().reason == "max_steps"
 
 
 @pytest.mark.parametrize("settings, words", [

@@ -4,6 +4,7 @@ import re
 import struct
 import tarfile
 import zipfile
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
@@ -146,6 +147,17 @@ def test_members_of_a_zip_archive_that_cannot_be_read(tmp_path):
         ("secret.png", "is encrypted"), ("strange.png", "is damaged")]
     assert pack(path, tmp_path / "a.rec") == (1, sorted([
         *images.skipped, ("wrong.png", "is damaged: Bad CRC-32 for file 'wrong.png'")]))
+
+
+def test_threads_read_the_same_archive(tmp_path):
+    with zipfile.ZipFile(tmp_path / "a.zip", "w") as archive:
+        for n in range(2000):
+            archive.writestr(str(n), str(n) * 100)
+    files = file_stores.ZipFiles(tmp_path / "a.zip")
+    with ThreadPoolExecutor(16) as pool:
+        for n, (content, size) in enumerate(pool.map(lambda name: files.read(name, 1000),
+                                                     map(str, range(2000)))):
+            assert content.decode() == str(n) * 100 and size == len(content)
 
 
 def test_bombs_in_archives_are_refused(tmp_path, monkeypatch):

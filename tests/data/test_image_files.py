@@ -212,6 +212,11 @@ def test_small_files_of_huge_images_are_rejected_before_decoding(kind, mode, sid
         decode(raw)
 
 
+def test_images_that_would_become_too_long_for_jpeg_are_rejected():
+    with pytest.raises(ValueError, match="^is too narrow to be scaled to 4095 pixels: 8x128"):
+        normalize_image(encode(np.zeros((128, 8), np.uint8)), 4095)
+
+
 def test_threads_share_the_memory_for_decoding(monkeypatch):
     """32 images that need nearly all of 19 MB, or 77 MB in four threads without the limit."""
     monkeypatch.setattr(decoding, "_MAX_MEMORY", 9 << 21)

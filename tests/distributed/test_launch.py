@@ -421,6 +421,18 @@ def test_process_that_others_wait_for_is_named():
         assert message == (expected and f"{expected} waited for it; the job was stopped")
 
 
+def test_connections_at_the_end_of_a_job_print_nothing(caplog):
+    """Python 3.11 and 3.12 print tasks of asyncio's own that are cancelled before they begin."""
+    with ThreadPoolExecutor(1) as pool:
+        for _ in range(5):
+            with socket.create_server(("127.0.0.1", 0), backlog=256) as listener:
+                connections = pool.map(socket.create_connection, [listener.getsockname()] * 200)
+                asyncio.run(JobMonitor("token", {"worker": 0}, 60, 60).run(listener, []))
+                for connection in connections:
+                    connection.close()
+    assert caplog.records == []
+
+
 def test_signal_without_a_name_is_numbered():
     assert monitor(worker=[{"status": -40}]).startswith(
         "worker (process 0 on here) was killed by signal 40; the job")

@@ -1,5 +1,7 @@
 import errno
 import os
+import threading
+from concurrent.futures import Future
 
 import numpy as np
 import pytest
@@ -123,6 +125,28 @@ def test_the_last_step_is_saved_after_any_error(error, tmp_path):
     with pytest.raises(type(error), match=f"^{error}$"):
         fit(small(), LambdaHook(fail), Saver(tmp_path, 3))
     assert list_steps(tmp_path) == [3, 5]
+
+
+def test_the_last_step_is_saved_after_ctrl_c_during_the_wait_for_a_checkpoint(
+        tmp_path, monkeypatch):
+    write, interrupted, waited = checkpoint.write, threading.Event(), Future.result
+
+    def write_slowly(*args):
+        assert interrupted.wait(60)
+        write(*args)
+
+    def interrupt(self, timeout=None):
+        if self is not saver._writing or interrupted.is_set():
+            return waited(self, timeout)
+        interrupted.set()
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(checkpoint, "write", write_slowly)
+    monkeypatch.setattr(Future, "result", interrupt)
+    saver = Saver(tmp_path, 2)
+    with pytest.raises(KeyboardInterrupt):
+        fit(small(), saver)
+    assert list_steps(tmp_path) == [2, 4]
 
 
 def test_an_incomplete_or_diverged_step_is_not_saved(tmp_path, monkeypatch):

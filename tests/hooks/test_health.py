@@ -89,6 +89,16 @@ def test_a_collapse_is_shown_and_logged_once(monkeypatch, tmp_path):
     assert len(run.read_log()) == 16 + len(warned)
 
 
+def test_one_batch_of_similar_images_is_no_collapse():
+    """With more than 300 steps between the lines of the log."""
+    line = {"epoch": 0, "acc": 0.8, "d_entropy": 0.5, "g_entropy": 2.0, "seconds": 1.0}
+    images = {"gout": make_images(0.001, 0.01), "data": make_images(0.22, 0.65)}
+    checked = TrainingHealth()
+    found = [[warning.values["warning"] for warning in checked.check(
+        Record("training", step, {**line, "step": step}, images))] for step in (500, 1000)]
+    assert found == [[], ["mode_collapse"]]
+
+
 @pytest.mark.slow
 def test_the_failing_seed_of_the_reference_settings_is_recognized(mnist_root, tmp_path):
     """With `--seed 1` D wins, and G generates the same noise for all latent vectors."""

@@ -95,6 +95,7 @@ def test_binned_distance_matches_sorting():
     (noise(4, 1, 20), noise(4, 1, 20), {}, "the images have 20x20 pixels: expected squares"),
     (noise(4, 1, 8), noise(4, 1, 8), {}, "at least 16 pixels"),
     (noise(1), noise(1), {}, "at least 2 images"),
+    (noise(4)[:, :0], noise(4)[:, :0], {}, "with channels"),
     (noise(4)[0], noise(4)[0], {}, "real has dtype float32 and shape"),
     (noise(4).astype(float), noise(4), {}, "real has dtype float64"),
     (noise(4), noise(4) + 1, {}, r"fake has values outside \[-1, 1\]"),

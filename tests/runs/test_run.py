@@ -106,13 +106,14 @@ def test_best_evaluation_has_the_classifier_of_the_last():
 def test_rewind_removes_everything_later(run):
     """Records and grids, also those written because the training stopped; not evaluations."""
     figures = {"step": 25, "epoch": 0, "seconds": 8.5, "swd": 4.0}
-    for line in (*LINES[:2], figures, {**LINES[0], "step": 25, "last": True}, LINES[2]):
+    for line in (*LINES[:2], figures, {**LINES[0], "step": 25, "last": True, "seconds": 9.0},
+                 LINES[2]):
         run.log(line)
         for kind in KINDS if line is not figures else ():
             run.draw(kind, line["step"], np.zeros((1, 3, 2, 2), np.float32))
     run.write_result(StopReason("max_steps", 30, 0, 30))
     for back, left in ((27, [10, 20, 25]), (20, [10, 20]), (19, [10])):
-        assert run.rewind(back) == (8.5 if back == 27 else left[-1] / 3)
+        assert run.rewind(back) == (9 if back == 27 else left[-1] / 3)
         assert [line["step"] for line in run.read_log()] == left
         for kind in KINDS:
             assert [*run.list_grids(kind)] == left[:2]

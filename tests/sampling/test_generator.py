@@ -49,6 +49,11 @@ def test_loads_checkpoint_without_d(run_dir, tmp_path):
         load_generator(folder)
 
 
+def test_rejects_unknown_weights(run_dir):
+    with pytest.raises(ValueError, match="^weights: invalid value 'averaged': expected 'ema' or "):
+        load_generator(run_dir, weights="averaged")
+
+
 def test_rejects_other_latent_distribution(run_dir, tmp_path):
     folder = shutil.copytree(list_checkpoints(run_dir)[0], tmp_path / "step-00000005")
     rewrite_state(folder, latent="uniform")

@@ -137,9 +137,9 @@ def soak(kind: str, kills: int, seed: int, folder: Path) -> None:
     if finish(kind, run_dir, steps) != finish(kind, folder / "whole", steps):
         raise RuntimeError(f"the result in {run_dir} differs from that of an uninterrupted run")
     print(f"{kind}: {len(done)} kills, {sum(kill['in_save'] for kill in done)} of them inside a "
-          f"save; steps lost, of {steps}: {sum(lost)} in all, at most {max(lost)} at once; no "
-          "checkpoint is damaged or lost; the result is bit-identical to that of an uninterrupted "
-          "run", flush=True)
+          f"save; steps lost, of {steps}: {sum(lost)} in all, at most {max(lost, default=0)} at "
+          "once; no checkpoint is damaged or lost; the result is bit-identical to that of an "
+          "uninterrupted run", flush=True)
 
 
 def main() -> None:

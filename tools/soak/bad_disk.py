@@ -126,14 +126,17 @@ def main() -> None:
     args = parser.parse_args()
     notes = args.notes.resolve()
     whole, disk, mountpoint = notes / "whole", notes / "disk", notes / "mount"
+    if notes.exists():
+        parser.error(f"--notes: {notes} exists: give a new folder")
     for folder in (disk, mountpoint):
         folder.mkdir(parents=True)
     command = [*TRAIN, *FLAGS, "--max-steps", str(STEPS), "--run-dir"]
-    rng, ends = random.Random(args.seed), Counter[str]()
-    undisturbed = subprocess.Popen([*command, str(whole)], stdout=subprocess.DEVNULL)
-    command.append(str(mountpoint / "run"))
+    rng = random.Random(args.seed)
+    ends: Counter[str] = Counter()
     from .faulty_disk import mount  # needs FUSE
     with mount(disk, mountpoint, args.seed) as (healthy, counts), open(notes / "output", "w") as f:
+        undisturbed = subprocess.Popen([*command, str(whole)], stdout=subprocess.DEVNULL)
+        command.append(str(mountpoint / "run"))
         while not ends["finished"]:
             code, output = train_once(command, rng.uniform(0, 2 * args.seconds), rng)
             print(f"{ENDS[code]}:\n{output}", file=f, flush=True)
