@@ -1,6 +1,7 @@
 """Batches of noise and of real images, which depend on the seed and the batch number only."""
 from __future__ import annotations
 
+import os
 from collections import deque
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any
@@ -248,7 +249,7 @@ class ImagenetIter(EpochIter):
                  inter_method: int = 1, threads: int = 1, num_parts: int = 1, part_index: int = 0,
                  fit: str = "pad", pad_color: str = "white") -> None:
         check_part(num_parts, part_index)
-        images = self._source(path)
+        images = self._source(os.path.abspath(path))  # the current folder may change
         decoder = make_decoder(data_shape, crop, fit, pad_color, exact=self._source is Folder)
         if inter_method not in (1, 9):
             raise ArgumentError("inter_method", f"invalid value {inter_method}: expected 1 "

@@ -243,33 +243,41 @@ class Trainer:
             self.result = self._fit(train_iter, rand_iter, num_epochs, hooks, max_steps)
         except BaseException as error:
             self.result = error
-        for hook in hooks:
-            try:
-                hook.on_end(self)
-            except Exception as error:
-                if isinstance(self.result, BaseException):
-                    warnings.warn(f"another error followed: {error}", RuntimeWarning, stacklevel=2)
-                else:
-                    self.result = error
-        self._requested = None
+        others = []
+        try:
+            for hook in hooks:
+                try:
+                    hook.on_end(self)
+                except Exception as error:
+                    if isinstance(self.result, BaseException):
+                        others.append(error)
+                    else:
+                        self.result = error
+        finally:  # Ctrl-C may interrupt a hook
+            self._requested = None
+        for other in others:  # after all hooks: a warning may be an error
+            warnings.warn(f"another error followed: {other}", RuntimeWarning, stacklevel=2)
         if isinstance(self.result, BaseException):
             raise self.result
 
     def _fit(self, train_iter: Any, rand_iter: Any, num_epochs: int | None, hooks: Sequence[Hook],
              max_steps: int | None) -> StopReason:
         """Train; return how the training ended."""
-        if hasattr(rand_iter, "seek"):
-            rand_iter.seek(self.global_step)
-        self._batches.start(train_iter, self.epoch, self.nbatch)
-        failed = False
+        place, failed = None, False
         while self.stop_request is None:
+            if place != (self.global_step, self.epoch, self.nbatch):  # or a hook has moved it
+                if hasattr(rand_iter, "seek"):
+                    rand_iter.seek(self.global_step)
+                self._batches.start(train_iter, self.epoch, self.nbatch)
             for reason, done, limit in (("num_epochs", self.epoch, num_epochs),
                                         ("max_steps", self.global_step, max_steps)):
                 if limit is not None and done >= limit:
                     self._stop_synced = True
-                    return StopReason(reason, self.global_step, self.epoch, limit)
+                    return StopReason(reason, self.global_step, self.epoch, int(limit))
             batch, last = self._batches.take()
             rbatch = rand_iter.next()
+            check_shape("batch", batch, self.modD)  # here, the last step can still be saved
+            check_shape("rbatch", rbatch, self.modG)
             self._mid_step = True
             self.step(batch, rbatch)
             self.nbatch += 1
@@ -277,6 +285,7 @@ class Trainer:
                 self.epoch, self.nbatch = self.epoch + 1, 0
             self._mid_step = False
             self.metrics.wait(_PREDICTIONS_AHEAD)
+            place = self.global_step, self.epoch, self.nbatch
             for hook in hooks:
                 hook.on_step(self)
             failed = self._batches.failed and self.global_step != max_steps

@@ -2,6 +2,7 @@
 from __future__ import annotations
 
 import base64
+import functools
 import math
 import os
 import re
@@ -159,6 +160,7 @@ def visual(title: str, X: np.ndarray) -> None:
     kernel = find_notebook_kernel()
     if kernel is not None:
         from IPython.display import display
+        _watch_cleared_output(kernel.display_pub)
         display_id = f"dcgan_mx {kernel.execution_count} {title}"
         display({"image/png": base64.b64encode(encode_image(grid)).decode(), "text/plain": title},
                 raw=True, display_id=display_id, update=display_id in _displayed)
@@ -175,6 +177,16 @@ def visual(title: str, X: np.ndarray) -> None:
         path = (re.sub(r"[^-.\w]+", "-", title).strip("-.") or "visual") + ".png"
         save_image(path, grid)
         print(f"{title}: no display is available; wrote {path}")
+
+
+@functools.lru_cache(maxsize=None)
+def _watch_cleared_output(publisher: Any) -> None:
+    """Forget the images of a cell when its output is cleared: nothing is left to replace."""
+    def forget(message: Any) -> Any:
+        if message["header"]["msg_type"] == "clear_output":
+            _displayed.clear()
+        return message
+    publisher.register_hook(forget)
 
 
 def can_show() -> bool:

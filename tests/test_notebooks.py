@@ -44,6 +44,17 @@ def execute(tmp_path, monkeypatch):
     return runpy.run_path(str(RUN))["run"]
 
 
+def test_images_are_shown_after_the_output_was_cleared(execute, tmp_path):
+    notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(
+        "import numpy as np\nfrom IPython.display import clear_output\n"
+        "from dcgan_mx import visual\n"
+        "for n in range(3):\n    clear_output()\n"
+        "    visual('gout', np.zeros((4, 1, 4, 4), np.float32))")])
+    nbformat.write(notebook, tmp_path / "a.ipynb")
+    cell, = execute(tmp_path / "a.ipynb").cells
+    assert list_kinds(cell) == [("display_data", "image/png", "text/plain")]
+
+
 def test_both_languages_have_equal_cells():
     assert list_code(read(ENGLISH)) == list_code(read(CHINESE))
     ours, theirs = read(ENGLISH).cells, read(CHINESE).cells

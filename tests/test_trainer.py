@@ -7,7 +7,8 @@ from helpers.small import small_trainer as small
 from helpers.small import step_and_resume
 
 from dcgan_mx import MnistIter, RandIter, Trainer, make_dcgan_sym
-from dcgan_mx.hooks.base import LambdaHook
+from dcgan_mx.hooks.base import Hook, LambdaHook
+from dcgan_mx.hooks.loggers import MetricLogger
 from dcgan_mx.system.runtime import mx
 from dcgan_mx.trainer import StopRequest
 from tools.benchmark.blog_loop import BlogLoop
@@ -168,10 +169,14 @@ def test_fit_copies_batches_that_an_iterator_overwrites():
 @pytest.mark.parametrize("other, message", [
     ({"size": 32}, "data_shape: (3, 16, 16) is not (3, 32, 32), the shape of symG's images"),
     ({"nc": 1}, "data_shape: (3, 16, 16) is not (1, 16, 16), the shape of symG's images"),
+    ({"rand": "z"}, "symG: does not make images of (4, 5, 1, 1), its input `rand`, alone: give "),
     ({}, "symD: does not fit images of shape (3, 16, 16): give another symD")])
 def test_networks_that_do_not_fit_are_rejected(other, message):
+    name = other.pop("rand", None)
     symG, symD = (make_dcgan_sym(4, 4, **{"nc": 3, "size": 16, **options})[i]
-                  for i, options in enumerate((other, {} if other else {"size": 32})))
+                  for i, options in enumerate((other, {} if other or name else {"size": 32})))
+    if name:
+        symG = symG(rand=mx.sym.Variable(name))
     with pytest.raises(ValueError, match=f"^{re.escape(message)}"):
         Trainer(symG, symD, 4, SHAPE, nz=5)
 
@@ -270,3 +275,66 @@ def test_an_interrupted_wait_for_the_device_leaves_consistent_counters(monkeypat
     with pytest.raises(KeyboardInterrupt):
         trainer.fit(MnistIter(IMAGES, 4, SHAPE), RandIter(4, 5), 100, ())
     assert (trainer.global_step, trainer.epoch, trainer.nbatch) == (4, 1, 0) and trainer.can_save
+
+
+def test_a_batch_of_another_shape_leaves_the_last_step_to_be_saved():
+    class Short(Reader):
+        def next(self):
+            batch = super().next()
+            self.array = mx.nd.zeros((2, *SHAPE))
+            return batch
+
+    trainer = small()
+    with pytest.raises(ValueError, match=r"^batch: its array has shape \(2, 3, 16, 16\)"):
+        trainer.fit(Short(2), RandIter(4, 5), 1, ())
+    assert trainer.global_step == 1 and trainer.can_save
+
+
+def test_a_hook_moves_the_training_to_another_state(parameters):
+    """Back from the sixth step to the third, then to the end: as if that was never left."""
+    trainer, states, seen = small(), {}, []
+
+    def go_back(trainer):
+        seen.append((trainer.global_step, trainer.epoch, trainer.nbatch))
+        if trainer.global_step == 3:
+            states[3] = trainer.get_state()
+        elif trainer.global_step == 6 and len(seen) == 6:
+            trainer.set_state(states[3])
+
+    logger = MetricLogger(1)
+    trainer.fit(MnistIter(IMAGES, 4, SHAPE), RandIter(4, 5), 2, [LambdaHook(go_back), logger])
+    whole, expected = fit(num_epochs=2)
+    assert seen == [*expected[:6], *expected[3:]]
+    assert_same(parameters(trainer), parameters(whole))
+    trainer.set_state(states[3])
+    logger.on_end(trainer)  # without images to log
+
+
+def test_an_interrupted_end_leaves_no_request(monkeypatch):
+    trainer = small()
+
+    class Interrupted(Hook):
+        def on_end(self, trainer):
+            raise KeyboardInterrupt
+
+    stop = LambdaHook(lambda trainer: trainer.request_stop())
+    with pytest.raises(KeyboardInterrupt):
+        trainer.fit(MnistIter(IMAGES, 4, SHAPE), RandIter(4, 5), 1, [stop, Interrupted()])
+    trainer.fit(MnistIter(IMAGES, 4, SHAPE), RandIter(4, 5), 1, ())
+    assert trainer.result.reason == "num_epochs"
+
+
+def test_all_hooks_end_although_a_warning_is_an_error():
+    ended = []
+
+    class Failing(Hook):
+        def on_step(self, trainer):
+            raise OSError("no paper")
+
+        def on_end(self, trainer):
+            ended.append(self)
+            raise OSError("no ink")
+
+    with pytest.raises(RuntimeWarning, match="another error followed: no ink"):
+        small().fit(MnistIter(IMAGES, 4, SHAPE), RandIter(4, 5), 1, [Failing(), Failing()])
+    assert len(ended) == 2

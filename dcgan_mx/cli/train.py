@@ -79,6 +79,7 @@ def train(*, resume: bool = False, override: Sequence[str] = (), hooks: Sequence
     DivergenceError
         If the networks have diverged.
     """
+    hooks = [*hooks]  # raises before a run directory is made
     given = {name: os.fspath(value) if isinstance(value, os.PathLike) else
              value.item() if isinstance(value, np.generic) else value
              for name, value in settings.items()}

@@ -3,6 +3,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from ..iterators import EpochIter
 from ..system.errors import ArgumentError
 from ..system.runtime import mx
 
@@ -57,6 +58,6 @@ class LookaheadBatches:
             return None
         except Exception as error:  # an iterator may raise anything
             return error
-        if not hasattr(self._source, "seek"):  # MXNet's readers overwrite their last batch
+        if not isinstance(self._source, EpochIter):  # MXNet's readers overwrite their last batch
             batch = mx.io.DataBatch([array.copy() for array in batch.data], [], pad=0)
         return batch

@@ -59,7 +59,13 @@ def add_biases(symbol: Any) -> Any:
 
 def _check_shapes(symG: Any, symD: Any, rand: tuple[int, ...], data: tuple[int, ...]) -> None:
     """Raise ArgumentError unless G makes images of shape `data`, and D classifies them."""
-    made = symG.infer_shape(rand=rand)[1][0]
+    try:
+        made = (symG.infer_shape(rand=rand)[1] or [None])[0]
+    except mx.base.MXNetError:
+        made = None
+    if made is None:
+        raise ArgumentError("symG", f"does not make images of {rand}, its input `rand`, alone: "
+                            "give another symG")
     if made != data:
         raise ArgumentError("data_shape", f"{data[1:]} is not {made[1:]}, the shape of symG's "
                             "images: give that shape, or another symG")

@@ -35,16 +35,23 @@ class Metrics:
     def __init__(self, workers: Workers | None = None) -> None:
         self._workers = workers or Workers()
         self._pending: deque[tuple[str, int, Any]] = deque()
-        self.reset()
+        self._clear()
 
     def reset(self) -> None:
-        """Start new averages."""
+        """Start new averages with the next prediction; until then, `get` returns the last ones."""
+        self._ended = True
+
+    def _clear(self) -> None:
+        """Forget all predictions."""
+        self._ended = False
         self._pending.clear()
         self._sums = {"acc": 0.0, "d_entropy": 0.0, "g_entropy": 0.0}
         self._counts = {"d": 0, "g": 0}
 
     def update(self, net: str, label: int, pred: Any) -> None:
         """Count D's predictions, (N, 1), for images with a label, in the update of d or g."""
+        if self._ended:
+            self._clear()
         self._pending.append((net, label, pred.copy()))
 
     def wait(self, ahead: int) -> None:
@@ -62,12 +69,18 @@ class Metrics:
 
     def get(self) -> dict[str, float | None]:
         """Return `acc` in [0, 1], `d_entropy` and `g_entropy` in nats; None without predictions."""
-        state = self.get_state()
+        state = self._gather()
         counts = {name: state["counts"]["g" if name == "g_entropy" else "d"] for name in self._sums}
         return {name: state["sums"][name] / n if n else None for name, n in counts.items()}
 
     def get_state(self) -> dict[str, dict[str, Any]]:
         """Wait for all predictions, and return the `sums` and `counts` that `get` divides."""
+        if self._ended:
+            return {"sums": dict.fromkeys(self._sums, 0.0), "counts": {"d": 0, "g": 0}}
+        return self._gather()
+
+    def _gather(self) -> dict[str, dict[str, Any]]:
+        """Wait for all predictions, and return the sums and counts of all workers."""
         self.wait(0)
         own: dict[str, dict[str, Any]] = {"sums": self._sums, "counts": self._counts}
         states = [json.loads(text) for text in self._workers.all_gather_text(json.dumps(own))]
@@ -76,6 +89,6 @@ class Metrics:
 
     def set_state(self, state: dict[str, dict[str, Any]]) -> None:
         """Continue from what `get_state` returned."""
-        self.reset()
+        self._clear()
         self._sums.update(state["sums"])
         self._counts.update(state["counts"])

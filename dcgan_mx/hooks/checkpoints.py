@@ -55,6 +55,8 @@ class Saver(Hook):
             self.flush()
         if self._unsaved and self._writing is None and time.monotonic() > self._retry_at:
             self._writing = self._pool.submit(self._write)
+        if self.step is not None and trainer.global_step < self.step:
+            self.step = None  # of a training that was rewound or replaced
         due = (trainer.nbatch if self._every is None else trainer.global_step % self._every) == 0
         if due and self.step != trainer.global_step:
             self.save(trainer)

@@ -43,7 +43,7 @@ class MetricLogger(Hook):
     def __init__(self, every: int, *loggers: Logger, seconds: float = 0.0,
                  health: TrainingHealth | None = None) -> None:
         self._every, self._loggers, self._health = every, loggers, health
-        self._failing: set[Logger] = set()
+        self._failing: set[int] = set()  # ids: a logger need not be hashable
         self._last_time = time.perf_counter()
         self._start = self._last_time - seconds
         self._last_step: int | None = None
@@ -62,21 +62,21 @@ class MetricLogger(Hook):
         for logger in self._loggers:
             try:
                 logger.log(record)
-                self._failing.discard(logger)
+                self._failing.discard(id(logger))
             except Exception as error:  # such as a lost display, or too little memory for grids
-                if logger not in self._failing:
+                if id(logger) not in self._failing:
                     cause = (f"{error.filename}: {error.strerror}" if isinstance(error, OSError)
                              and error.filename else f"{type(logger).__name__}: {one_line(error)}")
                     warnings.warn(f"{cause}: step {record.step} is not written there; the training "
                                   "continues, and does not repeat this warning until writing "
                                   "succeeds", RuntimeWarning, stacklevel=2)
-                self._failing.add(logger)
+                self._failing.add(id(logger))
 
     def on_step(self, trainer: Trainer) -> None:
         """Log a record if it is due."""
         if self._last_step is None:
             self._last_step = trainer.global_step - 1
-        if trainer.global_step % self._every == 0:
+        if trainer.global_step % self._every == 0 and trainer.outG is not None:
             record = self._measure(trainer)
             self.log(record)
             for warning in self._health.check(record) if self._health else ():
@@ -88,9 +88,11 @@ class MetricLogger(Hook):
         with contextlib.ExitStack() as stack:
             for logger in self._loggers:
                 stack.callback(logger.close)
-            if self._last_step not in (None, trainer.global_step) and trainer.can_save:
+            if (self._last_step not in (None, trainer.global_step) and trainer.can_save
+                    and trainer.outG is not None):  # None: a hook has called `set_state`
                 # The averages are not reset: a resumed run has no record here.
                 self.log(self._measure(trainer, last=True))
+            self._last_step = None  # of this `fit`
 
     def _measure(self, trainer: Trainer, **more: Any) -> Record:
         """Wait for the device; return the record of this step."""
@@ -131,7 +133,11 @@ class JsonlLogger(Logger):
     def close(self) -> None:
         """Append the lines that are not written yet; raises OSError if that fails."""
         while self._unwritten:
-            self._run.log(self._unwritten[0])  # synced: no checkpoint is ahead of the log
+            try:
+                self._run.log(self._unwritten[0])  # synced: no checkpoint is ahead of the log
+            except (TypeError, ValueError):  # it is not JSON, and never will be
+                del self._unwritten[0]
+                raise
             del self._unwritten[0]
 
 

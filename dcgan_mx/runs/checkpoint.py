@@ -4,6 +4,7 @@ from __future__ import annotations
 import hashlib
 import os
 import shutil
+import threading
 import warnings
 from pathlib import Path
 from typing import Any
@@ -29,6 +30,8 @@ from .checkpoint_files import (
     step_of,
 )
 from .params import dump_params
+
+_writing = threading.Lock()  # a `Saver` writes in another thread
 
 
 def save(run_dir: StrPath, trainer: Any, seed: int | None = None, keep: int = 0,
@@ -63,6 +66,13 @@ def save(run_dir: StrPath, trainer: Any, seed: int | None = None, keep: int = 0,
 def write(run_dir: StrPath, state: dict[str, Any], seed: int | None = None, keep: int = 0,
           best_step: int | None = None) -> Path:
     """Write a state that `Trainer.get_state` returned, like `save`."""
+    with _writing:
+        return _write(run_dir, state, seed, keep, best_step)
+
+
+def _write(run_dir: StrPath, state: dict[str, Any], seed: int | None, keep: int,
+           best_step: int | None) -> Path:
+    """Write a state; see `save`."""
     folder = Path(run_dir) / "checkpoints" / f"step-{state['counters']['step']:08d}"
     temporary = folder.with_name(f".{folder.name}.{os.getpid()}.tmp")
     checksums = {}

@@ -2,6 +2,7 @@
 from __future__ import annotations
 
 import math
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -60,6 +61,7 @@ class Generator:
         self.symbol, self.averaged, self._is_train = symG, False, bn_stats == "batch"
         shape = (batch_size, self.nz, 1, 1)
         check_params(symG, params, rand=shape)
+        self._lock = threading.Lock()  # a Module holds the batch that it computes
         self._mod = mx.mod.Module(symG, data_names=("rand",), label_names=None,
                                   context=ctx or mx.current_context())
         self._mod.bind(data_shapes=[("rand", shape)], for_training=False)
@@ -91,7 +93,8 @@ class Generator:
                      4 * len(z) * math.prod(image_shape), "generate fewer at once")
         shape = self._mod.data_shapes[0].shape
         filler = make_latents(shape[0], self.nz, 0).reshape(shape)
-        return forward_batches(self._mod, z.reshape(-1, *shape[1:]), filler, self._is_train)[0]
+        with self._lock:
+            return forward_batches(self._mod, z.reshape(-1, *shape[1:]), filler, self._is_train)[0]
 
 
 def forward_batches(mod: Any, inputs: np.ndarray, filler: np.ndarray | None = None,

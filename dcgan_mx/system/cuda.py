@@ -58,6 +58,9 @@ class BuildError(ImportError):
         self.problem = Problem(problem, fix)
         super().__init__(f"{problem}: {fix}")
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        return type(self), tuple(self.problem)
+
 
 class Gpu(NamedTuple):
     """A GPU as the driver describes it, with its memory in bytes."""

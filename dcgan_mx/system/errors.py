@@ -1,6 +1,8 @@
 """Errors that name the invalid argument, and one-line messages of other libraries' errors."""
 from __future__ import annotations
 
+from typing import Any
+
 _MAX_LENGTH = 2000  # of a message
 _STACK = ("Traceback", "Stack trace")  # of MXNet, before or after its message
 
@@ -14,6 +16,9 @@ class ArgumentError(ValueError):
     def __init__(self, argument: str, problem: str) -> None:
         super().__init__(f"{argument}: {problem}")
         self.argument, self.problem = argument, problem
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return type(self), (self.argument, self.problem)  # else another process cannot unpickle it
 
 
 def one_line(error: object) -> str:

@@ -68,7 +68,8 @@ def test_weights_that_are_not_finite_are_rejected(models, call, one_line_error, 
     arrays = mx.nd.load(str(models[1] / "dcgan_G-0007.params"))
     arrays["arg:g1_weight"][:] = np.nan
     mx.nd.save(str(tmp_path / "nan-0001.params"), arrays)
-    one_line_error(call("sample", "nan", cwd=tmp_path), "nan-0001.params: arg:g1_weight is not finite")
+    one_line_error(call("sample", "nan", cwd=tmp_path),
+                   "nan-0001.params: arg:g1_weight is not finite")
 
 
 FLAGS = (*SMALL, "--nz", 10, "--lr", 1e-30, "--max-steps", 1)  # a rate that changes no weight

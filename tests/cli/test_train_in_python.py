@@ -63,6 +63,12 @@ def test_signals_of_the_users_own_handlers_do_not_stop_the_training(tmp_path):
     assert run.read_result().reason == "max_steps" and received == [signal.SIGUSR1] * 4
 
 
+def test_hooks_must_be_a_sequence(tmp_path):
+    with pytest.raises(TypeError):
+        dcgan_mx.train(**SETTINGS, run_dir=tmp_path / "run", hooks=LambdaHook(print))
+    assert not (tmp_path / "run").exists()
+
+
 def test_training_in_another_thread(tmp_path):
     with ThreadPoolExecutor(1) as pool:
         started = pool.submit(dcgan_mx.train, **SETTINGS, max_steps=2, run_dir=tmp_path / "run")

@@ -48,6 +48,23 @@ def test_a_saver_saves_in_a_second_training_too(tmp_path):
     assert list_steps(tmp_path) == [3, 4, 6, 8]
 
 
+def test_a_hook_may_save_the_same_steps(tmp_path):
+    fit(small(), Saver(tmp_path, 1), LambdaHook(lambda t: checkpoint.save(tmp_path, t)))
+    assert list_steps(tmp_path) == [1, 2, 3, 4, 5, 6]
+
+
+def test_a_saver_replaces_the_steps_of_a_training_that_was_rewound(tmp_path):
+    trainer, hook = small(), Saver(tmp_path, 3)
+    start = trainer.get_state()
+    fit(trainer, hook, max_steps=3)
+    first = Run(tmp_path).list_checkpoints()[0]
+    before = (first / "G-0000.params").read_bytes()
+    trainer.set_state(start)
+    trainer.modG._optimizer.set_learning_rate(0.1)
+    fit(trainer, hook, max_steps=3)
+    assert (first / "G-0000.params").read_bytes() != before and list_steps(tmp_path) == [3]
+
+
 @pytest.fixture
 def full_disk(monkeypatch):
     """`checkpoint.write` fails once per element of `failures`; `asked` lists its steps."""

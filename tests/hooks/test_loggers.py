@@ -7,7 +7,7 @@ from helpers.small import small_trainer
 
 from dcgan_mx import MnistIter, RandIter
 from dcgan_mx.data.datasets import make_discs
-from dcgan_mx.hooks.base import LambdaHook, Logger
+from dcgan_mx.hooks.base import LambdaHook, Logger, Record
 from dcgan_mx.hooks.grids import GridLogger
 from dcgan_mx.hooks.loggers import JsonlLogger, MetricLogger
 from dcgan_mx.hooks.progress import Progress
@@ -49,6 +49,27 @@ def test_records_average_the_steps_since_the_last(tmp_path):
     seconds = [line["seconds"] for line in lines[:2]]
     assert 0 < seconds[0] < seconds[1]
     assert lines[1]["images_per_s"] == pytest.approx(3 * 4 / (seconds[1] - seconds[0]))
+
+
+def test_hooks_after_a_record_get_its_averages_also_in_a_second_training(tmp_path):
+    run, seen = make_run(tmp_path / "run"), []
+    hooks = [MetricLogger(2, JsonlLogger(run)),
+             LambdaHook(lambda trainer: seen.append(trainer.metrics.get()["acc"]))]
+    for _ in range(2):
+        fit(hooks, 4)
+    lines = run.read_log()
+    assert seen[1::2] == [line["acc"] for line in lines]
+    assert all(line["images_per_s"] > 0 for line in lines)
+
+
+def test_a_record_that_is_not_json_is_left_out(tmp_path):
+    logger = JsonlLogger(make_run(tmp_path / "run"))
+    metrics = MetricLogger(1, logger)
+    wrong = LambdaHook(lambda trainer: trainer.global_step == 2 and metrics.log(
+        Record("evaluation", 2, {"swd": np.float32(1)}, {})))
+    with pytest.warns(RuntimeWarning, match="JsonlLogger: .*: step 2 is not written there"):
+        fit([metrics, wrong], 4)
+    assert [line["step"] for line in Run(tmp_path / "run").read_log()] == [1, 2, 3, 4]
 
 
 def test_a_logger_that_fails_warns_once_and_loses_no_log_line(tmp_path):

@@ -1,5 +1,6 @@
 import json
 import shutil
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
@@ -34,6 +35,15 @@ def test_images_depend_on_their_batch_only_with_batch_statistics(run_dir):
     np.testing.assert_allclose(one_by_one, together, atol=1e-5)
     generator, _ = load_generator(run_dir, bn_stats="batch", batch_size=4)
     assert abs(generator.generate(z[:8])[:1] - generator.generate(z[:1])).max() > 1e-3
+
+
+def test_threads_share_a_generator(run_dir):
+    generator, _ = load_generator(run_dir, batch_size=4)
+    vectors = [make_latents(4, 10, seed) for seed in range(40)]
+    expected = [generator.generate(z) for z in vectors]
+    with ThreadPoolExecutor(4) as pool:
+        for found, images in zip(pool.map(generator.generate, vectors), expected):
+            np.testing.assert_array_equal(found, images)
 
 
 def test_loads_checkpoint_without_d(run_dir, tmp_path):

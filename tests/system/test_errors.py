@@ -1,6 +1,9 @@
+import pickle
+
 import pytest
 
-from dcgan_mx.system.errors import one_line
+from dcgan_mx.system.cuda import BuildError
+from dcgan_mx.system.errors import ArgumentError, one_line
 from dcgan_mx.system.runtime import mx
 
 
@@ -11,6 +14,13 @@ from dcgan_mx.system.runtime import mx
      "failed: x")])
 def test_messages_become_one_printable_line(message, line):
     assert one_line(ValueError(message)) == line
+
+
+@pytest.mark.parametrize("error", [
+    ArgumentError("seed", "invalid value -1"), BuildError("no driver", "install one")])
+def test_errors_reach_other_processes(error):
+    again = pickle.loads(pickle.dumps(error))
+    assert str(again) == str(error) and vars(again) == vars(error)
 
 
 def test_mxnet_errors_lose_their_stack():
