@@ -188,8 +188,9 @@ def main(argv: Sequence[str]) -> int:
     if features:
         with show_time("training linear classifiers"):
             result["svm_errors"] = probe_features(features, settings)
-    print(json.dumps(result) if args.json else format_table(result, source), flush=True)
+    text = json.dumps(result) if args.json else format_table(result, source)
     if run is None:
+        print(text)
         return 0
     shown, half = images[:_SHOWN], _SHOWN // 2
     count = min(train_iter.num_batches, -(-_MOST_COMPARED // train_iter.batch_size))
@@ -199,6 +200,7 @@ def main(argv: Sequence[str]) -> int:
     grid = make_grid(np.concatenate([shown[:half], nearest[:half], shown[half:],
                                      nearest[half:]]), half)
     run.write_evaluation(result, grid)
+    print(text, flush=True)
     pages = [*_write_report(run.path), str(run.path / "evaluation.png")]
     if not args.json:
         print(f"See {', and '.join(pages)}: {_SHOWN} images, each above the nearest real image.")

@@ -53,7 +53,8 @@ def prepare_streams() -> None:
         except OSError:  # else the next file that is opened would get this number
             setattr(sys, name, open(os.devnull, mode))  # noqa: SIM115  stays open
         stream = getattr(sys, name)
-        if isinstance(stream, io.TextIOWrapper) and stream.errors == "strict" and mode == "w":
+        if isinstance(stream, io.TextIOWrapper) and mode == "w" and (
+                stream.errors == "strict" or stream.encoding.lower() != "utf-8"):
             stream.reconfigure(errors="backslashreplace")
 
 

@@ -1,6 +1,7 @@
 """`dcgan-mx runs`: the runs in a folder."""
 from __future__ import annotations
 
+import contextlib
 import fcntl
 from pathlib import Path
 from typing import Sequence
@@ -57,7 +58,10 @@ def describe(run: Run) -> str:
 def main(argv: Sequence[str]) -> int:
     """List the runs; return the exit code."""
     folder = Path(make_parser().parse_args(argv).folder)
-    configs = [(path.stat().st_mtime_ns, path.parent) for path in folder.glob("*/config.json")]
+    configs = []
+    for path in folder.glob("[!.]*/config.json"):  # not those that are being created
+        with contextlib.suppress(FileNotFoundError):  # removed or renamed meanwhile
+            configs.append((path.stat().st_mtime_ns, path.parent))
     if not configs:
         raise ValueError(f"there is no run in {folder}: give a folder that contains runs")
     for _, path in sorted(configs):

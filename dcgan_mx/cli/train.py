@@ -105,6 +105,7 @@ def _train(args: TrainArgs, hooks: Sequence[Hook] = ()) -> tuple[int, Run | None
             print(json.dumps(run_info, indent=2))
         return 0, None
     check_same_flags(args, contexts, workers)
+    _check_apart(args)
     if args.preview is not None:
         if first:
             write_preview(args.preview, settings)
@@ -144,6 +145,18 @@ def _train(args: TrainArgs, hooks: Sequence[Hook] = ()) -> tuple[int, Run | None
                   f"writing to {run.path}", sep="\n", flush=True)
         return run_training(trainer, train_iter, rand_iter, settings, run, seconds, evaluator,
                             hooks), run
+
+
+def _check_apart(args: TrainArgs) -> None:
+    """Raise ArgumentError if the preview or the new run would be among the training images."""
+    config, options = args.settings
+    name, path = (("preview", args.preview) if args.preview is not None else
+                  ("run_dir", options.run_dir or "runs/new"))
+    if (config.dataset == "folder" and options.data_path and (args.preview or not args.resume)
+            and Path(options.data_path).resolve() in Path(path).resolve().parents):
+        raise ArgumentError(name, f"{path} is in the folder of the training images, "
+                            f"{options.data_path}, and would add images to it: give a path outside "
+                            "of that folder")
 
 
 def _report_limit(run: Run, limit: StopReason) -> None:
@@ -227,6 +240,11 @@ def restore(run: Run | None, trainer: Trainer, args: TrainArgs, run_info: dict[s
         changed = ["data_path"] * check_resume_config(old, run_info, args.override)
         run_info["init"] = run_info["init"] or old.get("init")
         folder = checkpoint.load_latest(run.path, trainer)
+        result = run.read_result() if folder is None else None
+        if result and result.step and result.reason != "error":  # which saved a checkpoint
+            raise ArgumentError("run_dir", f"{run.path} was trained up to step {result.step}, but "
+                                "has no checkpoint: restore its folder checkpoints, or start a "
+                                "new run")
         if folder is not None:
             changed = [name for name in ("seed", "batch_size")
                        if getattr(old_config, name) != getattr(args.settings.config, name)

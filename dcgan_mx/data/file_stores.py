@@ -128,7 +128,7 @@ class TarFiles:
             for magic, module in _COMPRESSIONS.items():
                 if head.startswith(magic):
                     self._file = _decompress(path, self._file, module)
-            with tarfile.open(fileobj=self._file, mode="r:") as archive:
+            with tarfile.open(fileobj=self._file, mode="r:", encoding="utf-8") as archive:
                 while member := archive.next():
                     archive.members.clear()  # type: ignore[attr-defined]  # saves memory
                     self._add(member)

@@ -10,7 +10,7 @@ from typing import Callable, TypeVar
 
 import cv2
 import numpy as np
-from PIL import Image, ImageOps, JpegImagePlugin, PngImagePlugin
+from PIL import Image, JpegImagePlugin, PngImagePlugin
 
 from ..system.errors import ArgumentError
 from . import decoding
@@ -24,6 +24,10 @@ T = TypeVar("T")
 PAD_COLORS = {"white": 255, "gray": 128, "black": 0}
 _HEIF = re.compile(rb"....ftyp(avi[fs]|hei[cfmsx]|hev[cmsx]|mif1|msf1)", re.DOTALL)
 _ORIENTATION = 0x0112  # the Exif tag
+_TURNS = dict(zip(range(2, 9), (
+    Image.Transpose.FLIP_LEFT_RIGHT, Image.Transpose.ROTATE_180, Image.Transpose.FLIP_TOP_BOTTOM,
+    Image.Transpose.TRANSPOSE, Image.Transpose.ROTATE_270, Image.Transpose.TRANSVERSE,
+    Image.Transpose.ROTATE_90)))  # by the value of the tag
 # Accept images with a long text or profile, which may take four bytes per character.
 PngImagePlugin.MAX_TEXT_CHUNK = PngImagePlugin.MAX_TEXT_MEMORY = 1 << 24
 OnOdd = Callable[[], object]  # is called for a JPEG file with missing or extra bytes
@@ -195,8 +199,11 @@ def _load(raw: bytes, side: int, gray: bool | None, on_odd: OnOdd, memory: conte
         memory.enter_context(decoding.reserve_memory(needed, size))
         if image.format == "JPEG" and not buffered and decoding.load_jpeg(image, file, raw):
             on_odd()
-        if image.getexif().get(_ORIENTATION, 1) != 1:
-            image = ImageOps.exif_transpose(image)
+        image.load()  # turns a TIFF file, and removes its tag
+        # Not ImageOps.exif_transpose, which encodes all tags again, and fails at an odd one.
+        turn = _TURNS.get(image.getexif().get(_ORIENTATION, 1))
+        if turn is not None:
+            image = image.transpose(turn)
             decoding.trim_after(needed)
         return decoding.to_array(image, gray)
     except Image.UnidentifiedImageError:

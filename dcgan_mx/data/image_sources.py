@@ -91,7 +91,13 @@ def _order(files: FileStore) -> list[str]:
     """Return the names in a pseudo-random order, without the top folder of `zip a.zip FOLDER`."""
     tops = {name.split("/")[0] for name in files.names}
     start = len(tops.pop()) + 1 if len(tops) == 1 and not isinstance(files, FolderFiles) else 0
-    return sorted(files.names, key=lambda name: hashlib.sha256(os.fsencode(name[start:])).digest())
+    encode = os.fsencode if isinstance(files, FolderFiles) else _encode
+    return sorted(files.names, key=lambda name: hashlib.sha256(encode(name[start:])).digest())
+
+
+def _encode(name: str) -> bytes:
+    """Return the bytes of an archive's name, whatever the locale."""
+    return name.encode("utf-8", "surrogateescape")
 
 
 class Records:

@@ -83,8 +83,11 @@ def _read_grids(run: Run, kind: str, most: int) -> list[tuple[str, EmbeddedImage
     """Return captions and grids, evenly chosen over the run, fewer if they are large."""
     while True:
         grids = run.list_grids(kind, most)
-        frames = [(f"step {step}", embed_image(read_png(path), _MAX_WIDTH))
-                  for step, path in grids.items()]
+        try:
+            frames = [(f"step {step}", embed_image(read_png(path), _MAX_WIDTH))
+                      for step, path in grids.items()]
+        except FileNotFoundError:  # a training with --keep-grids has removed one: list them again
+            continue
         if len(frames) == 1 or sum(len(image.src) for _, image in frames) <= _MAX_SLIDER:
             return frames
         most = len(grids) // 2

@@ -13,7 +13,7 @@ import stat
 import time
 import warnings
 from pathlib import Path
-from typing import Any, Callable, Iterator, TypeVar
+from typing import Any, BinaryIO, Callable, Iterator, TypeVar
 
 import numpy as np
 
@@ -40,6 +40,16 @@ from .log import METRICS, parse_evaluation, read_log
 from .stop_reason import StopReason, parse_stop_reason
 
 _Parsed = TypeVar("_Parsed")
+
+
+def _flock(file: BinaryIO) -> None:
+    """Lock a file; raises BlockingIOError if another process keeps it locked."""
+    for pause in (0.01, 0.1):  # `dcgan-mx runs` locks it for a moment
+        with contextlib.suppress(BlockingIOError):
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            return
+        time.sleep(pause)
+    fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
 
 
 class Run:
@@ -109,7 +119,7 @@ class Run:
                                     "folder; only the run directory itself may be a link")
         with open_regular(self.path / "lock", write=True) as f:
             try:
-                fcntl.flock(f, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                _flock(f)
             except BlockingIOError:
                 process = f"process {f.read(20).decode(errors='replace').strip()}".strip()
                 raise ArgumentError("run_dir", f"{self.path} is in use by {process}: wait until it "
@@ -235,7 +245,7 @@ class Run:
 
     def write_result(self, reason: StopReason) -> None:
         """Write result.json: how the training stopped."""
-        write_atomic(self.path / "result.json", reason.encode())
+        write_atomic(self.path / "result.json", reason.encode(), sync=True)
 
     def read_result(self) -> StopReason | None:
         """Read result.json; None if the run is training, or was killed before it was written."""

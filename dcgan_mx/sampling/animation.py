@@ -42,11 +42,13 @@ def animate(run_dir: StrPath, out: StrPath | None = None, kind: str | None = Non
     if not grids:
         raise ValueError(f"{run.path / 'grids'} has no {kind}-*.png: train longer, or choose "
                          "another kind of grid")
+    if out == "":
+        raise ArgumentError("out", "empty path: give a path, or omit the flag")
     out = Path(out or run.path / f"{kind}.gif")
     if out.suffix.lower() != ".gif":
         raise ArgumentError("out", f"invalid value {str(out)!r}: expected a name ending in .gif "
                             "(the MP4 gets the same name)")
-    highest, widest, _ = map(max, zip(*(read_png(path).shape for path in grids.values())))
+    highest, widest, _ = map(max, zip(*(pixels.shape for _, pixels in _read(grids))))
     ratio = min(1.0, width / widest, _MAX_HEIGHT / highest)
     size = max(1, round(ratio * widest)), max(1, round(ratio * highest))
     write_atomic(out, _encode_gif(grids, size, seconds))
@@ -63,10 +65,19 @@ def animate(run_dir: StrPath, out: StrPath | None = None, kind: str | None = Non
     return [out, video]
 
 
+def _read(grids: dict[int, Path]) -> Iterator[tuple[int, np.ndarray]]:
+    """Yield the grids that still exist: a training with --keep-grids removes some."""
+    for step, path in grids.items():
+        try:
+            pixels = read_png(path)
+        except FileNotFoundError:
+            continue
+        yield step, pixels
+
+
 def _make_frames(grids: dict[int, Path], size: tuple[int, int]) -> Iterator[Image.Image]:
     """Yield a frame for each grid: scaled down to `size`, centered, its step below."""
-    for step, path in grids.items():
-        pixels = read_png(path)
+    for step, pixels in _read(grids):
         grid = Image.fromarray(np.broadcast_to(pixels, (*pixels.shape[:2], 3)))
         grid.thumbnail(size, Image.Resampling.BOX)
         # MP4 needs even sides.
@@ -79,12 +90,12 @@ def _make_frames(grids: dict[int, Path], size: tuple[int, int]) -> Iterator[Imag
 
 def _encode_gif(grids: dict[int, Path], size: tuple[int, int], seconds: float) -> bytes:
     """Encode frames as a GIF, whose unit of time is 10 ms."""
-    durations = np.diff(np.rint(np.linspace(0, 100 * seconds, len(grids) + 1)))
-    durations[-1] += 100 * _LAST_SECONDS
-    milliseconds = [int(10 * duration) for duration in durations]
     # 32 colors are enough for gray digits; 64 make the file 1.5 times as large.
     first, *others = (frame.quantize(32, dither=Image.Dither.NONE)
                       for frame in _make_frames(grids, size))
+    durations = np.diff(np.rint(np.linspace(0, 100 * seconds, len(others) + 2)))
+    durations[-1] += 100 * _LAST_SECONDS
+    milliseconds = [int(10 * duration) for duration in durations]
     content = io.BytesIO()
     first.save(content, "GIF", save_all=True, append_images=others, loop=0,
                duration=milliseconds if others else milliseconds[0])

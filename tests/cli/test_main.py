@@ -113,11 +113,12 @@ def test_a_full_disk_is_one_line():
     assert (done.returncode, done.stderr) == (2, "error: No space left on device\n")
 
 
-def test_closed_streams_are_replaced_and_unknown_characters_escaped(tmp_path):
+@pytest.mark.parametrize("encoding", ["ascii", "ascii:surrogateescape"])
+def test_closed_streams_are_replaced_and_unknown_characters_escaped(encoding):
     code = ("import os, sys; from dcgan_mx.cli import main; main.prepare_streams(); "
             "print('seed, \\xe9'); print('lost', file=sys.stderr); "
             "assert os.open(os.devnull, os.O_RDONLY) > 2")
     done = subprocess.run(["sh", "-c", '"$0" -c "$1" <&- 2>&-', sys.executable, code],
                           stdout=subprocess.PIPE, check=False,
-                          env={**os.environ, "PYTHONIOENCODING": "ascii"})
+                          env={**os.environ, "PYTHONIOENCODING": encoding})
     assert (done.returncode, done.stdout) == (0, b"seed, \\xe9\n")

@@ -155,6 +155,17 @@ def test_invalid_images_are_one_line(flags, parts, photo_rec, call, one_line_err
     assert not (tmp_path / "runs").exists()
 
 
+@pytest.mark.parametrize("flags, name", [
+    ((), "--run-dir: runs/new is"), (("--run-dir", "b/run"), "--run-dir: b/run is"),
+    (("--preview", "p.png"), "--preview: p.png is")])
+def test_no_image_is_written_into_the_folder_of_the_images(flags, name, call, one_line_error,
+                                                           tmp_path):
+    (tmp_path / "b").mkdir()
+    one_line_error(call("train", "--dataset", "folder", "--data-path", ".", *flags, cwd=tmp_path),
+                   f"{name} in the folder of the training images, ., and would add images")
+    assert os.listdir(tmp_path) == ["b"] and os.listdir(tmp_path / "b") == []
+
+
 @pytest.mark.parametrize("args, parts", [
     (("empty", "o.rec"), ("empty", "0 readable images")),
     (("empty", "o.zip"), ("OUT.rec: invalid name 'o.zip'", "NAME.rec")),

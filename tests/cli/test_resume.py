@@ -168,6 +168,16 @@ def test_divergence_ends_the_training_and_keeps_the_last_finite_checkpoint(ended
     assert all(np.isfinite(value).all() for value in final(ended).values())
 
 
+def test_a_run_whose_checkpoints_are_gone_is_not_started_again(call, one_line_error, tmp_path):
+    run = Run(tmp_path / "run")
+    call("train", *SMALL, "--max-steps", 2, "--disp-batches", 1, "--run-dir", run.path)
+    shutil.rmtree(run.path / "checkpoints")
+    log, grids = run.read_log(), run.list_grids("gout")
+    one_line_error(call("train", "--resume", "--run-dir", run.path, "--max-steps", 4),
+                   f"--run-dir: {run.path} was trained up to step 2, but has no checkpoint")
+    assert (run.read_log(), run.list_grids("gout")) == (log, grids) and len(log) == len(grids) == 2
+
+
 def test_an_unwritable_result_does_not_hide_the_first_error(call, monkeypatch, tmp_path):
     def refuse(run, ending):
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(run.path / "result.json"))

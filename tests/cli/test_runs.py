@@ -5,6 +5,12 @@ from dcgan_mx.runs.run import Run
 from dcgan_mx.runs.stop_reason import StopReason
 
 
+def test_runs_that_are_being_created_are_not_listed(call, one_line_error, tmp_path):
+    (tmp_path / ".new.7.tmp").mkdir()
+    (tmp_path / ".new.7.tmp" / "config.json").write_text("{}")
+    one_line_error(call("runs", tmp_path), "there is no run in")
+
+
 def test_runs_are_listed_with_state_step_and_metrics(succeed, call, one_line_error, tmp_path):
     one_line_error(call("runs", cwd=tmp_path), "there is no run in runs: give a folder")
     config = {"flags": {"dataset": "mnist"}}

@@ -8,6 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
+from helpers.common import run_code
 from PIL import Image
 
 from dcgan_mx import FolderIter
@@ -147,6 +148,18 @@ def test_members_of_a_zip_archive_that_cannot_be_read(tmp_path):
         ("secret.png", "is encrypted"), ("strange.png", "is damaged")]
     assert pack(path, tmp_path / "a.rec") == (1, sorted([
         *images.skipped, ("wrong.png", "is damaged: Bad CRC-32 for file 'wrong.png'")]))
+
+
+@pytest.mark.parametrize("name", ["a.zip", "a.tar"])
+def test_names_of_archives_do_not_depend_on_the_locale(name, tmp_path):
+    make = {"a.zip": make_zip, "a.tar": make_tar}[name]
+    path = make(tmp_path / name, {**IMAGES, "日本.png": encode(4)})
+    code = ("import sys; from dcgan_mx.data.image_sources import Folder\n"
+            "source = Folder(sys.argv[1])\n"
+            "print(ascii([source.name(n) for n in range(len(source))]), source.fingerprint)")
+    results = [run_code(code, path, env={**os.environ, **locale}).stdout for locale in (
+        {"LC_ALL": "C.UTF-8"}, {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"})]
+    assert results[0] == results[1] and "u65e5" in results[0]
 
 
 def test_threads_read_the_same_archive(tmp_path):

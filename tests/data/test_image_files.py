@@ -212,6 +212,17 @@ def test_small_files_of_huge_images_are_rejected_before_decoding(kind, mode, sid
         decode(raw)
 
 
+def test_an_odd_exif_tag_beside_the_orientation_is_ignored():
+    """A number that does not fit into its tag: Pillow can read it, but not write it."""
+    exif = Image.Exif()
+    exif[0x0112], exif[0x0128] = 6, 1
+    block = exif.tobytes()
+    wrong = block.replace(struct.pack(">HHIHH", 0x0128, 3, 1, 1, 0),
+                          struct.pack(">HHII", 0x0128, 4, 1, 70000))
+    assert wrong != block
+    np.testing.assert_array_equal(decode(encode(exif=wrong)), decode(encode(exif=block)))
+
+
 def test_images_that_would_become_too_long_for_jpeg_are_rejected():
     with pytest.raises(ValueError, match="^is too narrow to be scaled to 4095 pixels: 8x128"):
         normalize_image(encode(np.zeros((128, 8), np.uint8)), 4095)

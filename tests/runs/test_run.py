@@ -192,6 +192,14 @@ def test_lock_excludes_other_processes_until_they_end(run):
             assert (run.path / "lock").read_text() == f"{os.getpid()}\n"
 
 
+def test_a_short_lock_of_another_command_is_waited_for(run, monkeypatch):
+    with open(run.path / "lock", "w") as f:
+        fcntl.flock(f, fcntl.LOCK_SH)
+        monkeypatch.setattr("time.sleep", lambda seconds: fcntl.flock(f, fcntl.LOCK_UN))
+        with run.lock():
+            assert (run.path / "lock").read_text() == f"{os.getpid()}\n"
+
+
 @pytest.fixture
 def ended():
     """The id of a process that has ended."""

@@ -80,6 +80,13 @@ def test_grids_of_different_sizes_are_scaled_and_centred(run_dir):
         assert (*white.min(0), *white.max(0)) == box
 
 
+def test_grids_that_a_training_removes_meanwhile_are_left_out(run_dir, monkeypatch):
+    grids = Run(run_dir).list_grids("fixed")
+    monkeypatch.setattr(Run, "list_grids", lambda *_: {**grids, 100: run_dir / "gone.png"})
+    animate(run_dir, seconds=3)
+    assert read_gif(run_dir / "fixed.gif")[1] == [1000, 1000, 2000]
+
+
 @pytest.mark.parametrize("size", [(30_000, 30_000), (1, 80_000_000)])
 @pytest.mark.usefixtures("bounded_memory")
 def test_grid_with_false_size_is_rejected_before_writing(size, run_dir):
