@@ -148,6 +148,7 @@ def test_resume_uses_init_from_only_without_a_checkpoint(bundled, call, succeed,
     # killed before its first checkpoint
     shutil.copytree(whole, early)
     shutil.rmtree(early / "checkpoints")
+    (early / "result.json").unlink()
     done = succeed("train", *flags, "--run-dir", early, "--resume")
     assert "no checkpoint yet" in done.stdout
     assert_same_arrays(final(whole), final(early))
@@ -157,6 +158,7 @@ def test_resume_uses_init_from_only_without_a_checkpoint(bundled, call, succeed,
     monkeypatch.setattr(pretrained, "FOLDER", tmp_path)
     make_pretrained(str(early), "discs")
     shutil.rmtree(early / "checkpoints")
+    (early / "result.json").unlink()
     one_line_error(call("train", "--run-dir", early, "--resume"), "--init-from", "pretrained:discs")
     # without the generator: a checkpoint does not need it
     (tmp_path / "discs.json").unlink()
