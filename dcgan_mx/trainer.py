@@ -243,6 +243,12 @@ class Trainer:
             self.result = self._fit(train_iter, rand_iter, num_epochs, hooks, max_steps)
         except BaseException as error:
             self.result = error
+        self._end_hooks(hooks)
+        if isinstance(self.result, BaseException):
+            raise self.result
+
+    def _end_hooks(self, hooks: Sequence[Hook]) -> None:
+        """Call `on_end` of all hooks; the first error becomes the result, others are warnings."""
         others = []
         try:
             for hook in hooks:
@@ -256,9 +262,7 @@ class Trainer:
         finally:  # Ctrl-C may interrupt a hook
             self._requested = None
         for other in others:  # after all hooks: a warning may be an error
-            warnings.warn(f"another error followed: {other}", RuntimeWarning, stacklevel=2)
-        if isinstance(self.result, BaseException):
-            raise self.result
+            warnings.warn(f"another error followed: {other}", RuntimeWarning, stacklevel=3)
 
     def _fit(self, train_iter: Any, rand_iter: Any, num_epochs: int | None, hooks: Sequence[Hook],
              max_steps: int | None) -> StopReason:

@@ -6,6 +6,7 @@ ValueError for an invalid number of threads.
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import os
 import sys
 import types
@@ -21,7 +22,7 @@ from .cuda import INSTALL_CPU, BuildError, load_libraries
 from .job_role import report
 from .lazy_operators import lazy_operators
 
-__all__ = ["disable_exit_barrier", "mx", "set_parameters", "wait_all"]
+__all__ = ["disable_exit_barrier", "mx", "serve", "set_parameters", "wait_all"]
 
 
 def wait_all() -> None:
@@ -47,6 +48,19 @@ def disable_exit_barrier(kv: Any) -> None:
     """
     if report(rank=kv.rank):
         mx.base.check_call(mx.base._LIB.MXKVStoreSetBarrierBeforeExit(kv.handle, 0))
+
+
+def serve() -> None:
+    """Run MXNet's server or scheduler, which this process is, until the job ends."""
+    # MXNet's own function (kvstore_server.py) unpickles the commands of anyone who connects, which
+    # runs code.
+    @ctypes.CFUNCTYPE(None, ctypes.c_int, ctypes.c_char_p, ctypes.c_void_p)
+    def ignore(*_: object) -> None:
+        warnings.warn("a command was ignored: servers only add gradients", RuntimeWarning,
+                      stacklevel=1)
+
+    kv = mx.kv.create("dist")
+    mx.base.check_call(mx.base._LIB.MXKVStoreRunServer(kv.handle, ignore, None))
 
 
 if sys.flags.optimize > 1:

@@ -3,6 +3,7 @@ import asyncio
 import contextlib
 import json
 import os
+import pickle
 import re
 import signal
 import socket
@@ -205,6 +206,19 @@ def test_job_rejects_unknown_connections_and_ends_when_a_worker_fails(tmp_path):
                         r"\) ended with status 3: see its message above; the job was stopped\n",
                         err)
     assert status == 1
+
+
+def test_servers_do_not_unpickle_commands(tmp_path):
+    code = ("import sys; from dcgan_mx.system.devices import make_kvstore; "
+            "kv = make_kvstore('dist_sync'); kv._send_command_to_servers(0, sys.argv[1])")
+    mkdir = f"cos\nmkdir\n(S{str(tmp_path / 'made')!r}\ntR."
+    with pytest.raises(FileExistsError):
+        (tmp_path / "made").mkdir()
+        pickle.loads(mkdir.encode())
+    (tmp_path / "made").rmdir()
+    status, err = finish(start_job(["-n", 1, "-s", 1], [sys.executable, "-c", code, mkdir]))
+    assert status == 0 and "a command was ignored" in err
+    assert not (tmp_path / "made").exists()
 
 
 @pytest.mark.parametrize("role, supervisor", [
