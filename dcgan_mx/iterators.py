@@ -6,7 +6,6 @@ from collections import deque
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any
 
-import cv2
 import numpy as np
 
 from .data.errors import DatasetError
@@ -15,6 +14,7 @@ from .data.image_sources import DecodedImages, Folder, Records, Source
 from .system.command_line import flag_name
 from .system.errors import ArgumentError
 from .system.files import StrPath
+from .system.opencv import cv2
 from .system.runtime import mx
 
 # Independent streams of random numbers of one seed.

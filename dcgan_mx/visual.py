@@ -108,7 +108,7 @@ def save_image(path: StrPath, pixels: np.ndarray) -> None:
 
 def encode_image(pixels: np.ndarray, suffix: str = ".png") -> bytes:
     """Return the content of an image file, of gray or RGB pixels, (H, W, C), uint8."""
-    import cv2  # late: `dcgan-mx doctor` has to run without OpenCV, which sets LD_LIBRARY_PATH
+    from .system.opencv import cv2  # late: `dcgan-mx doctor` has to run without OpenCV
 
     if pixels.shape[2] == 3:
         pixels = cv2.cvtColor(pixels, cv2.COLOR_RGB2BGR)
@@ -125,8 +125,8 @@ def read_png(path: StrPath) -> np.ndarray:
             Image.open(f, formats=("PNG",)).verify()  # the checksums of all chunks
             f.seek(0)
             image: Image.Image = Image.open(f, formats=("PNG",))
-            # A small file may claim any number of pixels.
-            if image.width * image.height > (1 << 23) + 128 * os.fstat(f.fileno()).st_size:
+            # Pillow takes up to 11 bytes per pixel, and a small file may claim any number of them.
+            if 11 * image.width * image.height > (1 << 28) + 11 * os.fstat(f.fileno()).st_size:
                 raise ValueError
             pixels = np.asarray(image.convert("L" if image.mode in ("1", "L") else "RGB"))
         except Exception:  # a decoder raises anything on a damaged file

@@ -135,8 +135,8 @@ def chunk(kind, content=b"", claimed=None):
             + zlib.crc32(kind + content).to_bytes(4, "big"))
 
 
-@pytest.mark.parametrize("size, claimed", [((4, 4), 2**31 - 100), ((30_000, 30_000), None),
-                                           ((1, 80_000_000), None)])
+@pytest.mark.parametrize("size, claimed", [
+    ((4, 4), 2**31 - 100), ((30_000, 30_000), None), ((1, 80_000_000), None), ((5000, 5000), None)])
 @pytest.mark.usefixtures("bounded_memory")
 def test_claims_of_a_png_file_allocate_no_memory(size, claimed, tmp_path):
     """Of its sides, or of a chunk: OpenCV allocates it."""

@@ -70,7 +70,9 @@ def ask_child(function: str, timeout: float = 120) -> dict[str, Any]:
     If the child prints no JSON, `failure` explains in one line how it ended.
     """
     environ = {name: value for name, value in os.environ.items() if not name.startswith("DMLC_")}
-    code = f"from dcgan_mx.cli import diagnostics; diagnostics.{function}()"
+    # With -c, Python looks for modules in the current folder first.
+    code = (f"import sys; del sys.path[0]; sys.path.append({str(Path(__file__).parents[2])!r}); "
+            f"from dcgan_mx.cli import diagnostics; diagnostics.{function}()")
     try:
         done = subprocess.run([sys.executable, "-c", code], env=environ, capture_output=True,
                               text=True, errors="replace", timeout=timeout, check=False)

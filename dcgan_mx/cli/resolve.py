@@ -4,6 +4,7 @@ from __future__ import annotations
 import hashlib
 import os
 from itertools import islice
+from pathlib import Path
 from typing import Any
 
 from ..data.datasets import get_fashion_mnist, get_mnist, make_discs
@@ -39,7 +40,7 @@ def resolve_model(name: str, dataset: str | None = None) -> tuple[StrPath, Setti
             raise ArgumentError("dataset", f"missing: {name} does not name the data set of "
                                 f"its training; give one of {', '.join(DATASETS)}")
         return name, resolve_image_settings(DEFAULTS.replace({"dataset": dataset})), None
-    folder = None if is_pretrained(name) else find_checkpoint(name).resolve()
+    folder = None if is_pretrained(name) else Path(os.path.abspath(find_checkpoint(name)))
     if dataset is not None:
         raise ArgumentError("dataset", f"{name} names its data set: remove the flag")
     if folder is None:

@@ -9,7 +9,6 @@ import warnings
 from pathlib import Path
 from typing import Any, Sequence
 
-import cv2
 import numpy as np
 
 from .. import __version__
@@ -27,6 +26,7 @@ from ..system.command_line import LAUNCHED_BY
 from ..system.cpu import THREADS
 from ..system.devices import make_contexts, make_kvstore
 from ..system.errors import ArgumentError
+from ..system.opencv import cv2
 from ..system.runtime import mx
 from ..trainer import Hook, Trainer
 from ..visual import make_grid, save_image

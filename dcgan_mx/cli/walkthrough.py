@@ -7,7 +7,6 @@ import textwrap
 from pathlib import Path
 from typing import Any, Callable, Sequence
 
-import cv2
 import numpy as np
 
 from ..data.datasets import get_mnist, make_discs
@@ -20,6 +19,7 @@ from ..reports.blog_experiments import Probe, check_rules, find_layers, find_sha
 from ..symbols import make_dcgan_sym
 from ..system.devices import make_contexts
 from ..system.files import data_folder, write_atomic
+from ..system.opencv import cv2
 from ..system.runtime import mx
 from ..trainer import Trainer
 from ..visual import fill_buf, make_grid, standardize, to_pixels, visual

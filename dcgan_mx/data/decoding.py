@@ -7,7 +7,7 @@ import threading
 from typing import Any, Iterator
 
 import numpy as np
-from PIL import Image
+from PIL import Image, TiffImagePlugin
 
 from ..system.memory import trim_heap
 
@@ -15,6 +15,8 @@ _MAX_MEMORY = 9 << 25  # bytes for all images that are being decoded: 33 megapix
 _UNITS = 64  # into which they are divided
 _free, _turn = threading.Semaphore(_UNITS), threading.Lock()
 _STRIP = 1 << 18  # pixels that are converted at once
+_MAX_SCANS = 200  # of a JPEG file; encoders write about ten
+_MAX_COMMENTS = 1000  # of a PPM file; Pillow takes quadratic time
 _MAX_CHECKED = 1 << 25  # bytes of a JPEG file that is checked, which takes two copies
 
 
@@ -25,7 +27,19 @@ def estimate_memory(image: Image.Image) -> int:
     """
     gray = image.mode in ("1", "L") and "transparency" not in image.info
     per_pixel = 3 if gray else {"WEBP": 16, "AVIF": 12, "HEIF": 12}.get(str(image.format), 9)
-    return per_pixel * image.width * image.height
+    pixels = image.width * image.height
+    if isinstance(image, TiffImagePlugin.TiffImageFile):  # a tile is decoded as a whole
+        width, height = (image.tag_v2.get(tag, 0) for tag in (322, 323))
+        pixels = max(pixels, width * height)
+    return per_pixel * pixels
+
+
+def check_time(image: Image.Image, raw: bytes) -> None:
+    """Raise ValueError if a small file might take minutes to decode."""
+    if image.format == "JPEG" and raw.count(b"\xff\xda") > _MAX_SCANS:
+        raise ValueError(f"has more than {_MAX_SCANS} scans")
+    if raw[:2] in (b"P1", b"P2", b"P3") and raw.count(b"#") > _MAX_COMMENTS:
+        raise ValueError(f"has more than {_MAX_COMMENTS} comments")
 
 
 @contextlib.contextmanager

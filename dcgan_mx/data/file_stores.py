@@ -105,6 +105,9 @@ class ZipFiles:
         info = self._infos[name]
         if info.flag_bits & 1:
             raise ValueError("is encrypted: make the archive without a password")
+        if info.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
+            # ZipExtFile decompresses any number of bytes at once with the other methods.
+            raise ValueError("is compressed by another method than deflate: use deflate")
         growth = min(limit, info.file_size) - min(info.compress_size, self._size)
         if growth > _MAX_MEMBER_GROWTH:  # ZipExtFile reads no more than the size in the header
             raise ValueError(f"is {growth >> 20} MiB larger than its compressed form: unpack it")
@@ -136,6 +139,8 @@ class TarFiles:
 
     def _add(self, member: tarfile.TarInfo) -> None:
         """Note where the content of a member is."""
+        if member.size < 0:  # some versions of tarfile would read the same header forever
+            raise tarfile.HeaderError(f"{member.name} has a negative size")
         name, target = map(os.path.normpath, (member.name, member.linkname))  # ./NAME: NAME
         if member.isreg() and not member.issparse():
             self._places[name] = member.offset_data, member.size

@@ -8,11 +8,11 @@ import re
 from functools import lru_cache, partial
 from typing import Callable, TypeVar
 
-import cv2
 import numpy as np
 from PIL import Image, JpegImagePlugin, PngImagePlugin
 
 from ..system.errors import ArgumentError
+from ..system.opencv import cv2
 from . import decoding
 
 FORMATS = ("BMP", "GIF", "JPEG", "PNG", "PPM", "TIFF", "WEBP")
@@ -173,6 +173,7 @@ def _open(file: io.BytesIO, raw: bytes) -> Image.Image:
         file.seek(0)
         image = JpegImagePlugin.JpegImageFile(file)
     _check_header(image)
+    decoding.check_time(image, raw)
     return image
 
 

@@ -10,24 +10,28 @@ import signal
 import subprocess
 import sys
 import tempfile
-from pathlib import Path
 from typing import Any, Iterator, Mapping, Tuple
 
 from ..system.errors import ArgumentError
-from ..system.files import StrPath
+from ..system.files import StrPath, open_regular
 from . import supervisor
 
 # The program that each launcher needs on PATH.
 PROGRAMS = {"local": None, "ssh": "ssh", "mpi": "mpirun", "slurm": "srun"}
 _OPTIONS = {"hostfile": ("ssh", "mpi"), "host_ip": ("ssh", "mpi", "slurm"), "nodes": ("slurm",)}
 _HOST = re.compile(r"((?:\w[\w.-]*@)?\w[\w.-]*)(?::(\d{1,5})|\s+slots=\d+)?", re.ASCII)
+_MAX_HOSTFILE = 1 << 20  # bytes
 _START = [sys.executable, "-I", "-S", supervisor.__file__]
 Starter = Tuple[str, "subprocess.Popen[bytes]"]  # name in messages, process
 
 
 def check_hosts(path: StrPath) -> list[tuple[str, str]]:
     """Return the hosts of a file and their ports ("" by default); ArgumentError if invalid."""
-    text = Path(path).read_text(encoding="utf-8-sig", errors="replace")
+    with open_regular(path, follow=True) as f:
+        raw = f.read(_MAX_HOSTFILE + 1)
+    if len(raw) > _MAX_HOSTFILE:
+        raise ArgumentError("hostfile", f"{path} is larger than 1 MiB: write a host on each line")
+    text = raw.decode("utf-8-sig", errors="replace")
     hosts = []
     for number, line in enumerate(map(str.strip, text.splitlines()), 1):
         host = _HOST.fullmatch(line)

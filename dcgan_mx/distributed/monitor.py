@@ -109,7 +109,9 @@ class JobMonitor:
 
     def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         """Serve a connection in a task, which Python 3.11 would print if it were asyncio's own."""
-        self._serving.add(asyncio.ensure_future(self._serve(reader, writer)))
+        task = asyncio.ensure_future(self._serve(reader, writer))
+        self._serving.add(task)
+        task.add_done_callback(self._serving.discard)
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         """Read the token, then the reports of a process, until they are invalid or end."""

@@ -5,12 +5,12 @@ import hashlib
 from pathlib import Path
 from typing import Any, Mapping
 
-import cv2
 import numpy as np
 
 from ..runs.params import dump_params, parse_params
 from ..sampling.generator import forward_batches
 from ..system.files import open_regular
+from ..system.opencv import cv2
 from ..system.runtime import mx
 
 PATH = Path(__file__).parent.parent / "pretrained" / "digit-classifier.params"

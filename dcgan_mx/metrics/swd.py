@@ -4,10 +4,10 @@ from __future__ import annotations
 from concurrent.futures import Executor, ThreadPoolExecutor
 from typing import Callable, Iterator, NamedTuple
 
-import cv2
 import numpy as np
 
 from ..system.cpu import physical_cores
+from ..system.opencv import cv2
 from .checks import MIN_SIZE, check_images, chunks
 
 _PATCH = 7  # pixels a side

@@ -42,7 +42,10 @@ class EventFile:
             if self._writer is None:
                 self._folder.mkdir(exist_ok=True)
                 name = f"events.out.tfevents.{self._started:010d}.{self._step:08d}"
-                self._path = self._folder / name
+                if self._path != self._folder / name:
+                    self._path = self._folder / name
+                    with open(self._path, "x"):  # tensorboardX would write through a link
+                        pass
                 self._writer = RecordWriter(str(self._path))
                 start = SessionLog(status=SessionLog.START)
                 events = [Event(file_version="brain.Event:2"),

@@ -16,6 +16,7 @@ _LIST_MAGIC, _ARRAY_MAGIC = 0x112, 0xF993FAC9
 _DENSE_MAGIC = 0xF993FAC8  # of older versions, which had no sparse arrays
 _DTYPES = {0: "<f4", 1: "<f8", 2: "<f2", 3: "|u1", 4: "<i4", 5: "|i1", 6: "<i8"}
 _TYPE_FLAGS = {np.dtype(dtype): flag for flag, dtype in _DTYPES.items()}
+_MAX_ARRAYS = 10_000  # far more than a network has
 _MAX_DIMENSIONS = 32  # of NumPy's arrays
 
 
@@ -73,6 +74,8 @@ def parse_params(data: bytes, path: object) -> dict[str, np.ndarray]:
         magic, reserved, count = unpack("<QQQ")
         if (magic, reserved) != (_LIST_MAGIC, 0):
             raise ValueError("is not an MXNet .params file")
+        if count > _MAX_ARRAYS:
+            raise ValueError(f"has {count} arrays: expected at most {_MAX_ARRAYS}")
         arrays = [take_array() for _ in range(count)]
         if unpack("<Q") != (count,):
             raise ValueError(f"does not name each of its {count} arrays")

@@ -1,9 +1,11 @@
-"""Names that MXNet 1.9.1 needs and newer releases of NumPy and Python have removed.
+"""Changes of MXNet 1.9.1, and names that it needs and newer NumPy and Python have removed.
 
-Importing the package adds them, so a plain `import mxnet` after it works, too.
+Importing the package makes the changes and adds the names, so a plain `import mxnet` after it
+works, too.
 """
 from __future__ import annotations
 
+import os
 import sys
 import types
 from importlib.machinery import ModuleSpec, PathFinder, SourceFileLoader
@@ -34,8 +36,8 @@ def add_missing_names() -> None:
     if sys.version_info >= (3, 12) and "distutils.version" not in sys.modules:
         # Not `distutils` itself: setuptools warns about a `distutils` that is not its own.
         sys.modules["distutils.version"] = make_distutils_version()
-    if _RecordIOFinder not in sys.meta_path:
-        sys.meta_path.insert(0, _RecordIOFinder)
+    if _Finder not in sys.meta_path:
+        sys.meta_path.insert(0, _Finder)
 
 
 def make_distutils_version() -> types.ModuleType:
@@ -46,24 +48,39 @@ def make_distutils_version() -> types.ModuleType:
     return module
 
 
-class _RecordIOLoader(SourceFileLoader):
-    """Load mxnet.recordio without ndarray.tostring, which NumPy 2.3 removed."""
+def reject_command() -> None:
+    """End a server that has received an optimizer from a worker, or from anyone else."""
+    print("error: a worker sent its optimizer, and unpickling it could run any code: set "
+          "MXNET_UPDATE_ON_KVSTORE=0, so that workers update the parameters", file=sys.stderr,
+          flush=True)
+    os._exit(1)  # MXNet would ignore an exception, and add gradients to the parameters
+
+
+_CHANGES = {
+    "mxnet.recordio": (b".tostring()", b".tobytes()"),  # removed in NumPy 2.3
+    "mxnet.kvstore.kvstore_server": (
+        b"pickle.loads(cmd_body)",
+        f"__import__({__name__!r}, fromlist=['']).reject_command()".encode())}
+
+
+class _Loader(SourceFileLoader):
+    """Load a module of MXNet with its source changed."""
 
     def get_code(self, fullname: str) -> types.CodeType:
-        source = self.get_data(self.path).replace(b".tostring()", b".tobytes()")
+        source = self.get_data(self.path).replace(*_CHANGES[fullname])
         code: types.CodeType = compile(source, self.path, "exec", dont_inherit=True)
         return code
 
 
-class _RecordIOFinder:
-    """Find only mxnet.recordio, with the loader above."""
+class _Finder:
+    """Find only the modules to change, with the loader above."""
 
     @staticmethod
     def find_spec(name: str, path: Sequence[str] | None = None,
                   target: types.ModuleType | None = None) -> ModuleSpec | None:
-        if name != "mxnet.recordio":
+        if name not in _CHANGES:
             return None
         spec = PathFinder.find_spec(name, path, target)
         if spec is not None and spec.origin is not None:
-            spec.loader = _RecordIOLoader(name, spec.origin)
+            spec.loader = _Loader(name, spec.origin)
         return spec

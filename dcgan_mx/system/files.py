@@ -89,7 +89,10 @@ def parse_json(raw: bytes) -> Any:
     # Deep nesting can abort Python 3.8 ("Cannot recover from stack overflow").
     if raw.count(b"[") + raw.count(b"{") > _MAX_BRACKETS:
         raise ValueError("is nested too deeply")
-    return json.loads(raw)
+    try:
+        return json.loads(raw)
+    except RecursionError:  # many functions called this one
+        raise ValueError("is nested too deeply") from None
 
 
 def open_regular(path: StrPath, follow: bool = False, write: bool = False) -> BinaryIO:

@@ -46,9 +46,8 @@ def run_server() -> None:
     """
     if os.environ.get("DMLC_ROLE") in ROLES[1:]:
         read_role()
-        from .runtime import serve
-        serve()
-        raise SystemExit
+        from .runtime import mx
+        mx.kvstore.kvstore_server._init_kvstore_server_module()
 
 
 def _take_report_fd() -> int | None:

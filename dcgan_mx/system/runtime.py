@@ -6,7 +6,6 @@ ValueError for an invalid number of threads.
 from __future__ import annotations
 
 import contextlib
-import ctypes
 import os
 import sys
 import types
@@ -21,8 +20,9 @@ from .cpu import physical_cores, read_threads
 from .cuda import INSTALL_CPU, BuildError, load_libraries
 from .job_role import report
 from .lazy_operators import lazy_operators
+from .library_path import keep_library_path
 
-__all__ = ["disable_exit_barrier", "mx", "serve", "set_parameters", "wait_all"]
+__all__ = ["disable_exit_barrier", "mx", "set_parameters", "wait_all"]
 
 
 def wait_all() -> None:
@@ -50,19 +50,6 @@ def disable_exit_barrier(kv: Any) -> None:
         mx.base.check_call(mx.base._LIB.MXKVStoreSetBarrierBeforeExit(kv.handle, 0))
 
 
-def serve() -> None:
-    """Run MXNet's server or scheduler, which this process is, until the job ends."""
-    # MXNet's own function (kvstore_server.py) unpickles the commands of anyone who connects, which
-    # runs code.
-    @ctypes.CFUNCTYPE(None, ctypes.c_int, ctypes.c_char_p, ctypes.c_void_p)
-    def ignore(*_: object) -> None:
-        warnings.warn("a command was ignored: servers only add gradients", RuntimeWarning,
-                      stacklevel=1)
-
-    kv = mx.kv.create("dist")
-    mx.base.check_call(mx.base._LIB.MXKVStoreRunServer(kv.handle, ignore, None))
-
-
 if sys.flags.optimize > 1:
     raise BuildError("MXNet needs the docstrings that Python omits with -OO or PYTHONOPTIMIZE=2",
                      "use -O or PYTHONOPTIMIZE=1, or neither")
@@ -82,7 +69,7 @@ _replaced = {name: module for name, module in (
     if name not in sys.modules}
 sys.modules.update(_replaced)  # type: ignore[arg-type]
 try:
-    with lazy_operators(), warnings.catch_warnings():
+    with lazy_operators(), keep_library_path(), warnings.catch_warnings():
         warnings.simplefilter("ignore")  # distutils (below Python 3.12) is deprecated
         import mxnet as mx
 except ModuleNotFoundError as error:

@@ -5,7 +5,7 @@ import sys
 import tempfile
 
 import pytest
-from helpers.common import CARDS, ROOT, build_library, write_package
+from helpers.common import CARDS, ROOT, build_library, run_code, write_package
 
 from dcgan_mx.cli import diagnostics, doctor
 from dcgan_mx.system.cpu import cpu_flags
@@ -100,23 +100,29 @@ def test_full_disk_stops_training_unless_data_are_there(downloaded, stops, colle
     assert problem["stops"] == stops
 
 
-def test_mxnet_that_fails_or_hangs_does_not_end_the_doctor(script, here, monkeypatch):
+def test_mxnet_that_fails_or_hangs_does_not_end_the_doctor(here, monkeypatch):
     (here / "mxnet").mkdir()
     code = here / "mxnet" / "__init__.py"
     code.write_text("raise RuntimeError('boom')")
-    done = script("dcgan_mx", "doctor", cwd=here)
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(here), str(ROOT)]))
+    done = run_code("import sys; from dcgan_mx.cli.main import run; sys.exit(run('doctor', []))",
+                    cwd=here, check=False)
     assert (done.returncode, done.stderr) == (1, "")
     assert (f"problem: cannot load MXNet or its dependencies ({code}): RuntimeError: boom "
             "fix: pip install --no-deps mxnet==1.9.1 --force-reinstall, and check that PYTHONPATH "
             "does not contain another folder named mxnet Training cannot start"
             ) in " ".join(done.stdout.split())
-    monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(here), str(ROOT)]))
     for text, timeout, failure in (
             ("import os; os.abort()", 120, "the process was ended by SIGABRT"),
             ("import sys; sys.exit(0)", 120, "the process ended without an answer"),
             ("import time; time.sleep(100)", 0.1, "no answer within 0.1 seconds")):
         code.write_text(text)
         assert diagnostics.ask_child("probe_mxnet", timeout) == {"failure": failure}
+
+
+def test_modules_of_the_current_folder_are_not_imported(here):
+    (here / "numpy.py").write_text("raise ImportError('of the current folder')")
+    assert diagnostics.ask_child("probe_mxnet")["gpus"] == 0
 
 
 def test_two_builds_of_mxnet_are_a_problem(call, tmp_path):

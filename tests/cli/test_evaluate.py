@@ -157,6 +157,16 @@ def test_invalid_checkpoints_and_evaluations(run_dir, digits, call, one_line_err
 
 
 @pytest.mark.usefixtures("quick_evaluation")
+def test_results_are_written_to_the_run_whose_checkpoints_are_a_link(discs, succeed, tmp_path):
+    shutil.copy(discs / "config.json", tmp_path)
+    (tmp_path / "checkpoints").symlink_to(discs / "checkpoints")
+    before = {path: path.read_bytes() for path in discs.iterdir() if path.is_file()}
+    succeed("evaluate", tmp_path, "--num-images", 16)
+    assert (tmp_path / "evaluation.json").exists()
+    assert before == {path: path.read_bytes() for path in discs.iterdir() if path.is_file()}
+
+
+@pytest.mark.usefixtures("quick_evaluation")
 def test_a_run_without_log_and_grids_is_evaluated(discs, succeed, tmp_path):
     for name in ("config.json", "checkpoints"):
         copy = shutil.copytree if (discs / name).is_dir() else shutil.copy

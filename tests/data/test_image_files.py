@@ -212,6 +212,28 @@ def test_small_files_of_huge_images_are_rejected_before_decoding(kind, mode, sid
         decode(raw)
 
 
+def test_a_tile_larger_than_its_tiff_image_counts():
+    """Libtiff decodes it as a whole: here 488 MiB, from 8 kB."""
+    rows = b"\xff" * 8008  # white, compressed
+    tags = [(256, 64), (257, 64), (258, 1), (259, 4), (262, 0), (277, 1), (322, 64_000),
+            (323, 64_000), (324, 8), (325, len(rows))]
+    directory = b"".join(struct.pack("<HHLL", tag, 4, 1, value) for tag, value in tags)
+    raw = (b"II*\0" + struct.pack("<L", 8 + len(rows)) + rows + struct.pack("<H", len(tags))
+           + directory + bytes(4))
+    with pytest.raises(ValueError, match="is too large, more than 288 MiB to decode: 64x64"):
+        decode(raw)
+
+
+def test_small_files_that_would_take_minutes_are_rejected():
+    raw = encode(Image.new("L", (64, 64), 128), "JPEG", progressive=True)
+    last = raw.rindex(b"\xff\xda")
+    with pytest.raises(ValueError, match="has more than 200 scans"):
+        decode(raw[:-2] + raw[last:last + 14] * 200 + raw[-2:])
+    with pytest.raises(ValueError, match="has more than 1000 comments"):
+        decode(b"P2 64 64 255\n" + b"#\n" * 1001 + b"0 " * 4096)
+    decode(b"P2 64 64 255\n" + b"#\n" * 9 + b"0 " * 4096)
+
+
 def test_an_odd_exif_tag_beside_the_orientation_is_ignored():
     """A number that does not fit into its tag: Pillow can read it, but not write it."""
     exif = Image.Exif()

@@ -51,6 +51,17 @@ def test_events_are_not_written_to_a_link(tmp_path, write, monkeypatch):
     assert not (tmp_path / "elsewhere").exists()
 
 
+def test_a_file_of_that_name_is_not_overwritten(tmp_path, write):
+    folder, precious = tmp_path / "tensorboard", tmp_path / "precious"
+    folder.mkdir()
+    precious.write_text("precious")
+    (folder / "events.out.tfevents.9999999999.00000000").touch()
+    (folder / "events.out.tfevents.10000000000.00000000").symlink_to(precious)
+    with pytest.raises(FileExistsError):
+        write(0, 10)
+    assert precious.read_text() == "precious"
+
+
 def test_resumed_training_hides_later_steps(tmp_path, write, monkeypatch):
     """Killed after 30, resumed at 20, then at 25, then restarted."""
     clock = iter(range(100, 10, -1))  # set back again and again

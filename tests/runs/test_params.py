@@ -53,8 +53,9 @@ def test_truncated_too_long_or_ambiguous_files_are_rejected():
 
 
 @pytest.mark.parametrize("offset, layout, value", [
-    (16, "<Q", 2**60), (16, "<Q", 2**63), (32, "<I", 2**31), (32, "<I", 0), (32, "<I", 33),
-    (36, "<q", 2**40), (36, "<q", -2), (44, "<q", 2**62), (28, "<i", 1), (60, "<i", 99)])
+    (16, "<Q", 10_001), (16, "<Q", 2**60), (16, "<Q", 2**63), (32, "<I", 2**31), (32, "<I", 0),
+    (32, "<I", 33), (36, "<q", 2**40), (36, "<q", -2), (44, "<q", 2**62), (28, "<i", 1),
+    (60, "<i", 99)])
 @pytest.mark.usefixtures("bounded_memory")
 def test_invalid_sizes_are_rejected_without_allocating(offset, layout, value):
     content = bytearray(dump(ARRAYS))

@@ -1,3 +1,4 @@
+import contextlib
 import errno
 import fcntl
 import os
@@ -43,6 +44,14 @@ def test_a_run_works_on_a_file_system_without_locks(name, tmp_path, monkeypatch)
     monkeypatch.setattr(fcntl, "flock", fail(getattr(errno, name)))
     with pytest.warns(RuntimeWarning, match=f"{tmp_path}: .*no locks"), Run(tmp_path).lock():
         assert (tmp_path / "lock").read_text() == f"{os.getpid()}\n"
+
+
+def test_nested_json_is_rejected_however_deep_the_caller_is():
+    def call(depth):
+        return call(depth - 1) if depth else files.parse_json(b"[" * 495 + b"]" * 495)
+
+    with contextlib.suppress(ValueError):  # or Python has another limit
+        call(700)
 
 
 def test_data_sets_have_one_place(tmp_path, monkeypatch):
