@@ -11,8 +11,8 @@ print(os.environ.get("LD_LIBRARY_PATH"), "cv2" in vars() and cv2.__version__ > "
 """
 
 
-@pytest.mark.parametrize("module", ["opencv", "runtime"])
-@pytest.mark.parametrize("path", [None, "", "/nowhere:/elsewhere"])
+@pytest.mark.parametrize("module, path", [
+    ("opencv", None), ("opencv", ""), ("opencv", "/nowhere:/elsewhere"), ("runtime", None)])
 def test_opencv_does_not_change_the_library_path(module, path):
     env = {name: value for name, value in os.environ.items() if name != "LD_LIBRARY_PATH"}
     if path is not None:
