@@ -9,7 +9,7 @@ import os
 import sys
 import types
 from importlib.machinery import ModuleSpec, PathFinder, SourceFileLoader
-from typing import Sequence
+from typing import Any, Callable, Sequence
 
 import numpy as np
 
@@ -56,11 +56,32 @@ def reject_command() -> None:
     os._exit(1)  # MXNet would ignore an exception, and add gradients to the parameters
 
 
+def define_later(code: str, name: str, scope: dict[str, Any]) -> Callable[..., Any]:
+    """Return a function that compiles the function `name` of some code at its first call.
+
+    At its import, MXNet generates a function for each operator. Compiling all of them takes longer
+    than the rest of the import, and a program calls a few dozen.
+    """
+    defined: dict[str, Any] = {}
+
+    def operator(*args: Any, **kwargs: Any) -> Any:
+        if not defined:
+            exec(code, scope, defined)
+        return defined[name](*args, **kwargs)
+
+    operator.__qualname__ = name
+    return operator
+
+
+_HERE = f"__import__({__name__!r}, fromlist=[''])"
+_LAZY = (b"exec(code, None, local)",
+         f"local[func_name] = {_HERE}.define_later(code, func_name, globals())".encode())
+# In the source of some modules of MXNet, the first is replaced by the second.
 _CHANGES = {
+    "mxnet.ndarray.register": _LAZY, "mxnet.symbol.register": _LAZY,
     "mxnet.recordio": (b".tostring()", b".tobytes()"),  # removed in NumPy 2.3
     "mxnet.kvstore.kvstore_server": (
-        b"pickle.loads(cmd_body)",
-        f"__import__({__name__!r}, fromlist=['']).reject_command()".encode())}
+        b"pickle.loads(cmd_body)", f"{_HERE}.reject_command()".encode())}
 
 
 class _Loader(SourceFileLoader):

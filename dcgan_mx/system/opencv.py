@@ -1,5 +1,5 @@
 """OpenCV as `cv2`, without its change of the environment."""
-from .library_path import keep_library_path
+from .loader_path import keep_library_path
 
 with keep_library_path():
     import cv2

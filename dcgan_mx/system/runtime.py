@@ -19,8 +19,7 @@ from .compat import make_distutils_version
 from .cpu import physical_cores, read_threads
 from .cuda import INSTALL_CPU, BuildError, load_libraries
 from .job_role import report
-from .lazy_operators import lazy_operators
-from .library_path import keep_library_path
+from .loader_path import keep_library_path
 
 __all__ = ["disable_exit_barrier", "mx", "set_parameters", "wait_all"]
 
@@ -69,7 +68,7 @@ _replaced = {name: module for name, module in (
     if name not in sys.modules}
 sys.modules.update(_replaced)  # type: ignore[arg-type]
 try:
-    with lazy_operators(), keep_library_path(), warnings.catch_warnings():
+    with keep_library_path(), warnings.catch_warnings():
         warnings.simplefilter("ignore")  # distutils (below Python 3.12) is deprecated
         import mxnet as mx
 except ModuleNotFoundError as error:
