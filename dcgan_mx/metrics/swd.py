@@ -13,7 +13,7 @@ from .checks import MIN_SIZE, check_images, chunks
 _PATCH = 7  # pixels a side
 _PATCHES = 128  # of each image at each level
 _DIRECTIONS = 128
-_BLOCK = 32  # directions at a time: 128 bytes of projections for each patch
+_MEMORY = 2**28  # bytes of the projections of a set at a time
 _BINS = 2**18
 _KERNEL = np.array([1, 4, 6, 4, 1], np.float32) / 16
 
@@ -54,8 +54,9 @@ def sliced_wasserstein(real: np.ndarray, fake: np.ndarray, seed: int = 0, repeat
     -----
     At each level, each image gives 128 patches of 7x7 pixels. The patches of a set are normalized
     to mean 0 and deviation 1 for each channel, and projected onto `repeats` x 128 random
-    directions; the result is the mean distance of the projections. 16,384 images need 537 MB beside
-    the images. Source: Karras et al., arXiv:1710.10196, section 5; Rabin et al., SSVM 2011.
+    directions; the result is the mean distance of the projections. This needs at most 540 MB of
+    memory beside the images. Source: Karras et al., arXiv:1710.10196, section 5; Rabin et al.,
+    SSVM 2011.
     """
     check_images("real", real)
     check_images("fake", fake)
@@ -67,6 +68,7 @@ def sliced_wasserstein(real: np.ndarray, fake: np.ndarray, seed: int = 0, repeat
     if height != width or height & (height - 1):
         raise ValueError(f"the images have {height}x{width} pixels: expected squares whose side is "
                          "a power of two")
+    num_blocks = -(-len(real) * _PATCHES * _DIRECTIONS * 4 // _MEMORY)  # rounded up
     levels = {}
     for level in range(height.bit_length() - MIN_SIZE.bit_length() + 1):
         rng = np.random.default_rng((seed, level))
@@ -78,7 +80,7 @@ def sliced_wasserstein(real: np.ndarray, fake: np.ndarray, seed: int = 0, repeat
             for _ in range(repeats):
                 directions = rng.standard_normal((_DIRECTIONS, real.shape[1], _PATCH * _PATCH))
                 directions /= np.linalg.norm(directions, axis=(1, 2), keepdims=True)
-                for block in np.split(directions, _DIRECTIONS // _BLOCK):
+                for block in np.array_split(directions, num_blocks):
                     distances += pool.map(wasserstein, *(patches.project(block)
                                                          for patches in sets))
         levels[height >> level] = 1000 * float(np.mean(distances))

@@ -3,6 +3,7 @@ import pytest
 from scipy.ndimage import convolve
 
 from dcgan_mx import sliced_wasserstein
+from dcgan_mx.metrics import swd
 from dcgan_mx.metrics.swd import wasserstein
 
 RNG = np.random.default_rng(0)
@@ -57,6 +58,14 @@ def test_colour_images_match_definition_in_any_memory_layout():
         back = np.argsort(layout)
         turned = np.ascontiguousarray(fake.transpose(layout)).transpose(back)
         assert sliced_wasserstein(real, turned, seed=5, repeats=1) == found
+
+
+def test_little_memory_gives_the_same_distances(monkeypatch):
+    real, fake = noise(6, 1, 32), noise(6, 1, 32)
+    expected = sliced_wasserstein(real, fake)
+    monkeypatch.setattr(swd, "_MEMORY", 130_000)  # for a third of the directions
+    found = sliced_wasserstein(real, fake)
+    np.testing.assert_allclose([*found.levels.values()], [*expected.levels.values()], rtol=1e-5)
 
 
 def test_flat_patches_match_closed_form():
