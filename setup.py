@@ -64,6 +64,7 @@ setup(
                  "selenium", "setuptools>=64", "tensorboardX", "twine", "wheel"],
         "tensorboard": ["tensorboardX"],
         "features": ["scipy"],
+        "features-model": ["onnxruntime"],
         "export": ["onnx"],
         "check": ["codespell[toml]", "import-linter", "mypy", "ruff==0.17.6"],
         "docs": ["sphinx", "numpydoc", "myst-parser", "furo"],

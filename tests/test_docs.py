@@ -35,6 +35,7 @@ def workplace(mnist_root, run_dir, tmp_path, monkeypatch):
 
 
 # The Chinese README has the code of the English one; the walkthrough is tested as a notebook.
+# Blocks marked py instead of python are not run: they download weights.
 @pytest.mark.parametrize("page", ["README.md", "docs/evaluate.md", "docs/export.md",
                                   "docs/mxnet-example.md", "docs/pretrained.md",
                                   "docs/python.md"])

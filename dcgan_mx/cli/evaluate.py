@@ -13,6 +13,7 @@ from ..data.datasets import read_mnist
 from ..engine.collectives import Workers
 from ..iterators import EpochIter, MnistIter, resize_to
 from ..metrics.evaluator import Evaluator, find_nearest, first_images, iter_epochs
+from ..metrics.features_model import FeaturesModel
 from ..metrics.linear_probe import Features, svm_error
 from ..reports.report import write_report
 from ..runs.config import DATASETS, Number, Settings
@@ -56,6 +57,9 @@ def make_parser() -> Parser:
                "not allowed otherwise", DATASETS)
     parser.add("--data-path", "location of the real images (default: that of the training)",
                metavar="PATH")
+    parser.add("--features-model", "network in an ONNX file, such as Inception, whose outputs "
+               "Fréchet distance, precision and recall compare (default: for digits, the "
+               "package's classifier)", metavar="FILE")
     parser.add("--linear-probe", "mnist: also train linear classifiers on the discriminator's "
                "features; takes 6 GB of memory and several minutes", action="store_true")
     parser.add("--json", "print JSON instead of a table", action="store_true")
@@ -96,15 +100,19 @@ def format_table(result: dict[str, Any], source: StrPath) -> str:
         if name == "swd":
             rows += [(f"  at {height}x{height} pixels", value, baseline["swd_levels"][height], 2)
                      for height, value in result["swd_levels"].items()]
+    notes = []
     if "class_counts" in result:
         counts = zip(result["class_counts"], baseline["class_counts"])
         rows += [(f"share of {digit}, %", *(100 * x / result["images"] for x in pair), 1)
                  for digit, pair in enumerate(counts)]
-        note = (f"The digit classifier has an error of {100 * result['classifier_error']:.2f} % on "
-                "the test digits.")
-    else:
-        note = ("Fréchet distance, precision and recall are missing: they need a classifier, which "
-                f"--dataset {result['dataset']} does not have.")
+        notes.append("The digit classifier has an error of "
+                     f"{100 * result['classifier_error']:.2f} % on the test digits.")
+    if "features_model" in result:
+        notes.append("Fréchet distance, precision and recall compare the outputs of "
+                     f"--features-model, SHA-256 {result['features_model']}.")
+    elif "frechet" not in result:
+        notes.append("Fréchet distance, precision and recall are missing: they need a classifier, "
+                     f"which --dataset {result['dataset']} does not have, or --features-model.")
     return "\n".join([
         f"{result['images']} images of {describe_step(result['step'], source)} "
         f"({result['weights']} weights, "
@@ -112,7 +120,7 @@ def format_table(result: dict[str, Any], source: StrPath) -> str:
         f"{'':38}{'generated':>10}{'real images':>14}",
         *(f"{label:38}{ours:10.{digits}f}{real:14.{digits}f}"
           for label, ours, real, digits in rows),
-        note,
+        *notes,
         *(f"Error of a linear SVM on {name}: {100 * error:.2f} % of the test digits."
           for name, error in result.get("svm_errors", {}).items())])
 
@@ -152,6 +160,7 @@ def main(argv: Sequence[str]) -> int:
     if args.data_path is not None:
         settings = settings.replace({"data_path": args.data_path})
     settings = settings.replace({"batch_size": _READ.get(str(settings.config.dataset), 1)})
+    model = FeaturesModel(args.features_model) if args.features_model else None
     generator, step = load_generator(source, ctx, args.bn_stats, _BATCH, args.weights)
     settings = settings.replace(generator.find_shape())
     config = settings.config
@@ -177,7 +186,7 @@ def main(argv: Sequence[str]) -> int:
         "generating images", n, _BATCH)])
     real = first_images(train_iter, 2 * n, gray=classifier is not None)
     with show_time("computing the metrics of the generated images"):
-        evaluator = Evaluator(real[:n], classifier)
+        evaluator = Evaluator(real[:n], classifier, features_model=model)
         metrics = evaluator.evaluate(images)
     with show_time("computing the metrics of the real images"):
         baseline = evaluator.evaluate(real[n:])

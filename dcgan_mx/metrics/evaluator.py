@@ -9,6 +9,7 @@ import numpy as np
 from ..system.progress import show_parts
 from .digit_classifier import DigitClassifier
 from .feature_sets import frechet_distance, precision_recall
+from .features_model import FeaturesModel
 from .ms_ssim import ms_ssim
 from .swd import sliced_wasserstein
 
@@ -17,23 +18,24 @@ class Evaluator:
     """Compares sets of images with equally large sets of real images.
 
     `real` are (N, C, H, H), float32, in [-1, 1]. With a classifier of digits, all metrics compare
-    gray images; without a classifier, Fréchet distance, precision and recall are missing. `quick`
-    uses at most 512 images and a quarter of the directions for the sliced Wasserstein distance, and
-    a tenth of the pairs for MS-SSIM.
+    gray images. Fréchet distance, precision and recall compare the features of `features_model`, or
+    else of the classifier; without both, they are missing. `quick` uses at most 512 images and a
+    quarter of the directions for the sliced Wasserstein distance, and a tenth of the pairs for
+    MS-SSIM.
     """
 
     def __init__(self, real: np.ndarray, classifier: DigitClassifier | None = None,
-                 quick: bool = False) -> None:
-        self._classifier, self._quick = classifier, quick
+                 quick: bool = False, features_model: FeaturesModel | None = None) -> None:
+        self._classifier, self._quick, self._model = classifier, quick, features_model
         self._real = self._to_gray(real)
-        self._features = classifier.predict(real)[0] if classifier else np.empty((0, 0))
+        self._features = self._extract(self._real)[0]
 
     def evaluate(self, images: np.ndarray) -> dict[str, Any]:
         """Return the metrics of images, which have the shape of the real ones.
 
         They are `images` (their number); `swd`, the mean of `swd_levels`; `ms_ssim`; with a
-        classifier also `frechet`, `precision`, `recall`, the `class_counts` of the digits, and the
-        digest of the `classifier`.
+        classifier the `class_counts` of the digits; with features `frechet`, `precision`, `recall`
+        and the digest of the network, `classifier` or `features_model`.
         """
         gray = self._to_gray(images)
         most, repeats, pairs = (512, 1, 1_000) if self._quick else (len(gray), 4, 10_000)
@@ -42,14 +44,23 @@ class Evaluator:
             "images": len(images), "swd": swd.mean,
             "swd_levels": {str(height): value for height, value in swd.levels.items()},
             "ms_ssim": ms_ssim(gray, pairs)}
+        features, more = self._extract(gray)
+        if features is not None:
+            metrics.update(frechet=frechet_distance(self._features, features),
+                           **precision_recall(self._features, features)._asdict())
+        return {**metrics, **more}
+
+    def _extract(self, images: np.ndarray) -> tuple[Any, dict[str, Any]]:
+        """Return the features of images, (n, d), or None, and what else the networks tell."""
+        features, more = None, {}
         if self._classifier:
             features, probabilities = self._classifier.predict(images)
             counts = np.bincount(probabilities.argmax(1), minlength=10)
-            metrics.update(frechet=frechet_distance(self._features, features),
-                           **precision_recall(self._features, features)._asdict(),
-                           class_counts=counts.tolist(),
-                           classifier=self._classifier.digest)
-        return metrics
+            more = {"class_counts": counts.tolist(), "classifier": self._classifier.digest}
+        if self._model:
+            features = self._model.extract(images)
+            more["features_model"] = self._model.digest
+        return features, more
 
     def _to_gray(self, images: np.ndarray) -> np.ndarray:
         """Average the channels if there is a classifier."""

@@ -1,4 +1,5 @@
 """`evaluate`, and `train --eval-steps`."""
+import hashlib
 import json
 import os
 import shutil
@@ -8,14 +9,20 @@ import numpy as np
 import pytest
 from helpers.common import ROOT
 from helpers.small import SMALL
+from onnx import TensorProto, helper
 
 from dcgan_mx.cli.evaluate import find_count
+from dcgan_mx.cli.resolve import make_train_iter, resolve_model
 from dcgan_mx.data.datasets import make_discs
+from dcgan_mx.engine.collectives import Workers
 from dcgan_mx.iterators import FolderIter, MnistIter
 from dcgan_mx.metrics import digit_classifier
-from dcgan_mx.metrics.evaluator import find_nearest
+from dcgan_mx.metrics.evaluator import find_nearest, first_images
+from dcgan_mx.metrics.feature_sets import frechet_distance, precision_recall
 from dcgan_mx.runs.log import parse_evaluation
 from dcgan_mx.runs.run import Run
+from dcgan_mx.sampling.generator import load_generator
+from dcgan_mx.sampling.latent import make_latents
 from dcgan_mx.system import memory
 from dcgan_mx.system.errors import ArgumentError
 from dcgan_mx.system.runtime import mx
@@ -117,6 +124,49 @@ def test_evaluate_digits_with_the_classifier(digits, succeed):
     assert result["classifier"] == logged["classifier"] == digit_classifier.SHA256
 
 
+def write_averages(path, size):
+    """Write a network that returns the mean of each size x size pixels; return the path."""
+    nodes = [helper.make_node("AveragePool", ["images"], ["means"], kernel_shape=[size, size],
+                              strides=[size, size]),
+             helper.make_node("Flatten", ["means"], ["features"])]
+    graph = helper.make_graph(
+        nodes, "averages",
+        [helper.make_tensor_value_info("images", TensorProto.FLOAT, ["n", 3, 16, 16])],
+        [helper.make_tensor_value_info("features", TensorProto.FLOAT, ["n", "d"])])
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 13)])
+    model.ir_version = 8
+    path.write_bytes(model.SerializeToString())
+    return path
+
+
+@pytest.mark.parametrize("run", ["discs", "digits"])
+def test_evaluate_with_the_features_of_a_network(run, discs, digits, succeed, tmp_path):
+    """The network returns the mean of each 4x4 pixels."""
+    run_dir = shutil.copytree({"discs": discs, "digits": digits / "run"}[run], tmp_path / "run")
+    path = write_averages(tmp_path / "net.onnx", size=4)
+    done = succeed("evaluate", run_dir, "--num-images", 64, "--features-model", path)
+    digest = hashlib.sha256(path.read_bytes()).hexdigest()
+    assert f"the outputs of --features-model, SHA-256 {digest}." in done.stdout
+    result = json.loads((run_dir / "evaluation.json").read_text())
+    assert result["features_model"] == result["baseline"]["features_model"] == digest
+    assert digest in (run_dir / "report.html").read_text()
+    assert ("class_counts" in result) == (run == "digits")
+
+    _, settings, _ = resolve_model(str(run_dir), None)
+    generator, _ = load_generator(run_dir)
+    train_iter = make_train_iter(settings.replace({"batch_size": 1 if run == "discs" else 100}),
+                                 Workers())
+    images = generator.generate(make_latents(64, generator.nz, 0))
+    sets = [images, *np.split(first_images(train_iter, 128), 2)]
+    if run == "digits":
+        sets = [images.mean(1, keepdims=True).repeat(3, 1) for images in sets]
+    fake, real, other = (images.reshape(64, 3, 4, 4, 4, 4).mean((3, 5)).reshape(64, -1)
+                         for images in sets)
+    assert result["frechet"] == pytest.approx(frechet_distance(real, fake), rel=1e-3)
+    assert result["recall"] == precision_recall(real, fake).recall
+    assert result["baseline"]["frechet"] == pytest.approx(frechet_distance(real, other), rel=1e-3)
+
+
 def test_default_number_of_images_fits_the_data_set(photo_folder):
     """The counts are those of the images, also where the training drops an incomplete batch."""
     discs = MnistIter(make_discs(101), 1, (1, 16, 16))
@@ -143,6 +193,8 @@ def test_nearest_real_images_are_found():
     (("--num-images", 15), ("--num-images: invalid value '15'",)),
     (("--num-images", 40_000), ("--num-images: 40000 needs two sets",)),
     (("--weights", "both"), ("--weights", "'both'")),
+    (("--features-model", __file__), (f"--features-model: {__file__}: onnxruntime cannot load",)),
+    (("--features-model", "none.onnx"), ("none.onnx: No such file or directory",)),
     (("--linear-probe",), ("--linear-probe: synthetic has no labels",))])
 def test_invalid_flags_of_evaluate(flags, parts, discs, call, one_line_error):
     one_line_error(call("evaluate", discs, *flags), *parts)
