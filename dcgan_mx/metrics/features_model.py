@@ -3,6 +3,7 @@ from __future__ import annotations
 
 import hashlib
 import importlib.util
+import os
 from pathlib import Path
 
 import numpy as np
@@ -48,10 +49,14 @@ class FeaturesModel:
         self.digest = hashlib.sha256(raw).hexdigest()
         options = onnxruntime.SessionOptions()
         options.log_severity_level = 4  # errors are raised
+        # No weights from other files, which the digest would not cover.
+        options.add_session_config_entry("session.model_external_initializers_file_folder_path",
+                                         os.devnull)
         try:
             self._session = onnxruntime.InferenceSession(raw, options, ["CPUExecutionProvider"])
         except Exception as error:  # onnxruntime's errors have no other base
-            raise self._error(f"onnxruntime cannot load it: {one_line(error)}") from None
+            raise self._error(f"onnxruntime cannot load it: {one_line(error)}; give an ONNX file "
+                              "that contains its weights") from None
         inputs = self._session.get_inputs()
         shape = inputs[0].shape if len(inputs) == 1 else []
         if len(shape) != 4 or inputs[0].type != "tensor(float)" or shape[1] not in (1, 3):
@@ -84,10 +89,12 @@ class FeaturesModel:
         try:
             features = self._session.run([self._output], {self._input: batch})[0]
         except Exception as error:  # onnxruntime's errors have no other base
-            raise self._error(f"onnxruntime: {one_line(error)}") from None
+            raise self._error(f"onnxruntime cannot process images of shape {batch.shape}: "
+                              f"{one_line(error)}; export the network for this shape") from None
         if getattr(features, "ndim", 0) not in (2, 4) or len(features) != len(batch):
             raise self._error(f"its first output {self._output!r} has shape "
-                              f"{np.shape(features)}: expected (N, d) or (N, d, h, w)")
+                              f"{np.shape(features)}: expected (N, d) or (N, d, h, w); export "
+                              "another network")
         means = features.mean((2, 3)) if features.ndim == 4 else features
         return np.asarray(means[:len(images)], np.float32)
 
