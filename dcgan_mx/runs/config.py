@@ -129,10 +129,11 @@ class RunOptions:
 
 
 # Named sets of settings; flags take precedence.
+_SHARED: dict[str, Any] = {"ngf": 32, "ndf": 32, "lr_g": 2e-3, "lr_d": 1e-3, "lr_decay_start": 936,
+                           "ema_rel_std": 0.1, "real_label": 0.9, "instance_noise": 0.4}
 PRESETS: dict[str, dict[str, Any]] = {
-    "digits": {"dataset": "mnist", "nc": 1, "ngf": 32, "ndf": 32, "lr_g": 2e-3, "lr_d": 1e-3,
-               "lr_decay_start": 936, "ema_rel_std": 0.1, "real_label": 0.9, "translate": 4,
-               "instance_noise": 0.4},
+    "digits": {"dataset": "mnist", "nc": 1, **_SHARED, "translate": 4},
+    "images": {"dataset": "folder", **_SHARED},
 }
 
 # How the images of a data set are read by default: as in the example, or as in most programs.

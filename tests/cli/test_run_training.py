@@ -19,4 +19,6 @@ def test_warnings_suggest_a_preset_only_if_it_changes_something():
     assert find_preset(TrainConfig(dataset="mnist")) == "digits"
     assert find_preset(dataclasses.replace(digits, lr_d=2e-4)) == "digits"
     assert find_preset(digits) is None
-    assert find_preset(TrainConfig(dataset="folder")) is None
+    assert find_preset(TrainConfig(dataset="folder")) == "images"
+    assert find_preset(TrainConfig(**PRESETS["images"], mirror=True)) is None
+    assert find_preset(TrainConfig(dataset="imagenet")) is None

@@ -32,7 +32,7 @@ HOUR = [
     ("dcgan-mx animate RUN", 0, "gout.gif"),
     ("dcgan-mx export RUN digits.html", 0, "digits.html: G of step"),
     ("dcgan-mx train --resume --run-dir RUN", 0, "finished: "),
-    ("dcgan-mx train --dataset folder --data-path FOLDER", 0, DONE),
+    ("dcgan-mx train --preset images --data-path FOLDER", 0, DONE),
     ("make test", 0, r"\d+ passed"),
 ]
 # Commands of the README that need a GPU.
